@@ -1,0 +1,1 @@
+"""The `robustcsc` command line: parses, calls one library function, renders."""

@@ -1,0 +1,1 @@
+"""Severity tables of corruption benchmarks, as TOML data."""

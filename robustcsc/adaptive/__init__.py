@@ -1,0 +1,1 @@
+"""Adaptive inference: the line from the CSC residual to the best lambda."""

@@ -1,0 +1,42 @@
+"""The errors a user can cause: each message is one sentence that says what is wrong and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RobustCSCError(Exception):
+    """A user can put this right; the command line prints the message and exits with code 2."""
+
+
+class UnknownNameError(RobustCSCError):
+    """A model, data set, corruption or other named thing does not exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names)}."
+        super().__init__(f"Unknown {kind} {name!r}: {hint}")
+
+
+class DataError(RobustCSCError):
+    """Images or labels are missing, unreadable or not of the form that was asked for."""
+
+
+class SpecError(RobustCSCError):
+    """A corruption specification is not valid."""
+
+
+class CheckpointError(RobustCSCError):
+    """Weights cannot be loaded into the model that was asked for."""
+
+
+class StoreError(RobustCSCError):
+    """Results or run folders cannot be read or written."""
+
+
+class PolicyError(RobustCSCError):
+    """A lambda policy or fit cannot be used with this model or run."""
+
+
+class AttackError(RobustCSCError):
+    """An attack was asked for with images, labels or budgets that make no sense."""

@@ -1,0 +1,1 @@
+"""The mathematics: proximal operators, solvers, dictionaries and the layers made of them."""
