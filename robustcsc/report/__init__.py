@@ -1,1 +1,45 @@
-"""."""
+"""Reports: tables, figures and one page, all pure functions of records and lambda fits."""
+
+from robustcsc.report.build import ReportPaths, report_sections, write_report
+from robustcsc.report.figures import Plot
+from robustcsc.report.frame import accuracy_frame, records_frame
+from robustcsc.report.gains import Gain, gain_tables
+from robustcsc.report.headline import headline_tables
+from robustcsc.report.papers import PAPER_SDNET, paper_tables
+from robustcsc.report.plots import (
+    all_plots,
+    fit_curve_plots,
+    lambda_plots,
+    noise_plots,
+    residual_plots,
+    severity_plots,
+)
+from robustcsc.report.provenance import fit_tables, provenance_table
+from robustcsc.report.table import Table
+from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
+
+__all__ = [
+    "PAPER_SDNET",
+    "Gain",
+    "Plot",
+    "ReportPaths",
+    "Table",
+    "accuracy_frame",
+    "all_plots",
+    "attack_tables",
+    "corruption_tables",
+    "fit_curve_plots",
+    "fit_tables",
+    "gain_tables",
+    "headline_tables",
+    "lambda_plots",
+    "mean_tables",
+    "noise_plots",
+    "paper_tables",
+    "provenance_table",
+    "records_frame",
+    "report_sections",
+    "residual_plots",
+    "severity_plots",
+    "write_report",
+]

@@ -1,0 +1,54 @@
+# From a fresh checkout: `make quickstart` or `make test`. Needs Python 3.11 or newer; everything goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help quickstart test slow check wheel clean distclean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+quickstart: $(VENV)/installed ## install robustcsc and run its first experiment
+	$(BIN)/robustcsc quickstart
+
+test: $(VENV)/installed-dev ## install robustcsc with its tools and run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/installed-dev ## run the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/installed-dev ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(VENV)/installed-dev ## build the wheel into dist/
+	rm -rf build
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what builds and tools left behind; keeps .venv and runs/
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -path ./.git -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## the same, and remove .venv
+	rm -rf $(VENV) robustcsc.egg-info
+
+# The files `installed` and `installed-dev` are as new as the installation: a change of pyproject.toml repeats it.
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[dev]"
+	@touch $(VENV)/installed $@
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "robustcsc needs Python 3.11 or newer, but there is no '$(PYTHON)':" \
+		"install it, or name one with make PYTHON=/path/to/python3." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "robustcsc needs Python 3.11 or newer," \
+		"but '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1): name a newer one with make PYTHON=/path/to/python3." >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "'$(PYTHON)' cannot create virtual environments:" \
+		"on Debian, install the package python3-venv." >&2; exit 1; }

@@ -1,0 +1,136 @@
+"""Where text goes: results to standard output, progress and notes to standard error."""
+
+import json
+import math
+import numbers
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from robustcsc.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+#: Columns of a table that is written to a file or a pipe.
+FILE_WIDTH = 160
+#: Seconds between two lines of progress where no bar can be drawn.
+LINE_INTERVAL = 30.0
+
+
+def results_console() -> Console:
+    """Returns the console on standard output; text is printed as it is, without markup."""
+    fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
+    return Console(width=fixed, markup=False, emoji=False, highlight=False)
+
+
+def note(sentence: str) -> None:
+    """Prints a sentence that is not a result on standard error."""
+    typer.echo(sentence, err=True)
+
+
+def print_json(value: object) -> None:
+    """Prints a value as JSON on standard output.
+
+    Args:
+        value: Dataclasses, mappings, sequences, numbers (of NumPy too), strings and paths, nested at will.
+            Numbers that JSON cannot write (NaN, infinities) become `null`.
+
+    Raises:
+        TypeError: The value holds something else.
+    """
+    typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def _plain(value: object) -> object:
+    """Returns the value in the types that `json` writes."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+@contextmanager
+def progress_display() -> Iterator[Progress]:
+    """Shows progress on standard error while the block runs.
+
+    On a terminal every description gets a bar, which goes when its work is done. Elsewhere, and with
+    `NO_COLOR` or `TERM=dumb`, there is one line every 30 seconds, so short commands stay silent.
+
+    Yields:
+        The callable to hand to the library.
+    """
+    if not _draws_bars(sys.stderr.isatty(), os.environ):
+        yield ProgressLines()
+        return
+    from rich import progress as rich_progress  # only here: most commands never draw a bar
+
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with rich_progress.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bars:
+        yield ProgressBars(bars)
+
+
+def _draws_bars(is_terminal: bool, environment: Mapping[str, str]) -> bool:
+    """Tells whether standard error can show bars that redraw themselves."""
+    return is_terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+class ProgressBars:
+    """Progress as one bar for each description that is not finished."""
+
+    def __init__(self, bars: "Bars") -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, description: str, done: int, total: int) -> None:
+        """Draws the state of one description."""
+        if done >= total:
+            finished = self._tasks.pop(description, None)
+            if finished is not None:
+                self._bars.remove_task(finished)
+        elif description in self._tasks:
+            self._bars.update(self._tasks[description], completed=done, total=total)
+        else:
+            self._tasks[description] = self._bars.add_task(description, completed=done, total=total)
+
+
+class ProgressLines:
+    """Progress as a line now and then, for log files."""
+
+    def __init__(self, interval: float = LINE_INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._last = clock()
+
+    def __call__(self, description: str, done: int, total: int) -> None:
+        """Prints the state of one description unless the last line is recent."""
+        now = self._clock()
+        if now - self._last >= self._interval:
+            self._last = now
+            note(f"{description}: {done}/{total}")

@@ -1,0 +1,120 @@
+"""Table of contents of the `robustcsc` command line, and the one place where errors become sentences.
+
+A command lives in a module of its own and is listed below with one `app.command("name")(module.function)`
+line. Those modules import torch, pandas and the like inside their functions only, so that `robustcsc --help`
+stays fast.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from robustcsc import __version__
+from robustcsc.errors import RobustCSCError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+#: What to tell about an operating-system error that the user can put right.
+_SYSTEM_ERRORS = {
+    errno.ENOSPC: "No space is left on the disk{place}: free some and run the command again to go on.",
+    errno.EDQUOT: "Your disk quota is used up{place}: free some space and run the command again to go on.",
+    errno.EROFS: "The file system is read-only{place}: run the command in a folder you can write to.",
+    errno.EACCES: "Permission is missing{place}: change it, or run the command in a folder you can write to.",
+}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Results go to standard output, progress to standard error. Start with: robustcsc quickstart",
+)
+
+
+def _print_version(asked: bool) -> None:
+    """Prints the version and ends the program when `--version` was given."""
+    if asked:
+        typer.echo(f"robustcsc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Measure how robust image classifiers built on sparse coding are, and report what was counted."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: Words after the program's name; the words the program was started with if `None`.
+
+    Returns:
+        The exit code: 0; 2 for what the user can put right (one sentence on standard error); 130 after
+        Ctrl-C; 1 when whoever reads the output stops reading.
+
+    Raises:
+        Exception: Anything unforeseen, with its traceback.
+    """
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except RobustCSCError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; what was measured is kept.", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _close_output()
+        return 1
+    except OSError as error:
+        if error.errno not in _SYSTEM_ERRORS:
+            raise
+        _close_output()
+        return _fail(
+            _SYSTEM_ERRORS[error.errno].format(place=f" ({error.filename})" if error.filename else "")
+        )
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Returns the exit code of the command that `arguments` name; typer itself reports wrong usage."""
+    try:
+        app(args=arguments, prog_name="robustcsc")
+    except SystemExit as stop:
+        if not isinstance(stop.code, int):
+            raise
+        if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this code
+            raise KeyboardInterrupt from stop
+        return stop.code
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    """Prints a sentence on standard error and returns the exit code of user errors."""
+    typer.echo(f"Error: {sentence}", err=True)
+    return USER_ERROR
+
+
+def _close_output() -> None:
+    """Writes what standard output still holds, or drops it, as Python would fail on it once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

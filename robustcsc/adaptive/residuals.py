@@ -1,0 +1,116 @@
+"""The residual of the CSC layers at the training lambda: the measure of noise that Algorithm 1 uses.
+
+Source: SDNet (Dai et al., NeurIPS 2022), section 3.3.
+
+Differences from the paper: it speaks of "the averaged residual from all CSC layers" and its magnitude. The authors'
+code uses the squared sum of the first layer as a running mean; their five published lambdas are linear in the noise
+variance, which is what a squared residual measures. Here the residual is computed anew at each call, per image and
+layer, in one of three definitions, and averaged over the layers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from robustcsc.errors import PolicyError
+from robustcsc.layers.csc import CSCConv2d, csc_layers
+
+#: ``squared``: ``||x - A z||^2``; ``norm``: its square root; ``relative``: ``||x - A z||^2 / ||x||^2``.
+Definition = Literal["squared", "norm", "relative"]
+DEFINITIONS: tuple[Definition, ...] = ("squared", "norm", "relative")
+
+
+class _AllLayersSeen(Exception):
+    """Ends a forward pass as soon as the last CSC layer has run."""
+
+
+def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
+    """Returns ``model(images)`` with another lambda in all CSC layers; the model itself is not touched.
+
+    Args:
+        model: Images ``(N, C, H, W)`` in [0, 1] to logits.
+        images: ``(N, C, H, W)``.
+        lam: One lambda (a number or 0-d), or one per image ``(N,)``. Gradients flow through it.
+
+    Raises:
+        PolicyError: If the model has no CSC layer.
+    """
+    layers = _layers(model)
+    own = next(iter(layers.values())).lam
+    value = torch.as_tensor(lam, dtype=own.dtype, device=own.device)
+    logits: Tensor = functional_call(model, {f"{name}.lam": value for name in layers}, (images,))
+    return logits
+
+
+def layer_residuals(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the squared residual and the squared norm of the input, per image and CSC layer, at the training lambda.
+
+    The forward pass stops behind the last CSC layer: for a network whose only CSC layer is its first, this costs next
+    to nothing.
+
+    Args:
+        model: A model with CSC layers, each called once in a forward pass.
+        images: ``(N, C, H, W)``.
+
+    Returns:
+        ``||x_l - A_l z_l||^2`` and ``||x_l||^2``, both ``(N, L)``.
+
+    Raises:
+        PolicyError: If the model has no CSC layer.
+    """
+    layers = _layers(model)
+    residuals: list[Tensor] = []
+    energies: list[Tensor] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
+        assert isinstance(module, CSCConv2d)
+        residuals.append(module.residual(inputs[0], codes))
+        energies.append(inputs[0].float().flatten(1).square().sum(1))
+        if len(residuals) == len(layers):
+            raise _AllLayersSeen
+
+    training_lambdas = {f"{name}.lam": layer.lam.new_tensor(layer.lam0) for name, layer in layers.items()}
+    hooks = [layer.register_forward_hook(note) for layer in layers.values()]
+    try:
+        functional_call(model, training_lambdas, (images,))
+    except _AllLayersSeen:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(residuals, 1), torch.stack(energies, 1)
+
+
+def residuals(model: nn.Module, images: Tensor) -> Tensor:
+    """Returns ``||x_l - A_l z_l||_2^2`` per image and CSC layer at the training lambda, ``(N, L)``."""
+    return layer_residuals(model, images)[0]
+
+
+def mean_residual(squared: Tensor, energy: Tensor, definition: Definition) -> Tensor:
+    """Returns the residual of each image in one definition, averaged over the CSC layers.
+
+    Args:
+        squared: ``||x_l - A_l z_l||^2``, ``(N, L)``.
+        energy: ``||x_l||^2``, ``(N, L)``.
+        definition: Which residual.
+
+    Returns:
+        ``(N,)``.
+    """
+    tiny = torch.finfo(squared.dtype).tiny
+    if definition == "norm":
+        squared = squared.clamp_min(tiny).sqrt()
+    elif definition == "relative":
+        squared = squared / energy.clamp_min(tiny)
+    return squared.mean(1)
+
+
+def _layers(model: nn.Module) -> dict[str, CSCConv2d]:
+    layers = csc_layers(model)
+    if not layers:
+        raise PolicyError("This model has no CSC layer, so it has no lambda: use the policy 'none' or an SDNet.")
+    return layers

@@ -1,0 +1,53 @@
+"""Checks for robustness that is only masked gradients: their results stand beside the accuracy under attack.
+
+Source: Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from robustcsc.attacks.isolation import differentiating, evaluating, seeded
+from robustcsc.attacks.threat import check_images
+from robustcsc.errors import AttackError
+
+
+def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Returns the share in [0, 1] of pixels in which the gradient of the cross-entropy is exactly zero.
+
+    A share near 1 means that gradient attacks have nothing to follow (saturated or shattered gradients), and
+    that accuracy under them says little. The share is 1 if no gradient reaches the images at all.
+
+    Args:
+        model: Images (N, C, H, W) in [0, 1] to logits (N, K).
+        images: (N, C, H, W) in [0, 1], at least one.
+        labels: (N,) int64, the true classes.
+
+    Raises:
+        AttackError: There are no images, or images or labels make no sense.
+    """
+    if len(images) == 0:
+        raise AttackError("There are no images to take gradients at: give at least one.")
+    check_images(images, labels)
+    with differentiating(), evaluating(model), seeded(0, images.device):
+        inputs = images.detach().clone().requires_grad_()
+        logits = model(inputs)
+        check_images(images, labels, num_classes=logits.shape[1])
+        if not logits.requires_grad:
+            return 1.0
+        loss = cross_entropy(logits, labels.to(logits.device, copy=True), reduction="sum")
+        gradient = torch.autograd.grad(loss, inputs, allow_unused=True)[0]
+        return 1.0 if gradient is None else (gradient == 0).double().mean().item()
+
+
+def is_deterministic(model: nn.Module, images: Tensor) -> bool:
+    """Returns whether `model` in evaluation mode gives the same logits, bit for bit, when asked twice.
+
+    Args:
+        model: Images (N, C, H, W) in [0, 1] to logits (N, K).
+        images: (N, C, H, W) in [0, 1].
+    """
+    with torch.no_grad(), evaluating(model), seeded(0, images.device):
+        return torch.equal(model(images), model(images))

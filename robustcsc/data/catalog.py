@@ -1,0 +1,97 @@
+"""The data sets by name, and the one function that opens them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustcsc.data.embedded import load_digits
+from robustcsc.data.folder import load_folder
+from robustcsc.data.images import ImageSet
+from robustcsc.data.torchvision_sets import load_torchvision
+from robustcsc.errors import DataError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What is known about a data set before it is opened.
+
+    Attributes:
+        about: One line for a list of data sets.
+        image_shape: Channels, height and width; ``None`` where the files decide.
+        num_classes: Number of classes; ``None`` where the folders decide.
+        needs_root: Whether a folder must be given.
+        can_download: Whether missing files can be fetched.
+    """
+
+    about: str
+    image_shape: tuple[int, int, int] | None
+    num_classes: int | None
+    needs_root: bool = True
+    can_download: bool = True
+
+
+#: Every data set that `load` knows.
+DATASETS: dict[str, DataSource] = {
+    "digits": DataSource(
+        "8x8 handwritten digits of scikit-learn, 1,297 + 500 images, embedded", (1, 8, 8), 10, False, False
+    ),
+    "cifar10": DataSource("CIFAR-10, 50,000 + 10,000 images, torchvision's files", (3, 32, 32), 10),
+    "cifar100": DataSource("CIFAR-100, 50,000 + 10,000 images, torchvision's files", (3, 32, 32), 100),
+    "svhn": DataSource("Street View House Numbers, 73,257 + 26,032 images, torchvision's files", (3, 32, 32), 10),
+    "mnist": DataSource("MNIST, 60,000 + 10,000 images, torchvision's files", (1, 28, 28), 10),
+    "fashion-mnist": DataSource("Fashion-MNIST, 60,000 + 10,000 images, torchvision's files", (1, 28, 28), 10),
+    "imagefolder": DataSource(
+        "any tree <root>/train|test/<class>/<image>; val counts as test", None, None, can_download=False
+    ),
+}
+
+SPLITS = ("train", "test")
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    split: str = "test",
+    *,
+    download: bool = False,
+    image_size: int | None = None,
+    workers: int = 2,
+) -> ImageSet:
+    """Returns one split of a data set.
+
+    Args:
+        name: A key of `DATASETS`.
+        root: Folder with the data set's files; not used by ``digits``.
+        split: ``"train"`` or ``"test"``.
+        download: Whether torchvision may fetch missing files into `root`.
+        image_size: Height and width that images of a folder are resized and cropped to (`decode.evaluation_view`);
+            by default they must agree in size already.
+        workers: Threads that decode a small image folder, or processes that read a large one.
+
+    Raises:
+        UnknownNameError: There is no such data set or split.
+        DataError: Files are missing or unreadable, or an option does not suit the data set.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError("data set", name, DATASETS)
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    if workers < 0:
+        raise DataError(f"The number of workers is {workers}: it must be at least 0.")
+    source = DATASETS[name]
+    if source.image_shape is not None and image_size not in (None, source.image_shape[1]):
+        size = source.image_shape[1]
+        raise DataError(
+            f"{name} has images of {size}x{size} pixels: an image size of {image_size} needs the imagefolder data set."
+        )
+    if name == "digits":
+        return load_digits(split)
+    if root is None:
+        raise DataError(
+            f"Data set {name} needs the folder that holds its files: give a root, or use the embedded digits."
+        )
+    folder = Path(root).expanduser()
+    if name == "imagefolder":
+        return load_folder(folder, split, image_size, workers)
+    return load_torchvision(name, folder, split, download)

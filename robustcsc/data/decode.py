@@ -1,0 +1,122 @@
+"""From an image file to pixels: decoding, the evaluation view and the training view."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from robustcsc.errors import DataError
+
+#: File names that count as images (compared in lower case); everything else in a tree is ignored.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+
+#: Short side before the centre crop, relative to the crop: 256 to 224, as ImageNet models are evaluated.
+RESIZE_RATIO = 256 / 224
+
+_GREY_MODES = frozenset({"1", "L", "LA", "La"})
+
+
+class UnreadableImageError(DataError):
+    """An image file is damaged, cut short, or not an image."""
+
+
+def read_header(path: Path) -> tuple[int, int, int]:
+    """Returns channels (1 grey, 3 colour), height and width as the file's header states them.
+
+    Raises:
+        UnreadableImageError: The file has no header that Pillow understands.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return 1 if _is_grey(image.mode) else 3, height, width
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImageError(f"{path} is not a readable image.") from error
+
+
+def decode(path: Path) -> Image.Image:
+    """Returns the whole image, 8 bits a channel, mode ``"L"`` for a grey file and ``"RGB"`` for any other.
+
+    Transparency is dropped and the EXIF orientation is not applied, as in torchvision's image folders. Pillow's
+    decoders raise many kinds of error on damaged files (OSError, SyntaxError, ValueError, struct.error, ...): each of
+    them means the same here.
+
+    Raises:
+        UnreadableImageError: The file is missing, damaged or cut short, or its pixels are not 8 or 16 bit integers.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode in ("I", "F"):
+                raise ValueError(f"{image.mode} pixels have no fixed range")
+            if image.mode.startswith("I;16"):
+                wide = np.asarray(image).astype(np.uint32)
+                return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+            return image.convert("L" if _is_grey(image.mode) else "RGB")
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImageError(f"{path} is not a readable image.") from error
+
+
+def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Returns (H, W, 1) or (H, W, 3) uint8 pixels of an ``"L"`` or ``"RGB"`` image."""
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def evaluation_view(image: Image.Image, size: int) -> Image.Image:
+    """Returns the centre of the image as `size` x `size` pixels.
+
+    The short side is resized to ``round(size * 256 / 224)`` (bilinear, antialiased) and the centre cropped, as
+    torchvision evaluates ImageNet models with 256 and 224. An image that has exactly `size` x `size` pixels was
+    prepared already and stays as it is.
+    """
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    short = round(size * RESIZE_RATIO)
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def training_view(image: Image.Image, height: int, width: int, rng: np.random.Generator) -> Image.Image:
+    """Returns a random part of the image as `height` x `width` pixels, mirrored half of the time.
+
+    The part covers 8 to 100 % of the area with an aspect ratio between 3/4 and 4/3, log-uniform (Szegedy et al., "Going
+    Deeper with Convolutions", CVPR 2015, section 6). When ten draws do not fit into the image, as in very long
+    ones, the largest centred part with an allowed ratio is taken.
+    """
+    left, top, part_width, part_height = _random_part(*image.size, rng)
+    part = image.crop((left, top, left + part_width, top + part_height))
+    part = part.resize((width, height), Image.Resampling.BILINEAR)
+    return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else part
+
+
+def _random_part(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Returns left, top, width and height of a random part of a `width` x `height` image."""
+    for _ in range(10):
+        area = width * height * rng.uniform(0.08, 1.0)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        part_width, part_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < part_width <= width and 0 < part_height <= height:
+            left, top = rng.integers(0, width - part_width + 1), rng.integers(0, height - part_height + 1)
+            return int(left), int(top), part_width, part_height
+    part_width = min(width, max(1, round(height * 4 / 3)))
+    part_height = min(height, max(1, round(width * 4 / 3)))
+    return (width - part_width) // 2, (height - part_height) // 2, part_width, part_height
+
+
+def _is_grey(mode: str) -> bool:
+    return mode in _GREY_MODES or mode.startswith("I;16")

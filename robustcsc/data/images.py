@@ -1,0 +1,145 @@
+"""What every set of images offers, and the few rules all of them share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from robustcsc.errors import DataError
+
+
+class Batch(NamedTuple):
+    """Some images of a set, all on the device that was asked for.
+
+    Attributes:
+        images: (n, C, H, W), float32, pixels in [0, 1].
+        labels: (n,), int64, positions in the set's `classes`.
+        indices: (n,), int64, the images' positions in the whole split: what random corruptions are seeded with.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class ImageSet(Protocol):
+    """One split of a data set, or a part of one.
+
+    A *row* counts the images of this set from 0 to ``len(set) - 1``; a *position* is an image's place in the whole
+    split and never changes. They differ in subsets, and where an unreadable file was left out.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the data set, as `load` takes it."""
+
+    @property
+    def split(self) -> str:
+        """``"train"`` or ``"test"``."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in label order."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,), int64, on the CPU: the label of every row."""
+
+    @property
+    def positions(self) -> Tensor:
+        """(N,), int64, on the CPU: the position of every row in the whole split."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The rows' files, ``"<class>/<image>"``; empty for a set that was not read from an image folder."""
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The image files that could not be decoded so far; their images are left out of all batches."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when the images, their labels, their order or their positions change."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Tensor) -> ImageSet:
+        """Returns the images of the given rows, in that order; they keep their positions.
+
+        Args:
+            indices: (n,), int64, rows of this set.
+
+        Raises:
+            DataError: A row is out of range.
+        """
+
+    def batches(
+        self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
+    ) -> Iterator[Batch]:
+        """Yields the images in batches; which images come does not depend on the batch size.
+
+        Args:
+            batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
+            order: (n,), int64, the rows to visit; all in their order by default.
+            device: Where the batch's tensors lie.
+
+        Raises:
+            DataError: A row is out of range, or no image could be read.
+        """
+
+
+def checked_rows(rows: Tensor, length: int) -> Tensor:
+    """Returns `rows` as int64 on the CPU once they are known to be rows of a set of `length` images.
+
+    Raises:
+        DataError: `rows` is not a vector of integers in 0..length-1.
+    """
+    if rows.ndim != 1 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
+        raise DataError(f"Rows of an image set must be a vector of integers, not {rows.dtype} {tuple(rows.shape)}.")
+    rows = rows.to("cpu", torch.int64)
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < length:
+        raise DataError(
+            f"Rows {int(rows.min())} to {int(rows.max())} were asked for, but the image set has rows 0 to {length - 1}."
+        )
+    return rows
+
+
+def batched_rows(length: int, batch_size: int, order: Tensor | None) -> tuple[Tensor, ...]:
+    """Returns the rows of each batch: `order`, or all rows, cut into pieces of `batch_size`.
+
+    Raises:
+        DataError: The batch size is not positive or `order` has a row out of range.
+    """
+    if batch_size < 1:
+        raise DataError(f"The batch size is {batch_size}: it must be at least 1.")
+    rows = torch.arange(length) if order is None else checked_rows(order, length)
+    return torch.split(rows, batch_size) if len(rows) else ()
+
+
+def as_floats(pixels: Tensor, device: str | torch.device) -> Tensor:
+    """Returns uint8 `pixels` on `device` as float32 in [0, 1], exactly ``pixels / 255``.
+
+    The divisor is a tensor because CUDA multiplies by the reciprocal of a plain number, which rounds differently:
+    the clean images have the same bits on every device.
+    """
+    return pixels.to(device).to(torch.float32) / torch.tensor(255.0, device=device)
+
+
+def fingerprint_of(images: ImageSet, content: Iterable[bytes | memoryview]) -> str:
+    """Returns the first 16 hex digits of the SHA-256 over the set's description, labels, positions and `content`."""
+    description = [images.name, images.split, images.classes, images.image_shape, len(images)]
+    digest = hashlib.sha256(json.dumps(description).encode())
+    digest.update(images.labels.numpy().data)
+    digest.update(images.positions.numpy().data)
+    for piece in content:
+        digest.update(piece)
+    return digest.hexdigest()[:16]

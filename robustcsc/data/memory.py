@@ -1,0 +1,102 @@
+"""Sets of images whose pixels all lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of
+from robustcsc.errors import DataError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MemoryImages:
+    """An `ImageSet` in memory, one byte a pixel and channel.
+
+    Attributes:
+        name: Name of the data set.
+        split: ``"train"`` or ``"test"``.
+        classes: Names of the classes in label order.
+        pixels: (N, C, H, W), uint8, on the CPU.
+        labels: (N,), int64, on the CPU.
+        positions: (N,), int64: each image's position in the whole split.
+        files: Each image's file ``"<class>/<image>"``, where the images come from a folder.
+        unreadable: Paths of the files that could not be decoded and were left out.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    pixels: Tensor
+    labels: Tensor
+    positions: Tensor
+    files: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses parts that do not belong together."""
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
+            raise DataError(
+                f"Pixels of {self.name} must be uint8 (N, C, H, W), not {self.pixels.dtype} {tuple(self.pixels.shape)}."
+            )
+        lengths = {len(self.pixels), len(self.labels), len(self.positions), len(self.files or self.labels)}
+        if len(lengths) != 1:
+            raise DataError(f"Images, labels, positions and files of {self.name} differ in number: {sorted(lengths)}.")
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise DataError(f"A label of {self.name} is not one of its {len(self.classes)} classes.")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        _, channels, height, width = self.pixels.shape
+        return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over name, split, classes, labels, positions and pixels."""
+        return fingerprint_of(self, (piece.contiguous().view(-1).numpy().data for piece in self.pixels))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> MemoryImages:
+        """Returns the images of the given rows, in that order; they keep their positions.
+
+        Args:
+            indices: (n,), int64, rows of this set.
+
+        Raises:
+            DataError: A row is out of range.
+        """
+        rows = checked_rows(indices, len(self))
+        return replace(
+            self,
+            pixels=self.pixels[rows],
+            labels=self.labels[rows],
+            positions=self.positions[rows],
+            files=tuple(self.files[row] for row in rows.tolist()) if self.files else (),
+        )
+
+    def batches(
+        self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
+    ) -> Iterator[Batch]:
+        """Yields the images in batches; which images come does not depend on the batch size.
+
+        Args:
+            batch_size: Images in a batch; the last one may have fewer.
+            order: (n,), int64, the rows to visit; all in their order by default.
+            device: Where the batch's tensors lie.
+
+        Raises:
+            DataError: A row is out of range or the batch size is not positive.
+        """
+        return (self._batch(rows, device) for rows in batched_rows(len(self), batch_size, order))
+
+    def _batch(self, rows: Tensor, device: str | torch.device) -> Batch:
+        return Batch(
+            as_floats(self.pixels[rows], device), self.labels[rows].to(device), self.positions[rows].to(device)
+        )

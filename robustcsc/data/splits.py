@@ -1,0 +1,45 @@
+"""Cutting a set of images in two."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from robustcsc.data.images import ImageSet
+from robustcsc.errors import DataError
+
+
+def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Returns two disjoint parts of a set: what is left for training, and the part that is held out.
+
+    Every class gives ``fraction * its size`` images, rounded to the nearest number: those with the smallest SHA-256
+    of ``"<seed>/<position>"``. The choice therefore does not depend on any library's random numbers, and both parts
+    keep the order of the set.
+
+    Args:
+        image_set: What to cut, usually a training split.
+        fraction: Share of each class that is held out, strictly between 0 and 1.
+        seed: Chooses among the possible cuts.
+
+    Raises:
+        DataError: The fraction is not between 0 and 1, or one part would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"The held-out fraction is {fraction}: it must lie between 0 and 1.")
+    held = torch.zeros(len(image_set), dtype=torch.bool)
+    for label in range(len(image_set.classes)):
+        rows = (image_set.labels == label).nonzero().flatten()
+        ranks = [_rank(seed, position) for position in image_set.positions[rows].tolist()]
+        chosen = sorted(range(len(rows)), key=ranks.__getitem__)[: int(fraction * len(rows) + 0.5)]
+        held[rows[chosen]] = True
+    if not held.any() or held.all():
+        raise DataError(
+            f"Holding out {fraction:g} of the {len(image_set)} images of {image_set.name} leaves one part empty: "
+            "choose another fraction or use more images."
+        )
+    return image_set.subset((~held).nonzero().flatten()), image_set.subset(held.nonzero().flatten())
+
+
+def _rank(seed: int, position: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{position}".encode()).digest()

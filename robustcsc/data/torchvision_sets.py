@@ -1,0 +1,105 @@
+"""CIFAR-10, CIFAR-100, SVHN, MNIST and Fashion-MNIST, in the files and folders torchvision keeps them in."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from robustcsc.data.memory import MemoryImages
+from robustcsc.errors import DataError
+
+_DIGITS = tuple("0123456789")
+
+
+def load_torchvision(name: str, root: Path, split: str, download: bool) -> MemoryImages:
+    """Returns one split of a torchvision data set, its images in the original order.
+
+    Args:
+        name: ``"cifar10"``, ``"cifar100"``, ``"svhn"``, ``"mnist"`` or ``"fashion-mnist"``.
+        root: The folder that holds (or will hold) ``cifar-10-batches-py``, ``MNIST/raw``, ``test_32x32.mat`` and so on.
+        split: ``"train"`` or ``"test"``.
+        download: Whether missing files may be fetched from the internet.
+
+    Raises:
+        DataError: Files are missing or damaged, or the download failed.
+    """
+    if not download and not root.is_dir():
+        raise DataError(f"{root} is not a folder: give the one that holds the files of {name}, or allow the download.")
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # NumPy's remarks about the old pickles
+            pixels, labels, classes = _READERS[name](root, split, download)
+    except MemoryError:
+        raise
+    except Exception as error:  # torchvision passes on what pickle, urllib, zipfile, scipy and its own checks raise
+        raise DataError(_explanation(name, root, download, error)) from error
+    return MemoryImages(
+        name=name,
+        split=split,
+        classes=classes,
+        pixels=torch.from_numpy(np.ascontiguousarray(pixels)),
+        labels=torch.as_tensor(labels, dtype=torch.int64),
+        positions=torch.arange(len(labels)),
+    )
+
+
+def _explanation(name: str, root: Path, download: bool, error: Exception) -> str:
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    if download:
+        return f"{name} could not be downloaded to {root} ({reason}): check the connection, or put its files there."
+    return f"{name} is missing, incomplete or damaged in {root} ({_without_hint(reason)}): allow the download."
+
+
+def _without_hint(reason: str) -> str:
+    """Leaves out torchvision's own advice, which names a Python argument."""
+    return reason.removesuffix(" You can use download=True to download it").rstrip(".")
+
+
+_Content = tuple[np.ndarray[Any, np.dtype[np.uint8]], Any, tuple[str, ...]]
+
+
+def _read_cifar10(root: Path, split: str, download: bool) -> _Content:
+    data = _torchvision().CIFAR10(root, train=split == "train", download=download)
+    return data.data.transpose(0, 3, 1, 2), data.targets, tuple(data.classes)
+
+
+def _read_cifar100(root: Path, split: str, download: bool) -> _Content:
+    data = _torchvision().CIFAR100(root, train=split == "train", download=download)
+    return data.data.transpose(0, 3, 1, 2), data.targets, tuple(data.classes)
+
+
+def _read_svhn(root: Path, split: str, download: bool) -> _Content:
+    data = _torchvision().SVHN(root, split=split, download=download)
+    return data.data, data.labels, _DIGITS
+
+
+def _read_mnist(root: Path, split: str, download: bool) -> _Content:
+    data = _torchvision().MNIST(root, train=split == "train", download=download)
+    return data.data.numpy()[:, None], data.targets, _DIGITS
+
+
+def _read_fashion_mnist(root: Path, split: str, download: bool) -> _Content:
+    data = _torchvision().FashionMNIST(root, train=split == "train", download=download)
+    return data.data.numpy()[:, None], data.targets, tuple(data.classes)
+
+
+def _torchvision() -> Any:
+    """Returns ``torchvision.datasets``, imported only now because it takes seconds."""
+    return importlib.import_module("torchvision.datasets")
+
+
+_READERS: dict[str, Callable[[Path, str, bool], _Content]] = {
+    "cifar10": _read_cifar10,
+    "cifar100": _read_cifar100,
+    "svhn": _read_svhn,
+    "mnist": _read_mnist,
+    "fashion-mnist": _read_fashion_mnist,
+}

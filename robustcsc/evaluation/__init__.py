@@ -1,0 +1,1 @@
+"""Measuring: clean images, corruptions, lambda curves and attacks become records."""

@@ -1,0 +1,132 @@
+"""One cell of a table: some images, measured under several lambda policies at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import torch
+from torch import Tensor
+
+from robustcsc.adaptive.fit import GRID
+from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.adaptive.policies import AdaptiveLambda, dataset_lambda
+from robustcsc.adaptive.residuals import logits_at
+from robustcsc.data import Batch
+from robustcsc.evaluation.subject import FITTED, Subject, device_words, fixed_lambda, versions_words
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.records import Condition, Record
+from robustcsc.store import ResultStore
+
+#: Starts a new pass over the (perturbed) images of a cell.
+Stream = Callable[[], Iterator[Batch]]
+
+
+def measure_cell(
+    subject: Subject,
+    cell: Condition,
+    policies: Sequence[str],
+    stream: Stream,
+    store: ResultStore,
+    *,
+    remeasure: bool = False,
+) -> list[Record]:
+    """Returns one record per policy, measuring those that the store does not have yet, and stores them.
+
+    Args:
+        subject: The model.
+        cell: What is measured; its policy and fit are filled in here.
+        policies: As `Subject.policies` returns them.
+        stream: The images of the cell; called once per pass over them.
+        store: Where records are kept.
+        remeasure: Whether to measure again what the store has.
+    """
+    conditions = [_with_policy(subject, cell, policy) for policy in policies]
+    stored = {} if remeasure else {condition.key: store.get(condition) for condition in conditions}
+    missing = [condition for condition in conditions if stored.get(condition.key) is None]
+    if missing:
+        for record in _measure(subject, missing, stream):
+            store.add(record, replace=remeasure)
+    return [record for condition in conditions if (record := store.get(condition)) is not None]
+
+
+@dataclass
+class _Tally:
+    correct: int = 0
+    total: int = 0
+    lam: float = 0.0
+    seconds: float = 0.0
+
+
+def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream) -> list[Record]:
+    """Counts correct images under every condition in one pass (two for lambda per data set)."""
+    with evaluation_mode(subject.model), torch.inference_mode():
+        choices: dict[str, Callable[[Tensor], Tensor | float | None]] = {}
+        tallies: dict[str, _Tally] = {}
+        for condition in conditions:
+            started = time.perf_counter()
+            names = [f"fixed={lam:g}" for lam in GRID] if condition.policy == "oracle" else [condition.policy]
+            for name in names:
+                if name not in choices:
+                    choices[name] = _choice(subject, name, condition, stream)
+                    tallies[name] = _Tally(seconds=time.perf_counter() - started)
+        for batch in stream():
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            for name, choose in choices.items():
+                started = time.perf_counter()
+                lam = choose(images)
+                logits = subject.model(images) if lam is None else logits_at(subject.model, images, lam)
+                tally = tallies[name]
+                tally.correct += int((logits.argmax(1) == batch.labels).sum())
+                tally.total += len(batch.labels)
+                if lam is not None:
+                    tally.lam += float(torch.as_tensor(lam).mean()) * len(batch.labels)
+                tally.seconds += time.perf_counter() - started
+    return [_record(subject, condition, tallies) for condition in conditions]
+
+
+def _choice(
+    subject: Subject, policy: str, condition: Condition, stream: Stream
+) -> Callable[[Tensor], Tensor | float | None]:
+    """Returns the function that gives the lambda of a batch of images."""
+    lam = fixed_lambda(policy)
+    if policy == "none":
+        return lambda images: None
+    if policy == "train":
+        lam = subject.lam0
+    elif policy in ("adaptive-batch", "adaptive-image"):
+        scope = AdaptiveLambda(subject.model, _fit(subject, condition), "batch" if policy.endswith("batch") else "image")
+        return scope.lambda_for
+    elif policy == "adaptive":
+        lam = dataset_lambda(subject.model, _fit(subject, condition), (batch.images for batch in stream()))
+    return lambda images: lam
+
+
+def _record(subject: Subject, condition: Condition, tallies: dict[str, _Tally]) -> Record:
+    if condition.policy == "oracle":
+        tried = [tallies[f"fixed={lam:g}"] for lam in GRID]
+        best = max(tried, key=lambda tally: tally.correct)
+        tally = replace(best, seconds=sum(each.seconds for each in tried))
+    else:
+        tally = tallies[condition.policy]
+    return Record(
+        condition=condition,
+        correct=tally.correct,
+        total=tally.total,
+        lam=None if condition.policy == "none" else round(tally.lam / max(1, tally.total), 6),
+        device=device_words(subject.device),
+        versions=versions_words(),
+        seconds=round(tally.seconds, 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _fit(subject: Subject, condition: Condition) -> LambdaFit:
+    return subject.fit_for(condition.name if condition.kind == "corruption" else None)
+
+
+def _with_policy(subject: Subject, cell: Condition, policy: str) -> Condition:
+    fit = _fit(subject, cell).digest if policy in FITTED else ""
+    return replace(cell, policy=policy, fit=fit)

@@ -1,0 +1,143 @@
+"""Clean accuracy and corruption sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from robustcsc.corruptions import Spec, corrupt
+from robustcsc.data import Batch, ImageSet, load_official
+from robustcsc.evaluation.cells import measure_cell
+from robustcsc.evaluation.subject import Subject
+from robustcsc.progress import Progress, silent
+from robustcsc.records import Condition, Record
+from robustcsc.store import ResultStore
+
+
+def evaluate_clean(
+    subject: Subject,
+    images: ImageSet,
+    store: ResultStore,
+    *,
+    policies: Sequence[str],
+    batch_size: int = 250,
+    remeasure: bool = False,
+    progress: Progress = silent,
+) -> list[Record]:
+    """Measures the accuracy on uncorrupted images and returns one record per policy."""
+    cell = clean_condition(subject, images)
+
+    def stream() -> Iterator[Batch]:
+        return _counted(images, batch_size, subject, "clean", progress)
+
+    return measure_cell(subject, cell, policies, stream, store, remeasure=remeasure)
+
+
+def sweep(
+    subject: Subject,
+    images: ImageSet,
+    spec: Spec,
+    store: ResultStore,
+    *,
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    policies: Sequence[str],
+    seed: int = 0,
+    batch_size: int = 250,
+    quantize: bool = False,
+    official_root: Path | None = None,
+    remeasure: bool = False,
+    progress: Progress = silent,
+) -> Iterator[Record]:
+    """Yields the accuracy of every (corruption, severity, policy); cells that the store has are not measured again.
+
+    Args:
+        subject: The model.
+        images: Clean test images.
+        spec: Severity table.
+        store: Where records are kept as soon as a cell is done, so that a stopped sweep loses one cell at most.
+        corruptions: Names in `spec`.
+        severities: 1-5.
+        policies: As `Subject.policies` returns them.
+        seed: Seed of the corruptions.
+        batch_size: Images at a time; results do not depend on it (except for lambda per batch).
+        quantize: Whether corrupted images are truncated to 8 bits, as the published files are.
+        official_root: Folder of published corrupted files (CIFAR-10-C, ImageNet-C) to read instead of corrupting.
+        remeasure: Whether to measure again what the store has.
+        progress: Told after each batch.
+
+    Raises:
+        DataError: If published files are missing or do not fit the images.
+    """
+    for corruption in corruptions:
+        for severity in severities:
+            label = f"{corruption} {severity}"
+            cell = corruption_condition(
+                subject, images, spec, corruption, severity, seed, quantize=quantize, official=official_root is not None
+            )
+
+            def stream(corruption: str = corruption, severity: int = severity, label: str = label) -> Iterator[Batch]:
+                if official_root is not None:
+                    official = load_official(official_root, corruption, severity, images)
+                    yield from _counted(official, batch_size, subject, label, progress)
+                    return
+                for batch in _counted(images, batch_size, subject, label, progress):
+                    corrupted = corrupt(
+                        batch.images, spec, corruption, severity, seed=seed, indices=batch.indices, quantize=quantize
+                    )
+                    yield batch._replace(images=corrupted)
+
+            yield from measure_cell(subject, cell, policies, stream, store, remeasure=remeasure)
+
+
+def clean_condition(subject: Subject, images: ImageSet) -> Condition:
+    """Returns the condition of clean images, without a policy."""
+    return Condition(
+        run=subject.run,
+        model=subject.model_name,
+        weights=subject.weights,
+        dataset=images.name,
+        split=images.split,
+        images=images.fingerprint,
+        kind="clean",
+        name="clean",
+    )
+
+
+def corruption_condition(
+    subject: Subject,
+    images: ImageSet,
+    spec: Spec,
+    corruption: str,
+    severity: int,
+    seed: int,
+    *,
+    quantize: bool,
+    official: bool,
+) -> Condition:
+    """Returns the condition of one corruption at one severity, without a policy."""
+    source = "official" if official else "generated, 8 bit" if quantize else "generated"
+    return Condition(
+        run=subject.run,
+        model=subject.model_name,
+        weights=subject.weights,
+        dataset=images.name,
+        split=images.split,
+        images=images.fingerprint,
+        kind="corruption",
+        name=corruption,
+        severity=severity,
+        spec=f"{spec.name}@{spec.digest}",
+        source=source,
+        seed=0 if official else seed,
+    )
+
+
+def _counted(
+    images: ImageSet, batch_size: int, subject: Subject, label: str, progress: Progress
+) -> Iterator[Batch]:
+    done = 0
+    for batch in images.batches(batch_size, device=subject.device):
+        yield batch
+        done += len(batch.labels)
+        progress(label, done, len(images))

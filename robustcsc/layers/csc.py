@@ -1,0 +1,173 @@
+"""The CSC layer of SDNet: its output is the sparse code of its input.
+
+Source: SDNet (Dai et al., "Revisiting Sparse Convolutional Model for Visual Recognition", NeurIPS 2022), eq. 4-10.
+
+Unrolls ``z = argmin_z lambda ||z||_1 + 1/2 ||x - A z||_2^2`` by FISTA from ``z = 0``.
+
+| setting | default | source |
+|---|---|---|
+| lambda | 0.1 | section 4 |
+| steps | 2 (FISTA) | section 4 |
+| step size | 0.9 / largest eigenvalue of A*A | appendix A |
+| atoms | unit norm, projected after each optimiser step | section 3.2 |
+
+Differences from the paper:
+- Codes are non-negative by default, as in every published configuration of the authors; `signed=True` is eq. 8.
+- FISTA takes its gradient at the extrapolated point, as eq. 6 says (the authors' code takes it at the iterate; up to
+  two steps there is no difference).
+- The threshold ``lambda * step_size`` is derived whenever the layer is called, so setting `lam` acts at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.layers.dictionary import ConvDictionary
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.prox import nonnegative_soft_threshold, soft_threshold
+from robustcsc.layers.solvers import SOLVERS
+
+#: SDNet appendix A: the step size is this over the largest eigenvalue of A*A.
+STEP_FRACTION = 0.9
+
+Size = int | tuple[int, int]
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+class CSCConv2d(nn.Module):
+    """A drop-in replacement for ``nn.Conv2d`` that outputs the convolutional sparse code of its input.
+
+    Attributes:
+        lam: The lambda in force: 0-d, or ``(N,)`` for one per image. Assigning a number works too. It is a buffer, so
+            ``torch.func.functional_call`` can override it for one call and differentiate through it.
+        lam0: The lambda the layer was trained with.
+        dictionary: The atoms and their operators.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Number of atoms.
+        kernel_size: As ``nn.Conv2d``.
+        stride: As ``nn.Conv2d``.
+        padding: As ``nn.Conv2d``.
+        dilation: As ``nn.Conv2d``.
+        lam: Weight of the l1 norm, at least 0.
+        num_steps: Number of unrolled iterations, at least 1.
+        signed: Whether codes may be negative.
+        solver: ``"fista"`` or ``"ista"``.
+
+    Raises:
+        ValueError: If `lam` is negative or `num_steps` below 1.
+    """
+
+    lam: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
+        *,
+        lam: float = 0.1,
+        num_steps: int = 2,
+        signed: bool = False,
+        solver: Literal["fista", "ista"] = "fista",
+    ) -> None:
+        super().__init__()
+        if lam < 0 or num_steps < 1:
+            raise ValueError(f"lam must be at least 0 and num_steps at least 1, got {lam} and {num_steps}")
+        self.dictionary = ConvDictionary(
+            in_channels, out_channels, _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
+        )
+        self.register_buffer("lam", torch.tensor(float(lam)))
+        self.lam0 = float(lam)
+        self.num_steps = num_steps
+        self.signed = signed
+        self.solver = solver
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "lam" and isinstance(value, int | float):
+            value = self.lam.new_tensor(float(value))
+        super().__setattr__(name, value)
+
+    def extra_repr(self) -> str:
+        """Shows lambda and how the code is computed."""
+        sign = "signed" if self.signed else "non-negative"
+        return f"lam0={self.lam0:g}, {self.num_steps} {self.solver} steps, {sign}"
+
+    @property
+    def step_size(self) -> Tensor:
+        """Step size of the solver, 0-d."""
+        return STEP_FRACTION / self.dictionary.lipschitz
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the codes ``(N, atoms, h, w)`` of `images` ``(N, C, H, W)`` at the lambda in force."""
+        dictionary, step_size = self.dictionary, self.step_size
+        image_size = (images.shape[2], images.shape[3])
+        correlations = dictionary.adjoint(images)
+        threshold = (step_size * self.lam).to(correlations.dtype)
+        if threshold.ndim:
+            threshold = threshold.view(-1, 1, 1, 1)
+        shrink = soft_threshold if self.signed else nonnegative_soft_threshold
+        zero = correlations.new_zeros(())
+
+        def gradient(codes: Tensor) -> Tensor:
+            if codes is zero:  # A(0) = 0: the first gradient needs no synthesis
+                return -correlations
+            return dictionary.adjoint(dictionary.synthesize(codes, image_size) - images)
+
+        solve = SOLVERS[self.solver]
+        return solve(gradient, lambda values: shrink(values, threshold), zero, step_size, self.num_steps)
+
+    def residual(self, images: Tensor, codes: Tensor) -> Tensor:
+        """Returns ``||x - A z||_2^2`` of every image, ``(N,)`` in float32 or better."""
+        difference = images - self.dictionary.synthesize(codes, (images.shape[2], images.shape[3]))
+        if difference.dtype in (torch.bfloat16, torch.float16):
+            difference = difference.float()
+        return difference.flatten(1).square().sum(1)
+
+
+def csc_layers(model: nn.Module) -> dict[str, CSCConv2d]:
+    """Returns the CSC layers of `model` by their qualified name, in the order of registration."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, CSCConv2d)}
+
+
+def set_lambda(model: nn.Module, lam: float) -> None:
+    """Sets lambda in all CSC layers of `model`, in place."""
+    for layer in csc_layers(model).values():
+        layer.lam = layer.lam.new_tensor(float(lam))
+
+
+@torch.no_grad()
+def fit_image_size(model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Estimates the step size of every CSC layer for images of this shape ``(C, H, W)``.
+
+    The sizes that the inner layers see are traced by one forward pass of a zero image in evaluation mode.
+    """
+    layers = csc_layers(model)
+    if not layers:
+        return
+    sizes: dict[CSCConv2d, tuple[int, int]] = {}
+
+    def note_size(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, CSCConv2d)
+        sizes[module] = (inputs[0].shape[2], inputs[0].shape[3])
+
+    hooks = [layer.register_forward_pre_hook(note_size) for layer in layers.values()]
+    weight = next(iter(layers.values())).dictionary.weight
+    try:
+        with evaluation_mode(model):
+            model(torch.zeros(1, *image_shape, dtype=weight.dtype, device=weight.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer, size in sizes.items():
+        layer.dictionary.fit_image_size(size)

@@ -1,0 +1,29 @@
+"""Normalisation of pixels inside the model, so that everything outside deals with [0, 1] only."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """Maps pixels in [0, 1] to ``(x - mean) / std`` per channel.
+
+    Args:
+        mean: Mean per channel, in pixel units of [0, 1].
+        std: Standard deviation per channel, positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or any(s <= 0 for s in std):
+            raise ValueError(f"mean and std need one entry per channel, std above 0: got {mean} and {std}")
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the normalised images, ``(N, C, H, W)``."""
+        return (images - self.mean) / self.std

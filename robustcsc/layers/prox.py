@@ -1,0 +1,33 @@
+r"""Proximal operators: ``prox_g(v) = argmin_z g(z) + 1/2 ||z - v||^2``, in closed form.
+
+All functions act entry by entry; `threshold` broadcasts against `values`, so ``(N, 1, 1, 1)`` gives every image of a
+batch its own.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
+    """Proximal operator of ``threshold * |z|``: ``sign(v) * max(|v| - threshold, 0)``.
+
+    Source: SDNet (Dai et al., NeurIPS 2022), eq. 8.
+    """
+    return values.sign() * F.relu(values.abs() - threshold)
+
+
+def nonnegative_soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
+    """Proximal operator of ``threshold * |z|`` over ``z >= 0``: ``max(v - threshold, 0)``."""
+    return F.relu(values - threshold)
+
+
+def elastic_net_prox(
+    values: Tensor, threshold: Tensor | float, ridge: Tensor | float, *, nonnegative: bool = False
+) -> Tensor:
+    """Proximal operator of ``threshold * |z| + ridge / 2 * z^2``, optionally over ``z >= 0``.
+
+    The quadratic term only shrinks the soft threshold: ``soft_threshold(v) / (1 + ridge)``.
+    """
+    shrink = nonnegative_soft_threshold if nonnegative else soft_threshold
+    return shrink(values, threshold) / (1 + torch.as_tensor(ridge))

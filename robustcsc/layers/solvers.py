@@ -1,0 +1,58 @@
+"""Proximal gradient solvers for ``min_z f(z) + g(z)``, unrolled for a fixed number of steps.
+
+They know nothing of images: `gradient` is the gradient of the smooth part f, `prox` the proximal operator of
+``step_size * g``. Every step is differentiable, so gradients through the solution are those of the unrolled iteration.
+"""
+
+from collections.abc import Callable
+from math import sqrt
+
+from torch import Tensor
+
+Gradient = Callable[[Tensor], Tensor]
+Prox = Callable[[Tensor], Tensor]
+Solver = Callable[[Gradient, Prox, Tensor, Tensor | float, int], Tensor]
+
+
+def ista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | float, num_steps: int) -> Tensor:
+    """Returns the iterate after `num_steps` proximal gradient steps.
+
+    ``z <- prox(z - step_size * gradient(z))`` (Beck and Teboulle, SIAM J. Imaging Sci. 2009, eq. 3.1).
+
+    Args:
+        gradient: Gradient of the smooth part.
+        prox: Proximal operator of `step_size` times the other part.
+        start: First iterate; anything that broadcasts to the shape of the gradient.
+        step_size: At most 1 / (Lipschitz constant of the gradient).
+        num_steps: Number of steps, at least 1.
+    """
+    codes = start
+    for _ in range(num_steps):
+        codes = prox(codes - step_size * gradient(codes))
+    return codes
+
+
+def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | float, num_steps: int) -> Tensor:
+    """Returns the iterate after `num_steps` accelerated proximal gradient steps.
+
+    SDNet eq. 6: the gradient is taken at the extrapolated point
+    ``y = z + (m_l - 1) / m_{l+1} (z - z_previous)`` with ``m_1 = 1``, ``m_{l+1} = (1 + sqrt(1 + 4 m_l^2)) / 2``.
+    The first extrapolation has weight 0, so two steps equal two steps of `ista`.
+
+    Args: as `ista`.
+    """
+    codes = extrapolated = start
+    momentum = 1.0
+    for step in range(num_steps):
+        previous, codes = codes, prox(extrapolated - step_size * gradient(extrapolated))
+        next_momentum = (1 + sqrt(1 + 4 * momentum**2)) / 2
+        weight = (momentum - 1) / next_momentum
+        momentum = next_momentum
+        if step == num_steps - 1:
+            break
+        extrapolated = codes + weight * (codes - previous) if weight else codes
+    return codes
+
+
+#: Solvers by name, as a layer's ``solver`` argument takes them.
+SOLVERS: dict[str, Solver] = {"ista": ista, "fista": fista}

@@ -1,0 +1,143 @@
+"""All models by name, and how a model is built from its specification."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.layers.csc import fit_image_size
+from robustcsc.layers.normalize import Normalize
+from robustcsc.models import resnet, sdnet
+
+#: Builds a network of ``(num_classes, in_channels, **options)`` for normalised images.
+Builder = Callable[..., nn.Module]
+
+#: Every model that the toolkit knows. Adding one means a builder in its family's file and a line here.
+MODELS: dict[str, Builder] = {
+    "resnet18": resnet.resnet18,
+    "resnet34": resnet.resnet34,
+    "resnet20": resnet.resnet20,
+    "resnet-digits": resnet.resnet_digits,
+    "sdnet18": sdnet.sdnet18,
+    "sdnet34": sdnet.sdnet34,
+    "sdnet18-all": sdnet.sdnet18_all,
+    "sdnet34-all": sdnet.sdnet34_all,
+    "sdnet18-all-plain": sdnet.sdnet18_all_plain,
+    "sdnet34-all-plain": sdnet.sdnet34_all_plain,
+    "sdnet20": sdnet.sdnet20,
+    "sdnet-digits": sdnet.sdnet_digits,
+}
+
+#: Mean and standard deviation per channel, in pixel units of [0, 1]. CIFAR-10's are those of the authors of SDNet.
+NORMALIZATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Everything that is needed to build a model, except its weights.
+
+    Attributes:
+        name: A key of `MODELS`, or ``package.module:factory`` for a model of the user's own.
+        num_classes: Number of logits.
+        image_shape: ``(C, H, W)`` of the images the model is made for.
+        mean: Mean per channel that is subtracted, in pixel units of [0, 1]; empty for a user's own model, which
+            normalises its input itself.
+        std: Standard deviation per channel that is divided by.
+        options: Keyword arguments of the builder.
+    """
+
+    name: str
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Returns the specification as JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Reads what `to_json` wrote."""
+        fields = json.loads(text)
+        for name in ("image_shape", "mean", "std"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+def default_spec(
+    name: str,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    *,
+    normalization: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> ModelSpec:
+    """Returns the specification of a model with this project's defaults.
+
+    The ImageNet form is chosen for images of 96 pixels and more, the CIFAR form below. Images of three channels are
+    normalised as `normalization` (a key of `NORMALIZATION`) says, CIFAR-10's by default below 96 pixels, ImageNet's
+    above; other images with mean 0.5 and standard deviation 0.5.
+    """
+    options = dict(options or {})
+    if ":" in name:
+        return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
+    large = min(image_shape[1:]) >= 96
+    if large and "form" in inspect.signature(_builder(name)).parameters:
+        options.setdefault("form", "imagenet")
+    channels = image_shape[0]
+    mean, std = NORMALIZATION.get(normalization) or NORMALIZATION["imagenet" if large else "cifar10"]
+    if len(mean) != channels:
+        mean, std = (0.5,) * channels, (0.5,) * channels
+    return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, mean=mean, std=std, options=options)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """Returns the model of `spec` with fresh weights: images ``(N, C, H, W)`` in [0, 1] to logits.
+
+    Raises:
+        UnknownNameError: If the catalog has no such model.
+        RobustCSCError: If the builder refuses the options, or a user's factory cannot be imported.
+    """
+    builder = _builder(spec.name)
+    try:
+        if ":" in spec.name:
+            model = builder(**spec.options)
+        else:
+            network = builder(spec.num_classes, spec.image_shape[0], **spec.options)
+            layers = OrderedDict(normalize=Normalize(spec.mean, spec.std), network=network)
+            model = nn.Sequential(layers)
+    except (TypeError, ValueError) as error:
+        raise RobustCSCError(f"Model {spec.name!r} cannot be built with {spec.options}: {error}.") from error
+    if not isinstance(model, nn.Module):
+        raise RobustCSCError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")
+    fit_image_size(model, spec.image_shape)
+    return model
+
+
+def _builder(name: str) -> Builder:
+    if ":" not in name:
+        if name not in MODELS:
+            raise UnknownNameError("model", name, MODELS)
+        return MODELS[name]
+    module_name, _, attribute = name.partition(":")
+    try:
+        factory: Builder = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RobustCSCError(
+            f"Cannot import {name!r} ({error}): give --model package.module:factory with the package on PYTHONPATH."
+        ) from error
+    return factory

@@ -1,0 +1,144 @@
+"""Weights with the specification that builds their model: one safetensors file, nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from robustcsc.errors import CheckpointError, UnknownNameError
+from robustcsc.models.catalog import ModelSpec, build
+
+#: Checkpoints that ship with the package.
+SHIPPED = ("sdnet-digits",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model with weights.
+
+    Attributes:
+        spec: What was built.
+        model: The built model with its weights, in evaluation mode.
+        weights: SHA-256 (hex) of the weights.
+        training: How the weights were made: data set, recipe, epochs, seed, held-out part, device, versions. Empty for
+            foreign weights.
+    """
+
+    spec: ModelSpec
+    model: nn.Module
+    weights: str
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Returns the SHA-256 (hex) over names, types, shapes and bytes of the state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, spec: ModelSpec, model: nn.Module, training: Mapping[str, Any]) -> None:
+    """Writes weights, specification and training facts to one safetensors file, replacing it in one step."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"spec": spec.to_json(), "training": json.dumps(dict(training))})
+    partial.replace(path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Builds the model that a checkpoint of this package describes and loads its weights.
+
+    Raises:
+        CheckpointError: If the file is missing, is no such checkpoint, or does not fit the model it names.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There are no weights at {path}: train a model, or check the path.") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors checkpoint: convert it, or give a .pth state dict."
+        ) from error
+    if "spec" not in metadata:
+        raise CheckpointError(f"{path} does not say which model it is for: name the model with --model.")
+    spec = ModelSpec.from_json(metadata["spec"])
+    model = build(spec)
+    _fill(model, tensors, path)
+    return Checkpoint(
+        spec=spec,
+        model=model.eval(),
+        weights=weights_hash(model),
+        training=json.loads(metadata.get("training", "{}")),
+    )
+
+
+def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
+    """Builds `spec` and loads a bare state dict from elsewhere: ``.safetensors``, or ``.pth``/``.pt`` tensors only.
+
+    A state dict under the key ``state_dict`` or ``model`` and the prefix ``module.`` are recognised.
+
+    Raises:
+        CheckpointError: If the file is missing, holds anything but tensors, or does not fit the model.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There are no weights at {path}: check the path.")
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} does not hold plain tensors, and nothing else is ever unpickled: "
+            "save the model's state_dict and load that."
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} is not a state dict: save the model's state_dict and load that.")
+    tensors = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    model = build(spec)
+    _fill(model, tensors, path)
+    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model))
+
+
+def load_shipped(name: str) -> Checkpoint:
+    """Loads a checkpoint that ships with the package.
+
+    Raises:
+        UnknownNameError: If there is none of this name.
+    """
+    if name not in SHIPPED:
+        raise UnknownNameError("shipped checkpoint", name, SHIPPED)
+    with resources.as_file(resources.files("robustcsc.models") / "weights" / f"{name}.safetensors") as path:
+        return load(path)
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    expected = model.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    reshaped = [name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape]
+    if missing or unexpected or reshaped:
+        example = (missing + unexpected + sorted(reshaped))[0]
+        raise CheckpointError(
+            f"{path} holds weights of another architecture ({len(missing)} tensors missing, {len(unexpected)} "
+            f"unexpected, {len(reshaped)} of another shape, for example {example}): name the model they belong to."
+        )
+    model.load_state_dict(dict(tensors))

@@ -1,0 +1,96 @@
+"""Turning convolutions of any model into CSC layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from robustcsc.errors import RobustCSCError
+from robustcsc.layers.csc import CSCConv2d, fit_image_size
+
+
+def convert(
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    layers: str | Sequence[str] = "first",
+    lam: float = 0.1,
+    num_steps: int = 2,
+    signed: bool = False,
+) -> nn.Module:
+    """Replaces convolutions of `model` by CSC layers of the same shape, in place, and returns the model.
+
+    The atoms start as the normalised filters of the convolution; its bias, which a sparse code does not have, is
+    dropped. The layer behind is kept: a ReLU behind a layer of non-negative codes changes nothing.
+
+    Args:
+        model: Any module with ``nn.Conv2d`` layers.
+        image_shape: ``(C, H, W)`` of the images the model is made for; decides the step sizes.
+        layers: ``"first"``, ``"all"`` (every convolution that can be replaced, except 1x1), or names of modules as in
+            ``model.named_modules()``, with ``*`` as a wildcard.
+        lam: As `CSCConv2d`.
+        num_steps: As `CSCConv2d`.
+        signed: As `CSCConv2d`.
+
+    Raises:
+        RobustCSCError: If no layer is meant, or one that is meant cannot be replaced (grouped, or not zero-padded by a
+            number of pixels).
+    """
+    convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    for name in _chosen(convolutions, layers):
+        parent_name, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent_name), attribute, _as_csc(name, convolutions[name], lam, num_steps, signed))
+    fit_image_size(model, image_shape)
+    return model
+
+
+def _chosen(convolutions: dict[str, nn.Conv2d], layers: str | Sequence[str]) -> list[str]:
+    if layers == "first":
+        names = list(convolutions)[:1]
+    elif layers == "all":
+        names = [name for name, conv in convolutions.items() if _replaceable(conv) and conv.kernel_size != (1, 1)]
+    else:
+        patterns = [layers] if isinstance(layers, str) else list(layers)
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in convolutions):
+                known = ", ".join(convolutions) or "it has none"
+                raise RobustCSCError(f"The model has no convolution named {pattern!r}: its convolutions are {known}.")
+        names = [name for name in convolutions if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    if not names:
+        raise RobustCSCError("The model has no convolution that could become a CSC layer: choose another model.")
+    return names
+
+
+def _replaceable(conv: nn.Conv2d) -> bool:
+    return conv.groups == 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+
+
+def _as_csc(name: str, conv: nn.Conv2d, lam: float, num_steps: int, signed: bool) -> CSCConv2d:
+    if not _replaceable(conv):
+        raise RobustCSCError(
+            f"Convolution {name!r} is grouped or not zero-padded by a number of pixels, so it cannot become a CSC layer: "
+            "leave it out."
+        )
+    csc = CSCConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        _two(conv.kernel_size),
+        _two(conv.stride),
+        _two(conv.padding),
+        _two(conv.dilation),
+        lam=lam,
+        num_steps=num_steps,
+        signed=signed,
+    )
+    with torch.no_grad():
+        csc.dictionary.weight.copy_(conv.weight)
+        csc.dictionary.project_parameters()
+    return csc.to(conv.weight.device, conv.weight.dtype)
+
+
+def _two(size: tuple[int, ...] | str) -> tuple[int, int]:
+    assert not isinstance(size, str)
+    return size[0], size[1]

@@ -1,0 +1,223 @@
+"""Which records may be compared or averaged, and how counts are pooled.
+
+Everything a report shows goes through `series`: records that differ in data set, split, images, their number,
+seed, metric, data source or severity table lie in different cohorts and never meet in one number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from robustcsc.metrics import wilson_interval
+from robustcsc.records import Record
+from robustcsc.report.words import MISSING, policy_rank, policy_words, slug
+
+
+@dataclass(frozen=True, order=True)
+class Cohort:
+    """What records must share to stand in one column.
+
+    The files of an official -C set are different images at every severity, so their fingerprints differ by
+    nature; there only the part after the slash (which images were used) counts.
+    """
+
+    dataset: str
+    split: str
+    source: str
+    spec: str
+    images: str
+    total: int
+    seed: int
+    metric: str
+
+    @classmethod
+    def of(cls, record: Record) -> Cohort:
+        """Returns the cohort of one record."""
+        it = record.condition
+        images = it.images.rpartition("/")[2] if it.source == "official" and "/" in it.images else it.images
+        return cls(it.dataset, it.split, it.source, it.spec, images, record.total, it.seed, it.metric)
+
+    @property
+    def title(self) -> str:
+        """Names everything the cohort fixes."""
+        made = {"original": "", "generated": "generated corruptions", "official": "official corrupted files"}
+        parts = [f"{self.dataset} {self.split}", made.get(self.source, self.source), self.spec, self.words]
+        return ", ".join(part for part in (*parts, "" if self.metric == "accuracy" else self.metric) if part)
+
+    @property
+    def words(self) -> str:
+        """Names the images and the seed only."""
+        return f"{self.total} images ({self.images}), seed {self.seed}"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """All fields as text, in a fixed order."""
+        fields = (self.dataset, self.split, self.source, self.spec, self.images, self.metric)
+        return (*fields, str(self.total), str(self.seed))
+
+    def file_name(self, *parts: str) -> str:
+        """Returns a name for a file about this cohort, unique among cohorts."""
+        readable = (*parts, self.dataset, self.split, self.source if self.source != "original" else "")
+        return slug(*readable, slug(*self.key)[-6:])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who was measured: one run (with its weights) under one lambda policy. A row of most tables."""
+
+    run: str
+    model: str
+    weights: str
+    policy: str
+
+    @classmethod
+    def of(cls, record: Record) -> Subject:
+        """Returns the subject of one record."""
+        it = record.condition
+        return cls(it.run, it.model, it.weights, it.policy)
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorting key: models without lambda first (the baselines), then by run, then by policy."""
+        return (self.policy != "none", self.run, self.model, self.weights, policy_rank(self.policy))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was done to the images, without the severity."""
+
+    kind: str
+    name: str
+    norm: str | None
+    epsilon: float | None
+    steps: int | None
+    restarts: int | None
+    protocol: str
+
+    @classmethod
+    def of(cls, record: Record) -> Setting:
+        """Returns the setting of one record."""
+        it = record.condition
+        return cls(it.kind, it.name, it.norm, it.epsilon, it.steps, it.restarts, it.protocol)
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorting key of attack columns: name, norm, budget, steps, restarts, protocol."""
+        numbers = (-1 if value is None else value for value in (self.epsilon, self.steps, self.restarts))
+        return (self.name, self.norm or "", *numbers, self.protocol)
+
+
+Place = tuple[Cohort, Setting, Subject]
+Series = Mapping[int, Record]
+"""The records of one place by severity; the only key is 0 where there is no severity."""
+
+Part = tuple[Series, Collection[int]]
+"""What a mean takes from one series: the series (empty if nothing was measured) and the severities it needs."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Counts and what follows from them."""
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float:
+        """`correct / total`, in [0, 1]; NaN without images."""
+        return self.correct / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval, in [0, 1]; NaN without images."""
+        return wilson_interval(self.correct, self.total) if self.total else (math.nan, math.nan)
+
+    def cell(self, *, with_n: bool = False) -> str:
+        """Returns ``"81.78 [81.01, 82.52]"`` (percent), with ``" n=10000"`` if asked."""
+        if not self.total:
+            return MISSING
+        low, high = self.interval
+        text = f"{100 * self.accuracy:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+        return f"{text} n={self.total}" if with_n else text
+
+
+def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
+    """Returns the records to show, by cohort, setting and subject, then by severity.
+
+    One series uses one lambda fit: after a refit, the fit of the newest record counts and the older records of
+    that series are left out (`records_frame` still has them). Of equal measurements the newest counts.
+    """
+    fits: dict[Place, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        place = (Cohort.of(record), Setting.of(record), Subject.of(record))
+        fits[place][record.condition.fit].append(record)
+    chosen: dict[Place, dict[int, Record]] = {}
+    for place in sorted(fits, key=_place_rank):
+        newest = max(fits[place].values(), key=lambda group: max(map(_age, group)))
+        chosen[place] = {record.condition.severity or 0: record for record in sorted(newest, key=_age)}
+    return chosen
+
+
+def pool(parts: Sequence[Part]) -> Score | None:
+    """Adds the counts of all parts; ``None`` without parts or if one of their severities is missing.
+
+    Within a cohort all totals are equal, so the pooled accuracy is the plain mean of the accuracies.
+    """
+    if not parts or any(not set(wanted) <= set(measured) for measured, wanted in parts):
+        return None
+    records = [measured[severity] for measured, wanted in parts for severity in wanted]
+    return Score(sum(record.correct for record in records), sum(record.total for record in records))
+
+
+def mean_cell(parts: Sequence[Part], *, with_n: bool = False) -> str:
+    """Returns the pooled score as a table cell, or how much of it was measured (``"– (3 of 5)"``)."""
+    score = pool(parts)
+    if score is not None:
+        return score.cell(with_n=with_n)
+    there = sum(len(set(wanted) & set(measured)) for measured, wanted in parts)
+    return f"{MISSING} ({there} of {sum(len(wanted) for _, wanted in parts)})" if there else MISSING
+
+
+def by_cohort(records: Iterable[Record]) -> dict[Cohort, dict[Setting, dict[Subject, Series]]]:
+    """Returns `series` nested by cohort, setting and subject, in the order tables show them."""
+    nested: dict[Cohort, dict[Setting, dict[Subject, Series]]] = {}
+    for (cohort, setting, subject), measured in series(records).items():
+        nested.setdefault(cohort, {}).setdefault(setting, {})[subject] = measured
+    return nested
+
+
+def severities_of(rows: Iterable[Series]) -> list[int]:
+    """Returns the severities that any of `rows` was measured at: a mean has to cover all of them."""
+    return sorted({severity for measured in rows for severity in measured})
+
+
+def subject_labels(subjects: Iterable[Subject]) -> dict[Subject, tuple[str, str]]:
+    """Returns (run, policy) in words for each subject; weights are named where one run has several."""
+    known = list(subjects)
+    weights: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for subject in known:
+        weights[subject.run].add((subject.model, subject.weights))
+    labels = {}
+    for subject in known:
+        several = len(weights[subject.run]) > 1
+        run = f"{subject.run} ({subject.model}, weights {subject.weights[:8]})" if several else subject.run
+        labels[subject] = (run, policy_words(subject.policy))
+    return labels
+
+
+def without_fixed(subjects: Sequence[Subject]) -> list[Subject]:
+    """Leaves out fixed lambdas of every run that has another policy: they belong to the lambda curves."""
+    others = {(s.run, s.model, s.weights) for s in subjects if not s.policy.startswith("fixed=")}
+    return [s for s in subjects if not s.policy.startswith("fixed=") or (s.run, s.model, s.weights) not in others]
+
+
+def _age(record: Record) -> tuple[str, str, int]:
+    return (record.created, record.condition.key, record.correct)
+
+
+def _place_rank(place: Place) -> tuple[object, ...]:
+    cohort, setting, subject = place
+    return (cohort, setting.kind, setting.rank, subject.rank)

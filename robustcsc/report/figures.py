@@ -1,0 +1,161 @@
+"""A figure with its name and description, written as SVG or PNG: the same figure gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from robustcsc.report.cohorts import Score
+
+Curve = Mapping[float, Score]
+"""Scores by what the horizontal axis shows."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe & Ito (2008), without yellow: told apart by colour-blind readers, dark enough for paper."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":")
+
+_PANEL_WIDTH, _PANEL_HEIGHT, _LEGEND_ROW = 3.1, 2.5, 0.24  # inches
+_MOST_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure and its words.
+
+    Attributes:
+        name: File name without an ending; differs between the figures of one report.
+        title: What is shown, on which images.
+        description: What a reader who cannot see the figure needs to know.
+        figure: The drawing; free of pyplot's global state.
+    """
+
+    name: str
+    title: str
+    description: str
+    figure: Figure
+
+    def to_svg(self) -> str:
+        """Returns an ``<svg>`` element whose ids start with the figure's name, so that several fit in one page."""
+        text = io.StringIO()
+        with _reproducible(self.name):
+            self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        svg = text.getvalue()
+        svg = svg[svg.index("<svg") :]
+        svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+        prefix = re.sub(r"\W", "-", self.name)
+        return re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+
+    def to_png(self) -> bytes:
+        """Returns the figure as a PNG image of 150 dots per inch."""
+        image = io.BytesIO()
+        with _reproducible(self.name):
+            self.figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
+        return image.getvalue()
+
+
+@contextmanager
+def _reproducible(salt: str) -> Iterator[None]:
+    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in any script
+        yield
+
+
+def verbatim(text: str) -> str:
+    """Returns text that matplotlib shows as it is: dollars start no formula, a leading underscore hides nothing."""
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
+
+
+def panels(count: int, legend_rows: int) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with `count` panels in rows of at most three, with room for a legend below."""
+    columns = min(count, _MOST_COLUMNS)
+    rows = math.ceil(count / columns)
+    width = max(columns * _PANEL_WIDTH, 4.6)
+    height = rows * _PANEL_HEIGHT + legend_rows * _LEGEND_ROW + 0.2
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = [figure.add_subplot(rows, columns, at + 1) for at in range(count)]
+    for ax in axes:
+        ax.grid(visible=True, color="#dddddd", linewidth=0.6)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return figure, axes
+
+
+def title_panel(ax: Axes, title: str, x: str, y: str) -> None:
+    """Writes a panel's title and axis names."""
+    ax.set_title(verbatim(title), fontsize=9.5, loc="left")
+    ax.set_xlabel(x, fontsize=8.5)
+    ax.set_ylabel(y, fontsize=8.5)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Puts one legend for all panels below them, two entries a row."""
+    shown = [verbatim(label) for label in labels]
+    figure.legend(
+        list(handles), shown, loc="outside lower left", ncols=legend_columns(labels), fontsize=8, frameon=False
+    )
+
+
+def legend_columns(labels: Sequence[str]) -> int:
+    """Returns how many entries fit side by side."""
+    longest = max(map(len, labels), default=0)
+    return 1 if longest > 45 else 2 if longest > 20 else 4
+
+
+def legend_rows(labels: Sequence[str]) -> int:
+    """Returns how many rows `legend_below` needs."""
+    return math.ceil(len(labels) / legend_columns(labels))
+
+
+def draw_line(ax: Axes, curve: Curve, at: int) -> Artist:
+    """Draws accuracies with a band of their 95 % intervals in the style of line number `at`; returns the line."""
+    xs = sorted(curve)
+    colour, marker = COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)]
+    dashes = DASHES[at // len(COLOURS) % len(DASHES)]
+    heights = [100 * curve[x].accuracy for x in xs]
+    (line,) = ax.plot(xs, heights, color=colour, marker=marker, linestyle=dashes, linewidth=1.6, markersize=4.5)
+    ends = [curve[x].interval for x in xs]
+    low, high = ([100 * end[side] for end in ends] for side in (0, 1))
+    ax.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+    return line
+
+
+def draw_points(ax: Axes, curve: Curve, at: int) -> Artist:
+    """Draws accuracies as points with their 95 % intervals, in the style of line number `at`; returns the points."""
+    xs = sorted(curve)
+    heights = [100 * curve[x].accuracy for x in xs]
+    ends = [curve[x].interval for x in xs]
+    reach = [
+        [max(height - 100 * low, 0.0) for height, (low, _) in zip(heights, ends, strict=True)],
+        [max(100 * high - height, 0.0) for height, (_, high) in zip(heights, ends, strict=True)],
+    ]
+    points: Artist = ax.errorbar(
+        xs,
+        heights,
+        yerr=reach,
+        color=COLOURS[at % len(COLOURS)],
+        marker=MARKERS[at % len(MARKERS)],
+        linestyle="none",
+        capsize=2.5,
+        markersize=5,
+    ).lines[0]
+    return points
+
+
+def shades(count: int) -> list[tuple[float, float, float, float]]:
+    """Returns `count` colours of an ordered, colour-blind-safe map (cividis), light to dark with the level."""
+    colours = mpl.colormaps["cividis"]
+    return [colours(0.85 * (1 - at / max(count - 1, 1))) for at in range(count)]

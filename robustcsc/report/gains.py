@@ -1,0 +1,154 @@
+"""What the adaptive lambda gains: against the training lambda, and against the other runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from robustcsc.records import Record
+from robustcsc.report.cohorts import Cohort, Score, Series, Setting, Subject, by_cohort, pool
+from robustcsc.report.table import Table
+from robustcsc.report.tables import Labels, labels_of, ranked
+from robustcsc.report.words import MISSING, corruption_rank, corruption_words, policy_words, severities_words
+
+_NOTES = (
+    "Gains in percentage points, over the severities both were measured at.",
+    "The 95 % interval of a gain is Newcombe's hybrid of the two Wilson intervals (method 10, 1998), as if the "
+    "images of the two rows were independent; both rows saw the same images, which usually makes it too wide, "
+    "while pooling the severities of the same images makes it narrower.",
+)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The difference of two accuracies, in percentage points.
+
+    Attributes:
+        points: First accuracy minus the second, in [-100, 100].
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+    """
+
+    points: float
+    low: float
+    high: float
+
+    @classmethod
+    def between(cls, first: Score, second: Score) -> Gain:
+        """Returns the gain of `first` over `second`.
+
+        With accuracies p, q and their Wilson intervals (l, u) and (m, v), the interval is
+        ``p - q - sqrt((p - l)^2 + (v - q)^2)`` to ``p - q + sqrt((u - p)^2 + (q - m)^2)``.
+
+        Source:
+            R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison
+            of eleven methods", Statistics in Medicine 17 (1998), method 10.
+        """
+        p, q = first.accuracy, second.accuracy
+        (low, high), (other_low, other_high) = first.interval, second.interval
+        down = math.hypot(p - low, other_high - q)
+        up = math.hypot(high - p, q - other_low)
+        return cls(100 * (p - q), 100 * (p - q - down), 100 * (p - q + up))
+
+    def verdict(self, first: str, second: str) -> str:
+        """Says in plain words which of `first` and `second` is better, or that there is no gain."""
+        if self.low > 0:
+            return f"{first} beats {second} by {self.points:.1f} points"
+        if self.high < 0:
+            return f"{first} loses to {second} by {-self.points:.1f} points"
+        return f"no gain: {signed(self.points, 1)} points, within the interval"
+
+
+def signed(number: float, digits: int) -> str:
+    """Returns a number with its sign; what rounds to zero is ``"+0.0"``, never ``"-0.0"``."""
+    return f"{round(number, digits) + 0.0:+.{digits}f}"
+
+
+def gain_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table per cohort: adaptive lambda minus the training lambda and minus every other run.
+
+    A run is compared with another run at that run's own baseline: without lambda, else at its training lambda.
+    Tables without a comparison are left out.
+    """
+    labels = labels_of(records)
+    tables = []
+    for cohort, settings in by_cohort(records).items():
+        if cohort.metric != "accuracy":
+            continue
+        rows = [
+            row
+            for setting in sorted(settings, key=lambda it: corruption_rank(it.name))
+            if setting.kind in ("clean", "corruption")
+            for row in _rows(setting, settings[setting], labels)
+        ]
+        if rows:
+            tables.append(_gain_table(cohort, rows))
+    return tables
+
+
+_Row = tuple[tuple[str, ...], Mapping[int, str], tuple[str, ...]]
+
+
+def _rows(setting: Setting, measured: Mapping[Subject, Series], labels: Labels) -> Iterator[_Row]:
+    """Yields the cells before the severities, the gain at each severity, and the cells after them."""
+    for first in ranked(measured):
+        if not first.policy.startswith("adaptive"):
+            continue
+        for second in _opponents(first, list(measured)):
+            shared = sorted(set(measured[first]) & set(measured[second]))
+            ours, theirs = (pool([(measured[it], shared)]) for it in (first, second))
+            if ours is None or theirs is None or not ours.total or not theirs.total:
+                continue
+            mean = Gain.between(ours, theirs)
+            by_severity = {
+                severity: signed(_gain(measured[first][severity], measured[second][severity]).points, 2)
+                for severity in shared
+                if severity
+            }
+            run, policy = labels[first]
+            name = _name(first, second, labels)
+            before = (run, policy, name.removeprefix("the "), corruption_words(setting.name))
+            interval = f"[{signed(mean.low, 2)}, {signed(mean.high, 2)}]"
+            over = severities_words(set(by_severity)) or MISSING
+            after = (over, signed(mean.points, 2), interval, mean.verdict(policy, name))
+            yield before, by_severity, after
+
+
+def _gain(first: Record, second: Record) -> Gain:
+    return Gain.between(Score(first.correct, first.total), Score(second.correct, second.total))
+
+
+def _opponents(subject: Subject, others: Sequence[Subject]) -> list[Subject]:
+    """Returns the training lambda of the same weights, then the baseline of every other run."""
+    mine = (subject.run, subject.model, subject.weights)
+    baselines: dict[tuple[str, str, str], Subject] = {}
+    for other in ranked(others):
+        if other.policy in ("none", "train"):
+            baselines.setdefault((other.run, other.model, other.weights), other)
+    return sorted(baselines.values(), key=lambda it: ((it.run, it.model, it.weights) != mine, it.rank))
+
+
+def _name(subject: Subject, opponent: Subject, labels: Labels) -> str:
+    if (subject.run, subject.weights) == (opponent.run, opponent.weights):
+        return f"the {policy_words(opponent.policy)}"
+    run = labels[opponent][0]
+    return run if opponent.policy == "none" else f"{run} at its training lambda"
+
+
+def _gain_table(cohort: Cohort, rows: Sequence[_Row]) -> Table:
+    severities = sorted({severity for _, gains, _ in rows for severity in gains})
+    cells = tuple(
+        (*before, *(gains.get(severity, MISSING) for severity in severities), *after) for before, gains, after in rows
+    )
+    by_severity = (f"severity {severity}" for severity in severities)
+    return Table(
+        name=cohort.file_name("gains", "" if severities else "clean"),
+        title=f"Gains of the adaptive lambda: {cohort.title}",
+        columns=(
+            *("run", "lambda policy", "compared with", "images", *by_severity),
+            *("severities", "mean gain", "95 % interval", "verdict"),
+        ),
+        rows=cells,
+        notes=_NOTES,
+    )

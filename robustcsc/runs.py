@@ -1,0 +1,158 @@
+"""Run folders: where the weights, lambda fits, results and reports of one run live."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustcsc.errors import StoreError
+
+#: The folder that holds all runs unless the user names another.
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a folder and the names of what is in it. Making a `Run` touches no file.
+
+    Attributes:
+        folder: The folder of the run, usually ``runs/<name>``.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run: the last part of its folder."""
+        return Path(os.path.abspath(self.folder)).name
+
+    @property
+    def weights_path(self) -> Path:
+        """The trained weights with the description of their model."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def training_path(self) -> Path:
+        """The state from which an interrupted training resumes."""
+        return self.folder / "training.pt"
+
+    @property
+    def store_path(self) -> Path:
+        """The results."""
+        return self.folder / "results.sqlite"
+
+    @property
+    def reports(self) -> Path:
+        """The folder of tables, plots and pages."""
+        return self.folder / "reports"
+
+    def fit_path(self, noise: str) -> Path:
+        """Returns where the lambda fit of a noise family (``"gaussian"``, ``"pooled"``, ...) is kept."""
+        return self.folder / "lambda" / f"{noise}.json"
+
+    @property
+    def changed(self) -> int | None:
+        """When weights, training state, results or a lambda fit changed last, in nanoseconds.
+
+        ``None`` if the run has none of them yet.
+
+        Raises:
+            StoreError: The folder cannot be read.
+        """
+        contents = [self.weights_path, self.training_path, self.store_path]
+        times = []
+        try:
+            contents += self.fit_path("any").parent.glob("*.json")
+            for path in contents:
+                try:
+                    times.append(path.stat().st_mtime_ns)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue  # not made yet, or just replaced by another process
+        except OSError as error:
+            raise StoreError(f"The run {self.folder} cannot be read: {error.strerror or error}.") from error
+        return max(times, default=None)
+
+
+def existing(root: Path = RUNS) -> list[Run]:
+    """Returns all runs in `root`, also empty ones, by name; a `root` that does not exist has none.
+
+    Raises:
+        StoreError: `root` is not a folder or cannot be read.
+    """
+    try:
+        folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"The folder of runs {root} cannot be read: {error.strerror or error}.") from error
+    return [Run(folder) for folder in sorted(folders)]
+
+
+def latest(root: Path = RUNS) -> Run | None:
+    """Returns the run whose contents changed last, or ``None`` if no run in `root` has any contents.
+
+    Contents are the weights, the training state, the results and the lambda fits; writing a report does not
+    make a run the latest. Of runs that changed at the same time the one whose name sorts last is returned.
+
+    Raises:
+        StoreError: `root` or a run in it cannot be read.
+    """
+    changes = [(run.changed, run.name, run) for run in existing(root)]
+    dated = [(changed, name, run) for changed, name, run in changes if changed is not None]
+    return max(dated, key=lambda entry: entry[:2])[2] if dated else None
+
+
+def find(name: str | Path, root: Path = RUNS) -> Run:
+    """Returns the run called `name` in `root`, or else the run whose folder is the path `name`.
+
+    Raises:
+        StoreError: There is no such run; the sentence names those that exist.
+    """
+    runs = existing(root)
+    for run in runs:
+        if run.name == str(name):
+            return run
+    folder = Path(name)
+    if str(name) and os.path.isdir(folder):
+        run = Run(folder)
+        if run.changed is not None or folder.resolve().parent == root.resolve():
+            return run
+        raise StoreError(f"{folder} is a folder, but no run: it has neither weights nor results.")
+    names = [run.name for run in runs]
+    if not names:
+        raise StoreError(f"No run {str(name)!r}: there are no runs in {root} yet, train one first.")
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names)}."
+    raise StoreError(f"No run {str(name)!r} in {root}: {hint}")
+
+
+def create(name: str, root: Path = RUNS, *, exist_ok: bool = False) -> Run:
+    """Makes the folder of a new run.
+
+    Args:
+        name: Its name: letters, digits, ``.``, ``_`` and ``-``, starting with a letter or digit.
+        root: The folder of all runs; made if it does not exist.
+        exist_ok: Whether a run of that name with contents may exist already; its contents are kept.
+
+    Raises:
+        StoreError: The name is not allowed or taken, or the folder cannot be made.
+    """
+    if not re.fullmatch(r"[^\W_][\w.-]*", name):
+        raise StoreError(
+            f"{name!r} cannot be the name of a run: use letters, digits, '.', '_' and '-', "
+            "and start with a letter or digit."
+        )
+    run = Run(root / name)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"The run folder {run.folder} cannot be made ({error.strerror or error}): "
+            "choose another name or a folder you can write to."
+        ) from error
+    if not exist_ok and run.changed is not None:
+        raise StoreError(f"The run {name!r} exists already in {root}: choose another name, or resume it.")
+    return run

@@ -1,0 +1,234 @@
+"""The results of a run in one SQLite file: one row per measured condition, on disk once it is counted."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from robustcsc.errors import StoreError
+from robustcsc.records import Condition, Record
+
+#: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns.
+SCHEMA_VERSION = 1
+
+#: The fields of `Record.row` and how they are stored.
+COLUMNS = {
+    "run": "TEXT NOT NULL",
+    "model": "TEXT NOT NULL",
+    "weights": "TEXT NOT NULL",
+    "dataset": "TEXT NOT NULL",
+    "split": "TEXT NOT NULL",
+    "images": "TEXT NOT NULL",
+    "kind": "TEXT NOT NULL",
+    "name": "TEXT NOT NULL",
+    "severity": "INTEGER",
+    "norm": "TEXT",
+    "epsilon": "REAL",
+    "steps": "INTEGER",
+    "restarts": "INTEGER",
+    "protocol": "TEXT NOT NULL",
+    "spec": "TEXT NOT NULL",
+    "source": "TEXT NOT NULL",
+    "policy": "TEXT NOT NULL",
+    "fit": "TEXT NOT NULL",
+    "seed": "INTEGER NOT NULL",
+    "metric": "TEXT NOT NULL",
+    "correct": "INTEGER NOT NULL",
+    "total": "INTEGER NOT NULL",
+    "lam": "REAL",
+    "device": "TEXT NOT NULL",
+    "versions": "TEXT NOT NULL",
+    "seconds": "REAL NOT NULL",
+    "created": "TEXT NOT NULL",
+}
+
+_CREATE = (
+    "CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
+    + ", ".join(f"{name} {declaration}" for name, declaration in COLUMNS.items())
+    + ")"
+)
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM records"
+_INSERT = (
+    f"INSERT INTO records (key, {', '.join(COLUMNS)}) "
+    f"VALUES (:key, {', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT (key) DO "
+)
+_KEEP = "NOTHING"
+_REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
+
+
+class ResultStore:
+    """The records of one run, unique by `Condition.key`.
+
+    Every `add` is a transaction of its own that has reached the disk when it returns, so a killed process
+    loses at most the cell it was measuring. Several processes may write to one file at once: they wait for
+    each other.
+
+    The file has a rollback journal instead of a write-ahead log, because then a store at rest is one file
+    that can be copied, and read from a folder that cannot be written to.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, timeout: float = 30.0) -> None:
+        """Opens the store at `path`.
+
+        Args:
+            path: The SQLite file. It and its folder are made if they do not exist.
+            read_only: Makes and changes nothing; a file that does not exist reads as a store without records.
+            timeout: Seconds to wait while another process writes.
+
+        Raises:
+            StoreError: The file cannot be opened, is not a result store, or was written by a newer robustcsc.
+        """
+        self.path = path
+        self.read_only = read_only
+        self._connection: sqlite3.Connection | None = None
+        with self._sentences():
+            if read_only and not path.exists():
+                return
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._check_writable()
+            # "rw" never makes a file, falls back to reading where writing is not allowed and, unlike "ro",
+            # can roll back what a killed writer left behind.
+            mode = "rw" if read_only else "rwc"
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=timeout, isolation_level=None
+            )
+        try:
+            with self._sentences():
+                self._prepare(self._connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def add(self, record: Record, *, replace: bool = False) -> bool:
+        """Stores `record`; it is on disk when this returns.
+
+        Args:
+            record: What was measured.
+            replace: What happens if the condition is stored already: by default the stored record stays, with
+                ``True`` the new one takes its place (also in the order of `records`).
+
+        Returns:
+            Whether the record was written.
+
+        Raises:
+            StoreError: The store cannot be written, or a field cannot be stored.
+        """
+        if self.read_only or self._connection is None:
+            raise StoreError(f"{self.path} was opened for reading only: open it for writing to add records.")
+        row = record.row()
+        for name, value in row.items():
+            if isinstance(value, float) and math.isnan(value):
+                raise StoreError(f"The field {name!r} of a record is not a number: it cannot be stored.")
+        with self._sentences():
+            statement = _INSERT + (_REPLACE if replace else _KEEP)
+            cursor = self._connection.execute(statement, {"key": record.condition.key, **row})
+            return cursor.rowcount > 0
+
+    def get(self, condition: Condition) -> Record | None:
+        """Returns the record of `condition` (in whatever run it was measured), or ``None`` if there is none.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        found = self._select(f"{_SELECT} WHERE key = ?", condition.key)
+        return found[0] if found else None
+
+    def records(self) -> list[Record]:
+        """Returns all records in the order in which their conditions were first added.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return self._select(f"{_SELECT} ORDER BY id")
+
+    def close(self) -> None:
+        """Closes the file; closing twice is allowed."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _select(self, statement: str, *parameters: str) -> list[Record]:
+        if self._connection is None:
+            return []
+        with self._sentences():
+            return [_record(row) for row in self._connection.execute(statement, parameters)]
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Checks that the file is a store of a known version, and makes the table in a file without one."""
+        connection.execute("PRAGMA synchronous = EXTRA")
+        if self._version(connection) == SCHEMA_VERSION:
+            return
+        if self.read_only:  # an empty file: no records, as without a file
+            self.close()
+            self._connection = None
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        if self._version(connection) == 0:  # nobody was faster
+            connection.execute(_CREATE)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer robustcsc (store version {version}, this one knows "
+                f"{SCHEMA_VERSION}): update robustcsc, or choose another run."
+            )
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if (version == 0 and tables) or (version != 0 and "records" not in tables):
+            raise StoreError(f"{self.path} is a database, but no result store: choose another run or file.")
+        return version
+
+    def _check_writable(self) -> None:
+        """Refuses a store that SQLite would silently open for reading only, before anything is measured."""
+        targets = [self.path, self.path.parent] if self.path.exists() else [self.path.parent]
+        if not all(os.access(target, os.W_OK) for target in targets):
+            raise StoreError(f"{self.path} cannot be written: choose a folder you may write to.")
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turns the errors of SQLite and of the file system into `StoreError`."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(_sentence(error, self.path)) from error
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be opened: {error.strerror or error}.") from error
+        except (OverflowError, UnicodeError) as error:
+            raise StoreError(f"A field of a record cannot be stored in {self.path}: {error}.") from error
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    values = dict(zip(COLUMNS, row, strict=True))
+    condition = Condition(**{field.name: values.pop(field.name) for field in fields(Condition)})
+    return Record(condition=condition, **values)
+
+
+def _sentence(error: sqlite3.Error, path: Path) -> str:
+    """Returns one sentence on what is wrong with the store at `path` and what to do."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return f"{path} is damaged or no result store: move it away and measure again, or restore a copy."
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"{path} is being written by another process: wait until that has finished, then try again."
+    if name.startswith("SQLITE_FULL"):
+        return f"The disk that holds {path} is full: free some space, then start again; stored results are kept."
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        return f"{path} cannot be opened or written: check that it is a file in a folder you may write to."
+    return f"{path} cannot be read or written ({error}): check the disk and the file."

@@ -1,0 +1,200 @@
+"""The training loop: projected SGD on the cross-entropy, resumable after every epoch.
+
+Source: SDNet (Dai et al., NeurIPS 2022), eq. 5 and section 3.2: SGD on all parameters, followed by the projection of
+every dictionary onto unit-norm atoms after each step.
+
+Differences from the paper: training accuracy is that of the augmented images, in training mode; the weights of the last
+epoch are kept, never the best epoch on test images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from robustcsc.data import ImageSet, MemoryImages, StreamedImages
+from robustcsc.data.images import as_floats
+from robustcsc.errors import CheckpointError
+from robustcsc.layers.constraints import project_parameters
+from robustcsc.progress import Progress, silent
+from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
+from robustcsc.training.recipes import Recipe
+
+Augmentation = Literal["none", "gaussian"]
+#: Largest standard deviation of ``--augment gaussian``, in pixel units of [0, 1].
+GAUSSIAN_MAX_STD = 0.2
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What happened in one epoch: its number (from 1), mean loss, share of correct training images, seconds."""
+
+    number: int
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+def train(
+    model: nn.Module,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    fabric: Fabric,
+    seed: int = 0,
+    augment: Augmentation = "none",
+    state_path: Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    progress: Progress = silent,
+) -> list[Epoch]:
+    """Trains `model` in place and returns what happened in each epoch.
+
+    With the same seed, device and number of threads the result has the same bits, whether or not training was stopped
+    and resumed in between: everything random is drawn from (seed, epoch).
+
+    Args:
+        model: Images ``(N, C, H, W)`` in [0, 1] to logits; its constrained modules are projected after each step.
+        images: Training images. Sets in memory stay on the device; others are streamed.
+        recipe: The settings.
+        fabric: Device, precision and processes.
+        seed: Seed of order and augmentation.
+        augment: ``"gaussian"`` adds noise of a random strength to half of the images of each batch.
+        state_path: Where the state is kept after each epoch; ``None`` keeps none.
+        resume: Whether to go on from `state_path` if it exists.
+        on_epoch: Called after each epoch.
+        progress: Told after each batch.
+
+    Raises:
+        CheckpointError: If `state_path` was written with other settings.
+    """
+    signature = _signature(model, images, recipe, seed, augment)
+    device = fabric.device
+    model.to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.rate_at(0),
+        momentum=recipe.momentum,
+        nesterov=True,
+        weight_decay=recipe.weight_decay,
+    )
+    history: list[Epoch] = []
+    if resume and state_path is not None and state_path.exists():
+        history = _restore(state_path, signature, model, optimizer, device)
+    wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
+    wrapped.train()
+    batches = _Batches(images, recipe, seed, augment, fabric)
+    for epoch in range(len(history), recipe.epochs):
+        started = time.perf_counter()
+        loss_sum = torch.zeros((), device=device)
+        correct = torch.zeros((), device=device, dtype=torch.int64)
+        seen = 0
+        for index, (inputs, labels) in enumerate(batches.of_epoch(epoch)):
+            rate = recipe.rate_at(epoch + index / batches.per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            logits = wrapped(inputs)
+            loss = F.cross_entropy(logits, labels)
+            wrapped_optimizer.zero_grad()
+            fabric.backward(loss)
+            wrapped_optimizer.step()
+            project_parameters(model)
+            loss_sum += loss.detach() * len(labels)
+            correct += (logits.detach().argmax(1) == labels).sum()
+            seen += len(labels)
+            progress(f"epoch {epoch + 1}/{recipe.epochs}", index + 1, batches.per_epoch)
+        history.append(Epoch(epoch + 1, loss_sum.item() / seen, correct.item() / seen, time.perf_counter() - started))
+        if state_path is not None and fabric.global_rank == 0:
+            _keep(state_path, signature, model, optimizer, history)
+        on_epoch(history[-1])
+    model.eval()
+    return history
+
+
+class _Batches:
+    """The augmented batches of every epoch, this process's share of them."""
+
+    def __init__(self, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation, fabric: Fabric) -> None:
+        self.images, self.recipe, self.seed, self.augment = images, recipe, seed, augment
+        self.fabric = fabric
+        self.per_epoch = max(1, len(images) // (recipe.batch_size * fabric.world_size))
+        if isinstance(images, MemoryImages):
+            self.pixels = images.pixels.to(fabric.device)
+            self.labels = images.labels.to(fabric.device)
+
+    def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
+        order = torch.randperm(len(self.images), generator=generator)
+        order = order[self.fabric.global_rank :: self.fabric.world_size]
+        order = order[: self.per_epoch * self.recipe.batch_size]
+        for inputs, labels in self._augmented(order, epoch, generator):
+            if self.augment == "gaussian":
+                inputs = add_gaussian_noise(inputs, GAUSSIAN_MAX_STD, generator)
+            yield inputs, labels
+
+    def _augmented(self, order: Tensor, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        recipe = self.recipe
+        if isinstance(self.images, StreamedImages):  # random resized crops, made by the worker processes
+            for batch in self.images.training_batches(
+                recipe.batch_size, epoch=epoch, seed=self.seed, order=order, device=self.fabric.device
+            ):
+                yield batch.images, batch.labels
+            return
+        for rows in order.split(recipe.batch_size):
+            rows = rows.to(self.fabric.device)
+            inputs = as_floats(self.pixels[rows], self.fabric.device)
+            yield crop_and_flip(inputs, recipe.crop_padding, recipe.flip, generator), self.labels[rows]
+
+
+def _signature(model: nn.Module, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation) -> str:
+    shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
+    facts = [shapes, images.fingerprint, asdict(recipe), seed, augment]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
+    state: dict[str, Any] = {
+        "signature": signature,
+        "model": model.state_dict(),
+        # Buffers outside the state dict matter too: the power iteration goes on where it stopped.
+        "buffers": dict(model.named_buffers()),
+        "optimizer": optimizer.state_dict(),
+        "history": [asdict(epoch) for epoch in history],
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def _restore(
+    path: Path,
+    signature: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> list[Epoch]:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read: delete it to train from the start.") from error
+    if state["signature"] != signature:
+        raise CheckpointError(
+            f"{path} belongs to a training run with another model, data, recipe or seed: "
+            "use the same settings, or train without --resume."
+        )
+    model.load_state_dict(state["model"])
+    buffers = dict(model.named_buffers())
+    for name, value in state["buffers"].items():
+        buffers[name].copy_(value)
+    optimizer.load_state_dict(state["optimizer"])
+    return [Epoch(**epoch) for epoch in state["history"]]

@@ -1,0 +1,136 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robustcsc.attacks.threat import DEFAULT_EPSILON, Norm, ThreatModel, check_images, parse_epsilon
+from robustcsc.errors import AttackError
+
+NORMS: list[Norm] = ["linf", "l2"]
+IMAGES = torch.full((2, 3, 4, 4), 0.5)
+LABELS = torch.tensor([0, 1])
+
+
+def distance(perturbed: torch.Tensor, images: torch.Tensor, norm: str) -> float:
+    """Largest distance of an image, in float64 and written differently from the library."""
+    change = (perturbed.double() - images.double()).abs().flatten(1)
+    return change.max().item() if norm == "linf" else change.square().sum(dim=1).sqrt().max().item()
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_budget_that_is_no_length_is_refused(norm: Norm, epsilon: float) -> None:
+    with pytest.raises(AttackError, match="epsilon must be a finite number of at least 0"):
+        ThreatModel(norm, epsilon)
+
+
+def test_a_budget_in_255ths_is_refused_with_the_likely_meaning() -> None:
+    with pytest.raises(AttackError, match="did you mean 8/255"):
+        ThreatModel("linf", 8)
+    assert ThreatModel("l2", 8).epsilon == 8  # an l2 distance may well be above 1
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(AttackError, match="Unknown norm 'l1': choose one of linf, l2"):
+        ThreatModel("l1", 0.5)  # type: ignore[arg-type]
+
+
+def test_default_budgets_are_those_of_the_paper() -> None:
+    assert DEFAULT_EPSILON == {"linf": 8 / 255, "l2": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "epsilon"), [("8/255", 8 / 255), (" 8 / 255 ", 8 / 255), ("0.5", 0.5), ("0", 0.0), ("1e-3", 0.001)]
+)
+def test_budgets_are_read_as_typed(text: str, epsilon: float) -> None:
+    assert parse_epsilon(text) == epsilon
+
+
+@pytest.mark.parametrize("text", ["", "eight", "8/0", "8/255/2", "-1/255", "nan", "inf", "1e999", "/255", "8/", "0,5"])
+def test_budgets_that_are_no_number_are_refused(text: str) -> None:
+    with pytest.raises(AttackError, match="is no attack budget"):
+        parse_epsilon(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    norm=st.sampled_from(NORMS),
+    epsilon=st.floats(0, 1) | st.sampled_from([8 / 255, 1e-9, 1e-30]),
+    seed=st.integers(0, 10_000),
+    reach=st.sampled_from([1e-6, 0.03, 1.0, 100.0]),
+    corner=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_projections_lie_inside_ball_and_box_to_the_last_bit(
+    norm: Norm, epsilon: float, seed: int, reach: float, corner: bool, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(3, 2, 5, 5, generator=generator, dtype=dtype)
+    images = images.round() if corner else images * torch.rand(3, 1, 1, 1, generator=generator, dtype=dtype) ** 20
+    perturbed = images + reach * torch.randn(images.shape, generator=generator, dtype=dtype)
+    projected = ThreatModel(norm, epsilon).project(perturbed, images)
+    assert projected.dtype == dtype
+    assert projected.min() >= 0 and projected.max() <= 1
+    assert distance(projected, images, norm) <= epsilon * (1 + 1e-15)
+    torch.testing.assert_close(ThreatModel(norm, epsilon).project(projected, images), projected, rtol=0, atol=0)
+
+
+def test_projection_keeps_what_is_inside() -> None:
+    images = torch.rand(4, 3, 5, 5)
+    inside = (images + 0.02 * torch.rand(4, 3, 5, 5)).clamp(0, 1)
+    assert torch.equal(ThreatModel("linf", 0.03).project(inside, images), inside)
+    assert torch.equal(ThreatModel("l2", 2.0).project(inside, images), inside)
+
+
+def test_projection_by_hand() -> None:
+    images = torch.tensor([0.5, 0.5, 0.9]).view(1, 1, 1, 3)
+    perturbed = torch.tensor([0.8, 0.1, 1.5]).view(1, 1, 1, 3)
+    linf = ThreatModel("linf", 0.25).project(perturbed, images)
+    torch.testing.assert_close(linf.flatten(), torch.tensor([0.75, 0.25, 1.0]))
+    # In the box the change is (0.3, -0.4, 0.1), of length sqrt(0.26); half that length halves it.
+    l2 = ThreatModel("l2", math.sqrt(0.26) / 2).project(perturbed, images)
+    torch.testing.assert_close(l2.flatten(), torch.tensor([0.65, 0.3, 0.95]))
+
+
+def test_good_images_and_labels_pass() -> None:
+    check_images(IMAGES, LABELS)
+    check_images(IMAGES.double(), LABELS, num_classes=2)
+    check_images(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1), LABELS)
+    check_images(torch.empty(0, 3, 4, 4), torch.empty(0, dtype=torch.int64), num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES[0], LABELS, r"shape \(N, C, H, W\), not \(3, 4, 4\)"),
+        ((IMAGES * 255).byte(), LABELS, "not torch.uint8"),
+        (IMAGES.half(), LABELS, "not torch.float16"),
+        (IMAGES * 2.5, LABELS, r"not in \[1.25, 1.25\]"),
+        (IMAGES - 0.6, LABELS, "normalisation belongs inside the model"),
+        (IMAGES * math.nan, LABELS, "not finite"),
+        (IMAGES / 0, LABELS, "not finite"),
+        (IMAGES, LABELS[:1], r"shape \(2,\)"),
+        (IMAGES, LABELS.float(), "not torch.float32"),
+        (IMAGES, LABELS.view(2, 1), r"of shape \(2, 1\)"),
+        (IMAGES, -LABELS, "labels must be at least 0 and below the 2 classes"),
+        (IMAGES, LABELS + 1, "they range from 1 to 2"),
+    ],
+)
+def test_bad_images_and_labels_are_refused(images: torch.Tensor, labels: torch.Tensor, message: str) -> None:
+    with pytest.raises(AttackError, match=message):
+        check_images(images, labels, num_classes=2)
+
+
+def test_one_bad_pixel_is_found() -> None:
+    images = IMAGES.clone()
+    images[1, 2, 3, 3] = math.nan
+    with pytest.raises(AttackError, match="not finite"):
+        check_images(images, LABELS)
+
+
+def test_negative_labels_are_refused_without_knowing_the_classes() -> None:
+    check_images(IMAGES, LABELS + 1000)
+    with pytest.raises(AttackError, match="at least 0;"):
+        check_images(IMAGES, LABELS - 1)

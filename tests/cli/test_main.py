@@ -1,0 +1,165 @@
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from robustcsc import __version__
+from robustcsc.cli import main as cli_main
+from robustcsc.errors import AttackError, DataError, RobustCSCError, UnknownNameError
+
+
+def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs a command that raises the error and returns the exit code of the whole program."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command("measure")
+    def measure() -> None:
+        raise error
+
+    @app.command("other")
+    def other() -> None:
+        """Second command, so that typer makes a group."""
+
+    monkeypatch.setattr(cli_main, "app", app)
+    code: int = cli_main.main(["measure"])
+    return code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RobustCSCError("It is wrong: put it right."),
+        DataError("It is wrong: put it right."),
+        AttackError("It is wrong: put it right."),
+    ],
+)
+def test_user_error_is_one_sentence_and_code_2(
+    error: RobustCSCError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_raising(error, monkeypatch) == 2
+    assert capsys.readouterr() == ("", "Error: It is wrong: put it right.\n")
+
+
+def test_unknown_name_suggests_the_close_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_raising(UnknownNameError("model", "sdnet81", ["sdnet18", "resnet18"]), monkeypatch) == 2
+    assert capsys.readouterr().err == "Error: Unknown model 'sdnet81': did you mean 'sdnet18'?\n"
+
+
+def test_ctrl_c_in_a_command_ends_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_raising(KeyboardInterrupt(), monkeypatch) == 130
+    assert capsys.readouterr() == ("", "Interrupted; what was measured is kept.\n")
+
+
+def test_ctrl_c_outside_a_command_ends_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_main, "app", interrupted)
+    assert cli_main.main([]) == 130
+    assert capsys.readouterr().err == "Interrupted; what was measured is kept.\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "beginning"),
+    [
+        (errno.ENOSPC, "Error: No space is left on the disk (runs/a/results.sqlite): "),
+        (errno.EROFS, "Error: The file system is read-only (runs/a/results.sqlite): "),
+        (errno.EACCES, "Error: Permission is missing (runs/a/results.sqlite): "),
+    ],
+)
+def test_full_or_protected_disk_is_one_sentence_and_code_2(
+    number: int, beginning: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = OSError(number, os.strerror(number), "runs/a/results.sqlite")
+    assert run_raising(error, monkeypatch) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(beginning)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), OSError(errno.EIO, "a broken disk")])
+def test_unforeseen_errors_pass_through(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(error)) as caught:
+        run_raising(error, monkeypatch)
+    assert caught.value is error
+
+
+def test_unforeseen_error_keeps_its_traceback() -> None:
+    code = (
+        "import robustcsc.cli.main as m\n"
+        "def defect():\n    raise ZeroDivisionError('a defect')\n"
+        "m.app.command('fail')(defect)\n"
+        "m.main(['fail'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert done.stderr.endswith("in defect\nZeroDivisionError: a defect\n")
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["--no-such-option"]])
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert arguments[0] in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_help_goes_to_standard_output(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "Usage: robustcsc" in out
+    assert err == ""
+
+
+def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main([]) in (0, 2)  # typer changed its mind about this code
+    assert "Usage: robustcsc" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"robustcsc {__version__}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_results_that_do_not_fit_on_the_disk_are_reported() -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "robustcsc.cli.main", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: No space is left on the disk: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_causes_no_message() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "robustcsc.cli.main", "--version"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_help_is_ready_within_half_a_second() -> None:
+    """The best of five processes, so that other work on the machine does not decide."""
+    command = [sys.executable, "-m", "robustcsc.cli.main", "--help"]
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) <= 0.5

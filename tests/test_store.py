@@ -1,0 +1,379 @@
+import inspect
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robustcsc.errors import StoreError
+from robustcsc.records import Condition, Record
+from robustcsc.store import COLUMNS, SCHEMA_VERSION, ResultStore
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+FLOATS = st.floats(allow_nan=False)
+CONDITIONS = st.builds(
+    Condition,
+    severity=st.none() | INTEGERS,
+    norm=st.none() | TEXT,
+    epsilon=st.none() | FLOATS,
+    steps=st.none() | INTEGERS,
+    restarts=st.none() | INTEGERS,
+    seed=INTEGERS,
+    **dict.fromkeys(["run", "model", "weights", "dataset", "split", "images", "kind", "name"], TEXT),
+    **dict.fromkeys(["protocol", "spec", "source", "policy", "fit", "metric"], TEXT),
+)
+RECORDS = st.builds(
+    Record,
+    condition=CONDITIONS,
+    correct=INTEGERS,
+    total=INTEGERS,
+    lam=st.none() | FLOATS,
+    seconds=FLOATS,
+    **dict.fromkeys(["device", "versions", "created"], TEXT),
+)
+
+
+def make(severity: int, seed: int = 0, correct: int = 5) -> Record:
+    condition = Condition(
+        run="r",
+        model="m",
+        weights="w",
+        dataset="d",
+        split="test",
+        images="i",
+        kind="corruption",
+        name="fog",
+        severity=severity,
+        seed=seed,
+    )
+    return Record(
+        condition=condition,
+        correct=correct,
+        total=10,
+        lam=None,
+        device="cpu",
+        versions="v",
+        seconds=0.1,
+        created="now",
+    )
+
+
+# What the child processes below begin with.
+MAKE_RECORD = f"""
+import sys
+from pathlib import Path
+from robustcsc.records import Condition, Record
+from robustcsc.store import ResultStore
+
+{inspect.getsource(make)}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "results.sqlite"
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that other users can enter (pytest's own are private)."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_every_field_of_a_record_has_a_column() -> None:
+    assert list(COLUMNS) == list(make(1).row())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(RECORDS, max_size=4, unique_by=lambda record: record.condition.key))
+def test_records_come_back_as_they_went_in_and_in_order(records: list[Record]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "results.sqlite"
+        with ResultStore(path) as store:
+            assert [store.add(record) for record in records] == [True] * len(records)
+        with ResultStore(path, read_only=True) as store:
+            assert store.records() == records
+            assert [store.get(record.condition) for record in records] == records
+
+
+def test_a_condition_is_stored_once_and_the_first_record_stays(path: Path) -> None:
+    with ResultStore(path) as store:
+        assert store.add(make(1, correct=5))
+        assert not store.add(make(1, correct=7))
+        assert [record.correct for record in store.records()] == [5]
+
+
+def test_replacing_a_record_keeps_its_place(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(2))
+        store.add(make(1))
+        assert store.add(make(2, correct=9), replace=True)
+        assert store.add(make(3), replace=True)
+        assert [record.condition.severity for record in store.records()] == [2, 1, 3]
+        assert [record.correct for record in store.records()] == [9, 5, 5]
+
+
+def test_a_measurement_of_another_run_is_found(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+        found = store.get(replace(make(1).condition, run="elsewhere"))
+        assert found is not None
+        assert found.condition.run == "r"
+        assert store.get(make(2).condition) is None
+
+
+def test_an_added_record_is_seen_by_others_at_once(path: Path) -> None:
+    with ResultStore(path) as writer, ResultStore(path, read_only=True) as reader:
+        writer.add(make(1))
+        assert len(reader.records()) == 1
+
+
+def test_reading_makes_no_file(path: Path) -> None:
+    with ResultStore(path, read_only=True) as store:
+        assert store.records() == []
+        assert store.get(make(1).condition) is None
+    assert not path.parent.exists()
+
+
+def test_reading_changes_nothing(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+    before = (path.read_bytes(), path.stat().st_mtime_ns)
+    with ResultStore(path, read_only=True) as store:
+        with pytest.raises(StoreError, match="opened for reading only"):
+            store.add(make(2))
+        assert len(store.records()) == 1
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert [file.name for file in path.parent.iterdir()] == ["results.sqlite"]
+
+
+def test_an_empty_file_reads_as_no_records_and_can_be_written(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    with ResultStore(path, read_only=True) as store:
+        assert store.records() == []
+    assert path.stat().st_size == 0
+    with ResultStore(path) as store:
+        store.add(make(1))
+        assert len(store.records()) == 1
+
+
+def test_two_processes_write_at_once_and_nothing_is_lost(path: Path) -> None:
+    script = (
+        MAKE_RECORD
+        + """
+with ResultStore(Path(sys.argv[1])) as store:
+    for severity in range(25):
+        store.add(make(severity, seed=int(sys.argv[2])))
+        store.add(make(severity, seed=99))  # both processes measured these
+"""
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), str(seed)]) for seed in (1, 2)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    with ResultStore(path) as store:
+        found = {(record.condition.seed, record.condition.severity) for record in store.records()}
+        assert len(store.records()) == len(found)
+    assert found == {(seed, severity) for seed in (1, 2, 99) for severity in range(25)}
+
+
+def test_a_killed_process_loses_nothing_it_had_added(path: Path) -> None:
+    script = (
+        MAKE_RECORD
+        + """
+with ResultStore(Path(sys.argv[1])) as store:
+    for severity in range(1_000_000):
+        store.add(make(severity))
+        print(severity, flush=True)
+"""
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    for _ in range(20):
+        writer.stdout.readline()
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    printed = 20 + len(writer.stdout.readlines())
+    writer.stdout.close()
+    with ResultStore(path, read_only=True) as store:
+        stored = [record.condition.severity for record in store.records()]
+    assert stored == list(range(len(stored)))
+    assert printed <= len(stored) <= printed + 1
+    with ResultStore(path) as store:
+        assert store.add(make(-1))
+
+
+def test_a_half_written_transaction_is_rolled_back_by_a_reader(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+    script = (
+        MAKE_RECORD
+        + """
+import os, sqlite3
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("PRAGMA cache_spill = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE records SET device = hex(zeroblob(200000)), correct = 0")
+os._exit(9)
+"""
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert path.with_name("results.sqlite-journal").exists(), "the test left no hot journal"
+    with ResultStore(path, read_only=True) as store:
+        assert store.records() == [make(1)]
+
+
+def test_a_store_of_a_newer_version_is_refused_and_kept(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match="newer robustcsc"):
+            ResultStore(path, read_only=read_only)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_database_of_something_else_is_refused(path: Path, version: int, read_only: bool) -> None:
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    with pytest.raises(StoreError, match="no result store"):
+        ResultStore(path, read_only=read_only)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_that_is_no_database_is_refused_and_kept(path: Path, read_only: bool) -> None:
+    path.parent.mkdir()
+    path.write_text("accuracy,0.9\n" * 200)
+    with pytest.raises(StoreError, match="damaged or no result store"):
+        ResultStore(path, read_only=read_only)
+    assert path.read_text() == "accuracy,0.9\n" * 200
+
+
+def test_a_damaged_store_is_a_sentence(path: Path) -> None:
+    with ResultStore(path) as store:
+        for severity in range(200):
+            store.add(make(severity))
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with ResultStore(path) as store, pytest.raises(StoreError, match="damaged"):
+        store.records()
+
+
+def test_a_locked_store_is_a_sentence(path: Path) -> None:
+    ResultStore(path).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ResultStore(path, timeout=0.05) as store:
+        with pytest.raises(StoreError, match="being written by another process"):
+            store.add(make(1))
+        other.execute("ROLLBACK")
+        assert store.add(make(1))
+    other.close()
+
+
+def test_a_full_disk_is_a_sentence_and_what_was_stored_is_kept(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+        assert store._connection is not None
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")  # what a full disk looks like to SQLite
+        with pytest.raises(StoreError, match="full"):
+            store.add(replace(make(2), device="x" * 100_000))
+        assert store.records() == [make(1)]
+
+
+def test_a_place_where_no_folder_can_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be opened"):
+        ResultStore(tmp_path / "file" / "results.sqlite")
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_folder_in_the_place_of_the_file_is_a_sentence(path: Path, read_only: bool) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        ResultStore(path, read_only=read_only)
+
+
+def test_a_folder_without_write_permission_can_be_read_but_not_written(public_folder: Path) -> None:
+    path = public_folder / "results.sqlite"
+    with ResultStore(path) as store:
+        store.add(make(1))
+    path.chmod(0o444)
+    public_folder.chmod(0o555)
+    script = (
+        MAKE_RECORD
+        + """
+import os
+from robustcsc.errors import StoreError
+if os.geteuid() == 0:  # permissions do not bind root
+    os.setgid(65534)
+    os.setuid(65534)
+with ResultStore(Path(sys.argv[1]), read_only=True) as store:
+    assert store.records() == [make(1)]
+try:
+    ResultStore(Path(sys.argv[1]))
+except StoreError as error:
+    assert "cannot be written" in str(error), error
+else:
+    raise SystemExit("the store was opened for writing")
+"""
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(make(1), lam=float("nan")),
+        replace(make(1), correct=2**63),
+        replace(make(1), device="\ud800"),
+        replace(make(1), total=None),  # type: ignore[arg-type]
+        replace(make(1), device=["cpu"]),  # type: ignore[arg-type]
+    ],
+    ids=["nan", "huge", "surrogate", "missing", "list"],
+)
+def test_a_field_that_cannot_be_stored_is_a_sentence(path: Path, record: Record) -> None:
+    with ResultStore(path) as store:
+        with pytest.raises(StoreError):
+            store.add(record)
+        assert store.records() == []
+
+
+def test_a_closed_store_is_a_sentence(path: Path) -> None:
+    store = ResultStore(path)
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.records()
+
+
+def test_paths_with_special_characters_work(tmp_path: Path) -> None:
+    path = tmp_path / "a b?c#d%20é" / "results.sqlite"
+    with ResultStore(path) as store:
+        store.add(make(1))
+    assert path.exists()
+    assert os.listdir(path.parent) == ["results.sqlite"]
