@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from robustcsc import __version__
+from robustcsc.cli import attack, evaluate, fit, lists, quickstart, report, train
 from robustcsc.errors import RobustCSCError
 
 USER_ERROR = 2
@@ -54,6 +55,18 @@ def _about(
     """Measure how robust image classifiers built on sparse coding are, and report what was counted."""
 
 
+app.command("quickstart")(quickstart.quickstart)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("sweep")(evaluate.sweep)
+app.command("fit-lambda")(fit.fit_lambda)
+app.command("attack")(attack.attack)
+app.command("report")(report.report)
+app.command("models")(lists.models)
+app.command("corruptions")(lists.corruptions)
+app.command("data")(lists.data)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -83,9 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _SYSTEM_ERRORS:
             raise
         _close_output()
-        return _fail(
-            _SYSTEM_ERRORS[error.errno].format(place=f" ({error.filename})" if error.filename else "")
-        )
+        return _fail(_SYSTEM_ERRORS[error.errno].format(place=f" ({error.filename})" if error.filename else ""))
 
 
 def _run(arguments: Sequence[str] | None) -> int:

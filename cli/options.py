@@ -3,17 +3,13 @@
 A command uses an alias as the type of its parameter and gives the default itself: `seed: Seed = 0`.
 """
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import typer
 
-from robustcsc.errors import RobustCSCError, UnknownNameError
-
-#: Ways to choose lambda; `fixed=NUMBER` comes on top (see `robustcsc.records.Condition.policy`).
-LAMBDA_POLICIES = ("none", "train", "adaptive", "adaptive-batch", "adaptive-image", "oracle")
+from robustcsc.errors import RobustCSCError
 
 
 class OptionError(RobustCSCError):
@@ -40,9 +36,7 @@ class SeverityTuple(tuple[int, ...]):
             match = re.fullmatch(r"([1-5])(?:-([1-5]))?", part.strip())
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
             if first > last:
-                raise OptionError(
-                    f"--severities {text!r}: severities go from 1 to 5, typed like 1-5 or 1,3,5."
-                )
+                raise OptionError(f"--severities {text!r}: severities go from 1 to 5, typed like 1-5 or 1,3,5.")
             chosen.update(range(first, last + 1))
         return cls(sorted(chosen))
 
@@ -53,48 +47,30 @@ class SeverityTuple(tuple[int, ...]):
         return ",".join(map(str, self))
 
 
-class PolicyTuple(tuple[str, ...]):
-    """Lambda policies in the order they were asked for; as text they look as they are typed."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Returns the lambda policies that a text such as `train,adaptive,fixed=0.5` names.
-
-        Args:
-            text: Names from `LAMBDA_POLICIES` or `fixed=NUMBER`, with commas between them; repetitions
-                count once.
-
-        Raises:
-            UnknownNameError: There is no policy of that name.
-            OptionError: The number after `fixed=` is not a finite positive number.
-        """
-        return cls(dict.fromkeys(_policy(part.strip()) for part in str(text).split(",")))
-
-    def __str__(self) -> str:
-        """Returns the names with commas between them."""
-        return ",".join(self)
+def words(text: str) -> tuple[str, ...]:
+    """Returns the words of a list with commas, without repetitions."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def _policy(name: str) -> str:
-    """Returns one lambda policy in the spelling that records use."""
-    if name in LAMBDA_POLICIES:
-        return name
-    kind, equals, number = name.partition("=")
-    if kind != "fixed":
-        raise UnknownNameError("lambda policy", name, (*LAMBDA_POLICIES, "fixed=NUMBER"))
+def numbers(text: str) -> tuple[float, ...]:
+    """Returns the numbers that a text such as `0.1,0.5` or `0.1:1.5:0.1` (first, last, step) names.
+
+    Raises:
+        OptionError: Something else was typed.
+    """
     try:
-        lam = float(number)
-    except ValueError:
-        lam = math.nan
-    if not (equals and 0 < lam < math.inf):
-        raise OptionError(f"--lambda {name!r}: give a lambda above zero, for example fixed=0.5.")
-    return f"fixed={lam:g}"
+        if ":" not in text:
+            return tuple(float(part) for part in words(text))
+        first, last, step = (float(part) for part in text.split(":"))
+        count = round((last - first) / step)
+        if step > 0 and 0 <= count <= 10_000:
+            return tuple(round(first + index * step, 10) for index in range(count + 1))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        pass
+    raise OptionError(f"{text!r} is no list of numbers: write 0.1,0.5,1 or FIRST:LAST:STEP.")
 
 
 ALL_SEVERITIES = SeverityTuple((1, 2, 3, 4, 5))
-TRAIN_AND_ADAPTIVE = PolicyTuple(("train", "adaptive"))
 
 Run = Annotated[
     str | None,
@@ -110,21 +86,15 @@ Root = Annotated[
 ]
 Download = Annotated[
     bool,
-    typer.Option(
-        "--download", help="Fetch the data set into --root if it is missing.", rich_help_panel="Data"
-    ),
+    typer.Option("--download", help="Fetch the data set into --root if it is missing.", rich_help_panel="Data"),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(
-        "--limit", metavar="N", min=1, help="Use the first N test images only.", rich_help_panel="Data"
-    ),
+    typer.Option("--limit", metavar="N", min=1, help="Use the first N test images only.", rich_help_panel="Data"),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option(
-        "--device", help="Where to compute; auto takes a GPU if there is one.", rich_help_panel="Compute"
-    ),
+    typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.", rich_help_panel="Compute"),
 ]
 BatchSize = Annotated[
     int,
@@ -164,11 +134,45 @@ Corruptions = Annotated[
     ),
 ]
 LambdaPolicies = Annotated[
-    PolicyTuple,
+    str,
     typer.Option(
         "--lambda",
         metavar="LIST",
-        parser=PolicyTuple.parse,
-        help=f"How lambda is chosen, commas between several: {', '.join(LAMBDA_POLICIES)} or fixed=NUMBER.",
+        help="How lambda is chosen, commas between several: train, adaptive, adaptive-batch, adaptive-image, oracle, "
+        "fixed=NUMBER, grid (every value, for lambda curves). By default train, and adaptive if there is a fit.",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="With --weights: a catalog name or package.module:factory."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Weights from elsewhere: .safetensors, or a .pth state dict."),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size", metavar="N", min=1, help="Resize and crop images of a folder to N.", rich_help_panel="Data"
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", metavar="N", min=0, help="Processes that read images.", rich_help_panel="Data"),
+]
+Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the run has measured already.")]
+CorruptedRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrupted-root",
+        metavar="FOLDER",
+        help="Published CIFAR-10-C / ImageNet-C files to use instead of generated corruptions.",
+        rich_help_panel="Corruptions",
+    ),
+]
+Quantize = Annotated[
+    bool,
+    typer.Option(
+        "--quantize", help="Truncate corrupted images to 8 bits, as published files are.", rich_help_panel="Corruptions"
     ),
 ]

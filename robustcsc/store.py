@@ -171,7 +171,10 @@ class ResultStore:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Checks that the file is a store of a known version, and makes the table in a file without one."""
         connection.execute("PRAGMA synchronous = EXTRA")
-        if self._version(connection) == SCHEMA_VERSION:
+        connection.execute("BEGIN")  # one state of the file for all that is read
+        version = self._version(connection)
+        connection.execute("COMMIT")
+        if version == SCHEMA_VERSION:
             return
         if self.read_only:  # an empty file: no records, as without a file
             self.close()

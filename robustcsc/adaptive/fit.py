@@ -25,20 +25,13 @@ from torch import Tensor, nn
 
 from robustcsc.adaptive.lines import LambdaFit, Line, NoiseLevel
 from robustcsc.adaptive.residuals import DEFINITIONS, Definition, layer_residuals, logits_at, mean_residual
-from robustcsc.corruptions import Spec, apply_kernel, image_seeds, noise_levels
+from robustcsc.corruptions import NOISE_KERNELS, Spec, apply_kernel, image_seeds, noise_levels
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.csc import csc_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.progress import Progress, silent
 
-#: The noise families a line can be fitted for, with their corruption; ``"pooled"`` takes all of them together.
-FAMILIES = {
-    "gaussian": "gaussian_noise",
-    "shot": "shot_noise",
-    "speckle": "speckle_noise",
-    "impulse": "impulse_noise",
-}
 #: Lambda values that are tried: SDNet section 4.2 gives the range [0.1, 1.5].
 GRID = tuple(round(0.1 * step, 1) for step in range(1, 16))
 #: Weights of the batch mean that are compared for per-image residuals.
@@ -94,7 +87,7 @@ def fit_lambda(
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
     levels = [
         (kernel, level)
-        for family, kernel in (FAMILIES.items() if noise == "pooled" else [_family(noise)])
+        for family, kernel in (NOISE_KERNELS.items() if noise == "pooled" else [_family(noise)])
         for level in noise_levels(family, spec)
     ]
     rows = torch.arange(len(images))
@@ -213,9 +206,9 @@ class _Bench:
 
 
 def _family(noise: str) -> tuple[str, str]:
-    if noise not in FAMILIES:
-        raise UnknownNameError("noise", noise, (*FAMILIES, "pooled"))
-    return noise, FAMILIES[noise]
+    if noise not in NOISE_KERNELS:
+        raise UnknownNameError("noise", noise, (*NOISE_KERNELS, "pooled"))
+    return noise, NOISE_KERNELS[noise]
 
 
 def _line(residuals: Sequence[float] | Tensor, lambdas: Sequence[float] | Tensor) -> Line:

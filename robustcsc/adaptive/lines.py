@@ -28,7 +28,7 @@ class NoiseLevel:
 
     noise: str
     parameters: dict[str, float]
-    residuals: dict[str, float]
+    residuals: dict[Definition, float]
     correct: tuple[int, ...]
     total: int
     best_lam: float
@@ -86,7 +86,7 @@ class LambdaFit:
     lam0: float
     grid: tuple[float, ...]
     levels: tuple[NoiseLevel, ...]
-    lines: dict[str, Line]
+    lines: dict[Definition, Line]
     dataset_definition: Definition
     image_definition: Definition
     image_line: Line

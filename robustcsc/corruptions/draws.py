@@ -1,16 +1,16 @@
 """Random draws that depend on an image's own seed and on nothing else.
 
-A counter-based generator: word ``j`` of an image is a hash of (seed, stream, j), so all images are drawn at once on
-their device and image ``i`` gets the same numbers alone, in any batch, in any order and with any number of threads.
+A counter-based generator: word ``j`` of an image is a hash of (seed, stream, j), so all images are drawn at once
+on their device and image ``i`` gets the same numbers alone, in any batch, in any order, with any number of threads.
 
-The numbers are bitwise equal on one device because they are built only from integer operations and from
-``+ - * / sqrt`` of float32, which IEEE 754 rounds in one way. Library ``log``, ``cos`` and ``exp`` are avoided: their vector
-code and the scalar code of the last few elements may differ in the last bit, and where a tensor is split depends on its
-size. Logarithm and sine are therefore evaluated here as polynomials.
+The numbers are bitwise equal because they are built only from integer operations and from ``+ - * sqrt`` of
+float32, which IEEE 754 rounds in one way. Library ``log``, ``cos`` and ``exp`` are avoided: their vector code and
+the scalar code for the last few elements may differ in the last bit, and which elements come last depends on the
+size of the batch and the number of threads. Logarithm and sine are therefore evaluated here as polynomials.
 
-The hash is the 32-bit finaliser "lowbias32" (C. Wellons, "Prospecting for hash functions", 2018: two rounds of xor-shift and
-multiplication), with half of the 64-bit key added before and half inside, so that two seeds never walk along the same sequence.
-Keys are mixed with the 64-bit finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+The hash is the 32-bit finaliser "lowbias32" (C. Wellons, "Prospecting for hash functions", 2018: two rounds of
+xor-shift and multiplication), with half of the 64-bit key added before and half inside, so that two seeds do not
+walk along the same sequence. Keys are mixed with the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 """
 
 import hashlib
@@ -33,7 +33,12 @@ _LOG_TERMS = (  # -2 ln(1.5 + t) for |t| <= 0.5, ascending powers: minimax, erro
     0.0348283872,
     -0.0209682006,
 )
-_SINE_TERMS = (1.5707910061, -0.6458928585, 0.0794343427, -0.0043330952)  # sin(pi t / 2), odd powers: error 6e-7
+_SINE_TERMS = (
+    1.5707910061,
+    -0.6458928585,
+    0.0794343427,
+    -0.0043330952,
+)  # sin(pi t / 2), odd powers: error 6e-7
 
 
 def _signed(value: int, bits: int) -> int:
@@ -189,8 +194,8 @@ def _radius(words: Tensor) -> Tensor:
 def _cosine_and_sine(words: Tensor, out: Tensor) -> Tensor:
     """Cosine and sine of the angle ``2 pi word / 2^32``, written to out[:, 0] and out[:, 1]; overwrites the words.
 
-    With d the distance of the angle from 0 in half turns, ``cos = sin(pi/2 (1 - 2 d))``; the sine is the cosine of the angle a
-    quarter turn back, which is one wrapping subtraction.
+    With d the distance of the angle from 0 in half turns, ``cos = sin(pi/2 (1 - 2 d))``; the sine is the cosine of
+    the angle a quarter turn back, which is one wrapping subtraction.
     """
     out[:, 0].copy_(words)
     out[:, 1].copy_(words.sub_(1 << 30))

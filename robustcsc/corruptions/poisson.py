@@ -1,10 +1,13 @@
 """Exact Poisson numbers for a whole batch, without a loop whose length depends on chance.
 
 A Poisson number of rate ``r`` is the sum of two independent ones of rates ``i = floor(r)`` and ``f = r - i < 1``.
-The first is looked up: a table holds the distribution function of every integer rate, and a second table (a guide, as in
-Chen and Asau, "On generating random variates from an empirical distribution", AIIE Transactions 6, 1974) holds where to
-start the search for each interval of random words. Intervals shrink with the distance from either end, so that a few steps
-are enough everywhere, also in the tails. The second is found by inversion in at most 10 steps.
+The first is looked up: a table holds the distribution function of every integer rate, and a guide table (Chen and
+Asau, "On generating random variates from an empirical distribution", AIIE Transactions 6, 1974) holds where the
+search starts for each interval of random words. Intervals halve towards either end, so that 1 to 4 steps are enough
+everywhere, also in the tails. The second is found by inversion in at most 10 steps.
+
+As in `draws`, only integer operations and ``+ - *`` of float32 touch the numbers: an image's counts are bitwise the
+same in any batch.
 """
 
 import math
@@ -21,8 +24,8 @@ MAX_RATE = 2000.0  # bounds the tables (15 MB at this rate, 3 MB at rate 500)
 _HALF = 1 << 30  # table words have 31 bits, from -2^30 to 2^30 - 1
 _ROUNDING = 2.0**-24  # above the relative error of an integer turned into float32
 _INTERVALS_PER_OCTAVE = 16
-_INTERVALS = 30 * _INTERVALS_PER_OCTAVE + 1  # on either side of the median word
-_FIRST_BITS = 127 * _INTERVALS_PER_OCTAVE  # exponent and leading mantissa bits of the float 1.0
+_INTERVALS = 31 * _INTERVALS_PER_OCTAVE + 1  # on either side of the median word
+_FIRST_BITS = 126 * _INTERVALS_PER_OCTAVE  # exponent and leading mantissa bits of the float 0.5
 _FRACTION_STEPS = 10  # a Poisson number of rate 1 is above 10 with probability 1e-8
 _EXPONENTIAL_TERMS = (  # (exp(-f) - 1) / f for 0 <= f <= 1, ascending powers: error of exp(-f) 1.6e-8, none at f = 0
     -0.9999989708,
@@ -38,8 +41,9 @@ class _Tables(NamedTuple):
     """Distribution functions of the integer rates 0 .. rows-1.
 
     Attributes:
-        thresholds: (rows * width,) int32; entry ``i * width + j`` is 2^31 P(count <= i - reach + j) - 2^30 - 1 for rate i.
-        guide: (rows * 2 * _INTERVALS,) int32, the first j that a word of the interval can reach.
+        thresholds: (rows * width,) int32; entry ``i * width + j`` is the last word of a count up to ``i - reach + j``
+            at rate i, that is ``2^31 P(count <= i - reach + j) - 2^30 - 1``.
+        guide: (rows * 2 * _INTERVALS,) int32, the smallest j of the words of each interval.
         reach: Largest distance of a count from its rate; ``width = 2 * reach + 1``.
         steps: Number of search steps after which every word has arrived.
     """
@@ -53,7 +57,7 @@ class _Tables(NamedTuple):
 def poisson(rates: Tensor, seeds: Tensor, stream: int = 0) -> Tensor:
     """Returns one Poisson number per rate; an image's numbers depend on its rates and its seed only.
 
-    Probabilities are exact to 1e-7 of absolute error (random words of 31 and 24 bits), and rate 0 gives 0.
+    Probabilities are exact but for an absolute error below 2e-7 (random words of 31 and 24 bits); rate 0 gives 0.
 
     Args:
         rates: (N, ...) float, expected counts in [0, 2000]; negative rates count as 0.
@@ -66,10 +70,10 @@ def poisson(rates: Tensor, seeds: Tensor, stream: int = 0) -> Tensor:
     Raises:
         DataError: If a rate is not finite or above 2000.
     """
-    flat = rates.reshape(len(seeds), -1).to(torch.float32)
+    if not rates.numel():
+        return torch.empty_like(rates, dtype=torch.float32)
+    flat = rates.detach().reshape(len(seeds), -1).to(torch.float32)
     counts = torch.empty_like(flat)
-    if not flat.numel():
-        return counts.view(rates.shape)
     smallest, largest = (float(bound) for bound in flat.aminmax())
     if not (math.isfinite(smallest) and largest <= MAX_RATE):
         raise DataError(f"Poisson rates must be finite and at most {MAX_RATE:g}, not {smallest:g} to {largest:g}.")
@@ -89,19 +93,19 @@ def poisson(rates: Tensor, seeds: Tensor, stream: int = 0) -> Tensor:
 def _count_whole(rates: Tensor, words: Tensor, tables: _Tables, out: Tensor) -> None:
     """Writes the counts of integer rates to `out`; overwrites the words. All three (n, m), int32 and float32."""
     words.bitwise_right_shift_(1)
-    position = tables.guide.index_select(0, _interval(words).add_(rates * (2 * _INTERVALS)).view(-1)).view_as(words)
-    position.add_(rates * (2 * tables.reach + 1))
+    entry = _interval(words).add_(rates * (2 * _INTERVALS))
+    position = tables.guide.index_select(0, entry.view(-1)).view_as(words).add_(rates * (2 * tables.reach + 1))
     for _ in range(tables.steps):
-        ahead = tables.thresholds.index_select(0, position.view(-1)).view_as(words)
-        position.sub_(ahead.sub_(words).bitwise_right_shift_(31))  # -1 where the word is at or above the threshold
+        ahead = tables.thresholds.index_select(0, position.view(-1)).view_as(words).sub_(words)
+        position.sub_(ahead.bitwise_right_shift_(31))  # -1 where the word lies behind the last word of the count
     out.copy_(position.sub_(rates * (2 * tables.reach)).sub_(tables.reach))
 
 
 def _interval(words: Tensor) -> Tensor:
-    """Number of the interval of 31-bit words, ``_INTERVALS`` on either side, 16 per halving of the distance from the end."""
+    """Number of the interval of each 31-bit word: on either side 16 per halving of the distance from the end."""
     side = words >> 31
-    distance = (words ^ side).bitwise_xor_(_HALF - 1).bitwise_or_(1)
-    octave = distance.to(torch.float32).view(torch.int32).bitwise_right_shift_(19)
+    distance = (words ^ side).bitwise_xor_(_HALF - 1)
+    octave = distance.to(torch.float32).add_(0.5).view(torch.int32).bitwise_right_shift_(19)
     return octave.sub_(_FIRST_BITS).bitwise_xor_(side).add_(_INTERVALS)
 
 
@@ -129,8 +133,8 @@ def _tables(rows: int, device: torch.device) -> _Tables:
     reach = int(9.0 * math.sqrt(rows)) + 24
     bounds = _distribution(rows, reach).mul_(2.0**31).round_().sub_(_HALF).to(torch.int64)
     edges = ((torch.arange(_INTERVALS + 1) + _FIRST_BITS) << 19).to(torch.int32).view(torch.float32).double()
-    near = (edges[:-1] * (1.0 - _ROUNDING)).ceil().to(torch.int64) - 1  # 1 less, for the bit set in `_interval`
-    far = edges[1:].ceil().to(torch.int64) - 1
+    near = (edges[:-1] * (1.0 - _ROUNDING) - 0.5).ceil().to(torch.int64)
+    far = (edges[1:] - 0.5).ceil().to(torch.int64) - 1
     first = torch.cat(((near - _HALF).flip(0), _HALF - 1 - far)).clamp_(-_HALF, _HALF - 1)
     last = torch.cat(((far - _HALF).flip(0), _HALF - 1 - near)).clamp_(-_HALF, _HALF - 1)
     guide, end = (
@@ -143,8 +147,8 @@ def _tables(rows: int, device: torch.device) -> _Tables:
 def _distribution(rows: int, reach: int) -> Tensor:
     """P(count <= i - reach + j) for rates i = 0 .. rows-1 and j = 0 .. 2 reach, float64 (rows, 2 reach + 1).
 
-    Probabilities are built outwards from the mode by their ratios ``P(k) / P(k-1) = i / k`` and divided by their sum, with
-    rounded operations only: far terms change no bit of it.
+    Probabilities are built outwards from the mode by their ratios ``P(k) / P(k-1) = i / k`` and divided by their
+    sum; terms farther out change no bit of it.
     """
     rate = torch.arange(rows, dtype=torch.float64)
     weight = torch.zeros((rows, 2 * reach + 1), dtype=torch.float64)

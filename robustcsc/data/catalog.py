@@ -92,6 +92,8 @@ def load(
             f"Data set {name} needs the folder that holds its files: give a root, or use the embedded digits."
         )
     folder = Path(root).expanduser()
+    if download and not source.can_download:
+        raise DataError(f"{name} cannot be downloaded: give the folder that holds its images.")
     if name == "imagefolder":
         return load_folder(folder, split, image_size, workers)
     return load_torchvision(name, folder, split, download)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +103,12 @@ def list_images(folder: Path) -> Listing:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(path.relative_to(folder).as_posix() for path in _image_files(folder / name))
+        found = _image_files(folder, name)
         if not found:
             raise DataError(f"The class folder {folder / name} has no images: add some or remove the folder.")
         files += found
         labels += [label] * len(found)
-    sizes = torch.tensor([_size_of(folder / file) for file in files])
+    sizes = torch.tensor([_size_of(os.path.join(folder, file)) for file in files])
     return Listing(folder, classes, tuple(files), torch.tensor(labels), sizes)
 
 
@@ -244,17 +243,22 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     )
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
-    """Yields the image files in `folder` and the folders below it."""
-    for where, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                yield Path(where, name)
+def _image_files(folder: Path, name: str) -> list[str]:
+    """Returns ``"<name>/<image>"`` for the image files in the class folder `name` and the folders below it, sorted."""
+    prefix = len(os.path.join(folder, ""))
+    found = []
+    for where, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
+        folders[:] = [below for below in folders if not below.startswith(".")]
+        found += [
+            os.path.join(where, file)[prefix:].replace(os.sep, "/")
+            for file in files
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES
+        ]
+    return sorted(found)
 
 
-def _size_of(path: Path) -> int:
+def _size_of(path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return -1

@@ -60,11 +60,11 @@ class ImageSet(Protocol):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The rows' files, ``"<class>/<image>"``; empty for a set that was not read from an image folder."""
+        """The rows' files, as paths in their folder; empty for a set that was not read from an image folder."""
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """The image files that could not be decoded so far; their images are left out of all batches."""
+        """The image files that could not be decoded so far, in this set or the one it is part of; no batch has them."""
 
     @property
     def fingerprint(self) -> str:

@@ -38,7 +38,7 @@ def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -
     """
     if not 1 <= severity <= SEVERITIES:
         raise DataError(f"Severity {severity} does not exist in the official files: choose 1 to {SEVERITIES}.")
-    root = Path(root)
+    root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the one that holds the official corrupted images.")
     if (root / f"{corruption}.npy").is_file():

@@ -87,7 +87,7 @@ class StreamedImages:
         split: ``"train"`` or ``"test"``.
         classes: Names of the classes in label order.
         root: Folder that `files` are relative to.
-        files: ``"<class>/<image>"`` of every row.
+        files: Every row's file, relative to `root`.
         file_sizes: (N,), int64: bytes of every file, for the fingerprint.
         labels: (N,), int64, on the CPU.
         positions: (N,), int64: each image's position in the whole split.
@@ -159,9 +159,15 @@ class StreamedImages:
         return self._read(batched_rows(len(self), batch_size, order), (), device)
 
     def training_batches(
-        self, batch_size: int, *, epoch: int, seed: int, device: str | torch.device = "cpu"
+        self,
+        batch_size: int,
+        *,
+        epoch: int,
+        seed: int,
+        order: Tensor | None = None,
+        device: str | torch.device = "cpu",
     ) -> Iterator[Batch]:
-        """Yields all images once in random order, each randomly resized, cropped and mirrored.
+        """Yields the images in random order, each randomly resized, cropped and mirrored.
 
         The order depends on (seed, epoch), an image's crop on (seed, epoch, position) only: both are the same for any
         batch size and worker count. See `decode.training_view` for the distribution.
@@ -170,17 +176,18 @@ class StreamedImages:
             batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
             epoch: Which pass over the data, 0 or more.
             seed: Seed of the run, 0 or more.
+            order: (n,), int64, the rows to visit instead, such as one process's share of them.
             device: Where the batch's tensors lie.
 
         Raises:
-            DataError: No image could be read, or a number is out of range.
+            DataError: No image could be read, or a number or row is out of range.
         """
         if epoch < 0 or seed < 0:
             raise DataError(f"Epoch {epoch} and seed {seed} must not be negative.")
-        order = np.random.default_rng((_ORDER_STREAM, seed, epoch)).permutation(len(self))
-        return self._read(
-            batched_rows(len(self), batch_size, torch.from_numpy(order)), (_VIEW_STREAM, seed, epoch), device
-        )
+        if order is None:
+            rng = np.random.default_rng((_ORDER_STREAM, seed, epoch))
+            order = torch.from_numpy(rng.permutation(len(self)))
+        return self._read(batched_rows(len(self), batch_size, order), (_VIEW_STREAM, seed, epoch), device)
 
     def _read(self, batches: Iterable[Tensor], entropy: tuple[int, ...], device: str | torch.device) -> Iterator[Batch]:
         """Yields what could be read of each batch of rows, and remembers the files that could not."""

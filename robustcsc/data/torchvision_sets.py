@@ -55,7 +55,10 @@ def _explanation(name: str, root: Path, download: bool, error: Exception) -> str
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if download:
         return f"{name} could not be downloaded to {root} ({reason}): check the connection, or put its files there."
-    return f"{name} is missing, incomplete or damaged in {root} ({_without_hint(reason)}): allow the download."
+    return (
+        f"{name} is missing, incomplete or damaged in {root} ({_without_hint(reason)}): "
+        "allow the download, or use imagefolder for a tree of image files."
+    )
 
 
 def _without_hint(reason: str) -> str:

@@ -25,7 +25,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import clean_condition
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.progress import Progress, silent
-from robustcsc.records import Condition, Record
+from robustcsc.records import Record
 from robustcsc.store import ResultStore
 
 #: Protocols by name, with the policies under which the crafted images are scored.
@@ -95,9 +95,10 @@ def attack_pgd(
 
         def stream(victim: nn.Module = victim, name: str = name) -> Iterator[Batch]:
             if name not in crafted:
-                crafted[name] = list(
-                    _craft(victim, images, threat, steps, step_size, restarts, seed, batch_size, subject, name, progress)
+                attempt = _craft(
+                    victim, images, threat, steps, step_size, restarts, seed, batch_size, subject, name, progress
                 )
+                crafted[name] = list(attempt)
             return iter(crafted[name])
 
         yield from measure_cell(subject, cell, (policy,), stream, store, remeasure=remeasure)

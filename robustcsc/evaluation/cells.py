@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustcsc.adaptive.fit import GRID
 from robustcsc.adaptive.lines import LambdaFit
-from robustcsc.adaptive.policies import AdaptiveLambda, dataset_lambda
+from robustcsc.adaptive.policies import AdaptiveLambda, Scope, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
 from robustcsc.evaluation.subject import FITTED, Subject, device_words, fixed_lambda, versions_words
@@ -47,8 +47,8 @@ def measure_cell(
     stored = {} if remeasure else {condition.key: store.get(condition) for condition in conditions}
     missing = [condition for condition in conditions if stored.get(condition.key) is None]
     if missing:
-        for record in _measure(subject, missing, stream):
-            store.add(record, replace=remeasure)
+        for measured in _measure(subject, missing, stream):
+            store.add(measured, replace=remeasure)
     return [record for condition in conditions if (record := store.get(condition)) is not None]
 
 
@@ -97,8 +97,8 @@ def _choice(
     if policy == "train":
         lam = subject.lam0
     elif policy in ("adaptive-batch", "adaptive-image"):
-        scope = AdaptiveLambda(subject.model, _fit(subject, condition), "batch" if policy.endswith("batch") else "image")
-        return scope.lambda_for
+        scope: Scope = "batch" if policy == "adaptive-batch" else "image"
+        return AdaptiveLambda(subject.model, _fit(subject, condition), scope).lambda_for
     elif policy == "adaptive":
         lam = dataset_lambda(subject.model, _fit(subject, condition), (batch.images for batch in stream()))
     return lambda images: lam

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 import robustcsc
-from robustcsc.adaptive.fit import FAMILIES, GRID
+from robustcsc.adaptive.fit import GRID
 from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.corruptions import NOISE_KERNELS
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.csc import csc_layers
 from robustcsc.models.checkpoint import Checkpoint
@@ -48,12 +49,12 @@ class Subject:
     model_name: str
     weights: str
     model: nn.Module
+    device: torch.device
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
-    device: torch.device = torch.device("cpu")
 
     @classmethod
     def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device) -> Subject:
-        """Returns the subject of a run: its checkpoint on `device`, and those of its fits that belong to the weights."""
+        """Returns the subject of a run: its checkpoint on `device`, and those fits that belong to its weights."""
         fits = {name: LambdaFit.load(path) for name, path in lambda_fits(run).items()}
         return cls(
             run=run.name,
@@ -75,23 +76,26 @@ class Subject:
         return next((layer.lam0 for layer in csc_layers(self.model).values()), None)
 
     def fit_for(self, corruption: str | None) -> LambdaFit:
-        """Returns the fit of the corruption's noise family, else the pooled one, else the only one there is.
+        """Returns the fit of the corruption's noise family, else the pooled one, the Gaussian one, or any.
 
         Without a corruption (clean images, attacks) the noise is unknown: pooled, then Gaussian.
 
         Raises:
             PolicyError: If there is no such fit.
         """
-        families = [family for family, kernel in FAMILIES.items() if kernel == corruption]
+        families = [family for family, kernel in NOISE_KERNELS.items() if kernel == corruption]
         for family in [*families, "pooled", "gaussian"]:
             if family in self.fits:
                 return self.fits[family]
-        if len(self.fits) == 1:
-            return next(iter(self.fits.values()))
-        raise PolicyError(
-            f"Run {self.run!r} has no lambda fit for its weights, which the adaptive policies need: "
-            f"run `robustcsc fit-lambda --run {self.run}` first."
-        )
+        self._require_fits()
+        return next(iter(self.fits.values()))
+
+    def _require_fits(self) -> None:
+        if not self.fits:
+            raise PolicyError(
+                f"Run {self.run!r} has no lambda fit for its weights, which the adaptive policies need: "
+                f"run `robustcsc fit-lambda --run {self.run}` first."
+            )
 
     def policies(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """Returns the policies to measure: those asked for, checked, or by default every sensible one.
@@ -103,7 +107,9 @@ class Subject:
         """
         if not self.has_lambda:
             if set(asked) - {"none", "train"}:
-                raise PolicyError(f"{self.model_name} has no CSC layer, so it has no lambda to choose: leave out --lambda.")
+                raise PolicyError(
+                    f"{self.model_name} has no CSC layer, so there is no lambda to choose: leave out --lambda."
+                )
             return ("none",)
         if not asked:
             return ("train", "adaptive") if self.fits else ("train",)
@@ -111,13 +117,13 @@ class Subject:
         for policy in asked:
             expanded += [f"fixed={lam:g}" for lam in GRID] if policy == "grid" else [_checked(policy)]
         if set(expanded) & set(FITTED):
-            self.fit_for(None) if not self.fits else None
+            self._require_fits()
         return tuple(dict.fromkeys(expanded))
 
 
 def lambda_fits(run: Run) -> dict[str, Path]:
     """Returns the files of the run's lambda fits by noise family."""
-    return {name: run.fit_path(name) for name in (*FAMILIES, "pooled") if run.fit_path(name).is_file()}
+    return {name: run.fit_path(name) for name in (*NOISE_KERNELS, "pooled") if run.fit_path(name).is_file()}
 
 
 def fixed_lambda(policy: str) -> float | None:

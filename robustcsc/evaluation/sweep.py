@@ -133,9 +133,7 @@ def corruption_condition(
     )
 
 
-def _counted(
-    images: ImageSet, batch_size: int, subject: Subject, label: str, progress: Progress
-) -> Iterator[Batch]:
+def _counted(images: ImageSet, batch_size: int, subject: Subject, label: str, progress: Progress) -> Iterator[Batch]:
     done = 0
     for batch in images.batches(batch_size, device=subject.device):
         yield batch

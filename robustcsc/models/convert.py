@@ -71,7 +71,7 @@ def _replaceable(conv: nn.Conv2d) -> bool:
 def _as_csc(name: str, conv: nn.Conv2d, lam: float, num_steps: int, signed: bool) -> CSCConv2d:
     if not _replaceable(conv):
         raise RobustCSCError(
-            f"Convolution {name!r} is grouped or not zero-padded by a number of pixels, so it cannot become a CSC layer: "
+            f"Convolution {name!r} is grouped or not zero-padded by a number of pixels and cannot become a CSC layer: "
             "leave it out."
         )
     csc = CSCConv2d(

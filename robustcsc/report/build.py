@@ -24,7 +24,7 @@ from robustcsc.report.table import markdown_text
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.fit import LambdaFit
+    from robustcsc.adaptive.lines import LambdaFit
 
 MANIFEST = "manifest.json"
 
@@ -120,9 +120,10 @@ def _contents(records: Sequence[Record], fits: Sequence[LambdaFit], title: str, 
     """Returns every file of the report by its name inside the folder."""
     sections = report_sections(records, fits, with_paper=with_paper)
     plots = all_plots(records, fits)
+    drawn = [(plot, plot.to_svg()) for plot in plots]
     provenance = Section("made", "How the numbers were made", (provenance_table(records),))
     texts = {
-        "index.html": render_page(title, sections, plots, records),
+        "index.html": render_page(title, sections, drawn, records),
         "report.md": _markdown(title, [*sections, provenance], plots),
         "records.csv": records_frame(records).to_csv(index=False, lineterminator="\n"),
         "accuracy.csv": accuracy_frame(records).to_csv(index=False, lineterminator="\n"),
@@ -132,8 +133,8 @@ def _contents(records: Sequence[Record], fits: Sequence[LambdaFit], title: str, 
         texts[f"tables/{table.name}.md"] = table.to_markdown()
         texts[f"tables/{table.name}.tex"] = table.to_latex()
     files = {name: text.encode() for name, text in texts.items()}
-    for plot in plots:
-        files[f"figures/{plot.name}.svg"] = plot.to_svg().encode()
+    for plot, svg in drawn:
+        files[f"figures/{plot.name}.svg"] = svg.encode()
         files[f"figures/{plot.name}.png"] = plot.to_png()
     manifest = {"made by": "robustcsc report", "files": sorted([*files, MANIFEST])}
     return {**files, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}

@@ -13,16 +13,12 @@ from dataclasses import dataclass
 
 from robustcsc.metrics import wilson_interval
 from robustcsc.records import Record
-from robustcsc.report.words import MISSING, policy_rank, policy_words, slug
+from robustcsc.report.words import MISSING, policy_rank, policy_words, protocol_rank, slug
 
 
 @dataclass(frozen=True, order=True)
 class Cohort:
-    """What records must share to stand in one column.
-
-    The files of an official -C set are different images at every severity, so their fingerprints differ by
-    nature; there only the part after the slash (which images were used) counts.
-    """
+    """What records must share to stand in one column."""
 
     dataset: str
     split: str
@@ -37,15 +33,22 @@ class Cohort:
     def of(cls, record: Record) -> Cohort:
         """Returns the cohort of one record."""
         it = record.condition
-        images = it.images.rpartition("/")[2] if it.source == "official" and "/" in it.images else it.images
-        return cls(it.dataset, it.split, it.source, it.spec, images, record.total, it.seed, it.metric)
+        return cls(it.dataset, it.split, it.source, it.spec, it.images, record.total, it.seed, it.metric)
 
     @property
     def title(self) -> str:
         """Names everything the cohort fixes."""
-        made = {"original": "", "generated": "generated corruptions", "official": "official corrupted files"}
-        parts = [f"{self.dataset} {self.split}", made.get(self.source, self.source), self.spec, self.words]
-        return ", ".join(part for part in (*parts, "" if self.metric == "accuracy" else self.metric) if part)
+        parts = [f"{self.dataset} {self.split}", *self.corruptions, self.words]
+        return ", ".join([*parts, self.metric] if self.metric != "accuracy" else parts)
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """Names source and severity table of corrupted images; empty for others."""
+        if not self.spec:
+            return () if self.source in ("original", "generated") else (self.source,)
+        if self.source == "official":
+            return ("official corrupted files", self.spec)
+        return (self.source.replace("generated", "generated corruptions", 1), self.spec)
 
     @property
     def words(self) -> str:
@@ -60,8 +63,8 @@ class Cohort:
 
     def file_name(self, *parts: str) -> str:
         """Returns a name for a file about this cohort, unique among cohorts."""
-        readable = (*parts, self.dataset, self.split, self.source if self.source != "original" else "")
-        return slug(*readable, slug(*self.key)[-6:])
+        source = self.source if self.spec else ""
+        return slug(*parts, self.dataset, self.split, source, key=self.key)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Setting:
     def rank(self) -> tuple[object, ...]:
         """Sorting key of attack columns: name, norm, budget, steps, restarts, protocol."""
         numbers = (-1 if value is None else value for value in (self.epsilon, self.steps, self.restarts))
-        return (self.name, self.norm or "", *numbers, self.protocol)
+        return (self.name, self.norm or "", *numbers, protocol_rank(self.protocol))
 
 
 Place = tuple[Cohort, Setting, Subject]

@@ -19,8 +19,10 @@ from robustcsc.report.cohorts import (
 )
 from robustcsc.report.table import Table
 from robustcsc.report.tables import (
+    FIXED_NOTE,
     PERCENT,
     POOLED,
+    Labels,
     labels_of,
     ranked,
     severities_note,
@@ -56,39 +58,33 @@ def headline_tables(records: Sequence[Record]) -> list[Table]:
     Clean and PGD columns repeat in the tables of different sources. Columns never mix images or seeds: where
     there are several, each has its own column that names them. Fixed lambdas are left to the lambda curves.
     """
-    kept = set(without_fixed(ranked(Subject.of(record) for record in records)))
+    subjects = ranked(Subject.of(record) for record in records)
+    kept = set(without_fixed(subjects))
+    left_out = [] if len(kept) == len(subjects) else [FIXED_NOTE]
     shown = [it for it in records if Subject.of(it) in kept and it.condition.metric == "accuracy"]
     nested = by_cohort(shown)
-    sources = {(it.dataset, it.split, it.source, it.spec) for it in nested}
-    corrupted = {(dataset, split) for dataset, split, source, _ in sources if source != "original"}
+    corrupted = {it: (it.source, it.spec) for it in _of_kind(nested, "corruption")}
     tables = []
-    for dataset, split, source, spec in sorted(sources):
-        if source == "original" and (dataset, split) in corrupted:
-            continue
-        here = {
-            cohort: settings
-            for cohort, settings in nested.items()
-            if (cohort.dataset, cohort.split) == (dataset, split)
-            and (cohort.source, cohort.spec) in {("original", ""), (source, spec)}
-        }
-        tables.append(_headline(here, next(it for it in here if (it.source, it.spec) == (source, spec)), records))
+    for dataset, split in sorted({(it.dataset, it.split) for it in nested}):
+        here = {it: rows for it, rows in nested.items() if (it.dataset, it.split) == (dataset, split)}
+        for source in sorted({corrupted[it] for it in here if it in corrupted}) or [("", "")]:
+            joined = {it: rows for it, rows in here.items() if corrupted.get(it, source) == source}
+            tables.append(_headline(joined, labels_of(records), left_out))
     return tables
 
 
-def _headline(nested: Nested, about: Cohort, records: Sequence[Record]) -> Table:
+def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Table:
     clean, noisy, attacked = (_of_kind(nested, kind) for kind in ("clean", "corruption", "attack"))
     columns = [*_clean_columns(clean), *_noise_columns(noisy), *_attack_columns(attacked)]
     subjects = ranked(subject for column in columns for rows, _ in column.members for subject in rows)
-    labels = labels_of(records)
-    rows = tuple((*labels[subject], *(column.cell(subject) for column in columns)) for subject in subjects)
-    made = {"generated": "generated corruptions", "official": "official corrupted files"}.get(about.source, "")
-    title = ", ".join(part for part in (f"{about.dataset} {about.split}", made, about.spec) if part)
+    about = next(iter(noisy or nested))
+    title = ", ".join((f"{about.dataset} {about.split}", *about.corruptions))
     return Table(
-        name=slug("headline", about.dataset, about.split, made, about.spec),
+        name=slug("headline", about.dataset, about.split, *about.corruptions),
         title=f"Headline: {title}",
         columns=("run", "lambda policy", *(column.heading for column in columns)),
-        rows=rows,
-        notes=_notes(nested, noisy, attacked),
+        rows=tuple((*labels[it], *(column.cell(it) for column in columns)) for it in subjects),
+        notes=(*_notes(nested, noisy, attacked), *more_notes),
     )
 
 

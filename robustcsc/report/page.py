@@ -57,13 +57,15 @@ class Section:
     tables: tuple[Table, ...]
 
 
-def render_page(title: str, sections: Sequence[Section], plots: Sequence[Plot], records: Sequence[Record]) -> str:
+def render_page(
+    title: str, sections: Sequence[Section], plots: Sequence[tuple[Plot, str]], records: Sequence[Record]
+) -> str:
     """Returns the page as HTML text; every name in it is escaped.
 
     Args:
         title: Heading of the page.
         sections: Tables by section; sections without tables are left out.
-        plots: Figures, drawn into the page as SVG.
+        plots: Figures and their SVG, which is drawn into the page as it is.
         records: What the tables were made of, at least one.
     """
     environment = jinja2.Environment(
@@ -77,7 +79,7 @@ def render_page(title: str, sections: Sequence[Section], plots: Sequence[Plot], 
         first=times[0] if times else "",
         last=times[-1] if times else "",
         sections=[section for section in sections if section.tables],
-        plots=[(plot, Markup(plot.to_svg())) for plot in plots],  # matplotlib escapes the text it writes
+        plots=[(plot, Markup(svg)) for plot, svg in plots],  # matplotlib escapes the text it writes
         provenance=provenance_table(records),
         glossary=GLOSSARY,
         records=_records_table(records),

@@ -34,6 +34,7 @@ from robustcsc.report.figures import (
     legend_rows,
     panels,
     shades,
+    share_heights,
     title_panel,
 )
 from robustcsc.report.provenance import heldout_words, ordered_fits
@@ -41,7 +42,7 @@ from robustcsc.report.tables import Labels, labels_of, ranked
 from robustcsc.report.words import NOISE_FAMILIES, corruption_rank, corruption_words, fixed_lambda, slug
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.fit import LambdaFit
+    from robustcsc.adaptive.lines import LambdaFit
 
 _ACCURACY = "accuracy (%)"
 
@@ -76,6 +77,7 @@ def severity_plots(records: Sequence[Record]) -> list[Plot]:
                     handles.setdefault(subject, draw_line(ax, curve, at))
             title_panel(ax, corruption_words(name), "severity", _ACCURACY)
             ax.set_xticks(severities_of(rows.values()))
+        share_heights(axes)
         legend_below(figure, [handles[subject] for subject in subjects], names)
         title = f"Accuracy by severity: {cohort.title}"
         described = f"{len(noisy)} panels ({', '.join(map(corruption_words, noisy))}), lines: {'; '.join(names)}."
@@ -175,7 +177,7 @@ def fit_curve_plots(fits: Sequence[LambdaFit]) -> list[Plot]:
                 elif len(curves) == 1:
                     noises[f"{noise} (fit {fit.digest})"] = lines
         title = f"Held-out accuracy over lambda: {model} (weights {weights[:8]}), {dataset}"
-        plots.append(_curve_plot(slug("fit-curves", model, dataset, weights), title, noises))
+        plots.append(_curve_plot(slug("fit-curves", model, dataset, key=(weights,)), title, noises))
     return plots
 
 
@@ -213,6 +215,7 @@ def _curve_plot(name: str, title: str, noises: Mapping[str, Mapping[str, Curve]]
             best = max(ordered, key=lambda lam, curve=curve: (curve[lam].accuracy, -lam))  # type: ignore[misc]
             ax.plot([best], [100 * curve[best].accuracy], marker=MARKERS[at % len(MARKERS)], color=tints[at])
         title_panel(ax, noise, "lambda", _ACCURACY)
+    share_heights(axes)
     legend_below(figure, [handles[label] for label in lines], lines)
     described = f"Panels: {', '.join(noises)}; lines: {'; '.join(lines)}; a marker shows each line's best lambda."
     return Plot(name, title, described, figure)
@@ -234,7 +237,7 @@ def residual_plots(fits: Sequence[LambdaFit]) -> list[Plot]:
         title = f"Best lambda over residual: {model} (weights {weights[:8]}), {dataset}"
         said = "; ".join(f"{fit.noise}: R2 {fit.lines[fit.dataset_definition].r2:.4f}" for fit in members)
         described = f"{said}. Held-out images: {', '.join(sorted(set(map(heldout_words, members))))}."
-        plots.append(Plot(slug("residuals", model, dataset, weights), title, described, figure))
+        plots.append(Plot(slug("residuals", model, dataset, key=(weights,)), title, described, figure))
     return plots
 
 

@@ -13,7 +13,7 @@ from robustcsc.report.table import Table
 from robustcsc.report.words import MISSING, corruption_words, slug
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.fit import LambdaFit, NoiseLevel
+    from robustcsc.adaptive.lines import LambdaFit, NoiseLevel
 
 
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
@@ -80,7 +80,7 @@ def _levels(fit: LambdaFit) -> Table:
     r2 = ", ".join(f"{name} {line.r2:.4f}" for name, line in fit.lines.items())
     tried = ", ".join(f"{name} {100 * accuracy:.2f}" for name, accuracy in fit.image_candidates.items())
     return Table(
-        name=slug("lambda-fit", fit.model, fit.dataset, fit.noise, fit.digest),
+        name=slug("lambda-fit", fit.model, fit.dataset, fit.noise, key=(fit.digest,)),
         title=f"Lambda fit: {fit.model}, {fit.dataset}, {fit.noise} (fit {fit.digest})",
         columns=(
             *("noise", "level", *(f"residual ({name})" for name in definitions), "best lambda"),

@@ -13,7 +13,7 @@ import rich.text
 
 from robustcsc.report.words import MISSING
 
-_NUMBER = re.compile(r"[+-]?\d")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?( \[[-+.\d]+, [-+.\d]+\])?( n=\d+)?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -122,7 +122,7 @@ class Table:
 
 
 def _is_number(cell: str) -> bool:
-    return cell in ("", MISSING) or _NUMBER.match(cell) is not None
+    return cell == "" or cell.startswith(MISSING) or _NUMBER.fullmatch(cell) is not None
 
 
 def _one_line(text: str) -> str:

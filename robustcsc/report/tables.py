@@ -18,6 +18,7 @@ from robustcsc.report.cohorts import (
     mean_cell,
     severities_of,
     subject_labels,
+    without_fixed,
 )
 from robustcsc.report.papers import PAPER_COLUMN, paper_by_severity, paper_means, paper_pgd, paper_row
 from robustcsc.report.papers import PAPER_SDNET as PAPER
@@ -29,6 +30,8 @@ from robustcsc.report.words import (
     attack_words,
     corruption_rank,
     corruption_words,
+    fixed_lambda,
+    protocol_rank,
     protocol_words,
     severities_words,
 )
@@ -38,6 +41,7 @@ POOLED = (
     "A mean pools the counts of its severities (equal numbers of images each); the same images return at "
     "every severity, so its interval is somewhat narrow."
 )
+FIXED_NOTE = "Fixed lambdas stand in the tables by severity and in the lambda curves."
 PAPER_NOTE = "The paper's figures were measured by its authors on their own models; nothing here enters them."
 
 Row = tuple[str, ...]
@@ -78,7 +82,7 @@ def _corruption_table(
         cells.append((run, policy, *by_severity, mean_cell([(measured, severities)])))
         row = paper_row(subject.model, subject.policy, _one_lambda(measured))
         paper.append(paper_by_severity(cohort.dataset, setting.name, row))
-        if any(record.lam is not None for record in measured.values()):
+        if fixed_lambda(subject.policy) is None and any(record.lam is not None for record in measured.values()):
             used = [_lambda_cell(measured.get(severity)) for severity in severities]
             cells.append((run, f"λ used by {policy}", *used, ""))
             paper.append(_paper_lambda(paper[-1], subject))
@@ -109,17 +113,20 @@ def mean_tables(records: Sequence[Record], *, with_paper: bool = False) -> list[
 def _mean_table(
     cohort: Cohort, rows: Mapping[str, Mapping[Subject, Series]], labels: Labels, with_paper: bool
 ) -> Table:
+    measured = ranked(subject for by_subject in rows.values() for subject in by_subject)
+    subjects = without_fixed(measured)
     wanted = {name: severities_of(rows[name].values()) for name in sorted(rows, key=corruption_rank)}
     summaries = summary_columns(list(wanted))
+    left_out = [] if subjects == measured else [FIXED_NOTE]
     cells: list[Row] = []
     paper: list[str | None] = []
-    for subject in ranked(subject for by_subject in rows.values() for subject in by_subject):
+    for subject in subjects:
         parts = {name: (rows[name].get(subject, {}), severities) for name, severities in wanted.items()}
         means = [mean_cell([part]) for part in parts.values()]
         pooled = [mean_cell([parts[name] for name in names]) for _, names in summaries]
         cells.append((*labels[subject], *means, *pooled))
-        measured = next(series for series, _ in parts.values() if series)
-        row = paper_row(subject.model, subject.policy, _one_lambda(measured))
+        first = next(series for series, _ in parts.values() if series)
+        row = paper_row(subject.model, subject.policy, _one_lambda(first))
         paper.append(paper_means(cohort.dataset, row))
     columns = (*map(corruption_words, wanted), *(heading for heading, _ in summaries))
     return _with_paper_column(
@@ -128,7 +135,7 @@ def _mean_table(
             title=f"Mean over severities: {cohort.title}",
             columns=("run", "lambda policy", *columns),
             rows=tuple(cells),
-            notes=(PERCENT, POOLED, severities_note(wanted), *summary_notes(summaries)),
+            notes=(PERCENT, POOLED, severities_note(wanted), *summary_notes(summaries), *left_out),
         ),
         paper if with_paper else [],
     )
@@ -178,7 +185,7 @@ def _attack_table(
     rows = {row for column in by_heading.values() for row in column}
     cells: list[Row] = []
     paper: list[str | None] = []
-    for subject, protocol in sorted(rows, key=lambda row: (row[0].rank, row[1])):
+    for subject, protocol in sorted(rows, key=lambda row: (row[0].rank, protocol_rank(row[1]))):
         found = [column.get((subject, protocol), {}) for column in by_heading.values()]
         made = protocol_words(protocol, subject.policy)
         cells.append((*labels[subject], made, *(_cell(measured.get(0)) for measured in found)))

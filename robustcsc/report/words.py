@@ -145,8 +145,13 @@ def severities_words(severities: set[int]) -> str:
     return ", ".join(map(str, ordered))
 
 
-def slug(*parts: object) -> str:
-    """Returns a short file name: the readable `parts` and six hex digits that tell similar ones apart."""
-    text = "-".join(str(part) for part in parts if str(part))
-    readable = re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")[:80]
-    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+def slug(*parts: str, key: tuple[str, ...] = ()) -> str:
+    """Returns a short file name: the readable `parts`, and six hex digits over them and `key` that tell names apart."""
+    readable = re.sub(r"[^a-z0-9_]+", "-", "-".join(filter(None, parts)).lower()).strip("-")[:80]
+    return f"{readable}-{hashlib.sha256(repr((parts, key)).encode()).hexdigest()[:6]}"
+
+
+def protocol_rank(protocol: str) -> tuple[int, str]:
+    """Returns a sorting key: plain, static, adaptive, then all others."""
+    order = ("plain", "static", "adaptive")
+    return (order.index(protocol) if protocol in order else len(order), protocol)

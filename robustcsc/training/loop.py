@@ -150,7 +150,7 @@ class _Batches:
             ):
                 yield batch.images, batch.labels
             return
-        for rows in order.split(recipe.batch_size):
+        for rows in torch.split(order, recipe.batch_size):
             rows = rows.to(self.fabric.device)
             inputs = as_floats(self.pixels[rows], self.fabric.device)
             yield crop_and_flip(inputs, recipe.crop_padding, recipe.flip, generator), self.labels[rows]

@@ -2,7 +2,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -154,12 +153,16 @@ def test_a_reader_that_stops_reading_causes_no_message() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_help_is_ready_within_half_a_second() -> None:
-    """The best of five processes, so that other work on the machine does not decide."""
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count the time of child processes")
+def test_help_needs_at_most_half_a_second_of_processor_time() -> None:
+    """Processor time, not the clock: what else runs on the machine must not decide."""
     command = [sys.executable, "-m", "robustcsc.cli.main", "--help"]
     seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(3):
+        before = os.times()
         subprocess.run(command, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) <= 0.5
+        after = os.times()
+        seconds.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+    assert 0 < min(seconds) <= 0.5

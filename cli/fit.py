@@ -1,0 +1,91 @@
+"""`robustcsc fit-lambda`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from robustcsc.cli import options
+from robustcsc.cli.console import note, print_json, progress_display, results_console
+from robustcsc.cli.context import DataChoice, ModelChoice, open_subject
+
+
+def fit_lambda(
+    noise: Annotated[
+        Literal["gaussian", "shot", "speckle", "impulse", "pooled"],
+        typer.Option(help="Noise family; pooled takes all four together."),
+    ] = "gaussian",
+    run: options.Run = None,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    image_size: options.ImageSize = None,
+    workers: options.Workers = 2,
+    split: Annotated[str, typer.Option(help="Split to fit on; anything but train is refused.")] = "train",
+    limit: Annotated[int, typer.Option(min=2, help="Use at most this many held-out training images.")] = 5000,
+    spec: options.Spec = None,
+    grid: Annotated[
+        str, typer.Option(metavar="LIST", help="Lambdas to try, as numbers with commas, or FIRST:LAST:STEP.")
+    ] = "0.1:1.5:0.1",
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 250,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Fit the line from the residual of the CSC layers to the best lambda, on held-out training images."""
+    import torch
+
+    from robustcsc.adaptive.fit import fit_lambda as fit
+    from robustcsc.cli.evaluate import default_spec_name
+    from robustcsc.corruptions import load_spec
+    from robustcsc.errors import PolicyError
+    from robustcsc.report import fit_curve_plots, fit_tables, residual_plots
+    from robustcsc.training.run import heldout_images
+
+    if split != "train":
+        raise PolicyError(
+            f"--split {split}: the lambda fit takes training images only, so that no test image is ever used."
+        )
+    lambdas = options.numbers(grid)
+    choice = DataChoice(data, root, download, image_size, workers)
+    folder, trained, subject = open_subject(ModelChoice(run, model, weights), choice, device)
+    images, known = heldout_images(choice.load(trained, "train"), trained)
+    if limit < len(images):
+        images = images.subset(
+            torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
+        )
+    with progress_display() as progress:
+        fitted = fit(
+            subject.model,
+            images,
+            model_name=trained.spec.name,
+            weights=trained.weights,
+            noise=noise,
+            spec=load_spec(spec or default_spec_name(trained.spec.image_shape)),
+            trained_on_images=known,
+            grid=lambdas,
+            seed=seed,
+            batch_size=batch_size,
+            device=subject.device,
+            progress=progress,
+        )
+    path = folder.fit_path(noise)
+    fitted.save(path)
+    tables = fit_tables([fitted])
+    path.with_suffix(".csv").write_text(tables[0].to_csv())
+    for plot in (*residual_plots([fitted]), *fit_curve_plots([fitted])):
+        (path.parent / f"{plot.name}.png").write_bytes(plot.to_png())
+    if as_json:
+        print_json(fitted)
+        return
+    console = results_console()
+    for table in tables:
+        console.print(table.to_rich())
+    line = fitted.lines[fitted.dataset_definition]
+    console.print(
+        f"lambda = {line.intercept:.3g} + {line.slope:.3g} x residual (R2 {line.r2:.3f}), digest {fitted.digest}"
+    )
+    note(f"Fit, table and figures: {path.parent}")

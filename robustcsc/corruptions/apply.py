@@ -1,0 +1,117 @@
+"""Applying corruptions to batches of images."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from robustcsc.corruptions.catalog import KERNELS, parameter_problem
+from robustcsc.corruptions.draws import image_seeds
+from robustcsc.corruptions.specs import SEVERITIES, Spec
+from robustcsc.errors import DataError, SpecError, UnknownNameError
+
+
+def corrupt(
+    images: Tensor,
+    spec: Spec,
+    corruption: str,
+    severity: int,
+    *,
+    seed: int,
+    indices: Tensor,
+    quantize: bool = False,
+) -> Tensor:
+    """Returns the images under one corruption of a severity table.
+
+    What happens to an image depends on (seed, corruption, severity, its index) only, not on the batch it comes
+    in: the same bits on one device. Different devices may differ in bits.
+
+    Args:
+        images: (N, C, H, W) float32 or float64, pixels in [0, 1].
+        spec: The severity table.
+        corruption: Name of a corruption of the table.
+        severity: 1 to 5; 0 returns the images as they are.
+        seed: Seed of the run.
+        indices: (N,) int64, position of each image in its data set.
+        quantize: Truncate the result to 8 bits, as the published data are: ``floor(255 y) / 255``.
+
+    Returns:
+        (N, C, H, W) of the images' type and device, in [0, 1].
+
+    Raises:
+        UnknownNameError: If the table has no such corruption.
+        SpecError: If the severity is not an integer from 0 to 5.
+        DataError: If the images or indices are not of the form above.
+    """
+    if corruption not in spec.corruptions:
+        raise UnknownNameError("corruption", corruption, spec.corruptions)
+    if type(severity) is not int or severity not in (0, *SEVERITIES):
+        raise SpecError(f"Severity must be an integer from 0 (clean) to 5, not {severity!r}.")
+    check_images(images)
+    if indices.shape != images.shape[:1] or indices.dtype != torch.int64:
+        raise DataError(
+            f"Indices must be int64 of shape ({len(images)},), one per image, not {indices.dtype} of shape "
+            f"{tuple(indices.shape)}."
+        )
+    if severity == 0:
+        return images
+    entry = spec.corruptions[corruption]
+    seeds = image_seeds(seed, corruption, severity, indices.to(images.device))
+    corrupted = KERNELS[entry.kernel](images, seeds, **entry.levels[severity - 1])
+    return truncate(corrupted) if quantize else corrupted
+
+
+def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], seeds: Tensor) -> Tensor:
+    """Returns the images under a kernel at any strength.
+
+    Args:
+        images: (N, C, H, W) float32 or float64, pixels in [0, 1].
+        kernel: Key of `KERNELS`.
+        parameters: The kernel's parameters by name.
+        seeds: (N,) int64, from `image_seeds`.
+
+    Returns:
+        (N, C, H, W) of the images' type and device, in [0, 1].
+
+    Raises:
+        UnknownNameError: If there is no such kernel.
+        SpecError: If the parameters are not the kernel's or out of range.
+        DataError: If the images or seeds are not of the form above.
+    """
+    if kernel not in KERNELS:
+        raise UnknownNameError("corruption kernel", kernel, KERNELS)
+    if problem := parameter_problem(kernel, parameters):
+        raise SpecError(f"Parameters of {kernel}: {problem}.")
+    check_images(images)
+    if seeds.shape != images.shape[:1] or seeds.dtype != torch.int64:
+        raise DataError(
+            f"Seeds must be int64 of shape ({len(images)},), one per image, not {seeds.dtype} of shape "
+            f"{tuple(seeds.shape)}."
+        )
+    return KERNELS[kernel](images, seeds.to(images.device), **parameters)
+
+
+def truncate(images: Tensor) -> Tensor:
+    """Returns ``floor(255 x) / 255``, the images as 8-bit files hold them; the 256 levels ``i / 255`` stay themselves.
+
+    Args:
+        images: Float32 or float64 of any shape, pixels in [0, 1].
+    """
+    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
+    levels = torch.full((), 255.0, dtype=images.dtype, device=images.device)
+    return (images * levels).floor_().div_(levels)
+
+
+def check_images(images: Tensor) -> None:
+    """Raises DataError unless the images are (N, C, H, W) float32 or float64 with pixels in [0, 1]."""
+    if images.dtype not in (torch.float32, torch.float64):
+        raise DataError(f"Images must be float32 or float64 with pixels in [0, 1], not {images.dtype}.")
+    if images.dim() != 4:
+        raise DataError(f"Images must have the shape (N, C, H, W), not {tuple(images.shape)}.")
+    if not images.numel():
+        return
+    low, high = (float(bound) for bound in images.detach().aminmax())
+    if not (low >= 0.0 and high <= 1.0):
+        if torch.isfinite(images).all():
+            raise DataError(f"Images must have pixels in [0, 1], not {low:g} to {high:g}; divide 8-bit values by 255.")
+        raise DataError("Images must be finite, but some pixels are NaN or infinite.")

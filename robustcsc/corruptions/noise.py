@@ -1,0 +1,91 @@
+"""The four noise corruptions, drawn per value (pixel and channel).
+
+Every corruption is two steps, so that recorded draws can be replayed: random numbers from `draws` or `poisson`, then a
+function of the images and those numbers. Results are clipped to [0, 1].
+
+Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
+Corruptions and Perturbations", ICLR 2019.
+"""
+
+import torch
+from torch import Tensor
+
+from robustcsc.corruptions.draws import normal, uniform
+from robustcsc.corruptions.poisson import poisson
+
+
+def gaussian_noise(images: Tensor, seeds: Tensor, *, std: float) -> Tensor:
+    """Returns ``x + std z`` with standard normal z.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, from `image_seeds`, on the device of the images.
+        std: Standard deviation in units of the pixel range, at least 0.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    return add_noise(images, normal(seeds, images.shape[1:]), std=std)
+
+
+def add_noise(images: Tensor, draws: Tensor, *, std: float) -> Tensor:
+    """Returns ``x + std z`` clipped to [0, 1], for draws z of the images' shape."""
+    return (draws.to(images.dtype) * std).add_(images).clamp_(0.0, 1.0)
+
+
+def speckle_noise(images: Tensor, seeds: Tensor, *, std: float) -> Tensor:
+    """Returns ``x + std x z`` with standard normal z.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, from `image_seeds`, on the device of the images.
+        std: Standard deviation relative to the value of the pixel, at least 0.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    return scale_noise(images, normal(seeds, images.shape[1:]), std=std)
+
+
+def scale_noise(images: Tensor, draws: Tensor, *, std: float) -> Tensor:
+    """Returns ``x + std x z`` clipped to [0, 1], for draws z of the images' shape."""
+    return (draws.to(images.dtype) * std).mul_(images).add_(images).clamp_(0.0, 1.0)
+
+
+def shot_noise(images: Tensor, seeds: Tensor, *, photons: float) -> Tensor:
+    """Returns ``k / photons`` with Poisson numbers k of rate ``photons x``; black stays black.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, from `image_seeds`, on the device of the images.
+        photons: Expected count of a white pixel, in (0, 2000].
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    return expose(poisson(images * photons, seeds).to(images.dtype), photons=photons)
+
+
+def expose(counts: Tensor, *, photons: float) -> Tensor:
+    """Returns ``counts / photons`` clipped to [0, 1]."""
+    return (counts / photons).clamp_(0.0, 1.0)
+
+
+def impulse_noise(images: Tensor, seeds: Tensor, *, share: float) -> Tensor:
+    """Replaces each value (not pixel) independently with probability `share`, by 1 or 0 with a second, fair coin.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, from `image_seeds`, on the device of the images.
+        share: Probability of replacement in [0, 1], kept exactly up to 2^-24.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    shape = images.shape[1:]
+    return replace_values(images, uniform(seeds, shape, 0) < share, uniform(seeds, shape, 1) < 0.5)
+
+
+def replace_values(images: Tensor, chosen: Tensor, salt: Tensor) -> Tensor:
+    """Returns the images, clipped to [0, 1], with `chosen` values set to 1 where `salt` and else to 0 (bool masks)."""
+    return torch.where(chosen, salt.to(images.dtype), images).clamp_(0.0, 1.0)

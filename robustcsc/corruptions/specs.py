@@ -1,0 +1,165 @@
+"""Severity tables: which corruptions a benchmark has and what each severity means, read from TOML.
+
+A file holds one ``[benchmark]`` table and one table per corruption::
+
+    [benchmark]
+    image_size = 32
+    source = "Hendrycks & Dietterich, ICLR 2019; make_cifar_c.py"
+
+    [gaussian_noise]
+    kernel = "gaussian_noise"   # a key of KERNELS
+    group = "noise"
+    standard = true             # one of the 15 benchmark corruptions
+    levels = [{ std = 0.04 }, { std = 0.06 }, { std = 0.08 }, { std = 0.09 }, { std = 0.10 }]
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from robustcsc.corruptions.catalog import GROUPS, KERNELS, parameter_problem
+from robustcsc.errors import SpecError, UnknownNameError
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One corruption of a severity table.
+
+    Attributes:
+        kernel: Key of `KERNELS`.
+        group: ``"noise"``, ``"blur"``, ``"weather"`` or ``"digital"``.
+        standard: True for the 15 corruptions that enter mCE, False for the 4 extra ones.
+        levels: The kernel's parameters at severities 1 to 5.
+    """
+
+    kernel: str
+    group: str
+    standard: bool
+    levels: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A severity table.
+
+    Attributes:
+        name: Name of the file without its suffix.
+        image_size: Side in pixels of the images the table was made for.
+        source: Where the constants come from.
+        digest: First 8 hex digits of the SHA-256 of the file.
+        corruptions: The corruptions in the order of the file.
+    """
+
+    name: str
+    image_size: int
+    source: str
+    digest: str
+    corruptions: dict[str, Corruption]
+
+
+def packaged_specs() -> tuple[str, ...]:
+    """Names of the severity tables that ship with the package, sorted."""
+    folder = files("robustcsc.corruption_specs")
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load_spec(name_or_path: str) -> Spec:
+    """Reads and checks a severity table.
+
+    Args:
+        name_or_path: A packaged name (``"cifar10_c"``, ``"imagenet_c"``) or the path of a TOML file.
+
+    Raises:
+        UnknownNameError: If there is neither a packaged table nor a file of that name.
+        SpecError: If the file cannot be read or is not a valid table; names file, entry, level (from 1) and field.
+    """
+    if name_or_path in packaged_specs():
+        resource = files("robustcsc.corruption_specs").joinpath(f"{name_or_path}.toml")
+        return _parse(f"{name_or_path}.toml", name_or_path, resource.read_bytes())
+    path = Path(name_or_path)
+    if not path.exists() and path.suffix != ".toml":
+        raise UnknownNameError("severity table", name_or_path, packaged_specs())
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file.") from error
+    return _parse(str(path), path.stem, content)
+
+
+def select(spec: Spec, names: str) -> list[str]:
+    """Names of corruptions, in the order of the table and each once.
+
+    Args:
+        spec: A severity table.
+        names: ``"all"``, ``"standard"``, a group or a corruption, or several of these separated by commas.
+
+    Raises:
+        UnknownNameError: If a name fits nothing in the table.
+    """
+    sets: dict[str, list[str]] = {"all": list(spec.corruptions)}
+    for name, corruption in spec.corruptions.items():
+        sets.setdefault(corruption.group, []).append(name)
+        if corruption.standard:
+            sets.setdefault("standard", []).append(name)
+    sets.update({name: [name] for name in spec.corruptions})
+    chosen: set[str] = set()
+    for name in names.split(","):
+        if name.strip() not in sets:
+            raise UnknownNameError("corruption", name.strip(), sets)
+        chosen.update(sets[name.strip()])
+    return [name for name in spec.corruptions if name in chosen]
+
+
+def _parse(file: str, name: str, content: bytes) -> Spec:
+    """A checked table from the bytes of a file, whose name is for messages."""
+    try:
+        tables = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{file}: is not valid TOML ({error}).") from error
+    benchmark = tables.pop("benchmark", None)
+    _check_fields(benchmark, {"image_size": int, "source": str}, f"{file}: [benchmark]")
+    if benchmark["image_size"] < 1:
+        raise SpecError(f"{file}: [benchmark] field 'image_size' must be positive, not {benchmark['image_size']}.")
+    if not tables:
+        raise SpecError(f"{file}: has no corruption; add a table like [gaussian_noise].")
+    corruptions = {entry: _corruption(f"{file}: [{entry}]", table) for entry, table in tables.items()}
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return Spec(name, benchmark["image_size"], benchmark["source"], digest, corruptions)
+
+
+def _check_fields(table: object, types: Mapping[str, type], place: str) -> None:
+    """Raises SpecError unless `table` has exactly these fields with these types."""
+    if not isinstance(table, dict):
+        raise SpecError(f"{place} must be a table with the fields {', '.join(types)}.")
+    for field, kind in types.items():
+        if field not in table:
+            raise SpecError(f"{place} field {field!r} is missing.")
+        if type(table[field]) is not kind:
+            raise SpecError(f"{place} field {field!r} must be of type {kind.__name__}, not {table[field]!r}.")
+    for field in table:
+        if field not in types:
+            raise SpecError(f"{place} field {field!r} is unknown; allowed are {', '.join(types)}.")
+
+
+def _corruption(place: str, table: dict[str, Any]) -> Corruption:
+    """One checked entry; `place` is the file and the entry, for messages."""
+    _check_fields(table, {"kernel": str, "group": str, "standard": bool, "levels": list}, place)
+    kernel, group, levels = table["kernel"], table["group"], table["levels"]
+    for field, value, known in (("kernel", kernel, tuple(KERNELS)), ("group", group, GROUPS)):
+        if value not in known:
+            raise SpecError(f"{place} field {field!r} is {value!r} but must be one of {', '.join(known)}.")
+    if len(levels) != len(SEVERITIES):
+        raise SpecError(f"{place} field 'levels' must hold 5 levels, not {len(levels)}.")
+    for severity, level in zip(SEVERITIES, levels, strict=True):
+        if not isinstance(level, dict):
+            raise SpecError(f"{place} level {severity} must be a table of parameters, not {level!r}.")
+        if problem := parameter_problem(kernel, level):
+            raise SpecError(f"{place} level {severity} {problem}.")
+    values = tuple({field: float(value) for field, value in level.items()} for level in levels)
+    return Corruption(kernel, group, table["standard"], values)

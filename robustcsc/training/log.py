@@ -1,0 +1,39 @@
+"""What training tells others: nothing from Fabric, scalars to TensorBoard if asked."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from robustcsc.errors import RobustCSCError
+from robustcsc.training.loop import Epoch
+
+
+def quiet_fabric() -> None:
+    """Keeps Fabric's remarks on devices and precision out of the user's terminal."""
+    for name in ("lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def tensorboard_log(folder: Path) -> Iterator[Callable[[Epoch], None]]:
+    """Opens a TensorBoard log; the callable it yields writes loss and accuracy of an epoch.
+
+    Raises:
+        RobustCSCError: If TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise RobustCSCError("TensorBoard is not installed: pip install 'robustcsc[tensorboard]'.") from error
+    writer = SummaryWriter(str(folder))
+    try:
+
+        def write(epoch: Epoch) -> None:
+            writer.add_scalar("loss", epoch.loss, epoch.number)
+            writer.add_scalar("training accuracy", epoch.accuracy, epoch.number)
+            writer.flush()
+
+        yield write
+    finally:
+        writer.close()

@@ -1,0 +1,147 @@
+"""From a model's name and a data set to a run folder with trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from robustcsc.data import ImageSet, hold_out
+from robustcsc.errors import RobustCSCError
+from robustcsc.models import checkpoint
+from robustcsc.models.catalog import ModelSpec, build
+from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.progress import Progress, silent
+from robustcsc.runs import Run
+from robustcsc.training.loop import Augmentation, Epoch, train
+from robustcsc.training.recipes import Recipe
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """Where and how a model is trained.
+
+    Attributes:
+        device: ``"cpu"`` or ``"cuda"``.
+        devices: Number of processes, one per device.
+        precision: ``"32-true"``, or ``"bf16-mixed"`` for bfloat16 autocast.
+        compile: Whether the model is compiled with ``torch.compile``.
+    """
+
+    device: str = "cpu"
+    devices: int = 1
+    precision: Precision = "32-true"
+    compile: bool = False
+
+    def fabric(self) -> Fabric:
+        """Returns the launched Fabric of this hardware."""
+        strategy = "ddp" if self.devices > 1 else "auto"
+        fabric = Fabric(accelerator=self.device, devices=self.devices, strategy=strategy, precision=self.precision)
+        fabric.launch()
+        return fabric
+
+
+def train_run(
+    run: Run,
+    spec: ModelSpec,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    data: str,
+    root: Path | None,
+    heldout_fraction: float = 0.1,
+    seed: int = 0,
+    augment: Augmentation = "none",
+    hardware: Hardware | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    progress: Progress = silent,
+) -> Checkpoint:
+    """Trains a model from fresh weights, writes ``weights.safetensors`` into the run and returns the checkpoint.
+
+    A part of the training images is held out, so that the lambda fit has images that the model has not seen.
+
+    Args:
+        run: The run folder.
+        spec: The model.
+        images: The whole training split.
+        recipe: The settings.
+        data: Name under which `images` were loaded, kept so that later commands find them.
+        root: Folder they were loaded from.
+        heldout_fraction: Share of each class that is held out; 0 trains on all images.
+        seed: Seed of the initial weights, the order, the augmentation and the held-out part.
+        augment: As `loop.train`.
+        hardware: Where to train; one CPU process when ``None``.
+        resume: Whether to go on from the state of an interrupted training.
+        on_epoch: Called after each epoch.
+        progress: Told after each batch.
+
+    Raises:
+        RobustCSCError: If the images are not training images.
+        CheckpointError: If the state to resume from was written with other settings.
+    """
+    if images.split != "train":
+        raise RobustCSCError(f"Models are trained on the training split, not on {images.split!r}.")
+    hardware = hardware or Hardware()
+    seen = images
+    heldout: dict[str, object] = {"fraction": heldout_fraction, "seed": seed}
+    if heldout_fraction > 0:
+        seen, held = hold_out(images, heldout_fraction, seed)
+        heldout["fingerprint"] = held.fingerprint
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build(spec)
+    fabric = hardware.fabric()
+    if hardware.compile:
+        model.compile()
+    history = train(
+        model,
+        seen,
+        recipe,
+        fabric=fabric,
+        seed=seed,
+        augment=augment,
+        state_path=run.training_path,
+        resume=resume,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
+    facts = {
+        "data": data,
+        "root": str(root.absolute()) if root else None,
+        "images": images.fingerprint,
+        "heldout": heldout,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "augment": augment,
+        "hardware": asdict(hardware),
+        "final_epoch": asdict(history[-1]),
+    }
+    if fabric.global_rank == 0:
+        checkpoint.save(run.weights_path, spec, model, facts)
+    fabric.barrier()
+    return checkpoint.load(run.weights_path)
+
+
+def heldout_images(images: ImageSet, trained: Checkpoint) -> tuple[ImageSet, bool]:
+    """Returns the part of the training split for the lambda fit, and whether the model was trained on it.
+
+    The part is the one that was held out from training. For a model trained on everything, or of unknown training, a
+    tenth of the images stands in, and the answer is True: the model may know them.
+
+    Args:
+        images: The whole training split.
+        trained: The model.
+    """
+    heldout = trained.training.get("heldout", {})
+    if heldout.get("fraction"):
+        part = hold_out(images, heldout["fraction"], heldout["seed"])[1]
+        if part.fingerprint == heldout["fingerprint"]:
+            return part, False
+    return hold_out(images, 0.1, 0)[1], True

@@ -1,0 +1,139 @@
+"""`corrupt` and `apply_kernel`: seeding, severities, quantisation and refusals."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from robustcsc.corruptions import apply_kernel, corrupt, image_seeds, load_spec, truncate
+from robustcsc.errors import DataError, SpecError, UnknownNameError
+
+NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
+CIFAR = load_spec("cifar10_c")
+IMAGENET = load_spec("imagenet_c")
+INDICES = torch.arange(256)
+IMAGES = torch.rand(256, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("size", [32, 27])
+def test_an_image_is_the_same_alone_reversed_and_in_a_batch_of_256(name: str, size: int) -> None:
+    images = IMAGES[..., :size, :size].contiguous()
+    whole = corrupt(images, CIFAR, name, 5, seed=0, indices=INDICES)
+    reverse = corrupt(images.flip(0), CIFAR, name, 5, seed=0, indices=INDICES.flip(0))
+    assert torch.equal(reverse.flip(0), whole)
+    for image in (0, 1, 128, 255):
+        one = corrupt(images[image : image + 1], CIFAR, name, 5, seed=0, indices=INDICES[image : image + 1])
+        assert torch.equal(one[0], whole[image])
+    some = torch.tensor([3, 200, 17])
+    assert torch.equal(corrupt(images[some], CIFAR, name, 5, seed=0, indices=some), whole[some])
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_only_the_same_seed_corruption_severity_and_index_repeat(name: str) -> None:
+    images = IMAGES[:1].repeat(4, 1, 1, 1)
+    indices = torch.arange(4)
+    reference = corrupt(images, CIFAR, name, 3, seed=0, indices=indices)
+    assert torch.equal(reference, corrupt(images, CIFAR, name, 3, seed=0, indices=indices))
+    assert not torch.equal(reference[0], reference[1])
+    assert not torch.equal(reference, corrupt(images, CIFAR, name, 3, seed=1, indices=indices))
+    assert not torch.equal(reference, corrupt(images, CIFAR, name, 3, seed=0, indices=indices + 4))
+
+
+def test_severities_and_corruptions_do_not_share_their_draws() -> None:
+    grey = torch.full((64, 3, 32, 32), 0.5)
+    indices = torch.arange(64)
+    noises = [
+        (corrupt(grey, CIFAR, name, severity, seed=0, indices=indices) - 0.5).ravel()
+        for name, severity in (("gaussian_noise", 1), ("gaussian_noise", 2), ("speckle_noise", 1), ("shot_noise", 1))
+    ]
+    correlation = torch.corrcoef(torch.stack(noises)) - torch.eye(4)
+    assert float(correlation.abs().max()) < 5 / noises[0].numel() ** 0.5
+
+
+@pytest.mark.parametrize("spec", [CIFAR, IMAGENET], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("name", NOISES)
+def test_distortion_grows_with_severity_from_none_at_severity_0(spec: Any, name: str) -> None:
+    distortion = [
+        float((corrupt(IMAGES, spec, name, severity, seed=0, indices=INDICES) - IMAGES).pow(2).mean())
+        for severity in range(6)
+    ]
+    assert distortion[0] == 0.0
+    assert all(low < high for low, high in pairwise(distortion))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_truncation_keeps_all_256_levels_and_moves_the_rest_down(dtype: torch.dtype) -> None:
+    levels = torch.arange(256, dtype=dtype) / 255
+    assert torch.equal(truncate(levels), levels)
+    between = torch.tensor([0.9 / 255, 1.5 / 255, 254.99 / 255, 1.0], dtype=dtype)
+    assert (truncate(between) * 255).round().tolist() == [0.0, 1.0, 254.0, 255.0]
+
+
+def test_quantized_results_are_the_truncated_ones() -> None:
+    plain = corrupt(IMAGES, CIFAR, "gaussian_noise", 2, seed=0, indices=INDICES)
+    quantized = corrupt(IMAGES, CIFAR, "gaussian_noise", 2, seed=0, indices=INDICES, quantize=True)
+    loss = (plain - quantized).double() * 255
+    assert float(loss.min()) > -1e-4 and float(loss.max()) < 1.0001
+    assert float(loss[(plain > 0) & (plain < 1)].mean()) == pytest.approx(0.5, abs=0.01)
+    eight_bit = (quantized * 255).round()
+    assert torch.equal(quantized, eight_bit.to(torch.uint8).float() / 255)
+
+
+def test_apply_kernel_is_the_kernel_of_the_table_at_its_level() -> None:
+    seeds = image_seeds(4, "shot_noise", 2, INDICES)
+    expected = corrupt(IMAGES, CIFAR, "shot_noise", 2, seed=4, indices=INDICES)
+    assert torch.equal(apply_kernel(IMAGES, "shot_noise", {"photons": 250.0}, seeds), expected)
+
+
+@pytest.mark.parametrize("severity", [-1, 6, 2.0, True, "3", None])
+def test_other_severities_are_refused(severity: Any) -> None:
+    with pytest.raises(SpecError, match="Severity must be an integer from 0"):
+        corrupt(IMAGES, CIFAR, "gaussian_noise", severity, seed=0, indices=INDICES)
+
+
+def test_unknown_names_are_refused_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="Unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"):
+        corrupt(IMAGES, CIFAR, "gausian_noise", 1, seed=0, indices=INDICES)
+    with pytest.raises(UnknownNameError, match="Unknown corruption kernel 'shot'"):
+        apply_kernel(IMAGES, "shot", {}, INDICES)
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        ((IMAGES * 255).to(torch.uint8), "must be float32 or float64"),
+        (IMAGES.half(), "must be float32 or float64"),
+        (IMAGES[0], r"shape \(N, C, H, W\), not \(3, 32, 32\)"),
+        (IMAGES * 255, "pixels in .* divide 8-bit values by 255"),
+        (IMAGES - 0.5, r"pixels in \[0, 1\], not -0.5"),
+        (IMAGES + torch.nan, "finite"),
+        (IMAGES.masked_fill(IMAGES > 0.99, torch.inf), "finite"),
+    ],
+)
+def test_images_of_another_form_are_refused(images: torch.Tensor, sentence: str) -> None:
+    for severity in (0, 1):
+        with pytest.raises(DataError, match=sentence):
+            corrupt(images, CIFAR, "gaussian_noise", severity, seed=0, indices=INDICES)
+    with pytest.raises(DataError, match=sentence):
+        apply_kernel(images, "gaussian_noise", {"std": 0.1}, INDICES)
+
+
+def test_indices_and_seeds_must_be_one_integer_per_image() -> None:
+    for wrong in (INDICES[:5], INDICES.float(), INDICES[:, None]):
+        with pytest.raises(DataError, match="Indices must be int64 of shape"):
+            corrupt(IMAGES, CIFAR, "gaussian_noise", 1, seed=0, indices=wrong)
+        with pytest.raises(DataError, match="Seeds must be int64 of shape"):
+            apply_kernel(IMAGES, "gaussian_noise", {"std": 0.1}, wrong)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"std": -0.1}, {"std": 0.1, "mean": 0.0}, {"std": torch.nan}])
+def test_parameters_that_are_not_the_kernels_are_refused(parameters: dict[str, float]) -> None:
+    with pytest.raises(SpecError, match=r"Parameters of gaussian_noise: field '(std|mean)'"):
+        apply_kernel(IMAGES, "gaussian_noise", parameters, INDICES)
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    for name in NOISES:
+        assert corrupt(IMAGES[:0], CIFAR, name, 1, seed=0, indices=INDICES[:0]).shape == (0, 3, 32, 32)

@@ -1,0 +1,168 @@
+"""Severity tables: the shipped ones against the published constants, and every way a file can be wrong."""
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from robustcsc.corruptions import KERNELS, load_spec, packaged_specs, select
+from robustcsc.corruptions.catalog import RANGES, parameter_names
+from robustcsc.errors import SpecError, UnknownNameError
+
+PUBLISHED = {  # Hendrycks and Dietterich's scripts make_cifar_c.py and make_imagenet_c.py
+    "cifar10_c": {
+        "gaussian_noise": ("std", (0.04, 0.06, 0.08, 0.09, 0.10)),
+        "shot_noise": ("photons", (500, 250, 100, 75, 50)),
+        "impulse_noise": ("share", (0.01, 0.02, 0.03, 0.05, 0.07)),
+        "speckle_noise": ("std", (0.06, 0.10, 0.12, 0.16, 0.20)),
+    },
+    "imagenet_c": {
+        "gaussian_noise": ("std", (0.08, 0.12, 0.18, 0.26, 0.38)),
+        "shot_noise": ("photons", (60, 25, 12, 5, 3)),
+        "impulse_noise": ("share", (0.03, 0.06, 0.09, 0.17, 0.27)),
+        "speckle_noise": ("std", (0.15, 0.20, 0.35, 0.45, 0.60)),
+    },
+}
+VALID = """
+[benchmark]
+image_size = 32
+source = "somewhere"
+
+[gaussian_noise]
+kernel = "gaussian_noise"
+group = "noise"
+standard = true
+levels = [{ std = 0.04 }, { std = 0.06 }, { std = 0.08 }, { std = 0.09 }, { std = 0.10 }]
+"""
+
+
+@pytest.mark.parametrize(("table", "size"), [("cifar10_c", 32), ("imagenet_c", 224)])
+def test_shipped_tables_hold_the_published_constants(table: str, size: int) -> None:
+    spec = load_spec(table)
+    assert (spec.name, spec.image_size) == (table, size)
+    for name, (parameter, values) in PUBLISHED[table].items():
+        corruption = spec.corruptions[name]
+        assert (corruption.kernel, corruption.group) == (name, "noise")
+        assert corruption.standard == (name != "speckle_noise")
+        assert [level[parameter] for level in corruption.levels] == list(values)
+        assert all(type(level[parameter]) is float for level in corruption.levels)
+
+
+def test_all_shipped_tables_are_valid_and_carry_the_hash_of_their_file() -> None:
+    assert packaged_specs() == ("cifar10_c", "imagenet_c")
+    for name in packaged_specs():
+        content = files("robustcsc.corruption_specs").joinpath(f"{name}.toml").read_bytes()
+        assert load_spec(name).digest == hashlib.sha256(content).hexdigest()[:8]
+
+
+def test_every_kernel_has_parameters_and_every_parameter_a_range() -> None:
+    for kernel in KERNELS:
+        names = parameter_names(kernel)
+        assert names and set(names) <= set(RANGES)
+
+
+def test_a_file_of_ones_own_is_read_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(VALID)
+    spec = load_spec(str(path))
+    assert (spec.name, spec.source, list(spec.corruptions)) == ("mine", "somewhere", ["gaussian_noise"])
+    assert spec.corruptions["gaussian_noise"].levels[2] == {"std": 0.08}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[benchmark]", "[benchmark", "is not valid TOML"),
+        ("[benchmark]", "[bench]", "[benchmark] must be a table with the fields image_size, source"),
+        ("image_size = 32", "", "[benchmark] field 'image_size' is missing"),
+        ("image_size = 32", "image_size = 32.0", "[benchmark] field 'image_size' must be of type int, not 32.0"),
+        ("image_size = 32", "image_size = true", "[benchmark] field 'image_size' must be of type int, not True"),
+        ("image_size = 32", "image_size = 0", "[benchmark] field 'image_size' must be positive, not 0"),
+        ("image_size = 32", "image_size = 32\nyear = 1", "[benchmark] field 'year' is unknown"),
+        ('source = "somewhere"', "source = 1", "[benchmark] field 'source' must be of type str, not 1"),
+        ('kernel = "gaussian_noise"', "", "[gaussian_noise] field 'kernel' is missing"),
+        ('kernel = "gaussian_noise"', 'kernel = "noise"', "[gaussian_noise] field 'kernel' is 'noise' but must be one"),
+        ('group = "noise"', 'group = "noises"', "[gaussian_noise] field 'group' is 'noises' but must be one of noise"),
+        ("standard = true", "", "[gaussian_noise] field 'standard' is missing"),
+        ("standard = true", 'standard = "yes"', "[gaussian_noise] field 'standard' must be of type bool, not 'yes'"),
+        ("standard = true", "standard = true\nlevel = 1", "[gaussian_noise] field 'level' is unknown"),
+        (", { std = 0.10 }", "", "[gaussian_noise] field 'levels' must hold 5 levels, not 4"),
+        (
+            "{ std = 0.10 }",
+            "{ std = 0.10 }, { std = 0.2 }",
+            "[gaussian_noise] field 'levels' must hold 5 levels, not 6",
+        ),
+        ("{ std = 0.08 }", "0.08", "[gaussian_noise] level 3 must be a table of parameters, not 0.08"),
+        ("{ std = 0.04 }", "{}", "[gaussian_noise] level 1 field 'std' is missing"),
+        ("{ std = 0.10 }", "{ sd = 0.1, std = 0.1 }", "[gaussian_noise] level 5 field 'sd' is unknown"),
+        ("std = 0.06", 'std = "0.06"', "[gaussian_noise] level 2 field 'std' must be a number, not '0.06'"),
+        ("std = 0.06", "std = false", "[gaussian_noise] level 2 field 'std' must be a number, not False"),
+        ("std = 0.09", "std = nan", "[gaussian_noise] level 4 field 'std' must be finite, not nan"),
+        ("std = 0.09", "std = inf", "[gaussian_noise] level 4 field 'std' must be finite, not inf"),
+        ("std = 0.09", "std = -0.09", "[gaussian_noise] level 4 field 'std' must be at least 0"),
+        ("std = 0.09", f"std = 1{'0' * 400}", "[gaussian_noise] level 4 field 'std' must be at least 0 and at most 10"),
+        ("[benchmark]", "shot_noise = 1\n[benchmark]", "[shot_noise] must be a table with the fields kernel, group"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_file_entry_level_and_field(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert VALID.count(old) == 1
+    path = tmp_path / "broken.toml"
+    path.write_text(VALID.replace(old, new))
+    with pytest.raises(SpecError) as caught:
+        load_spec(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "level", "message"),
+    [
+        ("shot_noise", "photons = 0", "'photons' must be above 0 and at most 2000, not 0"),
+        ("shot_noise", "photons = 2001", "'photons' must be above 0 and at most 2000, not 2001"),
+        ("impulse_noise", "share = 1.5", "'share' must be at least 0 and at most 1, not 1.5"),
+        ("impulse_noise", "std = 0.5", "'share' is missing"),
+        ("speckle_noise", "std = -1", "'std' must be at least 0 and at most 10, not -1"),
+    ],
+)
+def test_every_parameter_has_its_range(kernel: str, level: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    entry = f'[x]\nkernel = "{kernel}"\ngroup = "noise"\nstandard = true\nlevels = [{", ".join([f"{{{level}}}"] * 5)}]'
+    path.write_text(f"{VALID}\n{entry}")
+    with pytest.raises(SpecError, match="level 1 field") as caught:
+        load_spec(str(path))
+    assert f"[x] level 1 field {message}" in str(caught.value)
+
+
+def test_a_table_without_corruptions_or_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.toml"
+    path.write_text('[benchmark]\nimage_size = 32\nsource = "x"\n')
+    with pytest.raises(SpecError, match="has no corruption"):
+        load_spec(str(path))
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(SpecError, match="is not valid TOML"):
+        load_spec(str(path))
+
+
+def test_missing_tables_are_told_apart_from_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Unknown severity table 'cifar10c': did you mean 'cifar10_c'"):
+        load_spec("cifar10c")
+    with pytest.raises(SpecError, match=r"no\.toml: cannot be read"):
+        load_spec(str(tmp_path / "no.toml"))
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_spec(str(tmp_path))
+
+
+def test_selections_follow_the_order_of_the_table() -> None:
+    spec = load_spec("cifar10_c")
+    noises = ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"]
+    assert select(spec, "all")[:1] == ["gaussian_noise"] and set(noises) <= set(select(spec, "all"))
+    assert select(spec, "noise") == noises
+    assert "speckle_noise" not in select(spec, "standard")
+    assert select(spec, "speckle_noise, gaussian_noise,gaussian_noise") == ["gaussian_noise", "speckle_noise"]
+    assert select(spec, "noise,standard,speckle_noise")[:4] == noises
+    for wrong in ("", "shot", "gaussian_noise,", "gaussian_noise;shot_noise"):
+        with pytest.raises(UnknownNameError, match="Unknown corruption"):
+            select(spec, wrong)

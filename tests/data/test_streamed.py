@@ -1,0 +1,167 @@
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from robustcsc.data import Batch, StreamedImages, load
+from robustcsc.data.folder import list_images, open_listing
+from robustcsc.errors import DataError
+
+Pixels = npt.NDArray[np.uint8]
+Tree = tuple[Path, dict[str, Pixels]]
+
+
+def stream(root: Path, *, workers: int = 0, image_size: int | None = None) -> StreamedImages:
+    """Returns the test split of a tree as a stream, however small it is."""
+    images = open_listing(list_images(root / "test"), "test", image_size, workers, 0)
+    assert isinstance(images, StreamedImages)
+    return images
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def same(left: Batch, right: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("batch_size, workers", [(1, 0), (5, 1), (5, 2), (100, 2)])
+def test_a_stream_equals_the_same_tree_in_memory(tree: Tree, batch_size: int, workers: int) -> None:
+    root, _ = tree
+    memory = next(load("imagefolder", root).batches(12))
+    assert same(joined(list(stream(root, workers=workers).batches(batch_size))), memory)
+
+
+def test_order_and_subsets_keep_positions(tree: Tree) -> None:
+    root, _ = tree
+    part = stream(root).subset(torch.tensor([11, 2, 7]))
+    whole = load("imagefolder", root)
+    batch = next(part.batches(3, order=torch.tensor([1, 0])))
+    assert batch.indices.tolist() == [2, 11]
+    assert same(batch, next(whole.batches(2, order=torch.tensor([2, 11]))))
+    assert part.subset(torch.tensor([2])).files == ("emu/0.png",)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_report_unreadable_files_and_skip_them(
+    tree: Tree, cut_short: Callable[[Path], None], workers: int
+) -> None:
+    root, _ = tree
+    images = stream(root, workers=workers)
+    part = images.subset(torch.tensor([0, 1, 2]))
+    for file in ("dog/0.png", "cat/1.png"):
+        cut_short(root / "test" / file)
+    assert not images.unreadable
+    for _ in range(2):
+        batches = list(images.batches(2))
+        assert [batch.indices.tolist() for batch in batches] == [[0], [2], [4, 5], [6, 7], [8, 9], [10, 11]]
+        assert images.unreadable == (str(root / "test/cat/1.png"), str(root / "test/dog/0.png"))
+    assert part.unreadable == images.unreadable
+    assert torch.cat([batch.indices for batch in part.batches(1)]).tolist() == [0, 2]
+    assert next(images.training_batches(12, epoch=0, seed=0)).indices.sort().values.tolist() == [0, 2, *range(4, 12)]
+
+
+def test_a_stream_without_a_readable_image_is_refused(tree: Tree, cut_short: Callable[[Path], None]) -> None:
+    root, pixels = tree
+    images = stream(root)
+    for file in pixels:
+        cut_short(root / "test" / file)
+    for _ in range(2):
+        with pytest.raises(DataError, match="None of the images that were asked for"):
+            list(images.batches(4))
+    assert len(images.unreadable) == 12
+    assert list(images.batches(4, order=torch.tensor([], dtype=torch.int64))) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_of_another_size_stops_the_stream_with_its_name(
+    tree: Tree, write_image: Callable[[Path, Pixels], Pixels], workers: int
+) -> None:
+    root, _ = tree
+    images = stream(root, workers=workers)
+    write_image(root / "test" / "dog" / "2.png", np.zeros((6, 9, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"dog/2.png has 9x6 pixels with 3 channels, but .* should be 8x10 pixels"):
+        list(images.batches(3))
+
+
+def test_the_fingerprint_sees_names_and_sizes_of_files(tree: Tree, tmp_path: Path) -> None:
+    root, _ = tree
+    images = stream(root)
+    shutil.copytree(root, tmp_path / "copy")
+    assert stream(tmp_path / "copy").fingerprint == images.fingerprint
+    assert stream(root, image_size=4).fingerprint != images.fingerprint
+    assert images.subset(torch.arange(11)).fingerprint != images.fingerprint
+    (root / "test/emu/4.png").rename(root / "test/emu/5.png")
+    renamed = stream(root).fingerprint
+    with (root / "test/emu/5.png").open("ab") as file:
+        file.write(b"\0")
+    assert len({images.fingerprint, renamed, stream(root).fingerprint}) == 3
+
+
+def test_training_batches_do_not_depend_on_batch_size_and_workers(tree: Tree) -> None:
+    root, _ = tree
+    alone = joined(list(stream(root, image_size=6).training_batches(1, epoch=2, seed=5)))
+    parallel = joined(list(stream(root, image_size=6, workers=2).training_batches(5, epoch=2, seed=5)))
+    assert same(alone, parallel)
+    assert alone.images.shape == (12, 3, 6, 6)
+    assert alone.indices.tolist() != list(range(12))
+    assert alone.indices.sort().values.tolist() == list(range(12))
+    assert torch.equal(alone.labels, stream(root).labels[alone.indices])
+
+
+def test_epochs_and_seeds_change_order_and_crops(tree: Tree) -> None:
+    root, _ = tree
+    images = stream(root, image_size=6)
+    passes = [next(images.training_batches(12, epoch=epoch, seed=seed)) for epoch, seed in ((0, 0), (1, 0), (0, 1))]
+    assert len({tuple(batch.indices.tolist()) for batch in passes}) == 3
+    firsts = [batch.images[batch.indices == 0] for batch in passes]
+    assert not any(torch.equal(firsts[i], firsts[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    with pytest.raises(DataError, match="must not be negative"):
+        images.training_batches(12, epoch=-1, seed=0)
+
+
+def test_a_crop_belongs_to_the_position_not_to_the_row(tree: Tree) -> None:
+    root, _ = tree
+    images = stream(root, image_size=6)
+    whole = next(images.training_batches(12, epoch=0, seed=0))
+    part = next(images.subset(torch.tensor([9, 4])).training_batches(2, epoch=0, seed=0))
+    for position in (4, 9):
+        assert torch.equal(part.images[part.indices == position], whole.images[whole.indices == position])
+
+
+def test_a_given_order_changes_no_crop(tree: Tree) -> None:
+    root, _ = tree
+    images = stream(root, image_size=6)
+    whole = next(images.training_batches(12, epoch=0, seed=0))
+    share = next(images.training_batches(12, epoch=0, seed=0, order=torch.tensor([8, 3])))
+    assert share.indices.tolist() == [8, 3]
+    for position in (3, 8):
+        assert torch.equal(share.images[share.indices == position], whole.images[whole.indices == position])
+
+
+def test_reading_leaves_the_global_random_state_alone(tree: Tree) -> None:
+    root, _ = tree
+    before = torch.random.get_rng_state()
+    list(stream(root, workers=1).batches(6))
+    next(stream(root).training_batches(6, epoch=0, seed=0))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_reader_can_stop_early(tree: Tree) -> None:
+    root, _ = tree
+    batches = stream(root, workers=2).batches(1)
+    assert next(batches).indices.tolist() == [0]
+    del batches
+
+
+def test_more_workers_than_processors_are_not_started(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, _ = tree
+    monkeypatch.setattr("robustcsc.data.streamed._usable_cpus", lambda: 1)
+    images = replace(stream(root), workers=64)  # DataLoader would warn, and warnings are errors here
+    assert len(next(images.batches(12)).labels) == 12

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import csv
+import errno
+import os
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.errors import StoreError
+from robustcsc.records import Record
+from robustcsc.report import ReportPaths, write_report
+
+RecordMaker = Callable[..., Record]
+FitMaker = Callable[..., LambdaFit]
+VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use"}
+
+
+class Page(HTMLParser):
+    """Collects cells, attributes and tags, and checks that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.cells: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        if tag == "td":
+            self.cells.append("")
+        if tag not in VOID or self.open[-1:] == ["defs"]:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["td"]:
+            self.cells[-1] += data
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def report(records: list[Record], fit: FitMaker, tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+    folder = tmp_path_factory.mktemp("runs") / "reports"
+    return write_report(records, [fit(), fit("shot")], folder, title="Digits & more", with_paper=True)
+
+
+def test_the_same_number_stands_in_every_form(report: ReportPaths) -> None:
+    with report.records.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["policy"] == "adaptive" and row["kind"] == "corruption"]
+    assert sum(int(row["correct"]) for row in rows) == 32462
+    with report.accuracy.open(newline="") as file:
+        (wide,) = [row for row in csv.DictReader(file) if row["policy"] == "adaptive"]
+    assert float(wide["mean"]) == pytest.approx(0.64924, abs=1e-12)
+    # Wilson interval of 32462 in 50000: (p + z2/2n -+ z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n) with z = 1.959964
+    number = "64.92 [64.50, 65.34]"
+    names = {path.suffix: path for path in report.tables if path.name.startswith("gaussian_noise")}
+    assert number in names[".csv"].read_text()
+    assert number in names[".md"].read_text()
+    assert "64.92 {[}64.50, 65.34{]}" in names[".tex"].read_text()
+    assert number in report.markdown.read_text()
+    assert number in Page(report.page.read_text()).cells
+
+
+def test_the_page_stands_alone_and_is_well_formed(report: ReportPaths) -> None:
+    page = Page(report.page.read_text())
+    assert page.open == []
+    assert page.links
+    assert all(link.startswith("#") for link in page.links)
+    assert not page.tags & {"script", "link", "iframe", "object", "embed", "img"}
+    assert "@import" not in report.page.read_text()
+
+
+def test_anchors_lead_somewhere(report: ReportPaths) -> None:
+    text = report.page.read_text()
+    assert all(f'id="{link[1:]}"' in text for link in Page(text).links)
+
+
+def test_the_page_is_made_for_dark_small_and_printed(report: ReportPaths) -> None:
+    text = report.page.read_text()
+    assert "prefers-color-scheme: dark" in text
+    assert "width=device-width" in text
+    assert "@media print" in text
+
+
+def test_the_page_says_what_the_numbers_are(report: ReportPaths) -> None:
+    text = report.page.read_text()
+    assert "(uses test labels)" in text
+    assert "scored at the tuned lambda (a transfer test)" in text
+    assert "not measured here" in text
+    assert "5d5d5d5d5d5d" in text  # the weights
+    assert "never trained on" in text  # the held-out images
+    assert "<title>Digits &amp; more</title>" in text
+
+
+def test_markdown_links_figures_that_exist(report: ReportPaths) -> None:
+    linked = [part.split(")")[0] for part in report.markdown.read_text().split("](")[1:]]
+    assert len(linked) == len(report.figures) / 2
+    assert all((report.folder / name).read_text().startswith("<svg") for name in linked)
+
+
+def test_every_table_comes_in_three_forms(report: ReportPaths) -> None:
+    stems = {path.stem for path in report.tables}
+    assert len(report.tables) == 3 * len(stems)
+    assert {"lambda-fits", "provenance", "paper-sdnet-table-2"} <= stems
+
+
+def test_the_same_records_in_any_order_give_the_same_bytes(
+    report: ReportPaths, records: list[Record], fit: FitMaker, tmp_path: Path
+) -> None:
+    fits = [fit("shot"), fit()]
+    again = write_report(records[::-1], fits, tmp_path / "again", title="Digits & more", with_paper=True)
+    assert contents(again.folder) == contents(report.folder)
+
+
+def test_names_are_escaped_in_the_page(record: RecordMaker, tmp_path: Path) -> None:
+    nasty = '<script>alert("x")</script>&amp;'
+    paths = write_report([record(correct=1, total=2, severity=1, run=nasty)], [], tmp_path / "r", title=nasty)
+    page = Page(paths.page.read_text())
+    assert "script" not in page.tags
+    assert nasty in page.cells
+    assert "<script>" not in paths.markdown.read_text()
+
+
+def test_one_record_makes_a_report(record: RecordMaker, tmp_path: Path) -> None:
+    clean = record(correct=3, total=4, kind="clean", name="clean", policy="none")
+    paths = write_report([clean], [], tmp_path / "r", title="One")
+    assert paths.figures == ()
+    assert any(cell.startswith("75.00 [") and cell.endswith("n=4") for cell in Page(paths.page.read_text()).cells)
+
+
+def test_without_records_the_next_command_is_named(tmp_path: Path, fit: FitMaker) -> None:
+    with pytest.raises(StoreError, match="run `robustcsc evaluate` or `robustcsc sweep` first"):
+        write_report([], [fit()], tmp_path / "r", title="None")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_report_replaces_the_old_one_whole(record: RecordMaker, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "r"
+    first = write_report([record(correct=1, total=2, severity=1)], [], folder, title="First")
+    second = write_report([record(correct=1, total=2, severity=1, name="fog")], [], folder, title="Second")
+    assert "Second" in second.page.read_text()
+    gone = [path.name for path in first.tables if path.name.startswith("gaussian_noise")]
+    assert len(gone) == 3
+    assert not {Path(name).name for name in contents(folder)} & set(gone)
+    assert [path.name for path in folder.parent.iterdir()] == ["r"]  # nothing is left beside it
+
+
+def test_a_folder_with_other_files_is_never_replaced(record: RecordMaker, tmp_path: Path) -> None:
+    made = [record(correct=1, total=2, kind="clean", name="clean")]
+    folder = write_report(made, [], tmp_path / "r", title="t").folder
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match=r"thesis\.tex"):
+        write_report(made, [], folder, title="t")
+    assert (folder / "thesis.tex").read_text() == "years of work"
+    with pytest.raises(StoreError, match="is a file"):
+        write_report(made, [], folder / "thesis.tex", title="t")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_is_one_sentence_and_keeps_the_old_report(
+    record: RecordMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    folder = write_report(
+        [record(correct=1, total=2, kind="clean", name="clean")], [], tmp_path / "r", title="Old"
+    ).folder
+    before = contents(folder)
+
+    def fail(path: Path, data: bytes) -> int:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(StoreError, match=os.strerror(code).lower()) as caught:
+        write_report([record(correct=2, total=2, kind="clean", name="clean")], [], folder, title="New")
+    assert str(folder) in str(caught.value)
+    assert contents(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_an_old_report_comes_back_if_the_exchange_fails(
+    record: RecordMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_report(
+        [record(correct=1, total=2, kind="clean", name="clean")], [], tmp_path / "r", title="Old"
+    ).folder
+    before = contents(folder)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(StoreError):
+        write_report([record(correct=2, total=2, kind="clean", name="clean")], [], folder, title="New")
+    assert contents(folder) == before
