@@ -48,7 +48,7 @@ def attack(
     remeasure: options.Remeasure = False,
     as_json: options.Json = False,
 ) -> None:
-    """Measure the accuracy under an adversarial attack on the first test images (1,000 if not said otherwise)."""
+    """Measure the accuracy under an adversarial attack on 1,000 test images, or as many as --limit says."""
     from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
     from robustcsc.evaluation.adversarial import attack_pgd, default_protocols
     from robustcsc.evaluation.sweep import evaluate_clean

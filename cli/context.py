@@ -33,7 +33,7 @@ class DataChoice:
     workers: int = 2
 
     def load(self, trained: Checkpoint | None, split: str, limit: int | None = None) -> ImageSet:
-        """Returns the images, the first `limit` of them.
+        """Returns the images, or `limit` of them, evenly spaced (image folders are sorted by class).
 
         Raises:
             DataError: If neither the user nor the run says which data set, or it cannot be loaded.
@@ -49,7 +49,7 @@ class DataChoice:
         root = self.root or (Path(training["root"]) if name == training.get("data") and training.get("root") else None)
         images = load(name, root, split, download=self.download, image_size=self.image_size, workers=self.workers)
         if limit is not None and limit < len(images):
-            images = images.subset(torch.arange(limit))
+            images = images.subset(torch.arange(limit) * len(images) // limit)
         if images.unreadable:
             note(f"{len(images.unreadable)} unreadable image files are left out, for example {images.unreadable[0]}.")
         return images

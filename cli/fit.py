@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -13,8 +13,10 @@ from robustcsc.cli.context import DataChoice, ModelChoice, open_subject
 
 def fit_lambda(
     noise: Annotated[
-        Literal["gaussian", "shot", "speckle", "impulse", "pooled"],
-        typer.Option(help="Noise family; pooled takes all four together."),
+        str,
+        typer.Option(
+            metavar="LIST", help="gaussian, shot, speckle, impulse, pooled (all four together), or all, with commas."
+        ),
     ] = "gaussian",
     run: options.Run = None,
     model: options.Model = None,
@@ -40,7 +42,7 @@ def fit_lambda(
 
     from robustcsc.adaptive.fit import fit_lambda as fit
     from robustcsc.cli.evaluate import default_spec_name
-    from robustcsc.corruptions import load_spec
+    from robustcsc.corruptions import NOISE_KERNELS, load_spec
     from robustcsc.errors import PolicyError
     from robustcsc.report import fit_curve_plots, fit_tables, residual_plots
     from robustcsc.training.run import heldout_images
@@ -57,13 +59,14 @@ def fit_lambda(
         images = images.subset(
             torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit].sort().values
         )
+    noises = (*NOISE_KERNELS, "pooled") if noise == "all" else options.words(noise)
     with progress_display() as progress:
-        fitted = fit(
+        fits = fit(
             subject.model,
             images,
             model_name=trained.spec.name,
             weights=trained.weights,
-            noise=noise,
+            noises=noises,
             spec=load_spec(spec or default_spec_name(trained.spec.image_shape)),
             trained_on_images=known,
             grid=lambdas,
@@ -72,20 +75,22 @@ def fit_lambda(
             device=subject.device,
             progress=progress,
         )
-    path = folder.fit_path(noise)
-    fitted.save(path)
-    tables = fit_tables([fitted])
-    path.with_suffix(".csv").write_text(tables[0].to_csv())
-    for plot in (*residual_plots([fitted]), *fit_curve_plots([fitted])):
-        (path.parent / f"{plot.name}.png").write_bytes(plot.to_png())
+    for name, fitted in fits.items():
+        fitted.save(folder.fit_path(name))
+    fitted_all = list(fits.values())
+    tables = fit_tables(fitted_all)
+    out = folder.fit_path("any").parent
+    for table in tables:
+        (out / f"{table.name}.csv").write_text(table.to_csv())
+    for plot in (*residual_plots(fitted_all), *fit_curve_plots(fitted_all)):
+        (out / f"{plot.name}.png").write_bytes(plot.to_png())
     if as_json:
-        print_json(fitted)
+        print_json(fitted_all)
         return
     console = results_console()
     for table in tables:
         console.print(table.to_rich())
-    line = fitted.lines[fitted.dataset_definition]
-    console.print(
-        f"lambda = {line.intercept:.3g} + {line.slope:.3g} x residual (R2 {line.r2:.3f}), digest {fitted.digest}"
-    )
-    note(f"Fit, table and figures: {path.parent}")
+    for name, fitted in fits.items():
+        line = fitted.lines[fitted.dataset_definition]
+        console.print(f"{name}: lambda = {line.intercept:.3g} + {line.slope:.3g} x residual (R2 {line.r2:.3f})")
+    note(f"Fits, tables and figures: {out}")

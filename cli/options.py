@@ -90,7 +90,7 @@ Download = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", min=1, help="Use the first N test images only.", rich_help_panel="Data"),
+    typer.Option("--limit", metavar="N", min=1, help="Use N test images only, evenly spaced.", rich_help_panel="Data"),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],

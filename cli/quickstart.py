@@ -14,8 +14,7 @@ def quickstart(device: options.Device = "cpu", seed: options.Seed = 0) -> None:
     from robustcsc.cli.attack import attack
     from robustcsc.cli.evaluate import sweep
     from robustcsc.cli.fit import fit_lambda
-    from robustcsc.cli.report import collect, report
-    from robustcsc.report import Gain
+    from robustcsc.cli.report import report
 
     started = time.perf_counter()
     names = ("quickstart-resnet", "quickstart-sdnet")
@@ -23,8 +22,7 @@ def quickstart(device: options.Device = "cpu", seed: options.Seed = 0) -> None:
         note(f"\n[{number}/6] Training {model} on 1,297 digits of 8x8 pixels")
         _train(name, model, seed)
     note("\n[3/6] SDNet: fitting the line from the residual to the best lambda on held-out training images")
-    fit_lambda(run=names[1], noise="gaussian", device=device, seed=seed)
-    fit_lambda(run=names[1], noise="pooled", device=device, seed=seed)
+    fit_lambda(run=names[1], noise="all", device=device, seed=seed)
     note("\n[4/6] Sweeping noise over five severities on 500 test images")
     sweep(run=names[0], corruptions="noise", device=device, seed=seed)
     sweep(run=names[1], corruptions="noise", policies="train,adaptive,adaptive-image,oracle", device=device, seed=seed)
@@ -33,7 +31,6 @@ def quickstart(device: options.Device = "cpu", seed: options.Seed = 0) -> None:
         attack(run=name, pgd="linf", device=device, seed=seed)
     note("\n[6/6] Report, both models side by side")
     report([names[1], names[0]], title="Quickstart: SDNet and ResNet on digits")
-    del Gain, collect
     note(f"\nDone in {time.perf_counter() - started:.0f} s.")
 
 

@@ -68,7 +68,7 @@ def _measured_demo() -> Run:
     """Returns the run of the shipped digits model with a noise sweep, so that there is something to report."""
     from robustcsc.cli.evaluate import sweep
 
-    run = demo_run()
+    run: Run = demo_run()
     note("Nothing was measured yet: sweeping the noise corruptions on the digits first (some seconds).")
     sweep(run=run.name, corruptions="noise")
     return run

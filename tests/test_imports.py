@@ -119,9 +119,7 @@ def violations(sources: dict[str, str]) -> list[str]:
 
 def test_imports_go_one_way() -> None:
     sources = read_sources()
-    assert {"robustcsc", "robustcsc.errors", "robustcsc.cli.main", "robustcsc.corruption_specs"} <= set(
-        sources
-    )
+    assert {"robustcsc", "robustcsc.errors", "robustcsc.cli.main", "robustcsc.corruption_specs"} <= set(sources)
     assert violations(sources) == []
 
 

@@ -77,9 +77,7 @@ def test_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) 
 
     def run(*arguments: str) -> str:
         command = [sys.executable, *arguments]
-        return subprocess.run(
-            command, cwd=empty, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        return subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=True).stdout
 
     where = (
         "import importlib.resources as r, robustcsc, robustcsc.cli.main as m\n"

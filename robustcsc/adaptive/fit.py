@@ -15,6 +15,7 @@ Differences from the paper:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 
@@ -44,7 +45,7 @@ def fit_lambda(
     *,
     model_name: str,
     weights: str,
-    noise: str,
+    noises: Sequence[str],
     spec: Spec,
     trained_on_images: bool,
     grid: Sequence[float] = GRID,
@@ -52,8 +53,8 @@ def fit_lambda(
     batch_size: int = 250,
     device: str | torch.device = "cpu",
     progress: Progress = silent,
-) -> LambdaFit:
-    """Returns the line that predicts the best lambda from the residual (Algorithm 1, steps 3-12).
+) -> dict[str, LambdaFit]:
+    """Returns, per noise, the line that predicts the best lambda from the residual (Algorithm 1, steps 3-12).
 
     One half of the images gives the levels and the lines, the other half decides how lambda is chosen per image.
 
@@ -62,7 +63,8 @@ def fit_lambda(
         images: Training images, held out from training.
         model_name: Recorded in the fit.
         weights: SHA-256 of the weights, recorded in the fit.
-        noise: ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` or ``"pooled"``.
+        noises: Some of ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` and ``"pooled"`` (all four together);
+            no level is measured twice.
         spec: Severity table that the noise levels bracket.
         trained_on_images: Whether the model was trained on `images` too, recorded in the fit.
         grid: Candidate values of lambda.
@@ -74,103 +76,111 @@ def fit_lambda(
     Raises:
         PolicyError: If the images are test images or fewer than two, the model has no CSC layer, or the grid is not two
             or more different values of at least 0.
+        UnknownNameError: If a noise is unknown.
     """
     grid = tuple(sorted({float(lam) for lam in grid}))
     if images.split != "train":
         raise PolicyError(
             "The lambda fit takes training images only: a line fitted on test images would know the answers."
         )
-    if len(images) < 2 or len(grid) < 2 or grid[0] < 0:
+    if len(images) < 2 or len(grid) < 2 or not 0 <= grid[0] <= grid[-1] < float("inf"):
         raise PolicyError("The lambda fit needs at least two images and two different lambdas of at least 0.")
     layers = csc_layers(model)
     if not layers:
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
-    levels = [
-        (kernel, level)
-        for family, kernel in (NOISE_KERNELS.items() if noise == "pooled" else [_family(noise)])
-        for level in noise_levels(family, spec)
-    ]
+    families = {noise: _families(noise) for noise in noises}
     rows = torch.arange(len(images))
-    bench = _Bench(model, grid, seed, batch_size, device, progress)
+    fits = {}
     with evaluation_mode(model), torch.inference_mode():
-        model.to(device)
-        measured = [bench.measure(images.subset(rows[::2]), *level, index) for index, level in enumerate(levels)]
-        level_lines = {
-            d: _line([m.residuals[d] for m in measured], [m.best_lam for m in measured]) for d in DEFINITIONS
-        }
-        best = torch.tensor([m.best_lam for m in measured]).repeat_interleave(torch.tensor([m.total for m in measured]))
-        image_lines = {d: _line(torch.cat(bench.per_image[d]), best) for d in DEFINITIONS}
-        lines = {f"{d}/levels": (d, level_lines[d]) for d in DEFINITIONS} | {
-            f"{d}/images": (d, image_lines[d]) for d in DEFINITIONS
-        }
-        candidates = bench.compare(images.subset(rows[1::2]), levels, lines)
-    chosen = max(candidates, key=lambda name: candidates[name])
-    definition, image_line = lines[chosen.rpartition("/")[0]]
-    return LambdaFit(
-        model=model_name,
-        weights=weights,
-        dataset=images.name,
-        noise=noise,
-        seed=seed,
-        heldout=images.fingerprint,
-        trained_on_heldout=trained_on_images,
-        lam0=next(iter(layers.values())).lam0,
-        grid=grid,
-        levels=tuple(measured),
-        lines=level_lines,
-        dataset_definition="squared",
-        image_definition=definition,
-        image_line=image_line,
-        image_shrinkage=float(chosen.rpartition("/")[2]),
-        image_candidates=candidates,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+        bench = _Bench(model.to(device), grid, spec, seed, batch_size, device, progress)
+        for noise, members in families.items():
+            measured = [level for family in members for level in bench.family(family, images.subset(rows[::2]))]
+            lines, image_lines = _lines(measured)
+            candidates = bench.compare(images.subset(rows[1::2]), [level.summary for level in measured], image_lines)
+            chosen = max(candidates, key=lambda name: candidates[name])
+            definition, image_line = image_lines[chosen.rpartition("/")[0]]
+            fits[noise] = LambdaFit(
+                model=model_name,
+                weights=weights,
+                dataset=images.name,
+                noise=noise,
+                seed=seed,
+                heldout=images.fingerprint,
+                trained_on_heldout=trained_on_images,
+                lam0=next(iter(layers.values())).lam0,
+                grid=grid,
+                levels=tuple(level.summary for level in measured),
+                lines=lines,
+                dataset_definition="squared",
+                image_definition=definition,
+                image_line=image_line,
+                image_shrinkage=float(chosen.rpartition("/")[2]),
+                image_candidates=candidates,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+    return fits
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A noise level with the residual of every single image, ``(N,)`` per definition."""
+
+    summary: NoiseLevel
+    residuals: dict[Definition, Tensor]
 
 
 class _Bench:
-    """Measures residuals and accuracies of one model on noisy images."""
+    """Measures residuals and accuracies of one model on noisy images, no noise family twice."""
 
     def __init__(
         self,
         model: nn.Module,
         grid: tuple[float, ...],
+        spec: Spec,
         seed: int,
         batch_size: int,
         device: str | torch.device,
         progress: Progress,
     ) -> None:
-        self.model, self.grid, self.seed = model, grid, seed
+        self.model, self.grid, self.spec, self.seed = model, grid, spec, seed
         self.batch_size, self.device, self.progress = batch_size, device, progress
-        self.per_image: dict[Definition, list[Tensor]] = {d: [] for d in DEFINITIONS}
+        self.measured: dict[str, list[_Level]] = {}
 
-    def measure(self, images: ImageSet, kernel: str, level: Mapping[str, float], index: int) -> NoiseLevel:
+    def family(self, family: str, images: ImageSet) -> list[_Level]:
+        """Returns all levels of a noise family."""
+        if family not in self.measured:
+            kernel = NOISE_KERNELS[family]
+            self.measured[family] = [self._level(images, kernel, level) for level in noise_levels(family, self.spec)]
+        return self.measured[family]
+
+    def _level(self, images: ImageSet, kernel: str, level: Mapping[str, float]) -> _Level:
         """Returns residuals and accuracies at one noise level (Algorithm 1, steps 5-10)."""
         residuals: dict[Definition, list[Tensor]] = {d: [] for d in DEFINITIONS}
         correct = torch.zeros(len(self.grid), dtype=torch.int64)
         total = 0
         for batch in images.batches(self.batch_size, device=self.device):
-            noisy = self._noisy(batch, kernel, level, index)
+            noisy = self._noisy(batch, kernel, level)
             squared, energy = layer_residuals(self.model, noisy)
             for d in DEFINITIONS:
                 residuals[d].append(mean_residual(squared, energy, d).double().cpu())
             correct += torch.tensor([self._correct(batch, noisy, lam) for lam in self.grid])
             total += len(batch.labels)
             self.progress(f"{kernel} {_words(level)}", total, len(images))
-        for d in DEFINITIONS:
-            self.per_image[d] += residuals[d]
-        return NoiseLevel(
+        joined = {d: torch.cat(residuals[d]) for d in DEFINITIONS}
+        summary = NoiseLevel(
             noise=kernel,
             parameters=dict(level),
-            residuals={d: torch.cat(residuals[d]).mean().item() for d in DEFINITIONS},
+            residuals={d: joined[d].mean().item() for d in DEFINITIONS},
             correct=tuple(correct.tolist()),
             total=total,
             best_lam=self.grid[int(correct.argmax())],
         )
+        return _Level(summary, joined)
 
     def compare(
         self,
         images: ImageSet,
-        levels: Sequence[tuple[str, Mapping[str, float]]],
+        levels: Sequence[NoiseLevel],
         lines: Mapping[str, tuple[Definition, Line]],
     ) -> dict[str, float]:
         """Returns the accuracy of every line and shrinkage when the images of a batch differ in noise.
@@ -182,11 +192,11 @@ class _Bench:
         for batch in images.batches(self.batch_size, device=self.device):
             turn = (batch.indices // 2) % (len(levels) + 1)
             mixed = batch.images.clone()
-            for index, (kernel, level) in enumerate(levels):
+            for index, level in enumerate(levels):
                 chosen = turn == index
                 part = Batch(batch.images[chosen], batch.labels[chosen], batch.indices[chosen])
                 if len(part.labels):
-                    mixed[chosen] = self._noisy(part, kernel, level, index)
+                    mixed[chosen] = self._noisy(part, level.noise, level.parameters)
             squared, energy = layer_residuals(self.model, mixed)
             for name, (definition, line) in lines.items():
                 residual = mean_residual(squared, energy, definition)
@@ -197,18 +207,34 @@ class _Bench:
             self.progress("per-image lambda", total, len(images))
         return {name: count / total for name, count in correct.items()}
 
-    def _noisy(self, batch: Batch, kernel: str, level: Mapping[str, float], index: int) -> Tensor:
-        seeds = image_seeds(self.seed, f"lambda fit {kernel}", index, batch.indices)
+    def _noisy(self, batch: Batch, kernel: str, level: Mapping[str, float]) -> Tensor:
+        # The name keeps these draws apart from those of every test corruption.
+        seeds = image_seeds(self.seed, f"lambda fit {kernel} {_words(level)}", 0, batch.indices)
         return apply_kernel(batch.images, kernel, level, seeds)
 
     def _correct(self, batch: Batch, images: Tensor, lam: float | Tensor) -> int:
         return int((logits_at(self.model, images, lam).argmax(1) == batch.labels).sum())
 
 
-def _family(noise: str) -> tuple[str, str]:
+def _families(noise: str) -> tuple[str, ...]:
+    if noise == "pooled":
+        return tuple(NOISE_KERNELS)
     if noise not in NOISE_KERNELS:
         raise UnknownNameError("noise", noise, (*NOISE_KERNELS, "pooled"))
-    return noise, NOISE_KERNELS[noise]
+    return (noise,)
+
+
+def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str, tuple[Definition, Line]]]:
+    """Returns the line of each definition through the levels, and all lines that are compared for single images."""
+    lines, image_lines = {}, {}
+    for definition in DEFINITIONS:
+        levels = [level.summary for level in measured]
+        lines[definition] = _line([each.residuals[definition] for each in levels], [each.best_lam for each in levels])
+        single = torch.cat([level.residuals[definition] for level in measured])
+        best = torch.cat([torch.full((level.summary.total,), level.summary.best_lam) for level in measured])
+        image_lines[f"{definition}/levels"] = (definition, lines[definition])
+        image_lines[f"{definition}/images"] = (definition, _line(single, best))
+    return lines, image_lines
 
 
 def _line(residuals: Sequence[float] | Tensor, lambdas: Sequence[float] | Tensor) -> Line:

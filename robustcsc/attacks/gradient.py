@@ -25,9 +25,10 @@ import torchattacks
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from robustcsc.attacks.isolation import differentiating, evaluating, seeded
+from robustcsc.attacks.isolation import differentiating, seeded
 from robustcsc.attacks.threat import Norm, ThreatModel, check_images
 from robustcsc.errors import AttackError
+from robustcsc.layers.modes import evaluation_mode
 
 #: In pixel units of [0, 1].
 DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 2 / 255, "l2": 0.1}
@@ -85,7 +86,7 @@ def pgd(
     check_images(images, labels)
     step_size = DEFAULT_STEP_SIZE[threat.norm] if step_size is None else step_size
     _check_settings(steps, step_size, restarts, random_start, seed)
-    with differentiating(), evaluating(model), seeded(seed, images.device):
+    with differentiating(), evaluation_mode(model), seeded(seed, images.device):
         clean = images.detach().clone(memory_format=torch.contiguous_format)
         targets = labels.to(images.device, copy=True)
         if threat.epsilon == 0 or len(clean) == 0:

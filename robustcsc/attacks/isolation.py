@@ -1,4 +1,4 @@
-"""Looking at a model without leaving a trace: evaluation mode and random numbers that end with the block."""
+"""Attacking without leaving a trace: random numbers and gradients that end with the block."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts `model` into evaluation mode for the block; then every submodule gets back the mode it had."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextmanager

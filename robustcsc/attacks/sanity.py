@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from robustcsc.attacks.isolation import differentiating, evaluating, seeded
+from robustcsc.attacks.isolation import differentiating, seeded
 from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
+from robustcsc.layers.modes import evaluation_mode
 
 
 def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -31,7 +32,7 @@ def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> flo
     if len(images) == 0:
         raise AttackError("There are no images to take gradients at: give at least one.")
     check_images(images, labels)
-    with differentiating(), evaluating(model), seeded(0, images.device):
+    with differentiating(), evaluation_mode(model), seeded(0, images.device):
         inputs = images.detach().clone().requires_grad_()
         logits = model(inputs)
         check_images(images, labels, num_classes=logits.shape[1])
@@ -49,5 +50,5 @@ def is_deterministic(model: nn.Module, images: Tensor) -> bool:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K).
         images: (N, C, H, W) in [0, 1].
     """
-    with torch.no_grad(), evaluating(model), seeded(0, images.device):
+    with torch.no_grad(), evaluation_mode(model), seeded(0, images.device):
         return torch.equal(model(images), model(images))

@@ -22,6 +22,7 @@ from robustcsc.report.plots import all_plots
 from robustcsc.report.provenance import fit_tables, provenance_table
 from robustcsc.report.table import markdown_text
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
+from robustcsc.report.words import policy_rank
 
 if TYPE_CHECKING:  # reports need no torch
     from robustcsc.adaptive.lines import LambdaFit
@@ -96,7 +97,7 @@ def write_report(
     """
     if not records:
         raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
-    ordered = sorted(records, key=lambda record: (record.condition.key, record.condition.run, record.created))
+    ordered = sorted(records, key=_order)
     contents = _contents(ordered, fits, title, with_paper)
     folder = folder.expanduser().resolve()
     try:
@@ -138,6 +139,12 @@ def _contents(records: Sequence[Record], fits: Sequence[LambdaFit], title: str, 
         files[f"figures/{plot.name}.png"] = plot.to_png()
     manifest = {"made by": "robustcsc report", "files": sorted([*files, MANIFEST])}
     return {**files, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
+
+
+def _order(record: Record) -> tuple[object, ...]:
+    it = record.condition
+    what = (it.run, it.model, it.weights, it.kind, it.dataset, it.split, it.source, it.spec, it.name)
+    return (*what, it.severity or 0, it.protocol, policy_rank(it.policy), it.key, record.created, record.correct)
 
 
 def _markdown(title: str, sections: Sequence[Section], plots: Sequence[Plot]) -> str:

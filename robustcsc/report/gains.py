@@ -87,11 +87,11 @@ def gain_tables(records: Sequence[Record]) -> list[Table]:
     return tables
 
 
-_Row = tuple[tuple[str, ...], Mapping[int, str], tuple[str, ...]]
+_Row = tuple[tuple[str, ...], tuple[str, ...], Mapping[int, str]]
 
 
 def _rows(setting: Setting, measured: Mapping[Subject, Series], labels: Labels) -> Iterator[_Row]:
-    """Yields the cells before the severities, the gain at each severity, and the cells after them."""
+    """Yields who is compared, the gain of the means, and the gain at each severity."""
     for first in ranked(measured):
         if not first.policy.startswith("adaptive"):
             continue
@@ -111,8 +111,8 @@ def _rows(setting: Setting, measured: Mapping[Subject, Series], labels: Labels) 
             before = (run, policy, name.removeprefix("the "), corruption_words(setting.name))
             interval = f"[{signed(mean.low, 2)}, {signed(mean.high, 2)}]"
             over = severities_words(set(by_severity)) or MISSING
-            after = (over, signed(mean.points, 2), interval, mean.verdict(policy, name))
-            yield before, by_severity, after
+            after = (signed(mean.points, 2), interval, mean.verdict(policy, name), over)
+            yield before, after, by_severity
 
 
 def _gain(first: Record, second: Record) -> Gain:
@@ -137,17 +137,17 @@ def _name(subject: Subject, opponent: Subject, labels: Labels) -> str:
 
 
 def _gain_table(cohort: Cohort, rows: Sequence[_Row]) -> Table:
-    severities = sorted({severity for _, gains, _ in rows for severity in gains})
+    severities = sorted({severity for *_, gains in rows for severity in gains})
     cells = tuple(
-        (*before, *(gains.get(severity, MISSING) for severity in severities), *after) for before, gains, after in rows
+        (*before, *after, *(gains.get(severity, MISSING) for severity in severities)) for before, after, gains in rows
     )
     by_severity = (f"severity {severity}" for severity in severities)
     return Table(
         name=cohort.file_name("gains", "" if severities else "clean"),
         title=f"Gains of the adaptive lambda: {cohort.title}",
         columns=(
-            *("run", "lambda policy", "compared with", "images", *by_severity),
-            *("severities", "mean gain", "95 % interval", "verdict"),
+            *("run", "lambda policy", "compared with", "images"),
+            *("mean gain", "95 % interval", "verdict", "severities", *by_severity),
         ),
         rows=cells,
         notes=_NOTES,

@@ -89,7 +89,7 @@ def _levels(fit: LambdaFit) -> Table:
         rows=tuple(rows),
         notes=(
             f"R2 of the line: {r2}.",
-            f"The held-out images: the model was {heldout_words(fit)}.",
+            f"Held-out images: {heldout_words(fit)}.",
             *([f"Per image, the way with the best held-out accuracy was taken; in percent: {tried}."] if tried else []),
         ),
     )

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustcsc.attacks.isolation import differentiating, evaluating, seeded
+from robustcsc.attacks.isolation import differentiating, seeded
+from robustcsc.layers.modes import evaluation_mode
 
 
 def mixed_model() -> nn.Sequential:
@@ -21,7 +22,7 @@ def test_every_submodule_gets_its_mode_back() -> None:
     model = mixed_model()
     before = modes(model)
     assert True in before and False in before
-    with evaluating(model):
+    with evaluation_mode(model):
         assert not any(modes(model))
     assert modes(model) == before
 
@@ -29,7 +30,7 @@ def test_every_submodule_gets_its_mode_back() -> None:
 def test_modes_come_back_after_an_error() -> None:
     model = mixed_model()
     before = modes(model)
-    with pytest.raises(RuntimeError, match="stop"), evaluating(model):
+    with pytest.raises(RuntimeError, match="stop"), evaluation_mode(model):
         raise RuntimeError("stop")
     assert modes(model) == before
 

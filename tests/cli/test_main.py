@@ -51,9 +51,7 @@ def test_unknown_name_suggests_the_close_one(
     assert capsys.readouterr().err == "Error: Unknown model 'sdnet81': did you mean 'sdnet18'?\n"
 
 
-def test_ctrl_c_in_a_command_ends_with_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_in_a_command_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_raising(KeyboardInterrupt(), monkeypatch) == 130
     assert capsys.readouterr() == ("", "Interrupted; what was measured is kept.\n")
 
@@ -162,7 +160,5 @@ def test_help_needs_at_most_half_a_second_of_processor_time() -> None:
         before = os.times()
         subprocess.run(command, check=True, capture_output=True)
         after = os.times()
-        seconds.append(
-            after.children_user + after.children_system - before.children_user - before.children_system
-        )
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert 0 < min(seconds) <= 0.5

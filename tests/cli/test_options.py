@@ -111,9 +111,7 @@ Runner = Annotated[Callable[..., tuple[int, dict[str, object]]], "see run_comman
 def test_defaults_reach_the_command_unchanged(run_command: Runner) -> None:
     code, received = run_command()
     assert code == 0
-    shown = {
-        name: received[name] for name in ("run", "root", "limit", "device", "batch_size", "seed", "json")
-    }
+    shown = {name: received[name] for name in ("run", "root", "limit", "device", "batch_size", "seed", "json")}
     assert shown == {
         "run": None, "root": None, "limit": None, "device": "auto", "batch_size": 256, "seed": 0,
         "json": False,

@@ -137,3 +137,15 @@ def test_parameters_that_are_not_the_kernels_are_refused(parameters: dict[str, f
 def test_an_empty_batch_stays_empty() -> None:
     for name in NOISES:
         assert corrupt(IMAGES[:0], CIFAR, name, 1, seed=0, indices=INDICES[:0]).shape == (0, 3, 32, 32)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", NOISES)
+def test_a_gpu_gives_each_image_one_result_close_to_that_of_the_cpu(name: str) -> None:
+    images, indices = IMAGES.cuda(), INDICES.cuda()
+    whole = corrupt(images, CIFAR, name, 5, seed=0, indices=indices, quantize=True)
+    one = corrupt(images[77:78], CIFAR, name, 5, seed=0, indices=indices[77:78], quantize=True)
+    assert torch.equal(one[0], whole[77])
+    expected = corrupt(IMAGES, CIFAR, name, 5, seed=0, indices=INDICES, quantize=True)
+    assert float(((whole.cpu() - expected).abs() > 1e-5).double().mean()) < 1e-4

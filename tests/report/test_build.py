@@ -46,7 +46,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] == ["td"]:
+        if "td" in self.open:
             self.cells[-1] += data
 
 
