@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-#: Columns of a table that is written to a file or a pipe.
-FILE_WIDTH = 160
+#: Columns of a table that is written to a file or a pipe: enough that no cell is ever wrapped.
+FILE_WIDTH = 1000
 #: Seconds between two lines of progress where no bar can be drawn.
 LINE_INTERVAL = 30.0
 

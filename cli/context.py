@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robustcsc import runs
 from robustcsc.cli.console import note
-from robustcsc.errors import CheckpointError, DataError, RobustCSCError
+from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreError
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
@@ -16,10 +19,16 @@ if TYPE_CHECKING:
 
     from robustcsc.data import ImageSet
     from robustcsc.evaluation.subject import Subject
+    from robustcsc.models.catalog import ModelSpec
     from robustcsc.models.checkpoint import Checkpoint
+    from robustcsc.store import ResultStore
 
 #: Run that stands in where there is none yet, and the shipped checkpoint it gets.
 DEMO_RUN, DEMO_CHECKPOINT = "digits-demo", "sdnet-digits"
+#: Unreadable files that are named; of more only the number is told.
+NAMED_FILES = 5
+
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class DataChoice:
         """Returns the images, or `limit` of them, evenly spaced (image folders are sorted by class).
 
         Raises:
-            DataError: If neither the user nor the run says which data set, or it cannot be loaded.
+            DataError: If neither the user nor the run says which data set, it cannot be loaded, or it does not suit
+                the model.
         """
         import torch
 
@@ -46,13 +56,41 @@ class DataChoice:
         name = self.name or training.get("data")
         if name is None:
             raise DataError("It is not known which images this model is for: give --data (and --root).")
-        root = self.root or (Path(training["root"]) if name == training.get("data") and training.get("root") else None)
-        images = load(name, root, split, download=self.download, image_size=self.image_size, workers=self.workers)
+        root, size = self.root, self.image_size
+        if root is None and name == training.get("data") and training.get("root"):
+            root = Path(training["root"])
+        if size is None and name == "imagefolder" and trained is not None:
+            size = trained.spec.image_shape[1]
+        images = load(name, root, split, download=self.download, image_size=size, workers=self.workers)
+        if trained is not None:
+            _check_suits(images, trained.spec)
         if limit is not None and limit < len(images):
             images = images.subset(torch.arange(limit) * len(images) // limit)
-        if images.unreadable:
-            note(f"{len(images.unreadable)} unreadable image files are left out, for example {images.unreadable[0]}.")
         return images
+
+
+def _check_suits(images: ImageSet, spec: ModelSpec) -> None:
+    """Refuses images that the model was not made for.
+
+    Raises:
+        DataError: If their shape or the number of classes differs.
+    """
+    made_for, given = ((spec.image_shape, spec.num_classes), (images.image_shape, len(images.classes)))
+    if made_for != given:
+        wanted, got = (f"{'x'.join(map(str, shape))} pixels in {count} classes" for shape, count in (made_for, given))
+        raise DataError(
+            f"{spec.name} was made for images of {wanted}, but {images.name} has {got}: "
+            "choose other images or another model."
+        )
+
+
+def note_unreadable(images: ImageSet) -> None:
+    """Says which files had to be left out; to be called once the images have been read."""
+    left_out = images.unreadable
+    if left_out:
+        more = "" if len(left_out) <= NAMED_FILES else f" and {len(left_out) - NAMED_FILES} more"
+        count = "1 unreadable file was" if len(left_out) == 1 else f"{len(left_out)} unreadable files were"
+        note(f"{count} left out: {', '.join(left_out[:NAMED_FILES])}{more}.")
 
 
 @dataclass(frozen=True)
@@ -64,7 +102,7 @@ class ModelChoice:
     weights: Path | None = None
 
     def open(self, data: DataChoice) -> tuple[Run, Checkpoint]:
-        """Returns the run and its checkpoint.
+        """Returns the run and its checkpoint; writes nothing, also if the run is a new one.
 
         Without any choice this is the latest run; on a machine without runs the shipped digits model becomes one.
 
@@ -73,31 +111,43 @@ class ModelChoice:
         """
         from robustcsc.models import checkpoint
 
+        if "" not in sys.path:
+            sys.path.append("")  # a user's own model may lie in the working directory
         if self.model is not None or self.weights is not None:
             return self._adopt(data)
-        run = runs.find(self.run) if self.run else latest_run() or demo_run()
-        return run, checkpoint.load(run.weights_path)
+        run = runs.find(self.run) if self.run else latest_run()
+        if run is not None:
+            return run, checkpoint.load(run.weights_path)
+        run = Run(runs.RUNS / DEMO_RUN)
+        note(
+            f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits "
+            f"as {run.folder}."
+        )
+        return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
 
     def _adopt(self, data: DataChoice) -> tuple[Run, Checkpoint]:
-        """Makes a run of foreign weights."""
+        """Returns the run that foreign weights become."""
         from robustcsc.models import checkpoint
         from robustcsc.models.catalog import default_spec
 
         if self.model is None or self.weights is None:
-            raise CheckpointError(
-                "Foreign weights need both: --model NAME (or package.module:factory) and --weights FILE."
-            )
+            raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
         images = data.load(None, "test")
-        spec = default_spec(self.model, len(images.classes), images.image_shape)
-        trained = checkpoint.load_foreign(self.weights, spec)
-        run = runs.create(self.run or self.model.replace(":", "-"), exist_ok=True)
+        spec = default_spec(self.model, len(images.classes), images.image_shape, normalization=data.name or "")
         facts = {"data": data.name, "root": str(data.root.absolute()) if data.root else None}
-        checkpoint.save(run.weights_path, spec, trained.model, facts)
-        return run, checkpoint.load(run.weights_path)
+        trained = replace(checkpoint.load_foreign(self.weights, spec), training=facts)
+        run = Run(runs.RUNS / (self.run or self.model.replace(":", "-")))
+        if run.weights_path.exists() and checkpoint.load(run.weights_path).weights != trained.weights:
+            raise StoreError(f"The run {run.name!r} holds other weights: choose another name with --run.")
+        return run, trained
 
 
 def latest_run() -> Run | None:
-    """Returns the run with weights or results that changed last, if there is any."""
+    """Returns the run that changed last, if there is any.
+
+    Raises:
+        CheckpointError: If its training is not finished.
+    """
     run = runs.latest()
     if run is not None and not run.weights_path.is_file():
         raise CheckpointError(
@@ -106,19 +156,7 @@ def latest_run() -> Run | None:
     return run
 
 
-def demo_run() -> Run:
-    """Returns the run of the shipped digits model, made on first use, and says so."""
-    from robustcsc.models import checkpoint
-
-    run = runs.create(DEMO_RUN, exist_ok=True)
-    if not run.weights_path.is_file():
-        shipped = checkpoint.load_shipped(DEMO_CHECKPOINT)
-        checkpoint.save(run.weights_path, shipped.spec, shipped.model, shipped.training)
-    note(f"There is no run here yet: using the shipped model {DEMO_CHECKPOINT} on the embedded digits ({run.folder}).")
-    return run
-
-
-def choose_device(asked: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def choose_device(asked: Device) -> torch.device:
     """Returns the device; ``auto`` takes a GPU if there is one.
 
     Raises:
@@ -132,11 +170,66 @@ def choose_device(asked: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if available and asked != "cpu" else "cpu")
 
 
-def open_subject(
-    choice: ModelChoice, data: DataChoice, device: Literal["auto", "cpu", "cuda"]
-) -> tuple[Run, Checkpoint, Subject]:
-    """Returns the run, its checkpoint, and the subject to be measured."""
+@contextmanager
+def written(run: Run) -> Iterator[Run]:
+    """Makes the folder of a run unless it exists, and writes into it: what is there afterwards is whole.
+
+    If the block fails, half-written files go, and so do folders that hold nothing.
+
+    Raises:
+        StoreError: If the name of a new run is not allowed or its folder cannot be made.
+    """
+    made = [folder for folder in (run.folder, run.folder.parent) if not folder.exists()]
+    if made:
+        runs.create(run.name, run.folder.parent, exist_ok=True)
+    try:
+        yield run
+    except BaseException:
+        for partial in run.folder.rglob("*.partial"):
+            partial.unlink(missing_ok=True)
+        for folder in [*(path for path in run.folder.iterdir() if path.is_dir()), *made]:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model that is about to be measured, and the run its results go to.
+
+    Opening a session writes nothing, so that a command that is refused leaves nothing behind.
+    """
+
+    run: Run
+    trained: Checkpoint
+    subject: Subject
+
+    def keep(self) -> None:
+        """Gives a new run its folder and weights."""
+        from robustcsc.models import checkpoint
+
+        if not self.run.weights_path.is_file():
+            with written(self.run):
+                checkpoint.save(self.run.weights_path, self.trained.spec, self.trained.model, self.trained.training)
+
+    @contextmanager
+    def store(self) -> Iterator[ResultStore]:
+        """Opens the results of the run, which is kept from now on."""
+        from robustcsc.store import ResultStore
+
+        self.keep()
+        with ResultStore(self.run.store_path) as store:
+            yield store
+
+
+def open_session(choice: ModelChoice, data: DataChoice, device: Device) -> Session:
+    """Returns the session of the chosen model on the chosen device.
+
+    Raises:
+        RobustCSCError: If there is no such run, model or device, or what the run holds cannot be read.
+    """
     from robustcsc.evaluation.subject import Subject
 
+    place = choose_device(device)
     run, trained = choice.open(data)
-    return run, trained, Subject.of(run, trained, choose_device(device))
+    return Session(run, trained, Subject.of(run, trained, place))

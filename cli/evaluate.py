@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from robustcsc.cli import options
 from robustcsc.cli.console import progress_display
-from robustcsc.cli.context import DataChoice, ModelChoice, open_subject
+from robustcsc.cli.context import DataChoice, ModelChoice, Session, note_unreadable, open_session
 from robustcsc.cli.results import show
+
+if TYPE_CHECKING:
+    from robustcsc.data import ImageSet
+    from robustcsc.records import Record
 
 
 def evaluate(
@@ -26,17 +34,23 @@ def evaluate(
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
     from robustcsc.evaluation.sweep import evaluate_clean
-    from robustcsc.store import ResultStore
 
     choice = DataChoice(data, root, download, image_size, workers)
-    folder, trained, subject = open_subject(ModelChoice(run, model, weights), choice, device)
-    chosen = subject.policies(options.words(policies))
-    images = choice.load(trained, "test", limit)
-    with ResultStore(folder.store_path) as store, progress_display() as progress:
+    session = open_session(ModelChoice(run, model, weights), choice, device)
+    chosen = session.subject.policies(options.words(policies))
+    images = choice.load(session.trained, "test", limit)
+    with session.store() as store, progress_display() as progress:
         records = evaluate_clean(
-            subject, images, store, policies=chosen, batch_size=batch_size, remeasure=remeasure, progress=progress
+            session.subject,
+            images,
+            store,
+            policies=chosen,
+            batch_size=batch_size,
+            remeasure=remeasure,
+            progress=progress,
         )
-    show(folder, records, as_json)
+    note_unreadable(images)
+    show(session.run, records, as_json)
 
 
 def sweep(
@@ -49,12 +63,12 @@ def sweep(
     image_size: options.ImageSize = None,
     workers: options.Workers = 2,
     limit: options.Limit = None,
-    spec: options.Spec = None,
     corruptions: options.Corruptions = "all",
     severities: options.Severities = options.ALL_SEVERITIES,
-    policies: options.LambdaPolicies = "",
+    spec: options.Spec = None,
     corrupted_root: options.CorruptedRoot = None,
     quantize: options.Quantize = False,
+    policies: options.LambdaPolicies = "",
     device: options.Device = "auto",
     batch_size: options.BatchSize = 250,
     seed: options.Seed = 0,
@@ -65,23 +79,76 @@ def sweep(
 
     Every cell is stored as soon as it is measured: a sweep that was stopped goes on where it was.
     """
+    choice = DataChoice(data, root, download, image_size, workers)
+    session = open_session(ModelChoice(run, model, weights), choice, device)
+    records = measure_sweep(
+        session,
+        choice.load(session.trained, "test", limit),
+        corruptions=corruptions,
+        severities=severities,
+        spec=spec,
+        official_root=corrupted_root,
+        quantize=quantize,
+        policies=options.words(policies),
+        batch_size=batch_size,
+        seed=seed,
+        remeasure=remeasure,
+    )
+    show(session.run, records, as_json)
+
+
+def measure_sweep(
+    session: Session,
+    images: ImageSet,
+    *,
+    corruptions: str,
+    severities: Sequence[int] = options.ALL_SEVERITIES,
+    spec: str | None = None,
+    official_root: Path | None = None,
+    quantize: bool = False,
+    policies: tuple[str, ...] = (),
+    batch_size: int = 250,
+    seed: int = 0,
+    remeasure: bool = False,
+) -> list[Record]:
+    """Returns the records of clean and corrupted images, once all that was asked for has been checked.
+
+    Args:
+        session: The model and its run.
+        images: Clean test images.
+        corruptions: As typed by the user.
+        severities: 1-5.
+        spec: Severity table; the one for the image size if ``None``.
+        official_root: Folder of published corrupted files to read instead of corrupting.
+        quantize: Whether corrupted images are truncated to 8 bits.
+        policies: As typed by the user; empty for every sensible one.
+        batch_size: Images at a time.
+        seed: Seed of the corruptions.
+        remeasure: Whether to measure again what the store has.
+    """
     from robustcsc.corruptions import load_spec, select
+    from robustcsc.data import load_official
     from robustcsc.evaluation.sweep import evaluate_clean
     from robustcsc.evaluation.sweep import sweep as sweep_cells
-    from robustcsc.store import ResultStore
 
-    choice = DataChoice(data, root, download, image_size, workers)
-    folder, trained, subject = open_subject(ModelChoice(run, model, weights), choice, device)
-    chosen = subject.policies(options.words(policies))
-    table = load_spec(spec or default_spec_name(trained.spec.image_shape))
+    chosen = session.subject.policies(policies)
+    table = load_spec(spec or default_spec_name(images.image_shape))
     names = select(table, corruptions)
-    images = choice.load(trained, "test", limit)
-    with ResultStore(folder.store_path) as store, progress_display() as progress:
+    if official_root is not None:
+        for name in names:  # missing files are reported now, not after hours
+            load_official(official_root, name, severities[0], images)
+    with session.store() as store, progress_display() as progress:
         records = evaluate_clean(
-            subject, images, store, policies=chosen, batch_size=batch_size, remeasure=remeasure, progress=progress
+            session.subject,
+            images,
+            store,
+            policies=chosen,
+            batch_size=batch_size,
+            remeasure=remeasure,
+            progress=progress,
         )
-        for record in sweep_cells(
-            subject,
+        records += sweep_cells(
+            session.subject,
             images,
             table,
             store,
@@ -91,12 +158,12 @@ def sweep(
             seed=seed,
             batch_size=batch_size,
             quantize=quantize,
-            official_root=corrupted_root,
+            official_root=official_root,
             remeasure=remeasure,
             progress=progress,
-        ):
-            records.append(record)
-    show(folder, records, as_json)
+        )
+    note_unreadable(images)
+    return records
 
 
 def default_spec_name(image_shape: tuple[int, int, int]) -> str:

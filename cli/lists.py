@@ -7,36 +7,47 @@ from typing import Annotated
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.console import print_json, results_console
+from robustcsc.cli.console import print_json
+from robustcsc.cli.results import print_tables
 
 
 def models(as_json: options.Json = False) -> None:
-    """List the models with their parameters (10 classes, the images they are made for)."""
+    """List the models with their parameters (for 10 classes, and the images they are made for)."""
     import inspect
 
-    from robustcsc.models.catalog import MODELS, build, default_spec
+    import torch
+
+    from robustcsc.models.catalog import MODELS
     from robustcsc.report import Table
 
-    rows = []
+    counts, defaults, about = {}, {}, {}
     for name, builder in MODELS.items():
-        shape = (1, 8, 8) if name.endswith("digits") else (3, 32, 32)
-        model = build(default_spec(name, 10, shape))
-        count = sum(parameter.numel() for parameter in model.parameters())
-        about = (inspect.getdoc(builder) or "").split("\n")[0].removeprefix("Returns ")
-        defaults = ", ".join(
-            f"{key}={parameter.default}"
-            for key, parameter in inspect.signature(builder).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
+        with torch.device("meta"):  # shapes only: nothing is initialised
+            network = builder(10, 1 if name.endswith("digits") else 3)
+        counts[name] = sum(parameter.numel() for parameter in network.parameters())
+        about[name] = (inspect.getdoc(builder) or "").split("\n")[0].removeprefix("Returns ").rstrip(".")
+        parameters = inspect.signature(builder).parameters.values()
+        defaults[name] = {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY}
+    if as_json:
+        print_json(
+            [
+                {"model": name, "parameters": counts[name], "about": about[name], "options": defaults[name]}
+                for name in MODELS
+            ]
         )
-        rows.append((name, f"{count:,}", about, defaults))
-    table = Table(
-        name="models", title="Models", columns=("model", "parameters", "what it is", "options"), rows=tuple(rows)
+        return
+    rows = tuple(
+        (name, f"{counts[name]:,}", about[name], ", ".join(f"{key}={value}" for key, value in defaults[name].items()))
+        for name in MODELS
     )
-    _show(table, as_json)
+    columns = ("model", "parameters", "what it is", "options (train --option)")
+    print_tables([Table(name="models", title="Models", columns=columns, rows=rows)])
 
 
 def corruptions(
-    spec: Annotated[str, typer.Argument(help="cifar10_c, imagenet_c or a TOML file.")] = "cifar10_c",
+    spec: Annotated[
+        str, typer.Argument(metavar="[NAME|FILE]", help="cifar10_c, imagenet_c or a TOML file.")
+    ] = "cifar10_c",
     as_json: options.Json = False,
 ) -> None:
     """List the corruptions of a severity table with their strengths."""
@@ -44,6 +55,9 @@ def corruptions(
     from robustcsc.report import Table
 
     table = load_spec(spec)
+    if as_json:
+        print_json(table)
+        return
     rows = tuple(
         (
             name,
@@ -54,16 +68,9 @@ def corruptions(
         for name, entry in table.corruptions.items()
     )
     columns = ("corruption", "group", "standard", *(f"severity {severity}" for severity in range(1, 6)))
-    _show(
-        Table(
-            name="corruptions",
-            title=f"{table.name}: {table.image_size}x{table.image_size} pixels",
-            columns=columns,
-            rows=rows,
-            notes=(f"Source: {table.source}",),
-        ),
-        as_json,
-    )
+    title = f"{table.name}: strengths for images of {table.image_size}x{table.image_size} pixels"
+    notes = (f"Source: {table.source}",)
+    print_tables([Table(name="corruptions", title=title, columns=columns, rows=rows, notes=notes)])
 
 
 def data(as_json: options.Json = False) -> None:
@@ -71,23 +78,12 @@ def data(as_json: options.Json = False) -> None:
     from robustcsc.data import DATASETS
     from robustcsc.report import Table
 
+    if as_json:
+        print_json(DATASETS)
+        return
     rows = tuple(
         (name, source.about, "yes" if source.needs_root else "no", "yes" if source.can_download else "no")
         for name, source in DATASETS.items()
     )
-    _show(
-        Table(
-            name="data", title="Data sets", columns=("data set", "what it is", "needs --root", "--download"), rows=rows
-        ),
-        as_json,
-    )
-
-
-def _show(table: object, as_json: bool) -> None:
-    from robustcsc.report import Table
-
-    assert isinstance(table, Table)
-    if as_json:
-        print_json([dict(zip(table.columns, row, strict=True)) for row in table.rows])
-    else:
-        results_console().print(table.to_rich())
+    columns = ("data set", "what it is", "needs --root", "--download")
+    print_tables([Table(name="data", title="Data sets", columns=columns, rows=rows)])

@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Results go to standard output, progress to standard error. Start with: robustcsc quickstart",
+    epilog="Start with: robustcsc quickstart. Results go to standard output, notes and progress to standard error.",
 )
 
 
@@ -55,16 +55,18 @@ def _about(
     """Measure how robust image classifiers built on sparse coding are, and report what was counted."""
 
 
-app.command("quickstart")(quickstart.quickstart)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("sweep")(evaluate.sweep)
-app.command("fit-lambda")(fit.fit_lambda)
-app.command("attack")(attack.attack)
-app.command("report")(report.report)
-app.command("models")(lists.models)
-app.command("corruptions")(lists.corruptions)
-app.command("data")(lists.data)
+_MEASURE, _LOOK = "Measure", "What there is"
+
+app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)
+app.command("train", rich_help_panel=_MEASURE)(train.train)
+app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
+app.command("sweep", rich_help_panel=_MEASURE)(evaluate.sweep)
+app.command("fit-lambda", rich_help_panel=_MEASURE)(fit.fit_lambda)
+app.command("attack", rich_help_panel=_MEASURE)(attack.attack)
+app.command("report", rich_help_panel=_MEASURE)(report.report)
+app.command("models", rich_help_panel=_LOOK)(lists.models)
+app.command("corruptions", rich_help_panel=_LOOK)(lists.corruptions)
+app.command("data", rich_help_panel=_LOOK)(lists.data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -72,46 +72,80 @@ def numbers(text: str) -> tuple[float, ...]:
 
 ALL_SEVERITIES = SeverityTuple((1, 2, 3, 4, 5))
 
+#: Panels of the help pages, in this order where a command has them all.
+MODEL, DATA, CORRUPTIONS, LAMBDA, COMPUTE, OUTPUT = "Model", "Data", "Corruptions", "Lambda", "Compute", "Output"
+
 Run = Annotated[
     str | None,
-    typer.Option("--run", metavar="NAME", help="Run folder under runs/; the latest run if not given."),
+    typer.Option("--run", metavar="NAME", help="Run in runs/; the latest if not given.", rich_help_panel=MODEL),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="With --weights, a model from elsewhere: a name from `robustcsc models`, or package.module:factory of a "
+        "function that returns an nn.Module from images in [0, 1] to logits (a torchvision model behind its "
+        "normalisation, say, as it is or with CSC layers from robustcsc.models.convert).",
+        rich_help_panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="The state dict for --model: .safetensors, or .pth with nothing but tensors.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="NAME", help="Data set; see `robustcsc data`.", rich_help_panel="Data"),
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Data set, see `robustcsc data`; the one the run was trained on if not given.",
+        rich_help_panel=DATA,
+    ),
 ]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", metavar="FOLDER", help="Folder the data set is in.", rich_help_panel="Data"),
+    typer.Option("--root", metavar="FOLDER", help="Folder the data set is in.", rich_help_panel=DATA),
 ]
 Download = Annotated[
     bool,
-    typer.Option("--download", help="Fetch the data set into --root if it is missing.", rich_help_panel="Data"),
+    typer.Option("--download", help="Fetch the data set into --root if it is missing.", rich_help_panel=DATA),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size", metavar="N", min=1, help="Resize and crop images of a folder to N.", rich_help_panel=DATA
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", metavar="N", min=0, help="Processes that read images.", rich_help_panel=DATA),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", min=1, help="Use N test images only, evenly spaced.", rich_help_panel="Data"),
+    typer.Option("--limit", metavar="N", min=1, help="Use N test images only, evenly spaced.", rich_help_panel=DATA),
 ]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.", rich_help_panel="Compute"),
-]
-BatchSize = Annotated[
-    int,
-    typer.Option("--batch-size", metavar="N", min=1, help="Images per step.", rich_help_panel="Compute"),
-]
-Seed = Annotated[
-    int,
-    typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.", rich_help_panel="Compute"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Spec = Annotated[
     str | None,
     typer.Option(
         "--spec",
         metavar="NAME|FILE",
         help="Severity table: cifar10_c, imagenet_c or a TOML file; the one for the image size if not given.",
-        rich_help_panel="Corruptions",
+        rich_help_panel=CORRUPTIONS,
+    ),
+]
+Corruptions = Annotated[
+    str,
+    typer.Option(
+        "--corruptions",
+        metavar="LIST",
+        help="all, standard, a group, or names with commas between them; see `robustcsc corruptions`.",
+        rich_help_panel=CORRUPTIONS,
     ),
 ]
 Severities = Annotated[
@@ -121,16 +155,22 @@ Severities = Annotated[
         metavar="LIST",
         parser=SeverityTuple.parse,
         help="Severities, like 1-5 or 1,3,5.",
-        rich_help_panel="Corruptions",
+        rich_help_panel=CORRUPTIONS,
     ),
 ]
-Corruptions = Annotated[
-    str,
+CorruptedRoot = Annotated[
+    Path | None,
     typer.Option(
-        "--corruptions",
-        metavar="LIST",
-        help="all, standard, a group, or names with commas between them; see `robustcsc corruptions`.",
-        rich_help_panel="Corruptions",
+        "--corrupted-root",
+        metavar="FOLDER",
+        help="Published CIFAR-10-C / ImageNet-C files to use instead of generated corruptions.",
+        rich_help_panel=CORRUPTIONS,
+    ),
+]
+Quantize = Annotated[
+    bool,
+    typer.Option(
+        "--quantize", help="Truncate corrupted images to 8 bits, as published files are.", rich_help_panel=CORRUPTIONS
     ),
 ]
 LambdaPolicies = Annotated[
@@ -138,41 +178,26 @@ LambdaPolicies = Annotated[
     typer.Option(
         "--lambda",
         metavar="LIST",
-        help="How lambda is chosen, commas between several: train, adaptive, adaptive-batch, adaptive-image, oracle, "
-        "fixed=NUMBER, grid (every value, for lambda curves). By default train, and adaptive if there is a fit.",
+        help="How lambda is chosen, commas between several: train, adaptive (once per data set), adaptive-batch, "
+        "adaptive-image, oracle (uses the test labels), fixed=NUMBER, grid (every value, for lambda curves). "
+        "By default train, and adaptive if there is a fit.",
+        rich_help_panel=LAMBDA,
     ),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", metavar="NAME", help="With --weights: a catalog name or package.module:factory."),
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.", rich_help_panel=COMPUTE),
 ]
-Weights = Annotated[
-    Path | None,
-    typer.Option("--weights", metavar="FILE", help="Weights from elsewhere: .safetensors, or a .pth state dict."),
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(
-        "--image-size", metavar="N", min=1, help="Resize and crop images of a folder to N.", rich_help_panel="Data"
-    ),
-]
-Workers = Annotated[
+BatchSize = Annotated[
     int,
-    typer.Option("--workers", metavar="N", min=0, help="Processes that read images.", rich_help_panel="Data"),
+    typer.Option("--batch-size", metavar="N", min=1, help="Images per step.", rich_help_panel=COMPUTE),
 ]
-Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the run has measured already.")]
-CorruptedRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--corrupted-root",
-        metavar="FOLDER",
-        help="Published CIFAR-10-C / ImageNet-C files to use instead of generated corruptions.",
-        rich_help_panel="Corruptions",
-    ),
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.", rich_help_panel=COMPUTE),
 ]
-Quantize = Annotated[
+Remeasure = Annotated[
     bool,
-    typer.Option(
-        "--quantize", help="Truncate corrupted images to 8 bits, as published files are.", rich_help_panel="Corruptions"
-    ),
+    typer.Option("--remeasure", help="Measure again what the run has measured already.", rich_help_panel=OUTPUT),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]

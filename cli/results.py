@@ -1,8 +1,10 @@
-"""How measured records are shown and kept beside the store."""
+"""How results are shown, and kept as files beside the store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcsc.cli.console import note, print_json, results_console
@@ -10,35 +12,75 @@ from robustcsc.runs import Run
 
 if TYPE_CHECKING:
     from robustcsc.records import Record
+    from robustcsc.report import Table
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file in one step: it has its old content or all of the new one, whatever happens."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Prints tables on standard output, and below them the notes of all, each once."""
+    console = results_console()
+    for table in tables:
+        console.print(replace(table, notes=()).to_rich())
+    for sentence in dict.fromkeys(sentence for table in tables for sentence in table.notes):
+        console.print(sentence)
+
+
+def without_columns(table: Table, beginnings: tuple[str, ...]) -> Table:
+    """Returns the table without the columns whose headings begin with one of `beginnings`."""
+    kept = [index for index, heading in enumerate(table.columns) if not heading.startswith(beginnings)]
+    return replace(
+        table,
+        columns=tuple(table.columns[index] for index in kept),
+        rows=tuple(tuple(row[index] for index in kept) for row in table.rows),
+    )
+
+
+def json_rows(records: Iterable[Record]) -> list[dict[str, object]]:
+    """Returns the fields of each record with its accuracy and the ends of its 95 % Wilson interval."""
+    from robustcsc.metrics import wilson_interval
+
+    rows = []
+    for record in records:
+        low, high = wilson_interval(record.correct, record.total)
+        rows.append({**record.row(), "accuracy": record.correct / record.total, "low": low, "high": high})
+    return rows
 
 
 def show(run: Run, records: Sequence[Record], as_json: bool) -> None:
-    """Prints tables of `records` (or JSON) and writes all records of the run as ``results.csv``."""
-    from robustcsc.metrics import wilson_interval
-    from robustcsc.report import attack_tables, gain_tables, headline_tables, records_frame
-    from robustcsc.report.tables import corruption_tables
+    """Prints `records` as tables (or JSON) and writes all records of the run to its ``results.csv``."""
+    from robustcsc.report import records_frame
     from robustcsc.store import ResultStore
 
     with ResultStore(run.store_path, read_only=True) as store:
         frame = records_frame(store.records())
     csv = run.folder / "results.csv"
-    partial = csv.with_suffix(".partial")
-    frame.to_csv(partial, index=False)
-    partial.replace(csv)
+    write_whole(csv, frame.to_csv(index=False).encode())
     if as_json:
-        rows = []
-        for record in records:
-            low, high = wilson_interval(record.correct, record.total)
-            rows.append({**record.row(), "accuracy": record.correct / record.total, "low": low, "high": high})
-        print_json(rows)
-        return
-    console = results_console()
+        print_json(json_rows(records))
+    else:
+        print_tables(_tables(records))
+        note(f"All results of run {run.name!r}: {csv}")
+
+
+def _tables(records: Sequence[Record]) -> list[Table]:
+    """Returns the tables that a terminal has room for; a report has them all."""
+    from robustcsc.report import attack_tables, gain_tables, headline_tables
+    from robustcsc.report.tables import corruption_tables
+
     kinds = {record.condition.kind for record in records}
-    tables = list(headline_tables(records))
-    if "corruption" in kinds:
-        tables += [*corruption_tables(records), *gain_tables(records)]
     if "attack" in kinds:
-        tables = list(attack_tables(records))
-    for table in tables:
-        console.print(table.to_rich())
-    note(f"All results of run {run.name!r}: {csv}")
+        return list(attack_tables(records))
+    if "corruption" not in kinds:
+        return list(headline_tables(records))
+    gains = [without_columns(table, ("severity ",)) for table in gain_tables(records)]
+    return [*headline_tables(records), *corruption_tables(records), *gains]

@@ -2,49 +2,97 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display, results_console
-from robustcsc.cli.context import DataChoice, choose_device
+from robustcsc.cli.context import DataChoice, choose_device, note_unreadable, written
+from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.runs import Run
+
+if TYPE_CHECKING:
+    from robustcsc.training.loop import Epoch
+    from robustcsc.training.recipes import Recipe
+
+_TRAINING = "Training"
+_RunName = Annotated[
+    str | None,
+    typer.Option(
+        "--run", metavar="NAME", help="Name of the new run; MODEL-DATA if not given.", rich_help_panel=options.MODEL
+    ),
+]
+_BuilderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="Option of the model's builder, e.g. atoms=32; see `robustcsc models`.",
+        rich_help_panel=options.MODEL,
+    ),
+]
 
 
 def train(
     model: Annotated[str, typer.Argument(help="A name from `robustcsc models`, or package.module:factory.")],
-    data: options.Data = None,
+    option: _BuilderOption = None,
+    run: _RunName = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after an interruption.", rich_help_panel=options.MODEL)
+    ] = False,
+    data: Annotated[
+        str, typer.Option(metavar="NAME", help="Data set, see `robustcsc data`.", rich_help_panel=options.DATA)
+    ] = "digits",
     root: options.Root = None,
     download: options.Download = False,
     image_size: options.ImageSize = None,
     workers: options.Workers = 2,
-    run: options.Run = None,
+    heldout: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9, help="Share of training images kept back for the lambda fit.", rich_help_panel=options.DATA
+        ),
+    ] = 0.1,
     recipe: Annotated[
         str | None,
-        typer.Option(help="A recipe's name; by default digits for digits, else cpu, or on a GPU sdnet-cifar."),
+        typer.Option(
+            help="A recipe's name; by default digits for digits, else cpu, or on a GPU sdnet-cifar.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the recipe's.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Another learning rate than the recipe's.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="Option of the model's builder, e.g. atoms=32."),
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Another number of epochs than the recipe's.", rich_help_panel=_TRAINING),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", help="Another learning rate than the recipe's.", rich_help_panel=_TRAINING),
     ] = None,
     augment: Annotated[
-        Literal["none", "gaussian"], typer.Option(help="gaussian: half of the images of a batch get Gaussian noise.")
+        Literal["none", "gaussian"],
+        typer.Option(help="gaussian: half of the images of a batch get Gaussian noise.", rich_help_panel=_TRAINING),
     ] = "none",
-    heldout: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of training images kept back for the lambda fit.")
-    ] = 0.1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
     device: options.Device = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Number of GPUs, one process each.")] = 1,
+    devices: Annotated[
+        int, typer.Option(metavar="N", min=1, help="GPUs, one process each.", rich_help_panel=options.COMPUTE)
+    ] = 1,
     precision: Annotated[
-        Literal["auto", "32-true", "bf16-mixed"], typer.Option(help="auto: bfloat16 on a GPU, 32 bit elsewhere.")
+        Literal["auto", "32-true", "bf16-mixed"],
+        typer.Option(help="auto: bfloat16 on a GPU, 32 bit elsewhere.", rich_help_panel=options.COMPUTE),
     ] = "auto",
-    compile_model: Annotated[bool, typer.Option("--compile", help="Compile the model with torch.compile.")] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to runs/NAME/tensorboard.")] = False,
+    compile_model: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the model with torch.compile.", rich_help_panel=options.COMPUTE),
+    ] = False,
     seed: options.Seed = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log to runs/NAME/tensorboard.", rich_help_panel=options.OUTPUT)
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a model from fresh weights into a run folder.
@@ -52,94 +100,126 @@ def train(
     The state is kept after each epoch: the same command with --resume goes on after Ctrl-C and gives the same weights
     as an uninterrupted run.
     """
-    from contextlib import ExitStack
-    from dataclasses import asdict, replace
-
-    from robustcsc.errors import RobustCSCError, UnknownNameError
     from robustcsc.models.catalog import default_spec
-    from robustcsc.training.log import quiet_fabric, tensorboard_log
-    from robustcsc.training.recipes import RECIPES
     from robustcsc.training.run import Hardware, train_run
 
-    choice = DataChoice(data or "digits", root, download, image_size, workers)
-    chosen_device = choose_device(device)
-    recipe_name = recipe or (
-        "digits" if choice.name == "digits" else "sdnet-cifar" if chosen_device.type == "cuda" else "cpu"
-    )
-    if recipe_name not in RECIPES:
-        raise UnknownNameError("recipe", recipe_name, RECIPES)
-    settings = RECIPES[recipe_name]
-    if epochs is not None:
-        milestones = tuple(round(m * epochs / settings.epochs) for m in settings.milestones)
-        settings = replace(settings, epochs=epochs, milestones=milestones)
-    if learning_rate is not None:
-        settings = replace(settings, learning_rate=learning_rate)
-    images = choice.load(None, "train")
-    spec = default_spec(
-        model, len(images.classes), images.image_shape, normalization=choice.name or "", options=_options(option or [])
-    )
-    folder = runs.create(run or f"{model.replace(':', '-')}-{images.name}", exist_ok=True)
-    if not resume and folder.training_path.exists() and not folder.weights_path.exists():
-        raise RobustCSCError(
-            f"Run {folder.name!r} was interrupted: add --resume to go on, or choose another --run name."
-        )
-    if not resume and folder.weights_path.exists():
-        raise RobustCSCError(f"Run {folder.name!r} has trained weights already: choose another name with --run.")
-    chosen_precision = (
-        ("bf16-mixed" if chosen_device.type == "cuda" else "32-true") if precision == "auto" else precision
-    )
-    hardware = Hardware(device=chosen_device.type, devices=devices, precision=chosen_precision, compile=compile_model)
-    quiet_fabric()
-    with ExitStack() as stack:
-        progress = stack.enter_context(progress_display())
-        log = stack.enter_context(tensorboard_log(folder.folder / "tensorboard")) if tensorboard else None
-
-        def on_epoch(epoch: object) -> None:
-            from robustcsc.training.loop import Epoch
-
-            assert isinstance(epoch, Epoch)
-            note(
-                f"epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}, "
-                f"training accuracy {epoch.accuracy:.1%}, {epoch.seconds:.0f} s"
-            )
-            if log is not None:
-                log(epoch)
-
+    place = choose_device(device).type
+    settings = _recipe(recipe or _default_recipe(data, place), epochs, learning_rate)
+    builder_options = _options(option or [])
+    images = DataChoice(data, root, download, image_size, workers).load(None, "train")
+    name = run or re.sub(r"[^\w.-]+", "-", f"{model}-{images.name}")
+    _check_unfinished(Run(runs.RUNS / name), resume)
+    chosen_precision = ("bf16-mixed" if place == "cuda" else "32-true") if precision == "auto" else precision
+    with (
+        written(Run(runs.RUNS / name)) as folder,
+        _epoch_notes(folder, settings.epochs, tensorboard) as on_epoch,
+        progress_display() as progress,
+    ):
         trained = train_run(
             folder,
-            spec,
+            default_spec(model, len(images.classes), images.image_shape, normalization=data, options=builder_options),
             images,
             settings,
-            data=choice.name or "digits",
+            data=data,
             root=root,
             heldout_fraction=heldout,
             seed=seed,
             augment=augment,
-            hardware=hardware,
+            hardware=Hardware(device=place, devices=devices, precision=chosen_precision, compile=compile_model),
             resume=resume,
             on_epoch=on_epoch,
             progress=progress,
         )
-    result = {"run": folder.name, "weights": str(folder.weights_path), "sha256": trained.weights, **asdict(spec)}
+    note_unreadable(images)
+    result = {"run": folder.name, "weights": folder.weights_path, "sha256": trained.weights}
     if as_json:
-        print_json({**result, "training": trained.training})
+        print_json({**result, "spec": trained.spec, "training": trained.training})
     else:
         results_console().print(
             f"{folder.weights_path}  ({model}, {settings.epochs} epochs, sha256 {trained.weights[:12]})"
         )
 
 
-def _options(pairs: list[str]) -> dict[str, object]:
+def _default_recipe(data: str, device: str) -> str:
+    if data == "digits":
+        return "digits"
+    return "sdnet-cifar" if device == "cuda" else "cpu"
+
+
+def _recipe(name: str, epochs: int | None, learning_rate: float | None) -> Recipe:
+    """Returns a recipe, stretched or shortened to another number of epochs and with another learning rate if given.
+
+    Raises:
+        RobustCSCError: If there is no such recipe, or the learning rate makes no sense.
+    """
+    from dataclasses import replace
+
+    from robustcsc.training.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES)
+    recipe = RECIPES[name]
+    if epochs is not None:
+        milestones = tuple(round(milestone * epochs / recipe.epochs) for milestone in recipe.milestones)
+        recipe = replace(recipe, epochs=epochs, milestones=milestones)
+    if learning_rate is not None:
+        if not 0 < learning_rate < float("inf"):
+            raise RobustCSCError(f"--learning-rate {learning_rate:g}: a learning rate is a number above 0, like 0.1.")
+        recipe = replace(recipe, learning_rate=learning_rate)
+    return recipe
+
+
+def _check_unfinished(run: Run, resume: bool) -> None:
+    """Refuses to train over what a run has already.
+
+    Raises:
+        RobustCSCError: If the run has weights, or the state of a training that is not to be resumed.
+    """
+    if resume:
+        if not run.training_path.exists():
+            note(f"There is nothing to resume in {run.folder}: training from the start.")
+    elif run.weights_path.exists():
+        raise RobustCSCError(f"Run {run.name!r} has trained weights already: choose another name with --run.")
+    elif run.training_path.exists():
+        raise RobustCSCError(f"Run {run.name!r} was interrupted: add --resume to go on, or choose another --run name.")
+
+
+@contextmanager
+def _epoch_notes(run: Run, epochs: int, tensorboard: bool) -> Iterator[Callable[[Epoch], None]]:
+    """Yields what is called after each epoch: it prints a line, and logs to TensorBoard if asked."""
+    from contextlib import ExitStack
+
+    from robustcsc.training.log import quiet_fabric, tensorboard_log
+
+    quiet_fabric()
+    with ExitStack() as stack:
+        log = stack.enter_context(tensorboard_log(run.folder / "tensorboard")) if tensorboard else None
+
+        def tell(epoch: Epoch) -> None:
+            note(
+                f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, "
+                f"training accuracy {epoch.accuracy:.1%}, {epoch.seconds:.0f} s"
+            )
+            if log is not None:
+                log(epoch)
+
+        try:
+            yield tell
+        except KeyboardInterrupt:
+            if run.training_path.exists():
+                note("Training was stopped: the same command with --resume goes on after the last epoch.")
+            raise
+
+
+def _options(pairs: Sequence[str]) -> dict[str, object]:
     """Returns builder options: numbers and true/false are read as such."""
     import json
-
-    from robustcsc.cli.options import OptionError
 
     parsed: dict[str, object] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise OptionError(f"--option {pair!r}: write KEY=VALUE, for example atoms=32.")
+            raise options.OptionError(f"--option {pair!r}: write KEY=VALUE, for example atoms=32.")
         try:
             parsed[key] = json.loads(value)
         except ValueError:

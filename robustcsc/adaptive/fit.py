@@ -91,8 +91,9 @@ def fit_lambda(
     families = {noise: _families(noise) for noise in noises}
     rows = torch.arange(len(images))
     fits = {}
+    model.to(device)  # not in inference mode, which would leave parameters that no gradient can be taken of
     with evaluation_mode(model), torch.inference_mode():
-        bench = _Bench(model.to(device), grid, spec, seed, batch_size, device, progress)
+        bench = _Bench(model, grid, spec, seed, batch_size, device, progress)
         for noise, members in families.items():
             measured = [level for family in members for level in bench.family(family, images.subset(rows[::2]))]
             lines, image_lines = _lines(measured)
@@ -231,7 +232,7 @@ def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str
         levels = [level.summary for level in measured]
         lines[definition] = _line([each.residuals[definition] for each in levels], [each.best_lam for each in levels])
         single = torch.cat([level.residuals[definition] for level in measured])
-        best = torch.cat([torch.full((level.summary.total,), level.summary.best_lam) for level in measured])
+        best = torch.cat([torch.full((level.summary.total,), level.summary.best_lam, dtype=torch.float64) for level in measured])
         image_lines[f"{definition}/levels"] = (definition, lines[definition])
         image_lines[f"{definition}/images"] = (definition, _line(single, best))
     return lines, image_lines
@@ -244,7 +245,8 @@ def _line(residuals: Sequence[float] | Tensor, lambdas: Sequence[float] | Tensor
     return Line(
         slope=float(regression.coef_[0]),
         intercept=float(regression.intercept_),
-        r2=float(regression.score(inputs, targets)),
+        # Where all levels share one best lambda there is nothing to explain, and scikit-learn would say 1.
+        r2=float(regression.score(inputs, targets)) if np.ptp(targets) else 0.0,
     )
 
 

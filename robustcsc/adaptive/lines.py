@@ -36,7 +36,10 @@ class NoiseLevel:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Least-squares line ``lambda = intercept + slope * residual`` with its coefficient of determination."""
+    """Least-squares line ``lambda = intercept + slope * residual`` with its coefficient of determination.
+
+    `r2` is 0 where every point has the same lambda.
+    """
 
     slope: float
     intercept: float
@@ -48,7 +51,7 @@ class Line:
         Gradients pass the clamp unchanged (straight-through), so that it does not shut an attacker out.
         """
         lam = self.intercept + self.slope * residual
-        return lam + (lam.clamp(min(grid), max(grid)) - lam).detach()
+        return lam.clamp(min(grid), max(grid)).detach() + (lam - lam.detach())
 
 
 @dataclass(frozen=True, kw_only=True)

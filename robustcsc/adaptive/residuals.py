@@ -69,7 +69,7 @@ def layer_residuals(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     def note(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
         assert isinstance(module, CSCConv2d)
         residuals.append(module.residual(inputs[0], codes))
-        energies.append(inputs[0].float().flatten(1).square().sum(1))
+        energies.append(inputs[0].to(residuals[-1].dtype).flatten(1).square().sum(1))
         if len(residuals) == len(layers):
             raise _AllLayersSeen
 

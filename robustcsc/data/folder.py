@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ class Listing:
 
 
 def load_folder(root: Path, split: str, image_size: int | None, workers: int) -> MemoryImages | StreamedImages:
-    """Returns one split of an image folder; see `open_listing` for what is kept in memory.
+    """Returns one split of an image folder, named after it; see `open_listing` for what is kept in memory.
 
     Raises:
         DataError: The split or a class is missing or empty, the classes of the splits differ, or the images do not
@@ -58,7 +58,8 @@ def load_folder(root: Path, split: str, image_size: int | None, workers: int) ->
         listing = list_images(find_split(root, split))
     except OSError as error:
         raise DataError(f"The image folder {root} cannot be read: {error.strerror or error}.") from error
-    return open_listing(listing, split, image_size, workers, MEMORY_LIMIT_BYTES)
+    images = open_listing(listing, split, image_size, workers, MEMORY_LIMIT_BYTES)
+    return replace(images, name=root.absolute().name)
 
 
 def find_split(root: Path, split: str) -> Path:

@@ -36,7 +36,7 @@ class ImageSet(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the data set, as `load` takes it."""
+        """Name of the data set; an image folder's own name."""
 
     @property
     def split(self) -> str:

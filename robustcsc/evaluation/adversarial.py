@@ -82,7 +82,7 @@ def attack_pgd(
         kind="attack",
         name="pgd" if step_size is None else f"pgd (step {step_size:g})",
         norm=threat.norm,
-        epsilon=threat.epsilon,
+        epsilon=float(threat.epsilon),
         steps=steps,
         restarts=restarts,
         seed=seed,

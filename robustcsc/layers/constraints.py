@@ -16,5 +16,5 @@ class Constrained(Protocol):
 def project_parameters(model: nn.Module) -> None:
     """Projects the parameters of every constrained module of `model`, in place (SDNet section 3.2)."""
     for module in model.modules():
-        if module is not model and isinstance(module, Constrained):
+        if isinstance(module, Constrained):
             module.project_parameters()

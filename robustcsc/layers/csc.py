@@ -62,7 +62,7 @@ class CSCConv2d(nn.Module):
         solver: ``"fista"`` or ``"ista"``.
 
     Raises:
-        ValueError: If `lam` is negative or `num_steps` below 1.
+        ValueError: If `lam` is negative (at construction or when assigned), `num_steps` below 1 or `solver` unknown.
     """
 
     lam: Tensor
@@ -82,12 +82,13 @@ class CSCConv2d(nn.Module):
         solver: Literal["fista", "ista"] = "fista",
     ) -> None:
         super().__init__()
-        if lam < 0 or num_steps < 1:
-            raise ValueError(f"lam must be at least 0 and num_steps at least 1, got {lam} and {num_steps}")
+        if num_steps < 1 or solver not in SOLVERS:
+            raise ValueError(f"num_steps must be at least 1 and solver fista or ista, got {num_steps} and {solver!r}")
         self.dictionary = ConvDictionary(
             in_channels, out_channels, _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
         )
-        self.register_buffer("lam", torch.tensor(float(lam)))
+        self.register_buffer("lam", torch.zeros(()))
+        self.lam = lam  # type: ignore[assignment]  # checked and made a tensor by __setattr__
         self.lam0 = float(lam)
         self.num_steps = num_steps
         self.signed = signed
@@ -95,6 +96,8 @@ class CSCConv2d(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "lam" and isinstance(value, int | float):
+            if not value >= 0:
+                raise ValueError(f"lam must be at least 0, got {value}")
             value = self.lam.new_tensor(float(value))
         super().__setattr__(name, value)
 
@@ -112,20 +115,22 @@ class CSCConv2d(nn.Module):
         """Returns the codes ``(N, atoms, h, w)`` of `images` ``(N, C, H, W)`` at the lambda in force."""
         dictionary, step_size = self.dictionary, self.step_size
         image_size = (images.shape[2], images.shape[3])
-        correlations = dictionary.adjoint(images)
-        threshold = (step_size * self.lam).to(correlations.dtype)
+        threshold = step_size * self.lam
         if threshold.ndim:
             threshold = threshold.view(-1, 1, 1, 1)
         shrink = soft_threshold if self.signed else nonnegative_soft_threshold
-        zero = correlations.new_zeros(())
+        zero = images.new_zeros(())
 
         def gradient(codes: Tensor) -> Tensor:
-            if codes is zero:  # A(0) = 0: the first gradient needs no synthesis
-                return -correlations
-            return dictionary.adjoint(dictionary.synthesize(codes, image_size) - images)
+            # step_size * A*(A z - x): the step size is applied to the image, which is smaller than the codes.
+            # A(0) = 0: the first gradient needs no synthesis.
+            difference = -images if codes is zero else dictionary.synthesize(codes, image_size) - images
+            return dictionary.adjoint(step_size * difference)
 
-        solve = SOLVERS[self.solver]
-        return solve(gradient, lambda values: shrink(values, threshold), zero, step_size, self.num_steps)
+        def prox(codes: Tensor) -> Tensor:
+            return shrink(codes, threshold.to(codes.dtype))
+
+        return SOLVERS[self.solver](gradient, prox, zero, 1.0, self.num_steps)
 
     def residual(self, images: Tensor, codes: Tensor) -> Tensor:
         """Returns ``||x - A z||_2^2`` of every image, ``(N,)`` in float32 or better."""
@@ -143,7 +148,7 @@ def csc_layers(model: nn.Module) -> dict[str, CSCConv2d]:
 def set_lambda(model: nn.Module, lam: float) -> None:
     """Sets lambda in all CSC layers of `model`, in place."""
     for layer in csc_layers(model).values():
-        layer.lam = layer.lam.new_tensor(float(lam))
+        layer.lam = lam  # type: ignore[assignment]  # a number becomes the 0-d buffer
 
 
 @torch.no_grad()

@@ -116,7 +116,12 @@ class ConvDictionary(nn.Module):
 
     @torch.no_grad()
     def update_lipschitz(self) -> None:
-        """Estimates the largest eigenvalue of A*A by power iteration, warm-started (SDNet eq. 9 and 10)."""
+        """Estimates the largest eigenvalue of A*A by power iteration, warm-started (SDNet eq. 9 and 10).
+
+        On the meta device, where tensors have shapes but no values, there is nothing to estimate.
+        """
+        if self.weight.is_meta:
+            return
         vector = self.eigenvector / self.eigenvector.norm()
         image_size = (vector.shape[2], vector.shape[3])
         for _ in range(POWER_ITERATIONS):

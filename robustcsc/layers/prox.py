@@ -4,8 +4,6 @@ All functions act entry by entry; `threshold` broadcasts against `values`, so ``
 batch its own.
 """
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -14,12 +12,12 @@ def soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
 
     Source: SDNet (Dai et al., NeurIPS 2022), eq. 8.
     """
-    return values.sign() * F.relu(values.abs() - threshold)
+    return values.sign() * (values.abs() - threshold).relu_()
 
 
 def nonnegative_soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
     """Proximal operator of ``threshold * |z|`` over ``z >= 0``: ``max(v - threshold, 0)``."""
-    return F.relu(values - threshold)
+    return (values - threshold).relu_()  # in place on the difference: the codes are large
 
 
 def elastic_net_prox(
@@ -30,4 +28,4 @@ def elastic_net_prox(
     The quadratic term only shrinks the soft threshold: ``soft_threshold(v) / (1 + ridge)``.
     """
     shrink = nonnegative_soft_threshold if nonnegative else soft_threshold
-    return shrink(values, threshold) / (1 + torch.as_tensor(ridge))
+    return shrink(values, threshold) / (1 + ridge)

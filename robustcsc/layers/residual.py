@@ -8,7 +8,7 @@ Differences from the paper: blocks that change the shape use a 1x1 convolution w
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -25,7 +25,13 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, pad
 
 
 def stem(form: Form, in_channels: int, channels: int, layer: ConvBuilder, activation: nn.Module) -> nn.Module:
-    """Returns the first layer, batch normalisation and `activation` (and the max-pool of the ImageNet form)."""
+    """Returns the first layer, batch normalisation and `activation` (and the max-pool of the ImageNet form).
+
+    Raises:
+        ValueError: If there is no such form.
+    """
+    if form not in get_args(Form):
+        raise ValueError(f"form must be cifar or imagenet, got {form!r}")
     if form == "cifar":
         return nn.Sequential(layer(in_channels, channels, 3, 1, 1), nn.BatchNorm2d(channels), activation)
     return nn.Sequential(

@@ -7,6 +7,7 @@ They know nothing of images: `gradient` is the gradient of the smooth part f, `p
 from collections.abc import Callable
 from math import sqrt
 
+import torch
 from torch import Tensor
 
 Gradient = Callable[[Tensor], Tensor]
@@ -28,7 +29,7 @@ def ista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | floa
     """
     codes = start
     for _ in range(num_steps):
-        codes = prox(codes - step_size * gradient(codes))
+        codes = prox(_descend(codes, gradient, step_size))
     return codes
 
 
@@ -44,14 +45,21 @@ def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | flo
     codes = extrapolated = start
     momentum = 1.0
     for step in range(num_steps):
-        previous, codes = codes, prox(extrapolated - step_size * gradient(extrapolated))
+        previous, codes = codes, prox(_descend(extrapolated, gradient, step_size))
         next_momentum = (1 + sqrt(1 + 4 * momentum**2)) / 2
         weight = (momentum - 1) / next_momentum
         momentum = next_momentum
         if step == num_steps - 1:
             break
-        extrapolated = codes + weight * (codes - previous) if weight else codes
+        extrapolated = torch.lerp(previous, codes, 1 + weight) if weight else codes
     return codes
+
+
+def _descend(codes: Tensor, gradient: Gradient, step_size: Tensor | float) -> Tensor:
+    """Returns ``z - step_size * gradient(z)``; for a plain number in one pass over the codes."""
+    if isinstance(step_size, Tensor):
+        return codes - step_size * gradient(codes)
+    return torch.sub(codes, gradient(codes), alpha=step_size)
 
 
 #: Solvers by name, as a layer's ``solver`` argument takes them.

@@ -91,12 +91,15 @@ def default_spec(
     The ImageNet form is chosen for images of 96 pixels and more, the CIFAR form below. Images of three channels are
     normalised as `normalization` (a key of `NORMALIZATION`) says, CIFAR-10's by default below 96 pixels, ImageNet's
     above; other images with mean 0.5 and standard deviation 0.5.
+
+    Raises:
+        UnknownNameError: If the catalog has no such model.
     """
     options = dict(options or {})
     if ":" in name:
         return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
     large = min(image_shape[1:]) >= 96
-    if large and "form" in inspect.signature(_builder(name)).parameters:
+    if "form" in inspect.signature(_builder(name)).parameters and large:
         options.setdefault("form", "imagenet")
     channels = image_shape[0]
     mean, std = NORMALIZATION.get(normalization) or NORMALIZATION["imagenet" if large else "cifar10"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -76,15 +75,16 @@ def load(path: Path) -> Checkpoint:
         ) from error
     if "spec" not in metadata:
         raise CheckpointError(f"{path} does not say which model it is for: name the model with --model.")
-    spec = ModelSpec.from_json(metadata["spec"])
+    try:
+        spec = ModelSpec.from_json(metadata["spec"])
+        training = json.loads(metadata.get("training", "{}"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} describes its model in a way that this version cannot read ({error}): name the model with --model."
+        ) from error
     model = build(spec)
     _fill(model, tensors, path)
-    return Checkpoint(
-        spec=spec,
-        model=model.eval(),
-        weights=weights_hash(model),
-        training=json.loads(metadata.get("training", "{}")),
-    )
+    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model), training=training)
 
 
 def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
@@ -102,7 +102,9 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}): check the file.") from error
+    except Exception as error:  # a damaged file makes the restricted unpickler raise almost anything
         raise CheckpointError(
             f"{path} does not hold plain tensors, and nothing else is ever unpickled: "
             "save the model's state_dict and load that."
@@ -110,11 +112,12 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not _is_state_dict(content):
         raise CheckpointError(f"{path} is not a state dict: save the model's state_dict and load that.")
-    tensors = {name.removeprefix("module."): tensor for name, tensor in content.items()}
     model = build(spec)
-    _fill(model, tensors, path)
+    if content.keys() != model.state_dict().keys():
+        content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    _fill(model, content, path)
     return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model))
 
 
@@ -128,6 +131,12 @@ def load_shipped(name: str) -> Checkpoint:
         raise UnknownNameError("shipped checkpoint", name, SHIPPED)
     with resources.as_file(resources.files("robustcsc.models") / "weights" / f"{name}.safetensors") as path:
         return load(path)
+
+
+def _is_state_dict(content: object) -> bool:
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

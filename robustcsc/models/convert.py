@@ -27,7 +27,7 @@ def convert(
     dropped. The layer behind is kept: a ReLU behind a layer of non-negative codes changes nothing.
 
     Args:
-        model: Any module with ``nn.Conv2d`` layers.
+        model: Any module with ``nn.Conv2d`` layers inside.
         image_shape: ``(C, H, W)`` of the images the model is made for; decides the step sizes.
         layers: ``"first"``, ``"all"`` (every convolution that can be replaced, except 1x1), or names of modules as in
             ``model.named_modules()``, with ``*`` as a wildcard.
@@ -39,10 +39,12 @@ def convert(
         RobustCSCError: If no layer is meant, or one that is meant cannot be replaced (grouped, or not zero-padded by a
             number of pixels).
     """
-    convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
-    for name in _chosen(convolutions, layers):
+    convolutions = {name: module for name, module in model.named_modules() if name and isinstance(module, nn.Conv2d)}
+    chosen = _chosen(convolutions, layers)
+    replacements = {name: _as_csc(name, convolutions[name], lam, num_steps, signed) for name in chosen}
+    for name, layer in replacements.items():
         parent_name, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent_name), attribute, _as_csc(name, convolutions[name], lam, num_steps, signed))
+        setattr(model.get_submodule(parent_name), attribute, layer)
     fit_image_size(model, image_shape)
     return model
 
@@ -84,11 +86,11 @@ def _as_csc(name: str, conv: nn.Conv2d, lam: float, num_steps: int, signed: bool
         lam=lam,
         num_steps=num_steps,
         signed=signed,
-    )
+    ).to(conv.weight.device, conv.weight.dtype)
     with torch.no_grad():
         csc.dictionary.weight.copy_(conv.weight)
         csc.dictionary.project_parameters()
-    return csc.to(conv.weight.device, conv.weight.dtype)
+    return csc.train(conv.training)
 
 
 def _two(size: tuple[int, ...] | str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 | `resnet18` | 2-2-2-2 | 64-128-256-512 | 11.2M |
 | `resnet34` | 3-4-6-3 | 64-128-256-512 | 21.3M |
 | `resnet20` | 3-3-3 | 16-32-64 | 0.27M |
-| `resnet_digits` | 1-1 | 16-32 | 19k |
+| `resnet_digits` | 1-1 | 16-32 | 20k |
 
 Differences from the paper: shortcuts as `robustcsc.layers.residual` says. The CIFAR form of ResNet-18 and -34 (3x3
 stem, no max-pool) is the one SDNet compares with.

@@ -9,7 +9,7 @@ table 6.
 | `sdnet18_all`, `sdnet34_all` | all but 1x1 shortcuts | ResNet-18, -34 | as above |
 | `sdnet18_all_plain`, `sdnet34_all_plain` | all | ResNet-18, -34 without shortcuts | 11.0M, 21.1M |
 | `sdnet20` | the first | 3-3-3 blocks of widths 16-32-64 | 0.28M with 64 atoms |
-| `sdnet_digits` | the first | 1-1 blocks of widths 16-32 | 21k |
+| `sdnet_digits` | the first | 1-1 blocks of widths 16-32 | 23k |
 
 Defaults: lambda 0.1, two FISTA steps (section 4).
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from robustcsc.errors import StoreError
 from robustcsc.records import Record
 from robustcsc.report.figures import Plot
-from robustcsc.report.frame import accuracy_frame, records_frame
+from robustcsc.report.frame import accuracy_frame, record_order, records_frame
 from robustcsc.report.gains import gain_tables
 from robustcsc.report.headline import headline_tables
 from robustcsc.report.page import Section, render_page
@@ -22,7 +22,6 @@ from robustcsc.report.plots import all_plots
 from robustcsc.report.provenance import fit_tables, provenance_table
 from robustcsc.report.table import markdown_text
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
-from robustcsc.report.words import policy_rank
 
 if TYPE_CHECKING:  # reports need no torch
     from robustcsc.adaptive.lines import LambdaFit
@@ -97,7 +96,7 @@ def write_report(
     """
     if not records:
         raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
-    ordered = sorted(records, key=_order)
+    ordered = sorted(records, key=record_order)
     contents = _contents(ordered, fits, title, with_paper)
     folder = folder.expanduser().resolve()
     try:
@@ -139,12 +138,6 @@ def _contents(records: Sequence[Record], fits: Sequence[LambdaFit], title: str, 
         files[f"figures/{plot.name}.png"] = plot.to_png()
     manifest = {"made by": "robustcsc report", "files": sorted([*files, MANIFEST])}
     return {**files, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
-
-
-def _order(record: Record) -> tuple[object, ...]:
-    it = record.condition
-    what = (it.run, it.model, it.weights, it.kind, it.dataset, it.split, it.source, it.spec, it.name)
-    return (*what, it.severity or 0, it.protocol, policy_rank(it.policy), it.key, record.created, record.correct)
 
 
 def _markdown(title: str, sections: Sequence[Section], plots: Sequence[Plot]) -> str:

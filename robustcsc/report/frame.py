@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 import pandas as pd
 
 from robustcsc.records import Condition, Record
 from robustcsc.report.cohorts import Cohort, Score, Setting, Subject, pool, series
-from robustcsc.report.words import severities_words
+from robustcsc.report.words import policy_rank, severities_words
 
 _WHOLE_OR_MISSING = ("severity", "steps", "restarts")
 COLUMNS = (
@@ -20,21 +20,36 @@ COLUMNS = (
     "high",
 )
 """Columns of `records_frame`."""
+TIMING = ("seconds", "created")
+"""Columns that say when and how long: the only ones in which two runs of one command differ."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def records_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Returns one row per record: all its fields, `accuracy` and the 95 % Wilson interval, as fractions.
+def record_order(record: Record) -> tuple[object, ...]:
+    """Returns a sorting key: by run and weights, then by what was measured; never by when, among different cells."""
+    it = record.condition
+    what = (it.run, it.model, it.weights, it.kind, it.dataset, it.split, it.source, it.spec, it.name)
+    return (*what, it.severity or 0, it.protocol, policy_rank(it.policy), it.key, record.created, record.correct)
 
-    Rows keep the order of `records`; without records the frame is empty and still has all columns.
+
+def records_frame(records: Iterable[Record], *, timing: bool = False) -> pd.DataFrame:
+    """Returns one row per record: its fields, `accuracy` and the 95 % Wilson interval, as fractions.
+
+    Rows are sorted by `record_order`; without records the frame is empty and still has all columns. The same
+    measurements give the same frame, whether or not they were interrupted in between.
+
+    Args:
+        records: What was measured, in any order.
+        timing: Adds the columns `TIMING`, which differ each time something is measured.
     """
     rows: list[dict[str, object]] = []
-    for record in records:
+    for record in sorted(records, key=record_order):
         score = Score(record.correct, record.total)
         low, high = score.interval
         rows.append({**record.row(), "accuracy": score.accuracy, "low": low, "high": high})
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    columns = [name for name in COLUMNS if timing or name not in TIMING]
+    frame = pd.DataFrame(rows, columns=columns)
     return frame.astype(dict.fromkeys(_WHOLE_OR_MISSING, "Int64"))
 
 

@@ -88,7 +88,7 @@ def render_page(
 
 
 def _records_table(records: Sequence[Record]) -> Table:
-    frame = records_frame(records)
+    frame = records_frame(records, timing=True)
     rows = tuple(tuple(map(_cell, row)) for row in frame.itertuples(index=False, name=None))
     return Table("records", "Records", tuple(frame.columns), rows)
 

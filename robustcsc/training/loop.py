@@ -158,7 +158,7 @@ class _Batches:
 
 def _signature(model: nn.Module, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation) -> str:
     shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
-    facts = [shapes, images.fingerprint, asdict(recipe), seed, augment]
+    facts = [repr(model), shapes, images.fingerprint, asdict(recipe), seed, augment]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -1,4 +1,12 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
+
+from robustcsc import runs
+from robustcsc.cli import main as cli_main
+from robustcsc.runs import Run
 
 
 @pytest.fixture(autouse=True)
@@ -7,3 +15,87 @@ def no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None, raising=False)  # read when it was imported
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fresh directory the commands of a test run in."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def robustcsc(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line, typed as one text or as words, in `place`."""
+
+    def run(*typed: str) -> Done:
+        capsys.readouterr()
+        words = typed[0].split() if len(typed) == 1 else typed
+        code = cli_main.main(words)
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def make_run(place: Path) -> Callable[[str, str], Run]:
+    """Makes a run: the shipped SDNet, or any other model for digits with fresh weights."""
+    import torch
+
+    from robustcsc.models import checkpoint
+    from robustcsc.models.catalog import build, default_spec
+
+    def make(name: str, model: str) -> Run:
+        run = runs.create(name)
+        if model == "sdnet-digits":
+            shipped = checkpoint.load_shipped(model)
+            checkpoint.save(run.weights_path, shipped.spec, shipped.model, shipped.training)
+            return run
+        spec = default_spec(model, 10, (1, 8, 8))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            checkpoint.save(run.weights_path, spec, build(spec), {"data": "digits", "root": None})
+        return run
+
+    return make
+
+
+@pytest.fixture
+def contents(place: Path) -> Callable[[], dict[str, bytes | None]]:
+    """Returns everything that lies in `place`: files with their bytes, folders with ``None``."""
+
+    def look() -> dict[str, bytes | None]:
+        return {
+            path.relative_to(place).as_posix(): None if path.is_dir() else path.read_bytes()
+            for path in sorted(place.rglob("*"))
+        }
+
+    return look
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves 20 test images and 40 training images of the digits."""
+    import torch
+
+    from robustcsc.data import embedded
+
+    whole = embedded.load_digits
+    monkeypatch.setattr(
+        "robustcsc.data.catalog.load_digits",
+        lambda split: whole(split).subset(torch.arange(20 if split == "test" else 40)),
+    )

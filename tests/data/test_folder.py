@@ -28,7 +28,7 @@ def test_images_come_in_sorted_order_with_their_class(tree: Tree) -> None:
     root, pixels = tree
     images = load("imagefolder", root)
     assert isinstance(images, MemoryImages)
-    assert (images.name, images.split, images.classes) == ("imagefolder", "test", ("cat", "dog", "emu"))
+    assert (images.name, images.split, images.classes) == (root.name, "test", ("cat", "dog", "emu"))
     assert images.labels.tolist() == [0] * 3 + [1] * 4 + [2] * 5
     assert images.files == tuple(sorted(pixels))
     batch = next(images.batches(12))

@@ -1,0 +1,213 @@
+"""Fits of a planted model: at each noise level the best lambda is known, and so is the residual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustcsc.adaptive.fit import fit_lambda
+from robustcsc.adaptive.lines import LambdaFit, Line
+from robustcsc.corruptions import Spec, load_spec, noise_levels
+from robustcsc.data import MemoryImages
+from robustcsc.errors import PolicyError, UnknownNameError
+from robustcsc.layers.csc import CSCConv2d
+
+FitMaker = Callable[..., LambdaFit]
+STDS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20)
+BEST = (0.1, 0.1, 0.2, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9)
+SIZE = 64
+
+
+class Planted(nn.Module):
+    """Sees the noise level in a grey image and is right for lambdas in ``(best - 0.05, best + width)`` only.
+
+    Its one atom is -1 and codes are non-negative: all codes of an image are 0, and its residual is its squared norm.
+    """
+
+    def __init__(self, width: float = 0.05) -> None:
+        super().__init__()
+        self.csc = CSCConv2d(1, 1, 1)
+        with torch.no_grad():
+            self.csc.dictionary.weight.fill_(-1)
+        self.width = width
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        self.csc(images)
+        std = (images - 0.5).square().mean((1, 2, 3)).sqrt()
+        best = torch.tensor(BEST)[(std[:, None] - torch.tensor(STDS)).abs().argmin(1)]
+        distance = self.csc.lam - best
+        right = (distance > -0.05) & (distance < self.width)
+        return torch.stack([1 - right.float(), right.float()], 1)
+
+
+def grey(count: int, split: str = "train") -> MemoryImages:
+    """Images of value 128/255, all of class 1."""
+    return MemoryImages(
+        name="grey",
+        split=split,
+        classes=("wrong", "right"),
+        pixels=torch.full((count, 1, SIZE, SIZE), 128, dtype=torch.uint8),
+        labels=torch.ones(count, dtype=torch.int64),
+        positions=torch.arange(count),
+    )
+
+
+@pytest.fixture(scope="module")
+def spec() -> Spec:
+    return load_spec("cifar10_c")
+
+
+def fitted(model: nn.Module, images: MemoryImages, spec: Spec, noises: Sequence[str], **changes: object) -> LambdaFit:
+    settings: dict[str, object] = {"trained_on_images": False, **changes}
+    fits = fit_lambda(model, images, model_name="planted", weights="ab", noises=noises, spec=spec, **settings)  # type: ignore[arg-type]
+    assert list(fits) == list(noises)
+    return fits[noises[-1]]
+
+
+@pytest.fixture(scope="module")
+def gaussian(spec: Spec) -> LambdaFit:
+    return fitted(Planted(), grey(44), spec, ["gaussian"])
+
+
+def test_the_planted_best_lambda_is_found_at_every_level(gaussian: LambdaFit) -> None:
+    assert [level.parameters["std"] for level in gaussian.levels] == list(STDS)
+    assert [level.best_lam for level in gaussian.levels] == list(BEST)
+    for level in gaussian.levels:
+        assert level.total == 22  # one half of the images
+        assert [lam for lam, count in zip(gaussian.grid, level.correct, strict=True) if count] == [level.best_lam]
+
+
+def test_residuals_are_those_of_the_noise(gaussian: LambdaFit) -> None:
+    for level, std in zip(gaussian.levels, STDS, strict=True):
+        # E x^2 = (mean^2 + variance) of 128/255 + noise, clipped to [0, 1] (which costs up to 2.3 % of the variance)
+        energy = SIZE**2 * ((128 / 255) ** 2 + std**2)
+        assert level.residuals["squared"] == pytest.approx(energy, rel=4e-3)
+        assert level.residuals["norm"] == pytest.approx(energy**0.5, rel=2e-3)
+        assert level.residuals["relative"] == pytest.approx(1, abs=1e-6)
+
+
+def test_lines_are_the_least_squares_through_the_levels(gaussian: LambdaFit) -> None:
+    for definition in ("squared", "norm"):
+        residuals = [level.residuals[definition] for level in gaussian.levels]
+        slope, intercept = np.polyfit(residuals, BEST, 1)
+        line = gaussian.lines[definition]
+        assert (line.slope, line.intercept) == pytest.approx((slope, intercept), rel=1e-8)
+        assert line.r2 == pytest.approx(np.corrcoef(residuals, BEST)[0, 1] ** 2, abs=1e-9)
+        assert line.r2 > 0.9
+
+
+def test_on_ties_the_smaller_lambda_is_best(spec: Spec) -> None:
+    fit = fitted(Planted(width=0.25), grey(12), spec, ["gaussian"])
+    for level, best in zip(fit.levels, BEST, strict=True):
+        assert [lam for lam, count in zip(fit.grid, level.correct, strict=True) if count == level.total] == [
+            pytest.approx(best + 0.1 * more) for more in range(3)
+        ]
+        assert level.best_lam == best
+
+
+def test_the_per_image_choice_is_the_best_on_held_out_images(gaussian: LambdaFit) -> None:
+    candidates = gaussian.image_candidates
+    assert len(candidates) == 3 * 2 * 5  # definitions, lines, shrinkages
+    matching = [
+        name
+        for name in candidates
+        if name.startswith(f"{gaussian.image_definition}/") and float(name.split("/")[2]) == gaussian.image_shrinkage
+    ]
+    assert max(candidates.values()) in [candidates[name] for name in matching]
+    # One lambda for all images is right for one or two of eleven noise levels at most; the residual tells them apart.
+    assert gaussian.image_definition in ("squared", "norm")
+    assert gaussian.image_shrinkage < 0.5
+    assert max(candidates.values()) > 2 * max(value for name, value in candidates.items() if name.endswith("/1"))
+
+
+def test_a_candidate_that_knows_nothing_predicts_the_mean_of_the_best_lambdas(gaussian: LambdaFit) -> None:
+    # The relative residual is 1 for every image here, so its line is the mean best lambda, 0.41, for everyone: right
+    # where 0.4 is best, which is one of ten levels and two of the 22 other images (each level and "no noise" in turn).
+    assert gaussian.lines["relative"].predict(torch.tensor(1.0), gaussian.grid).item() == pytest.approx(0.41)
+    flat = {name: value for name, value in gaussian.image_candidates.items() if name.startswith("relative/")}
+    assert list(flat.values()) == [pytest.approx(2 / 22)] * 10
+
+
+def test_pooled_uses_the_levels_of_all_families_without_measuring_any_twice(spec: Spec) -> None:
+    seen: list[str] = []
+
+    def note(label: str, done: int, total: int) -> None:
+        if done == total:
+            seen.append(label)
+
+    families = ["gaussian", "shot", "speckle", "impulse"]
+    images = grey(4)
+    model = Planted()
+    pooled = fitted(model, images, spec, [*families, "pooled"], progress=note)
+    per_level = [label for label in seen if label != "per-image lambda"]
+    assert len(per_level) == len(set(per_level)) == sum(len(noise_levels(family, spec)) for family in families)
+    alone = Planted()
+    fit_lambda(alone, images, model_name="", weights="", noises=families, spec=spec, trained_on_images=False)
+    assert model.calls - alone.calls < 35  # not even one pass over every level
+    assert {level.noise for level in pooled.levels} == {f"{family}_noise" for family in families}
+    assert len(pooled.levels) == len(per_level)
+
+
+def test_the_fit_depends_on_the_seed_and_on_nothing_else_that_changes(spec: Spec) -> None:
+    first, again, other = (fitted(Planted(), grey(4), spec, ["gaussian"], seed=seed).digest for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_the_model_is_left_as_it_was(spec: Spec) -> None:
+    model = Planted().train()
+    model.csc.eval()
+    model.csc.lam = torch.tensor(0.4)
+    fitted(model, grey(4), spec, ["gaussian"])
+    assert (model.training, model.csc.training, model.csc.lam.item()) == (True, False, pytest.approx(0.4))
+    model.csc.dictionary.weight.square().sum().backward()  # parameters still take gradients
+
+
+def test_what_cannot_be_fitted_is_refused(spec: Spec) -> None:
+    with pytest.raises(PolicyError, match="test images would know the answers"):
+        fitted(Planted(), grey(4, "test"), spec, ["gaussian"])
+    with pytest.raises(PolicyError, match="at least two images"):
+        fitted(Planted(), grey(1), spec, ["gaussian"])
+    for grid in ([0.5, 0.5], [-0.1, 0.5], [0.1, float("inf")]):
+        with pytest.raises(PolicyError, match="two different lambdas"):
+            fitted(Planted(), grey(4), spec, ["gaussian"], grid=grid)
+    with pytest.raises(PolicyError, match="planted has no CSC layer"):
+        fitted(nn.Flatten(), grey(4), spec, ["gaussian"])
+    with pytest.raises(UnknownNameError, match="fog"):
+        fitted(Planted(), grey(4), spec, ["fog"])
+
+
+def test_the_fit_says_where_it_comes_from(gaussian: LambdaFit, spec: Spec) -> None:
+    assert (gaussian.model, gaussian.weights, gaussian.dataset, gaussian.noise) == ("planted", "ab", "grey", "gaussian")
+    assert gaussian.heldout == grey(44).fingerprint
+    assert (gaussian.lam0, gaussian.seed, gaussian.trained_on_heldout) == (0.1, 0, False)
+    assert gaussian.grid == tuple(round(0.1 * k, 1) for k in range(1, 16))
+    fit = fitted(Planted(), grey(4), spec, ["gaussian"], trained_on_images=True, grid=[0.9, 0.1, 0.5, 0.5])
+    assert fit.trained_on_heldout
+    assert fit.grid == (0.1, 0.5, 0.9)
+
+
+def test_a_fit_survives_its_file(gaussian: LambdaFit, tmp_path: Path) -> None:
+    path = tmp_path / "lambda" / "gaussian.json"
+    gaussian.save(path)
+    assert LambdaFit.load(path) == gaussian
+    assert [file.name for file in path.parent.iterdir()] == ["gaussian.json"]
+
+
+def test_the_digest_knows_everything_but_the_time(gaussian: LambdaFit) -> None:
+    assert replace(gaussian, created="2031-01-01").digest == gaussian.digest
+    for changes in (
+        {"seed": 7},
+        {"heldout": "other"},
+        {"image_shrinkage": 0.125},
+        {"lines": {**gaussian.lines, "norm": Line(slope=0.0, intercept=0.0, r2=0.0)}},
+        {"levels": gaussian.levels[:-1]},
+    ):
+        assert replace(gaussian, **changes).digest != gaussian.digest  # type: ignore[arg-type]

@@ -1,0 +1,338 @@
+"""What a user can get wrong: one sentence on standard error, exit code 2, and nothing is written."""
+
+import errno
+import json
+import os
+import pickle
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from robustcsc.runs import Run
+
+Command = Callable[..., Any]
+MakeRun = Callable[[str, str], Run]
+Contents = Callable[[], dict[str, bytes | None]]
+
+
+@pytest.fixture
+def refused(robustcsc: Command, contents: Contents) -> Callable[..., str]:
+    """Runs a command that has to be refused and returns its sentence."""
+
+    def run(*typed: str) -> str:
+        before = contents()
+        done = robustcsc(*typed)
+        assert done.code == 2, done
+        assert done.out == ""
+        *notes, sentence = done.err.splitlines()
+        assert sentence.startswith("Error: "), done.err
+        assert sentence.endswith((".", "?"))
+        assert not any("Traceback" in line for line in notes)
+        assert contents() == before
+        return sentence.removeprefix("Error: ")
+
+    return run
+
+
+Refused = Callable[..., str]
+
+WRONG_ANYWHERE = {
+    "unknown model": ("train sdnet-digit", "Unknown model 'sdnet-digit': did you mean 'sdnet-digits'?"),
+    "unknown data set to train on": ("train sdnet-digits --data digit", "Unknown data set 'digit'"),
+    "unknown recipe": ("train sdnet-digits --recipe cifar", "Unknown recipe 'cifar': "),
+    "unknown builder option": ("train sdnet-digits --option atom=3", "unexpected keyword argument 'atom'"),
+    "builder option without a value": ("train sdnet-digits --option atoms", "--option 'atoms': write KEY=VALUE"),
+    "learning rate below zero": ("train sdnet-digits --learning-rate -1", "a learning rate is a number above 0"),
+    "training data without its folder": ("train sdnet20 --data cifar10", "cifar10 needs the folder"),
+    "training data in no folder": ("train sdnet20 --data imagefolder --root nowhere", "nowhere is not a folder"),
+    "name that is no file name": ("train sdnet-digits --run a/b", "'a/b' cannot be the name of a run"),
+    "name of the folder above": ("train sdnet-digits --run ..", "'..' cannot be the name of a run"),
+    "factory that is not there": ("train nowhere:model --run own", "Cannot import 'nowhere:model'"),
+    "factory that makes no module": ("train collections:OrderedDict --run own", "it must return an nn.Module"),
+    "GPU that is not there": ("train sdnet-digits --device cuda", "no usable CUDA device: use --device cpu."),
+    "GPU that is not there, to measure": ("evaluate --device cuda", "no usable CUDA device: use --device cpu."),
+    "unknown data set": ("evaluate --data cifar", "Unknown data set 'cifar': did you mean 'cifar10'?"),
+    "data without its folder": ("evaluate --data cifar10", "cifar10 needs the folder"),
+    "data in no folder": ("evaluate --data imagefolder --root nowhere", "nowhere is not a folder"),
+    "unknown policy": ("evaluate --lambda adaptiv", "Unknown lambda policy 'adaptiv': did you mean 'adaptive'?"),
+    "lambda below zero": ("evaluate --lambda fixed=-1", "'fixed=-1' is not a lambda"),
+    "unknown corruption": ("sweep --corruptions fogg", "Unknown corruption 'fogg': "),
+    "severity 0": ("sweep --severities 0", "severities go from 1 to 5"),
+    "severity 6": ("sweep --severities 6", "severities go from 1 to 5"),
+    "unknown severity table": ("sweep --spec cifar10", "Unknown severity table 'cifar10': did you mean 'cifar10_c'?"),
+    "severity table that is not there": ("sweep --spec own.toml", "own.toml: cannot be read"),
+    "published files in no folder": ("sweep --corrupted-root nowhere", "nowhere is not a folder"),
+    "unknown noise": ("fit-lambda --noise gausian", "Unknown noise 'gausian': did you mean 'gaussian'?"),
+    "test split": ("fit-lambda --split test", "lambda is fitted on training images only"),
+    "grid of one lambda": ("fit-lambda --grid 0.1", "two different lambdas"),
+    "grid of words": ("fit-lambda --grid many", "'many' is no list of numbers"),
+    "negative budget": ("attack --epsilon -0.1", "'-0.1' is no attack budget"),
+    "budget in words": ("attack --epsilon much", "'much' is no attack budget"),
+    "budget in grey levels": ("attack --epsilon 5", "did you mean 5/255?"),
+    "step of nothing": ("attack --step-size 0", "A step size of 0 moves no image"),
+    "unknown protocol": ("attack --protocols transfer", "Unknown attack protocol 'transfer'"),
+    "model without weights": ("evaluate --model sdnet-digits", "need both --model NAME and --weights FILE"),
+    "weights without a model": ("attack --weights a.pth", "need both --model NAME and --weights FILE"),
+    "weights without data": ("evaluate --model resnet-digits --weights a.pth", "give --data"),
+    "weights that are not there": ("evaluate --model resnet-digits --weights a.pth --data digits", "no weights at"),
+    "run that is not there": ("evaluate --run first", "No run 'first': there are no runs in runs yet"),
+    "report on a run that is not there": ("report first", "No run 'first': there are no runs in runs yet"),
+    "strengths of an unknown table": ("corruptions cifar_c", "Unknown severity table 'cifar_c'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "expected"), WRONG_ANYWHERE.values(), ids=WRONG_ANYWHERE)
+def test_in_an_empty_directory_nothing_is_made(typed: str, expected: str, refused: Refused, place: Path) -> None:
+    if "cuda" in typed and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert expected in refused(typed)
+    assert list(place.iterdir()) == []
+
+
+WRONG_FOR_A_RUN = {
+    "adaptive lambda without a fit": ("evaluate --run sdnet --lambda adaptive", "`robustcsc fit-lambda --run sdnet`"),
+    "adaptive attack without a fit": ("attack --run sdnet --protocols adaptive", "`robustcsc fit-lambda --run sdnet`"),
+    "adaptive lambda of a ResNet": ("sweep --run resnet --lambda adaptive", "resnet-digits has no CSC layer"),
+    "adaptive attack on a ResNet": ("attack --run resnet --protocols static", "resnet-digits has no CSC layer"),
+    "lambda fit of a ResNet": ("fit-lambda --run resnet", "resnet-digits has no CSC layer"),
+    "name of a run that is close": ("evaluate --run sdnett", "did you mean 'sdnet'?"),
+    "training over weights": ("train sdnet-digits --run sdnet", "has trained weights already"),
+    "run without results": ("report sdnet", "Run 'sdnet' has no results to report yet"),
+    "weights for another model": (
+        "evaluate --model resnet-digits --weights runs/sdnet/weights.safetensors --data digits",
+        "weights of another architecture",
+    ),
+    "weights into a run that has others": (
+        "evaluate --run sdnet --model resnet-digits --weights runs/resnet/weights.safetensors --data digits",
+        "The run 'sdnet' holds other weights",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "expected"), WRONG_FOR_A_RUN.values(), ids=WRONG_FOR_A_RUN)
+def test_runs_are_left_as_they_are(typed: str, expected: str, refused: Refused, make_run: MakeRun) -> None:
+    make_run("sdnet", "sdnet-digits")
+    make_run("resnet", "resnet-digits")
+    assert expected in refused(typed)
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return (os.mkdir, ("exploded",))
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_pickled_weights_are_never_executed(name: str, refused: Refused, place: Path) -> None:
+    (place / name).write_bytes(pickle.dumps({"weight": Bomb()}))
+    assert name in refused(f"evaluate --model resnet-digits --weights {name} --data digits")
+    assert not (place / "exploded").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 5, 3000])
+def test_damaged_weights_of_a_run_are_reported(kept: int, refused: Refused, make_run: MakeRun) -> None:
+    run = make_run("sdnet", "sdnet-digits")
+    run.weights_path.write_bytes(run.weights_path.read_bytes()[:kept])
+    assert "weights.safetensors is not a safetensors checkpoint" in refused("evaluate")
+
+
+def test_weights_of_unknown_origin_need_a_model(refused: Refused, make_run: MakeRun) -> None:
+    from safetensors.torch import save_file
+
+    run = make_run("sdnet", "sdnet-digits")
+    save_file({"weight": torch.zeros(1)}, run.weights_path)
+    assert "does not say which model it is for" in refused("evaluate")
+
+
+def test_training_that_was_interrupted_is_not_started_over(refused: Refused, make_run: MakeRun) -> None:
+    run = make_run("sdnet", "sdnet-digits")
+    run.weights_path.rename(run.training_path)
+    assert "was interrupted: add --resume" in refused("train sdnet-digits --run sdnet")
+    assert "'sdnet' has no weights yet: finish its training" in refused("evaluate")
+    assert "training.pt cannot be read: delete it" in refused("train sdnet-digits --run sdnet --resume")
+
+
+def test_training_is_not_resumed_with_other_settings(robustcsc: Command, refused: Refused) -> None:
+    assert robustcsc("train sdnet-digits --epochs 1 --run first").code == 0
+    sentence = refused("train sdnet-digits --epochs 2 --run first --resume")
+    assert "belongs to a training run with another model, data, recipe or seed" in sentence
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"levels": 1, "lines": 2}'])
+@pytest.mark.parametrize("typed", ["evaluate", "report"])
+def test_damaged_lambda_fit_is_reported(
+    content: str, typed: str, robustcsc: Command, refused: Refused, make_run: MakeRun
+) -> None:
+    run = make_run("sdnet", "sdnet-digits")
+    assert robustcsc("evaluate --limit 8").code == 0
+    path = run.fit_path("gaussian")
+    path.parent.mkdir()
+    path.write_text(content)
+    assert "gaussian.json" in refused(typed)
+
+
+def test_store_of_a_newer_version_is_left_alone(robustcsc: Command, refused: Refused, make_run: MakeRun) -> None:
+    run = make_run("sdnet", "sdnet-digits")
+    assert robustcsc("evaluate --limit 8").code == 0
+    with sqlite3.connect(run.store_path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    for typed in ("evaluate --limit 8", "report"):
+        assert "was written by a newer robustcsc (store version 99" in refused(typed)
+
+
+def test_store_that_is_no_store_is_left_alone(refused: Refused, make_run: MakeRun) -> None:
+    make_run("sdnet", "sdnet-digits").store_path.write_bytes(b"no database" * 100)
+    for typed in ("evaluate --limit 8", "report"):
+        assert "is damaged or no result store" in refused(typed)
+
+
+@pytest.mark.parametrize(
+    "typed", ["train sdnet-digits --epochs 1", "evaluate", "fit-lambda", "attack", "report", "quickstart"]
+)
+def test_file_in_the_place_of_the_runs_is_reported(typed: str, refused: Refused, place: Path) -> None:
+    (place / "runs").write_text("not a folder")
+    assert refused(typed).startswith(("The folder of runs runs cannot be read", "The run folder runs"))
+
+
+@pytest.mark.parametrize(
+    ("number", "beginning"),
+    [(errno.ENOSPC, "No space is left on the disk"), (errno.EROFS, "The file system is read-only")],
+)
+@pytest.mark.parametrize("typed", ["train sdnet-digits --epochs 1", "evaluate --limit 8", "fit-lambda --limit 4"])
+def test_disk_that_cannot_be_written_leaves_no_half_written_weights(
+    typed: str,
+    number: int,
+    beginning: str,
+    robustcsc: Command,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def half(tensors: object, path: str | Path, metadata: object = None) -> NoReturn:
+        Path(path).write_bytes(b"half")
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("robustcsc.models.checkpoint.save_file", half)
+    done = robustcsc(typed)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith(f"Error: {beginning}")
+    left = {path.name for path in place.rglob("*") if path.is_file()}
+    assert left <= {"training.pt"}  # whole, and what --resume goes on from
+    assert typed.startswith("train") or list(place.iterdir()) == []
+
+
+def test_disk_that_fills_up_while_a_fit_is_kept_leaves_the_run_as_it_was(
+    robustcsc: Command, contents: Contents, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run("sdnet", "sdnet-digits")
+    before = contents()
+
+    def half(path: Path, text: str) -> NoReturn:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", half)
+        done = robustcsc("fit-lambda --limit 4 --grid 0.1,1")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("Error: No space is left on the disk")
+    assert contents() == before
+
+
+def image(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8), shade, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder_of_ten(place: Path) -> Path:
+    """An image folder with ten classes, as the digits have, of two grey images each."""
+    for shade in range(10):
+        for number in range(2):
+            image(place / f"images/test/{shade}/{number}.png", 20 * shade + number)
+    return place / "images"
+
+
+def test_class_without_images_is_reported(refused: Refused, make_run: MakeRun, folder_of_ten: Path) -> None:
+    make_run("sdnet", "sdnet-digits")
+    (folder_of_ten / "test" / "5" / "0.png").unlink()
+    (folder_of_ten / "test" / "5" / "1.png").unlink()
+    assert "class folder images/test/5 has no images" in refused("evaluate --data imagefolder --root images")
+
+
+def test_folder_without_readable_images_is_reported(refused: Refused, make_run: MakeRun, place: Path) -> None:
+    make_run("sdnet", "sdnet-digits")
+    image(place / "images/test/0/0.png", 3)
+    whole = (place / "images/test/0/0.png").read_bytes()
+    (place / "images/test/0/0.png").write_bytes(whole[: len(whole) // 2])
+    assert "None of the 1 images in images/test can be read" in refused("evaluate --data imagefolder --root images")
+
+
+def test_images_of_another_shape_or_number_of_classes_are_reported(
+    refused: Refused, make_run: MakeRun, place: Path
+) -> None:
+    make_run("sdnet", "sdnet-digits")
+    image(place / "images/test/a/0.png", 3)
+    image(place / "images/test/b/0.png", 4)
+    sentence = refused("evaluate --data imagefolder --root images")
+    assert "made for images of 1x8x8 pixels in 10 classes, but images has 1x8x8 pixels in 2 classes" in sentence
+
+
+def test_unreadable_images_are_named_and_the_others_measured(
+    robustcsc: Command, make_run: MakeRun, folder_of_ten: Path
+) -> None:
+    make_run("sdnet", "sdnet-digits")
+    for shade in range(7):
+        (folder_of_ten / "test" / str(shade) / "1.png").write_bytes(b"no image")
+    for typed in ("evaluate", "sweep --corruptions gaussian_noise --severities 1", "attack --steps 1"):
+        done = robustcsc(f"{typed} --data imagefolder --root images --workers 1 --json")
+        assert done.code == 0
+        assert {row["total"] for row in json.loads(done.out)} == {13}
+        named = ", ".join(f"images/test/{shade}/1.png" for shade in range(5))
+        assert f"7 unreadable files were left out: {named} and 2 more." in done.err
+
+
+def test_published_files_that_are_missing_are_reported_before_anything_is_measured(
+    refused: Refused, make_run: MakeRun, place: Path
+) -> None:
+    make_run("sdnet", "sdnet-digits")
+    (place / "official").mkdir()
+    sentence = refused("sweep --corruptions noise --corrupted-root official")
+    assert "official has no corruption 'gaussian_noise': it holds no corruptions" in sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("[benchmark", "is not valid TOML"), ("[fog]\nkernel = 1", "must be a table"), ("\0", "is not valid TOML")],
+)
+def test_severity_table_that_is_not_valid_is_reported(
+    content: str, expected: str, refused: Refused, place: Path
+) -> None:
+    (place / "own.toml").write_text(content)
+    for typed in ("sweep --spec own.toml", "fit-lambda --spec own.toml", "corruptions own.toml"):
+        assert expected in refused(typed)
+
+
+def test_report_does_not_replace_foreign_files(
+    robustcsc: Command, refused: Refused, make_run: MakeRun, place: Path
+) -> None:
+    make_run("sdnet", "sdnet-digits")
+    assert robustcsc("evaluate --limit 8").code == 0
+    (place / "mine").mkdir()
+    (place / "mine" / "thesis.tex").write_text("years of work")
+    assert "which holds 'thesis.tex' and was not written by a report" in refused("report --out mine")
+
+
+@pytest.mark.parametrize("typed", ["evaluate --limit 0", "attack --pgd l3", "attack --steps 0", "evaluate --nonsense"])
+def test_wrong_usage_is_refused_with_code_2(typed: str, robustcsc: Command, place: Path) -> None:
+    done = robustcsc(typed)
+    assert (done.code, done.out) == (2, "")
+    assert "Usage: robustcsc" in done.err
+    assert list(place.iterdir()) == []

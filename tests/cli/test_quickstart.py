@@ -1,0 +1,58 @@
+"""The quickstart on few images and one epoch: the same path as the whole one."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+
+def test_quickstart_tells_its_story_and_reuses_its_weights(
+    few_digits: None, robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robustcsc.training.recipes import RECIPES
+
+    monkeypatch.setitem(RECIPES, "digits", replace(RECIPES["digits"], epochs=1, batch_size=16))
+    first = robustcsc("quickstart")
+    assert first.code == 0, first.err
+    steps = [line for line in first.err.splitlines() if line.startswith("[")]
+    assert [step[:5] for step in steps] == [f"[{number}/6]" for number in range(1, 7)]
+    assert f"figures: {place / 'runs/quickstart-sdnet/reports/index.html'}" in first.err
+    assert (place / "runs/quickstart-sdnet/reports/index.html").is_file()
+    for noise in ("gaussian noise", "shot noise", "speckle noise", "impulse noise"):
+        assert any(
+            noise in line and "training lambda" in line and "points" in line for line in first.out.splitlines()
+        ), noise  # what the adaptive lambda gained on each noise, whatever it is
+
+    def train(*_: object, **__: object) -> None:
+        pytest.fail("trained again")
+
+    monkeypatch.setattr("robustcsc.training.run.train_run", train)
+    again = robustcsc("quickstart")
+    assert again.code == 0
+    assert again.err.count("has weights already: they are used") == 2
+    assert again.out == first.out
+
+
+def test_quickstart_prints_its_counts_as_json(
+    few_digits: None, robustcsc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robustcsc.training.recipes import RECIPES
+
+    monkeypatch.setitem(RECIPES, "digits", replace(RECIPES["digits"], epochs=1, batch_size=16))
+    counted = json.loads(robustcsc("quickstart --json").out)
+    assert Path(counted["page"]).is_file()
+    models = {(row["model"], row["kind"], row["policy"]) for row in counted["records"]}
+    assert {("resnet-digits", "attack", "none"), ("sdnet-digits", "corruption", "oracle")} <= models
+    assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in counted["records"])
+
+
+@pytest.mark.slow
+def test_digits_are_learned_by_the_shipped_recipe(robustcsc: Command) -> None:
+    assert robustcsc("train sdnet-digits").code == 0
+    (clean,) = json.loads(robustcsc("evaluate --json").out)
+    assert clean["accuracy"] >= 0.95

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from robustcsc.training.recipes import RECIPES, Recipe, Schedule
+
+
+def make(schedule: Schedule, epochs: int, milestones: tuple[int, ...] = ()) -> Recipe:
+    return Recipe(
+        epochs=epochs, batch_size=1, learning_rate=0.4, schedule=schedule, milestones=milestones, source="test"
+    )
+
+
+def test_cosine_starts_full_is_half_at_half_time_and_ends_at_zero() -> None:
+    recipe = make("cosine", 200)
+    assert recipe.rate_at(0) == 0.4
+    assert recipe.rate_at(100) == pytest.approx(0.2)
+    assert recipe.rate_at(200 / 3) == pytest.approx(0.3)  # (1 + cos 60 degrees) / 2 = 3/4
+    assert recipe.rate_at(200) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "share"), [(0, 1), (29.99, 1), (30, 0.1), (59.9, 0.1), (60, 0.01), (89.9, 0.01), (90, 0.001), (100, 0.001)]
+)
+def test_steps_divide_by_ten_at_each_milestone(epoch: float, share: float) -> None:
+    assert make("steps", 100, (30, 60, 90)).rate_at(epoch) == pytest.approx(0.4 * share)
+
+
+@pytest.mark.parametrize(("epoch", "share"), [(0, 0), (2, 0.5), (4, 1), (10, 0.5), (13, 0.25), (16, 0)])
+def test_onecycle_peaks_after_a_quarter_and_is_zero_at_both_ends(epoch: float, share: float) -> None:
+    assert make("onecycle", 16).rate_at(epoch) == pytest.approx(0.4 * share)
+
+
+def test_the_paper_settings_are_those_of_section_4() -> None:
+    cifar, imagenet = RECIPES["sdnet-cifar"], RECIPES["sdnet-imagenet"]
+    assert (cifar.epochs, cifar.batch_size, cifar.learning_rate, cifar.schedule) == (220, 128, 0.1, "cosine")
+    assert (cifar.momentum, cifar.weight_decay) == (0.9, 5e-4)
+    assert (imagenet.epochs, imagenet.batch_size, imagenet.learning_rate) == (100, 512, 0.1)
+    assert (imagenet.schedule, imagenet.milestones) == ("steps", (30, 60, 90))

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from robustcsc.data import MemoryImages, hold_out, load
+from robustcsc.errors import CheckpointError, RobustCSCError
+from robustcsc.models import checkpoint
+from robustcsc.models.catalog import ModelSpec, build
+from robustcsc.models.checkpoint import Checkpoint, weights_hash
+from robustcsc.runs import Run, create
+from robustcsc.training.loop import Epoch, train
+from robustcsc.training.recipes import Recipe
+from robustcsc.training.run import Hardware, heldout_images, train_run
+
+
+@pytest.fixture
+def short(recipe: Recipe) -> Recipe:
+    return replace(recipe, epochs=1)
+
+
+def test_the_held_out_part_is_kept_out_of_training_and_found_again(
+    digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
+) -> None:
+    run = create("r", tmp_path)
+    trained = train_run(run, spec, digits, short, data="digits", root=None, heldout_fraction=0.2, seed=3)
+    part, known = heldout_images(digits, trained)
+    assert not known
+    others, expected = hold_out(digits, 0.2, 3)
+    assert part.positions.tolist() == expected.positions.tolist()
+    assert len(part) == pytest.approx(20, abs=5)
+    # The same weights come from training on the other images alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = build(spec)
+    train(model, others, short, fabric=Fabric(accelerator="cpu", devices=1), seed=3)
+    assert weights_hash(model) == trained.weights
+    assert not set(part.positions.tolist()) & set(others.positions.tolist())
+
+
+def test_a_model_trained_on_everything_says_so(
+    digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
+) -> None:
+    trained = train_run(
+        create("r", tmp_path), spec, digits, short, data="digits", root=None, heldout_fraction=0, seed=0
+    )
+    part, known = heldout_images(digits, trained)
+    assert known
+    assert 0 < len(part) < 25
+
+
+def test_a_model_of_unknown_or_other_training_says_so_too(digits: MemoryImages, spec: ModelSpec) -> None:
+    heldout = {"fraction": 0.2, "seed": 0, "fingerprint": hold_out(digits, 0.2, 0)[1].fingerprint}
+    for training in ({}, {"heldout": {**heldout, "fingerprint": "0" * 16}}):
+        foreign = Checkpoint(spec=spec, model=build(spec), weights="", training=training)
+        assert heldout_images(digits, foreign)[1]
+    assert not heldout_images(digits, Checkpoint(spec=spec, model=build(spec), weights="", training={"heldout": heldout}))[1]
+
+
+def test_test_images_are_refused(spec: ModelSpec, short: Recipe, tmp_path: Path) -> None:
+    images = load("digits", split="test")
+    with pytest.raises(RobustCSCError, match="training split, not on 'test'"):
+        train_run(Run(tmp_path), spec, images, short, data="digits", root=None)
+
+
+def test_the_run_holds_the_weights_and_how_they_were_made(
+    digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
+) -> None:
+    run = create("r", tmp_path)
+    epochs: list[Epoch] = []
+    trained = train_run(
+        run, spec, digits, short, data="digits", root=tmp_path, seed=5, augment="gaussian", on_epoch=epochs.append
+    )
+    loaded = checkpoint.load(run.weights_path)
+    assert loaded.weights == trained.weights
+    assert loaded.spec == spec
+    facts = loaded.training
+    assert (facts["data"], facts["root"], facts["seed"], facts["augment"]) == ("digits", str(tmp_path), 5, "gaussian")
+    assert facts["images"] == digits.fingerprint
+    assert (facts["recipe"]["learning_rate"], facts["final_epoch"]["loss"]) == (0.1, epochs[-1].loss)
+    assert {"fraction": 0.1, "seed": 5}.items() <= facts["heldout"].items()
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    digits: MemoryImages, spec: ModelSpec, recipe: Recipe, tmp_path: Path
+) -> None:
+    two = replace(recipe, epochs=2)
+    whole = train_run(create("whole", tmp_path), spec, digits, two, data="digits", root=None)
+
+    def interrupt(epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    run = create("stopped", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run, spec, digits, two, data="digits", root=None, on_epoch=interrupt)
+    assert not run.weights_path.exists()
+    with pytest.raises(CheckpointError):  # another held-out part: other training images
+        train_run(run, spec, digits, two, data="digits", root=None, heldout_fraction=0.2, resume=True)
+    resumed = train_run(run, spec, digits, two, data="digits", root=None, resume=True)
+    assert resumed.weights == whole.weights
+    assert resumed.weights == checkpoint.load(run.weights_path).weights
+
+
+def test_training_does_not_depend_on_the_global_random_state(
+    digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
+) -> None:
+    weights = set()
+    with torch.random.fork_rng(devices=[]):
+        for seed in (11, 12):
+            torch.manual_seed(seed)
+            run = create(str(seed), tmp_path)
+            weights.add(train_run(run, spec, digits, short, data="digits", root=None).weights)
+    assert len(weights) == 1
+
+
+def test_bfloat16_trains_close_to_32_bit_and_keeps_32_bit_weights(
+    digits: MemoryImages, spec: ModelSpec, recipe: Recipe, tmp_path: Path
+) -> None:
+    two = replace(recipe, epochs=2)
+    losses: dict[str, list[float]] = {"32-true": [], "bf16-mixed": []}
+    models = {}
+    for precision in ("32-true", "bf16-mixed"):
+        models[precision] = train_run(
+            create(precision, tmp_path),
+            spec,
+            digits,
+            two,
+            data="digits",
+            root=None,
+            hardware=Hardware(precision=precision),  # type: ignore[arg-type]
+            on_epoch=lambda epoch, precision=precision: losses[precision].append(epoch.loss),  # type: ignore[misc]
+        )
+    assert models["bf16-mixed"].weights != models["32-true"].weights
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.05)
+    assert {p.dtype for p in models["bf16-mixed"].model.parameters()} == {torch.float32}
