@@ -67,7 +67,7 @@ class Bench:
             with self.autocast():
                 loss = F.cross_entropy(model(self.images), self.labels)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             project_parameters(model)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -180,8 +181,8 @@ def written(run: Run) -> Iterator[Run]:
         StoreError: If the name of a new run is not allowed or its folder cannot be made.
     """
     made = [folder for folder in (run.folder, run.folder.parent) if not folder.exists()]
-    if made:
-        runs.create(run.name, run.folder.parent, exist_ok=True)
+    if not run.weights_path.exists():
+        runs.create(os.path.relpath(run.folder, runs.RUNS), exist_ok=True)
     try:
         yield run
     except BaseException:

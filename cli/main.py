@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from robustcsc import __version__
+from robustcsc.allocator import keep_freed_memory
 from robustcsc.cli import attack, evaluate, fit, lists, quickstart, report, train
 from robustcsc.errors import RobustCSCError
 
@@ -24,6 +25,7 @@ INTERRUPTED = 130
 _SYSTEM_ERRORS = {
     errno.ENOSPC: "No space is left on the disk{place}: free some and run the command again to go on.",
     errno.EDQUOT: "Your disk quota is used up{place}: free some space and run the command again to go on.",
+    errno.EFBIG: "A file is larger than is allowed here{place}: raise the limit, or run the command in another folder.",
     errno.EROFS: "The file system is read-only{place}: run the command in a folder you can write to.",
     errno.EACCES: "Permission is missing{place}: change it, or run the command in a folder you can write to.",
 }
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         Exception: Anything unforeseen, with its traceback.
     """
+    if arguments is None:  # this process is the program's own
+        keep_freed_memory()
     try:
         code = _run(arguments)
         sys.stdout.flush()

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LINES = (
-    {"errors", "progress", "corruption_specs"},
+    {"errors", "progress", "allocator", "corruption_specs"},
     {"records", "metrics"},
     {"store"},
     {"layers"},
@@ -34,7 +34,7 @@ MODELS_ABOVE_FAMILIES = {"", "catalog", "checkpoint"}
 MODELS_BELOW_FAMILIES = {"convert"}
 
 #: Everything a command module may load before it runs, beside the standard library.
-LIGHT = ("robustcsc", "robustcsc.errors", "robustcsc.progress", "robustcsc.records", "robustcsc.store")
+LIGHT = ("robustcsc", "robustcsc.allocator", "robustcsc.errors", "robustcsc.progress", "robustcsc.records", "robustcsc.store")
 HEAVY = (
     "torch",
     "torchvision",

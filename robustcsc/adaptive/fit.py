@@ -232,7 +232,9 @@ def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str
         levels = [level.summary for level in measured]
         lines[definition] = _line([each.residuals[definition] for each in levels], [each.best_lam for each in levels])
         single = torch.cat([level.residuals[definition] for level in measured])
-        best = torch.cat([torch.full((level.summary.total,), level.summary.best_lam, dtype=torch.float64) for level in measured])
+        best = torch.cat(
+            [torch.full((level.summary.total,), level.summary.best_lam, dtype=torch.float64) for level in measured]
+        )
         image_lines[f"{definition}/levels"] = (definition, lines[definition])
         image_lines[f"{definition}/images"] = (definition, _line(single, best))
     return lines, image_lines

@@ -60,7 +60,7 @@ class Subject:
             run=run.name,
             model_name=checkpoint.spec.name,
             weights=checkpoint.weights,
-            model=checkpoint.model.to(device=device, memory_format=torch.channels_last),
+            model=checkpoint.model.to(device).to(memory_format=torch.channels_last),
             fits={name: fit for name, fit in fits.items() if fit.weights == checkpoint.weights},
             device=device,
         )

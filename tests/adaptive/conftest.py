@@ -31,11 +31,11 @@ class Counted(nn.Module):
 
 
 @pytest.fixture
-def sdnet() -> nn.Sequential:
-    """Two CSC layers (lambda 0.1 and 0.3) for 8x8 grey images, three classes, float64, evaluation mode."""
+def sdnet() -> Any:
+    """Named layers, two of them CSC layers (lambda 0.1 and 0.3): 8x8 grey images to three classes, in float64."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        model = nn.Sequential(
+        model: Any = nn.Sequential(
             OrderedDict(
                 normalize=Normalize((0.5,), (0.125,)),
                 first=CSCConv2d(1, 4, 3, padding=1, lam=0.1),

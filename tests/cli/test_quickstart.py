@@ -25,7 +25,7 @@ def test_quickstart_tells_its_story_and_reuses_its_weights(
     assert (place / "runs/quickstart-sdnet/reports/index.html").is_file()
     for noise in ("gaussian noise", "shot noise", "speckle noise", "impulse noise"):
         assert any(
-            noise in line and "training lambda" in line and "points" in line for line in first.out.splitlines()
+            noise in line and "adaptive lambda" in line and "points" in line for line in first.out.splitlines()
         ), noise  # what the adaptive lambda gained on each noise, whatever it is
 
     def train(*_: object, **__: object) -> None:

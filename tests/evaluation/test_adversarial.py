@@ -88,7 +88,7 @@ def test_protocols_score_the_images_they_should_at_the_lambda_they_should(
         sizes = change.abs().amax(1) if threat.norm == "linf" else change.norm(dim=1)
         assert sizes.max() <= threat.epsilon + 1e-7
         assert sizes.max() > 0.9 * threat.epsilon
-        assert 0 <= found.min()
+        assert found.min() >= 0
         assert found.max() <= 1
     labels = images.labels
     simple = torch.cat([found for _, _, found in crafted[:2]])

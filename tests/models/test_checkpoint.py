@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from robustcsc.data import load as load_images
 from robustcsc.errors import CheckpointError, UnknownNameError
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import csc_layers, set_lambda
@@ -231,6 +232,24 @@ def test_a_description_that_cannot_be_read_is_refused(tmp_path: Path, spec: str)
     save_file({"a": torch.ones(1)}, path, metadata={"spec": spec})
     with pytest.raises(CheckpointError, match="in a way that this version cannot read"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("name", checkpoint.SHIPPED)
+def test_a_shipped_checkpoint_loads_and_its_atoms_have_unit_norm(name: str) -> None:
+    loaded = checkpoint.load_shipped(name)
+    assert loaded.training["data"]
+    for layer in csc_layers(loaded.model).values():
+        atoms = layer.dictionary.weight.detach()
+        torch.testing.assert_close(atoms.flatten(1).norm(dim=1), torch.ones(len(atoms)))
+        assert layer.lam.item() == pytest.approx(layer.lam0)
+
+
+def test_the_shipped_digits_model_reads_digits() -> None:
+    images = load_images("digits", split="test")
+    model = checkpoint.load_shipped("sdnet-digits").model
+    with torch.no_grad():
+        correct = sum((model(batch.images).argmax(1) == batch.labels).sum().item() for batch in images.batches(250))
+    assert correct > 0.97 * len(images)
 
 
 def test_an_unknown_shipped_checkpoint_is_answered_with_the_likely_one() -> None:

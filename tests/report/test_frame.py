@@ -7,6 +7,7 @@ from robustcsc.records import Record
 from robustcsc.report import accuracy_frame, records_frame
 
 RecordMaker = Callable[..., Record]
+POLICIES = ("oracle", "train", "adaptive")
 
 
 def test_a_row_holds_the_counts_and_the_interval_scipy_computes(record: RecordMaker) -> None:
@@ -26,7 +27,8 @@ def test_a_row_holds_the_counts_and_the_interval_scipy_computes(record: RecordMa
 def test_without_records_all_columns_remain() -> None:
     frame = records_frame([])
     assert len(frame) == 0
-    assert {"run", "severity", "lam", "correct", "accuracy", "low", "high", "created"} <= set(frame.columns)
+    assert {"run", "severity", "lam", "correct", "accuracy", "low", "high"} <= set(frame.columns)
+    assert {"seconds", "created"} <= set(records_frame([], timing=True).columns)
     assert "condition" not in frame.columns
     assert list(accuracy_frame([])["mean"]) == []
 
@@ -35,6 +37,22 @@ def test_missing_severities_stay_missing_and_others_stay_whole(record: RecordMak
     clean = record(correct=1, total=2, kind="clean", name="clean")
     text = records_frame([clean, record(correct=1, total=2, severity=3)])["severity"].to_csv(index=False)
     assert text.split() == ["severity", '""', "3"]
+
+
+def test_two_measurements_of_the_same_cells_give_the_same_bytes(record: RecordMaker) -> None:
+    def measured(created: str) -> list[Record]:
+        noise = [
+            record(correct=9 - s, total=10, severity=s, policy=p, created=created) for s in (1, 2) for p in POLICIES
+        ]
+        return [*noise, record(correct=9, total=10, kind="clean", name="clean", created=created)]
+
+    first, second = measured("2026-01-01T00:00:00+00:00"), measured("2027-01-01T00:00:00+00:00")[::-1]
+    assert records_frame(first).to_csv() == records_frame(second).to_csv()
+    rows = records_frame(second)
+    assert list(rows["kind"]) == ["clean"] + ["corruption"] * 6
+    assert list(rows["severity"])[1:] == [1, 1, 1, 2, 2, 2]
+    assert list(rows["policy"])[1:] == ["train", "adaptive", "oracle"] * 2
+    assert list(records_frame(first, timing=True)["created"]) == ["2026-01-01T00:00:00+00:00"] * 7
 
 
 def test_a_record_without_images_has_no_accuracy(record: RecordMaker) -> None:

@@ -64,7 +64,9 @@ def test_atoms_have_unit_norm_and_fitting_step_sizes_after_every_step(
         torch.testing.assert_close(atoms.norm(dim=1), torch.ones(8))
         # A*A of an 8x8 image as a dense matrix: its largest eigenvalue is the squared spectral norm
         basis = layer.dictionary.adjoint(torch.eye(64).view(64, 1, 8, 8)).detach().flatten(1)
-        assert layer.dictionary.lipschitz.item() == pytest.approx(torch.linalg.matrix_norm(basis, 2).item() ** 2, rel=0.02)
+        assert layer.dictionary.lipschitz.item() == pytest.approx(
+            torch.linalg.matrix_norm(basis, 2).item() ** 2, rel=0.02
+        )
 
     trained(model, digits, recipe, progress=check)
     assert steps == 3 * 3  # 100 images are three whole batches of 32
@@ -169,9 +171,7 @@ def test_resuming_with_other_settings_is_refused(
         start(**CHANGES[change](settings), resume=True)
 
 
-def test_a_damaged_state_is_one_sentence(
-    digits: MemoryImages, spec: ModelSpec, recipe: Recipe, tmp_path: Path
-) -> None:
+def test_a_damaged_state_is_one_sentence(digits: MemoryImages, spec: ModelSpec, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "s.pt").write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match="delete it to train from the start"):
         trained(fresh(spec), digits, recipe, state_path=tmp_path / "s.pt", resume=True)

@@ -20,7 +20,8 @@ def test_cosine_starts_full_is_half_at_half_time_and_ends_at_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epoch", "share"), [(0, 1), (29.99, 1), (30, 0.1), (59.9, 0.1), (60, 0.01), (89.9, 0.01), (90, 0.001), (100, 0.001)]
+    ("epoch", "share"),
+    [(0, 1), (29.99, 1), (30, 0.1), (59.9, 0.1), (60, 0.01), (89.9, 0.01), (90, 0.001), (100, 0.001)],
 )
 def test_steps_divide_by_ten_at_each_milestone(epoch: float, share: float) -> None:
     assert make("steps", 100, (30, 60, 90)).rate_at(epoch) == pytest.approx(0.4 * share)

@@ -58,7 +58,9 @@ def test_a_model_of_unknown_or_other_training_says_so_too(digits: MemoryImages, 
     for training in ({}, {"heldout": {**heldout, "fingerprint": "0" * 16}}):
         foreign = Checkpoint(spec=spec, model=build(spec), weights="", training=training)
         assert heldout_images(digits, foreign)[1]
-    assert not heldout_images(digits, Checkpoint(spec=spec, model=build(spec), weights="", training={"heldout": heldout}))[1]
+    assert not heldout_images(
+        digits, Checkpoint(spec=spec, model=build(spec), weights="", training={"heldout": heldout})
+    )[1]
 
 
 def test_test_images_are_refused(spec: ModelSpec, short: Recipe, tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_bfloat16_trains_close_to_32_bit_and_keeps_32_bit_weights(
             two,
             data="digits",
             root=None,
-            hardware=Hardware(precision=precision),  # type: ignore[arg-type]
+            hardware=Hardware(precision=precision),
             on_epoch=lambda epoch, precision=precision: losses[precision].append(epoch.loss),  # type: ignore[misc]
         )
     assert models["bf16-mixed"].weights != models["32-true"].weights
