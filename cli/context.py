@@ -116,6 +116,8 @@ class ModelChoice:
             sys.path.append("")  # a user's own model may lie in the working directory
         if self.model is not None or self.weights is not None:
             return self._adopt(data)
+        if self.run in checkpoint.SHIPPED and not (runs.RUNS / self.run).exists():
+            return Run(runs.RUNS / self.run), checkpoint.load_shipped(self.run)
         run = runs.find(self.run) if self.run else latest_run()
         if run is not None:
             return run, checkpoint.load(run.weights_path)

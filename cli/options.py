@@ -77,7 +77,12 @@ MODEL, DATA, CORRUPTIONS, LAMBDA, COMPUTE, OUTPUT = "Model", "Data", "Corruption
 
 Run = Annotated[
     str | None,
-    typer.Option("--run", metavar="NAME", help="Run in runs/; the latest if not given.", rich_help_panel=MODEL),
+    typer.Option(
+        "--run",
+        metavar="NAME",
+        help="Run in runs/, or a model that ships with the package; the latest run if not given.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Model = Annotated[
     str | None,

@@ -34,7 +34,14 @@ MODELS_ABOVE_FAMILIES = {"", "catalog", "checkpoint"}
 MODELS_BELOW_FAMILIES = {"convert"}
 
 #: Everything a command module may load before it runs, beside the standard library.
-LIGHT = ("robustcsc", "robustcsc.allocator", "robustcsc.errors", "robustcsc.progress", "robustcsc.records", "robustcsc.store")
+LIGHT = (
+    "robustcsc",
+    "robustcsc.allocator",
+    "robustcsc.errors",
+    "robustcsc.progress",
+    "robustcsc.records",
+    "robustcsc.store",
+)
 HEAVY = (
     "torch",
     "torchvision",

@@ -19,7 +19,7 @@ from robustcsc.errors import CheckpointError, UnknownNameError
 from robustcsc.models.catalog import ModelSpec, build
 
 #: Checkpoints that ship with the package.
-SHIPPED = ("sdnet-digits",)
+SHIPPED = ("sdnet-digits", "sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Checkpoint:
     Attributes:
         spec: What was built.
         model: The built model with its weights, in evaluation mode.
-        weights: SHA-256 (hex) of the weights.
+        weights: SHA-256 (hex) of specification and weights.
         training: How the weights were made: data set, recipe, epochs, seed, held-out part, device, versions. Empty for
             foreign weights.
     """
@@ -40,9 +40,12 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
 
 
-def weights_hash(model: nn.Module) -> str:
-    """Returns the SHA-256 (hex) over names, types, shapes and bytes of the state dict."""
-    digest = hashlib.sha256()
+def weights_hash(model: nn.Module, spec: ModelSpec) -> str:
+    """Returns the SHA-256 (hex) over the specification and names, types, shapes and bytes of the state dict.
+
+    The specification belongs to it: the same weights with another number of steps are another function.
+    """
+    digest = hashlib.sha256(spec.to_json().encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -84,7 +87,7 @@ def load(path: Path) -> Checkpoint:
         ) from error
     model = build(spec)
     _fill(model, tensors, path)
-    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model), training=training)
+    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec), training=training)
 
 
 def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
@@ -118,7 +121,7 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
     if content.keys() != model.state_dict().keys():
         content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
     _fill(model, content, path)
-    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model))
+    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec))
 
 
 def load_shipped(name: str) -> Checkpoint:

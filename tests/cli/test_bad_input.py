@@ -168,16 +168,14 @@ def test_training_is_not_resumed_with_other_settings(robustcsc: Command, refused
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"levels": 1, "lines": 2}'])
-@pytest.mark.parametrize("typed", ["evaluate", "report"])
-def test_damaged_lambda_fit_is_reported(
-    content: str, typed: str, robustcsc: Command, refused: Refused, make_run: MakeRun
-) -> None:
+def test_damaged_lambda_fit_is_reported(content: str, robustcsc: Command, refused: Refused, make_run: MakeRun) -> None:
     run = make_run("sdnet", "sdnet-digits")
     assert robustcsc("evaluate --limit 8").code == 0
     path = run.fit_path("gaussian")
     path.parent.mkdir()
     path.write_text(content)
-    assert "gaussian.json" in refused(typed)
+    for typed in ("evaluate", "report"):
+        assert "gaussian.json is damaged or of another version" in refused(typed)
 
 
 def test_store_of_a_newer_version_is_left_alone(robustcsc: Command, refused: Refused, make_run: MakeRun) -> None:

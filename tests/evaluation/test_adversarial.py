@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.lines import LambdaFit
-from robustcsc.adaptive.residuals import residuals
+from robustcsc.adaptive.residuals import logits_at, residuals
 from robustcsc.attacks.gradient import pgd
 from robustcsc.attacks.threat import ThreatModel
 from robustcsc.data import ImageSet
@@ -102,6 +102,12 @@ def test_protocols_score_the_images_they_should_at_the_lambda_they_should(
     assert adaptive.lam == pytest.approx(sum(lambdas) / 60, abs=1e-5)
     assert adaptive.correct == count(subject.model, through, labels, lambdas)
     assert not torch.equal(simple, through)
+    # The attacker saw the model at the training lambda, and the policy with one lambda per image.
+    (at_training_lambda, clean, _), (policy, _, _) = crafted[0], crafted[2]
+    with torch.no_grad():
+        torch.testing.assert_close(at_training_lambda(clean), logits_at(subject.model, clean, 0.1))
+        seen = logits_at(subject.model, clean, torch.tensor(line_at(subject.model, fit, clean)))
+        torch.testing.assert_close(policy(clean), seen, rtol=1e-4, atol=1e-4)
 
 
 def test_an_attack_through_the_policy_is_stronger_than_the_transfer_test(

@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_a_checkpoint_gives_back_model_spec_facts_and_hash(tmp_path: Path, model
     assert torch.equal(logits(loaded.model), logits(model))
     assert loaded.spec == SPEC
     assert loaded.training == facts
-    assert loaded.weights == checkpoint.weights_hash(model)
+    assert loaded.weights == checkpoint.weights_hash(model, SPEC)
     assert not any(module.training for module in loaded.model.modules())
     assert [layer.lam.item() for layer in csc_layers(loaded.model).values()] == [pytest.approx(0.3)]
     assert sorted(os.listdir(tmp_path)) == ["weights.safetensors"]  # nothing partial is left
@@ -67,16 +68,18 @@ def test_a_checkpoint_replaces_an_older_one(tmp_path: Path, model: nn.Module) ->
     assert torch.equal(logits(checkpoint.load(path).model), logits(model))
 
 
-def test_the_hash_sees_every_value_and_nothing_else(model: nn.Module) -> None:
+def test_the_hash_sees_every_value_and_option_and_nothing_else(model: nn.Module) -> None:
     same, changed = build(SPEC), build(SPEC)
     for other in (same, changed):
         other.load_state_dict(model.state_dict())
     with torch.no_grad():
         parameter = changed.get_parameter("network.head.bias")
         parameter[3] = torch.nextafter(parameter[3], torch.tensor(9.0))
-    assert checkpoint.weights_hash(same.train()) == checkpoint.weights_hash(model)
-    assert checkpoint.weights_hash(changed) != checkpoint.weights_hash(model)
-    assert len(bytes.fromhex(checkpoint.weights_hash(model))) == 32
+    assert checkpoint.weights_hash(same.train(), SPEC) == checkpoint.weights_hash(model, SPEC)
+    assert checkpoint.weights_hash(changed, SPEC) != checkpoint.weights_hash(model, SPEC)
+    other_steps = replace(SPEC, options={**SPEC.options, "num_steps": 5})
+    assert checkpoint.weights_hash(model, other_steps) != checkpoint.weights_hash(model, SPEC)
+    assert len(bytes.fromhex(checkpoint.weights_hash(model, SPEC))) == 32
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_a_foreign_state_dict_loads(
     torch.save(pack(model.state_dict()), path)
     loaded = checkpoint.load_foreign(path, SPEC)
     assert torch.equal(logits(loaded.model), logits(model))
-    assert loaded.weights == checkpoint.weights_hash(model)
+    assert loaded.weights == checkpoint.weights_hash(model, SPEC)
     assert (loaded.spec, loaded.training) == (SPEC, {})
     assert not any(module.training for module in loaded.model.modules())
 
