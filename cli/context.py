@@ -114,13 +114,14 @@ class ModelChoice:
 
         if "" not in sys.path:
             sys.path.append("")  # a user's own model may lie in the working directory
-        if self.model is not None or self.weights is not None:
+        if self.weights is not None or (self.model is not None and ":" not in self.model):
             return self._adopt(data)
         if self.run in checkpoint.SHIPPED and not (runs.RUNS / self.run).exists():
+            note(f"Taking the shipped model {self.run} as {runs.RUNS / self.run}.")
             return Run(runs.RUNS / self.run), checkpoint.load_shipped(self.run)
-        run = runs.find(self.run) if self.run else latest_run()
+        run = runs.find(self.run or _run_name(self.model)) if self.run or self.model else latest_run()
         if run is not None:
-            return run, checkpoint.load(run.weights_path)
+            return run, checkpoint.load(run.weights_path, trusted=self.model)
         run = Run(runs.RUNS / DEMO_RUN)
         note(
             f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits "
@@ -139,10 +140,16 @@ class ModelChoice:
         spec = default_spec(self.model, len(images.classes), images.image_shape, normalization=data.name or "")
         facts = {"data": data.name, "root": str(data.root.absolute()) if data.root else None}
         trained = replace(checkpoint.load_foreign(self.weights, spec), training=facts)
-        run = Run(runs.RUNS / (self.run or self.model.replace(":", "-")))
-        if run.weights_path.exists() and checkpoint.load(run.weights_path).weights != trained.weights:
+        run = Run(runs.RUNS / (self.run or _run_name(self.model)))
+        held = checkpoint.load(run.weights_path, trusted=self.model) if run.weights_path.exists() else trained
+        if held.weights != trained.weights:
             raise StoreError(f"The run {run.name!r} holds other weights: choose another name with --run.")
         return run, trained
+
+
+def _run_name(model: str | None) -> str:
+    """Returns the name of the run that a user's own model gets if none is given."""
+    return (model or "").replace(":", "-")
 
 
 def latest_run() -> Run | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from robustcsc.adaptive.residuals import Definition
+from robustcsc.errors import PolicyError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +113,21 @@ class LambdaFit:
 
     @classmethod
     def load(cls, path: Path) -> LambdaFit:
-        """Reads a fit written by `save`."""
-        fields = json.loads(path.read_text())
-        levels = tuple(NoiseLevel(**{**level, "correct": tuple(level["correct"])}) for level in fields.pop("levels"))
-        lines = {name: Line(**line) for name, line in fields.pop("lines").items()}
-        grid = tuple(fields.pop("grid"))
-        image_line = Line(**fields.pop("image_line"))
-        return cls(levels=levels, lines=lines, grid=grid, image_line=image_line, **fields)
+        """Reads a fit written by `save`.
+
+        Raises:
+            PolicyError: If the file is not a whole fit of this version.
+        """
+        try:
+            fields = json.loads(path.read_text())
+            levels = tuple(
+                NoiseLevel(**{**level, "correct": tuple(level["correct"])}) for level in fields.pop("levels")
+            )
+            lines = {name: Line(**line) for name, line in fields.pop("lines").items()}
+            grid = tuple(fields.pop("grid"))
+            image_line = Line(**fields.pop("image_line"))
+            return cls(levels=levels, lines=lines, grid=grid, image_line=image_line, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PolicyError(
+                f"{path} is damaged or of another version: delete it and run `robustcsc fit-lambda` again."
+            ) from error

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from robustcsc.errors import CheckpointError, UnknownNameError
@@ -55,16 +56,23 @@ def weights_hash(model: nn.Module, spec: ModelSpec) -> str:
 def save(path: Path, spec: ModelSpec, model: nn.Module, training: Mapping[str, Any]) -> None:
     """Writes weights, specification and training facts to one safetensors file, replacing it in one step."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"spec": spec.to_json(), "training": json.dumps(dict(training))}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"spec": spec.to_json(), "training": json.dumps(dict(training))})
+    partial.write_bytes(serialized(tensors, metadata))  # not save_file: a full disk stays an OSError
     partial.replace(path)
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
     """Builds the model that a checkpoint of this package describes and loads its weights.
 
+    Args:
+        path: The checkpoint.
+        trusted: A user's own model (``package.module:factory``) that may be imported and called if the checkpoint names
+            it. No other code is ever run because a file says so.
+
     Raises:
-        CheckpointError: If the file is missing, is no such checkpoint, or does not fit the model it names.
+        CheckpointError: If the file is missing, is no such checkpoint, names a model outside this package that is not
+            `trusted`, or does not fit the model it names.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -85,6 +93,10 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} describes its model in a way that this version cannot read ({error}): name the model with --model."
         ) from error
+    if ":" in spec.name and spec.name != trusted:
+        raise CheckpointError(
+            f"{path} is for {spec.name}, code outside this package: add --model {spec.name} if you trust it."
+        )
     model = build(spec)
     _fill(model, tensors, path)
     return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec), training=training)

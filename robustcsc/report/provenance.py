@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # reports need no torch
     from robustcsc.adaptive.lines import LambdaFit, NoiseLevel
 
 
+#: Ways of choosing lambda per image that the table of a fit names.
+_BEST_SHOWN = 3
+
+
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     """Returns an overview of all lambda fits, then one table per fit with every noise level; empty without fits."""
     ordered = ordered_fits(fits)
@@ -78,7 +82,8 @@ def _levels(fit: LambdaFit) -> Table:
             )
         )
     r2 = ", ".join(f"{name} {line.r2:.4f}" for name, line in fit.lines.items())
-    tried = ", ".join(f"{name} {100 * accuracy:.2f}" for name, accuracy in fit.image_candidates.items())
+    best = sorted(fit.image_candidates.items(), key=lambda candidate: -candidate[1])[:_BEST_SHOWN]
+    tried = ", ".join(f"{name} {100 * accuracy:.2f}" for name, accuracy in best)
     return Table(
         name=slug("lambda-fit", fit.model, fit.dataset, fit.noise, key=(fit.digest,)),
         title=f"Lambda fit: {fit.model}, {fit.dataset}, {fit.noise} (fit {fit.digest})",
@@ -90,7 +95,14 @@ def _levels(fit: LambdaFit) -> Table:
         notes=(
             f"R2 of the line: {r2}.",
             f"Held-out images: {heldout_words(fit)}.",
-            *([f"Per image, the way with the best held-out accuracy was taken; in percent: {tried}."] if tried else []),
+            *(
+                [
+                    f"Per image, the best of {len(fit.image_candidates)} ways on held-out images is taken "
+                    f"(residual/line/share of the batch mean, accuracy in percent): {tried}."
+                ]
+                if tried
+                else []
+            ),
         ),
     )
 

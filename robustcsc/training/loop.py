@@ -10,6 +10,7 @@ epoch are kept, never the best epoch on test images.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -172,7 +173,9 @@ def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.O
         "history": [asdict(epoch) for epoch in history],
     }
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
+    content = io.BytesIO()
+    torch.save(state, content)
+    partial.write_bytes(content.getbuffer())  # not torch.save to the file: a full disk stays an OSError
     partial.replace(path)
 
 

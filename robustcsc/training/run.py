@@ -126,7 +126,7 @@ def train_run(
     if fabric.global_rank == 0:
         checkpoint.save(run.weights_path, spec, model, facts)
     fabric.barrier()
-    return checkpoint.load(run.weights_path)
+    return checkpoint.load(run.weights_path, trusted=spec.name)
 
 
 def heldout_images(images: ImageSet, trained: Checkpoint) -> tuple[ImageSet, bool]:

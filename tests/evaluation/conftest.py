@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import CSCConv2d, fit_image_size
 from robustcsc.layers.normalize import Normalize
+from robustcsc.store import ResultStore
 
 
 @dataclass
@@ -143,3 +145,9 @@ def plain() -> Subject:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     return Subject(run="p", model_name="linear", weights="11" * 32, model=model, device=torch.device("cpu"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ResultStore]:
+    with ResultStore(tmp_path / "results.sqlite") as opened:
+        yield opened

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +23,6 @@ from robustcsc.records import Record
 from robustcsc.store import ResultStore
 
 LINF = ThreatModel("linf", 0.1)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ResultStore]:
-    with ResultStore(tmp_path / "results.sqlite") as opened:
-        yield opened
 
 
 @pytest.fixture
