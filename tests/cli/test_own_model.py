@@ -54,8 +54,11 @@ def test_own_model_is_evaluated_and_attacked(package: str, robustcsc: Command, p
     # 51 of the 500 test images are a three: the model is right exactly on them
     assert (clean["correct"], clean["total"], clean["policy"]) == (51, 500, "none")
     assert clean["run"] == f"{package}-linear"
-    attacked = json.loads(robustcsc("attack --steps 2 --restarts 1 --json").out)[-1]
-    assert attacked["run"] == clean["run"]  # it is the latest run now
+    refused = robustcsc("attack --steps 2 --json")  # a run folder alone is no reason to run code that it names
+    assert (refused.code, refused.out) == (2, "")
+    assert f"add --model {package}:linear if you trust it" in refused.err
+    attacked = json.loads(robustcsc(f"attack --model {package}:linear --steps 2 --json").out)[-1]
+    assert attacked["run"] == clean["run"]
     # nothing the attacker does to the pixels changes the answer
     assert (attacked["kind"], attacked["correct"], attacked["total"]) == ("attack", 51, 500)
 

@@ -258,3 +258,12 @@ def test_the_shipped_digits_model_reads_digits() -> None:
 def test_an_unknown_shipped_checkpoint_is_answered_with_the_likely_one() -> None:
     with pytest.raises(UnknownNameError, match="Unknown shipped checkpoint 'sdnet-digit': did you mean 'sdnet-digits'"):
         checkpoint.load_shipped("sdnet-digit")
+
+
+def test_code_that_only_a_checkpoint_names_is_not_run(tmp_path: Path) -> None:
+    path, trap = tmp_path / "weights.safetensors", tmp_path / "trap"
+    spec = ModelSpec(name="pathlib:Path.touch", num_classes=10, image_shape=(1, 8, 8), options={"self": str(trap)})
+    checkpoint.save(path, spec, nn.Linear(2, 2), {})
+    with pytest.raises(CheckpointError, match=r"add --model pathlib:Path\.touch if you trust it"):
+        checkpoint.load(path)
+    assert not trap.exists()
