@@ -144,6 +144,6 @@ def test_what_a_tree_lacks_is_named(
     with pytest.raises(DataError, match="load the clean images as imagefolder"):
         load_official(corrupted_tree, "blur", 4, clean)
     (corrupted_tree / "blur" / "4" / "dog" / "1.bmp").unlink()
-    with pytest.raises(DataError, match=r"lacks 1 of the 12 images of imagefolder, such as dog/1"):
+    with pytest.raises(DataError, match=r"lacks 1 of the 12 images of tree, such as dog/1"):
         load_official(corrupted_tree, "blur", 4, images)
     assert len(load_official(corrupted_tree, "blur", 4, images.subset(torch.tensor([0, 11])))) == 2
