@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,6 +131,8 @@ def train(
             on_epoch=on_epoch,
             progress=progress,
         )
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # of several processes, the first one speaks
+        return
     note_unreadable(images)
     result = {"run": folder.name, "weights": folder.weights_path, "sha256": trained.weights}
     if as_json:

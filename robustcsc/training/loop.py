@@ -73,8 +73,8 @@ def train(
         augment: ``"gaussian"`` adds noise of a random strength to half of the images of each batch.
         state_path: Where the state is kept after each epoch; ``None`` keeps none.
         resume: Whether to go on from `state_path` if it exists.
-        on_epoch: Called after each epoch.
-        progress: Told after each batch.
+        on_epoch: Called after each epoch, in the first process only; it sees that process's share of the images.
+        progress: Told after each batch, in the first process only.
 
     Raises:
         CheckpointError: If `state_path` was written with other settings.
@@ -95,6 +95,7 @@ def train(
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.train()
     batches = _Batches(images, recipe, seed, augment, fabric)
+    first = fabric.global_rank == 0
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
         loss_sum = torch.zeros((), device=device)
@@ -113,11 +114,13 @@ def train(
             loss_sum += loss.detach() * len(labels)
             correct += (logits.detach().argmax(1) == labels).sum()
             seen += len(labels)
-            progress(f"epoch {epoch + 1}/{recipe.epochs}", index + 1, batches.per_epoch)
+            if first:
+                progress(f"epoch {epoch + 1}/{recipe.epochs}", index + 1, batches.per_epoch)
         history.append(Epoch(epoch + 1, loss_sum.item() / seen, correct.item() / seen, time.perf_counter() - started))
-        if state_path is not None and fabric.global_rank == 0:
+        if first and state_path is not None:
             _keep(state_path, signature, model, optimizer, history)
-        on_epoch(history[-1])
+        if first:
+            on_epoch(history[-1])
     model.eval()
     return history
 
