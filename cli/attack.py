@@ -79,7 +79,9 @@ def attack(
     images = choice.load(session.trained, "test", limit)
     with session.store() as store, progress_display() as progress:
         baseline = subject.policies(("train",))
-        records = evaluate_clean(subject, images, store, policies=baseline, batch_size=batch_size, progress=progress)
+        records = evaluate_clean(
+            subject, images, store, policies=baseline, batch_size=batch_size, remeasure=remeasure, progress=progress
+        )
         records += attack_pgd(
             subject,
             images,

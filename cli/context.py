@@ -112,8 +112,7 @@ class ModelChoice:
         """
         from robustcsc.models import checkpoint
 
-        if "" not in sys.path:
-            sys.path.append("")  # a user's own model may lie in the working directory
+        allow_own_code(self.model)
         if self.weights is not None or (self.model is not None and ":" not in self.model):
             return self._adopt(data)
         if self.run in checkpoint.SHIPPED and not (runs.RUNS / self.run).exists():
@@ -145,6 +144,12 @@ class ModelChoice:
         if held.weights != trained.weights:
             raise StoreError(f"The run {run.name!r} holds other weights: choose another name with --run.")
         return run, trained
+
+
+def allow_own_code(model: str | None) -> None:
+    """Lets a model of the user's own, ``package.module:factory``, lie in the working directory."""
+    if model is not None and ":" in model and "" not in sys.path:
+        sys.path.append("")
 
 
 def _run_name(model: str | None) -> str:

@@ -98,6 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _close_output()
         return 1
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        return _fail("The GPU has too little memory: choose a smaller --batch-size, or --device cpu.")
     except OSError as error:
         if error.errno not in _SYSTEM_ERRORS:
             raise

@@ -3,6 +3,7 @@
 A command uses an alias as the type of its parameter and gives the default itself: `seed: Seed = 0`.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -62,7 +63,7 @@ def numbers(text: str) -> tuple[float, ...]:
         if ":" not in text:
             return tuple(float(part) for part in words(text))
         first, last, step = (float(part) for part in text.split(":"))
-        count = round((last - first) / step)
+        count = math.floor((last - first) / step + 1e-9)
         if step > 0 and 0 <= count <= 10_000:
             return tuple(round(first + index * step, 10) for index in range(count + 1))
     except (ValueError, ZeroDivisionError, OverflowError):
@@ -199,7 +200,9 @@ BatchSize = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.", rich_help_panel=COMPUTE),
+    typer.Option(
+        "--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.", rich_help_panel=COMPUTE
+    ),
 ]
 Remeasure = Annotated[
     bool,

@@ -13,7 +13,7 @@ import typer
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display, results_console
-from robustcsc.cli.context import DataChoice, choose_device, note_unreadable, written
+from robustcsc.cli.context import DataChoice, allow_own_code, choose_device, note_unreadable, written
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.runs import Run
 
@@ -105,6 +105,7 @@ def train(
     from robustcsc.training.run import Hardware, train_run
 
     place = choose_device(device).type
+    allow_own_code(model)
     settings = _recipe(recipe or _default_recipe(data, place), epochs, learning_rate)
     builder_options = _options(option or [])
     images = DataChoice(data, root, download, image_size, workers).load(None, "train")
@@ -178,13 +179,14 @@ def _check_unfinished(run: Run, resume: bool) -> None:
     Raises:
         RobustCSCError: If the run has weights, or the state of a training that is not to be resumed.
     """
-    if resume:
-        if not run.training_path.exists():
-            note(f"There is nothing to resume in {run.folder}: training from the start.")
-    elif run.weights_path.exists():
+    if resume and run.training_path.exists():
+        return
+    if run.weights_path.exists():
         raise RobustCSCError(f"Run {run.name!r} has trained weights already: choose another name with --run.")
-    elif run.training_path.exists():
+    if run.training_path.exists():
         raise RobustCSCError(f"Run {run.name!r} was interrupted: add --resume to go on, or choose another --run name.")
+    if resume:
+        note(f"There is nothing to resume in {run.folder}: training from the start.")
 
 
 @contextmanager

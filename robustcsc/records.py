@@ -36,6 +36,8 @@ class Condition:
             (per data set), ``"adaptive-batch"``, ``"adaptive-image"``, ``"oracle"`` (uses the test labels).
         fit: Short hash of the lambda fit an adaptive policy used, else ``""``.
         seed: Seed of everything random in this cell.
+        batch_size: Images at a time, where the counts depend on it (attacks, whose random starts are drawn per batch,
+            and lambda policies that look at the whole batch), else ``None``.
         metric: What ``correct`` counts; ``"accuracy"`` counts images classified as labelled.
     """
 
@@ -58,6 +60,7 @@ class Condition:
     policy: str = "none"
     fit: str = ""
     seed: int = 0
+    batch_size: int | None = None
     metric: str = "accuracy"
 
     @property

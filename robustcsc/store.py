@@ -39,6 +39,7 @@ COLUMNS = {
     "policy": "TEXT NOT NULL",
     "fit": "TEXT NOT NULL",
     "seed": "INTEGER NOT NULL",
+    "batch_size": "INTEGER",
     "metric": "TEXT NOT NULL",
     "correct": "INTEGER NOT NULL",
     "total": "INTEGER NOT NULL",

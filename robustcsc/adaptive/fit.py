@@ -7,9 +7,10 @@ Differences from the paper:
   best, so the fit uses training images that were held out from training. Test images are refused.
 - The paper does not give the noise levels C and the grid of its search: see
   `robustcsc.corruptions.noise_levels` and `GRID`; both are recorded in the fit.
-- Per image, the residual follows the content of the image more than its noise. Which residual definition, which line
-  and how much of the batch mean to use is decided on held-out images, in batches whose images have different noise
-  levels.
+- Per image, the residual follows the content of the image more than its noise. Which residual definition and which line
+  to use is decided on held-out images, in batches whose images have different noise levels. What shrinking the residual
+  towards the batch mean would give is measured and recorded too, but never chosen: a lambda that depends on the other
+  images of a batch is not one per image.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ def fit_lambda(
     layers = csc_layers(model)
     if not layers:
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
+    if not noises:
+        raise UnknownNameError("noise", "", (*NOISE_KERNELS, "pooled"))
     families = {noise: _families(noise) for noise in noises}
     rows = torch.arange(len(images))
     fits = {}
@@ -98,7 +101,7 @@ def fit_lambda(
             measured = [level for family in members for level in bench.family(family, images.subset(rows[::2]))]
             lines, image_lines = _lines(measured)
             candidates = bench.compare(images.subset(rows[1::2]), [level.summary for level in measured], image_lines)
-            chosen = max(candidates, key=lambda name: candidates[name])
+            chosen = max((f"{name}/0" for name in image_lines), key=lambda name: candidates[name])
             definition, image_line = image_lines[chosen.rpartition("/")[0]]
             fits[noise] = LambdaFit(
                 model=model_name,

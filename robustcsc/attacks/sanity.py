@@ -1,4 +1,4 @@
-"""Checks for robustness that is only masked gradients: their results stand beside the accuracy under attack.
+"""Checks for robustness that is only masked gradients, to be looked at beside the accuracy under attack.
 
 Source: Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018.
 """

@@ -87,6 +87,7 @@ def attack_pgd(
         restarts=restarts,
         seed=seed,
         source="generated",
+        batch_size=batch_size,
     )
     for protocol in protocols:
         policy = _policy(subject, protocol)
@@ -98,10 +99,19 @@ def attack_pgd(
                 attempt = _craft(
                     victim, images, threat, steps, step_size, restarts, seed, batch_size, subject, name, progress
                 )
-                crafted[name] = list(attempt)
-            return iter(crafted[name])
+                crafted[name] = [Batch(*(part.cpu() for part in batch)) for batch in attempt]
+            return (Batch(*(part.to(subject.device) for part in batch)) for batch in crafted[name])
 
-        yield from measure_cell(subject, cell, (policy,), stream, store, remeasure=remeasure)
+        yield from measure_cell(
+            subject,
+            cell,
+            (policy,),
+            stream,
+            store,
+            num_classes=len(images.classes),
+            batch_size=batch_size,
+            remeasure=remeasure,
+        )
 
 
 def _policy(subject: Subject, protocol: str) -> str:

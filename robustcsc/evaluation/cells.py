@@ -15,6 +15,7 @@ from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.policies import AdaptiveLambda, Scope, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
+from robustcsc.errors import RobustCSCError
 from robustcsc.evaluation.subject import FITTED, Subject, device_words, fixed_lambda, versions_words
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.records import Condition, Record
@@ -31,6 +32,8 @@ def measure_cell(
     stream: Stream,
     store: ResultStore,
     *,
+    num_classes: int,
+    batch_size: int,
     remeasure: bool = False,
 ) -> list[Record]:
     """Returns one record per policy, measuring those that the store does not have yet, and stores them.
@@ -41,13 +44,18 @@ def measure_cell(
         policies: As `Subject.policies` returns them.
         stream: The images of the cell; called once per pass over them.
         store: Where records are kept.
+        num_classes: Number of classes of the images.
+        batch_size: Images at a time in `stream`.
         remeasure: Whether to measure again what the store has.
+
+    Raises:
+        RobustCSCError: If the model does not return one logit per class.
     """
-    conditions = [_with_policy(subject, cell, policy) for policy in policies]
+    conditions = [_with_policy(subject, cell, policy, batch_size) for policy in policies]
     stored = {} if remeasure else {condition.key: store.get(condition) for condition in conditions}
     missing = [condition for condition in conditions if stored.get(condition.key) is None]
     if missing:
-        for measured in _measure(subject, missing, stream):
+        for measured in _measure(subject, missing, stream, num_classes):
             store.add(measured, replace=remeasure)
     return [record for condition in conditions if (record := store.get(condition)) is not None]
 
@@ -60,7 +68,7 @@ class _Tally:
     seconds: float = 0.0
 
 
-def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream) -> list[Record]:
+def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream, num_classes: int) -> list[Record]:
     """Counts correct images under every condition in one pass (two for lambda per data set)."""
     with evaluation_mode(subject.model), torch.inference_mode():
         choices: dict[str, Callable[[Tensor], Tensor | float | None]] = {}
@@ -78,6 +86,7 @@ def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream) 
                 started = time.perf_counter()
                 lam = choose(images)
                 logits = subject.model(images) if lam is None else logits_at(subject.model, images, lam)
+                _check_logits(subject, logits, len(images), num_classes)
                 tally = tallies[name]
                 tally.correct += int((logits.argmax(1) == batch.labels).sum())
                 tally.total += len(batch.labels)
@@ -127,6 +136,19 @@ def _fit(subject: Subject, condition: Condition) -> LambdaFit:
     return subject.fit_for(condition.name if condition.kind == "corruption" else None)
 
 
-def _with_policy(subject: Subject, cell: Condition, policy: str) -> Condition:
-    fit = _fit(subject, cell).digest if policy in FITTED else ""
-    return replace(cell, policy=policy, fit=fit)
+def _check_logits(subject: Subject, logits: object, count: int, num_classes: int) -> None:
+    """Refuses a model that was made for other classes: its accuracy would be a wrong number without a word."""
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (count, num_classes):
+        raise RobustCSCError(
+            f"{subject.model_name} returned {shape} for {count} images of {num_classes} classes: "
+            "a model must return one logit per class."
+        )
+
+
+def _with_policy(subject: Subject, cell: Condition, policy: str, batch_size: int) -> Condition:
+    if policy not in FITTED:
+        return replace(cell, policy=policy)
+    fit = _fit(subject, cell)
+    batched = policy == "adaptive-batch" or (policy == "adaptive-image" and fit.image_shrinkage > 0)
+    return replace(cell, policy=policy, fit=fit.digest, batch_size=batch_size if batched else cell.batch_size)

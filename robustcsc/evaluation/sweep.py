@@ -30,7 +30,10 @@ def evaluate_clean(
     def stream() -> Iterator[Batch]:
         return _counted(images, batch_size, subject, "clean", progress)
 
-    return measure_cell(subject, cell, policies, stream, store, remeasure=remeasure)
+    classes = len(images.classes)
+    return measure_cell(
+        subject, cell, policies, stream, store, num_classes=classes, batch_size=batch_size, remeasure=remeasure
+    )
 
 
 def sweep(
@@ -60,7 +63,7 @@ def sweep(
         severities: 1-5.
         policies: As `Subject.policies` returns them.
         seed: Seed of the corruptions.
-        batch_size: Images at a time; results do not depend on it (except for lambda per batch).
+        batch_size: Images at a time; results depend on it only where lambda does, and then the record says so.
         quantize: Whether corrupted images are truncated to 8 bits, as the published files are.
         official_root: Folder of published corrupted files (CIFAR-10-C, ImageNet-C) to read instead of corrupting.
         remeasure: Whether to measure again what the store has.
@@ -72,13 +75,18 @@ def sweep(
     for corruption in corruptions:
         for severity in severities:
             label = f"{corruption} {severity}"
+            official = load_official(official_root, corruption, severity, images) if official_root else None
             cell = corruption_condition(
-                subject, images, spec, corruption, severity, seed, quantize=quantize, official=official_root is not None
+                subject, images, spec, corruption, severity, seed, quantize=quantize, official=official
             )
 
-            def stream(corruption: str = corruption, severity: int = severity, label: str = label) -> Iterator[Batch]:
-                if official_root is not None:
-                    official = load_official(official_root, corruption, severity, images)
+            def stream(
+                corruption: str = corruption,
+                severity: int = severity,
+                label: str = label,
+                official: ImageSet | None = official,
+            ) -> Iterator[Batch]:
+                if official is not None:
                     yield from _counted(official, batch_size, subject, label, progress)
                     return
                 for batch in _counted(images, batch_size, subject, label, progress):
@@ -87,7 +95,16 @@ def sweep(
                     )
                     yield batch._replace(images=corrupted)
 
-            yield from measure_cell(subject, cell, policies, stream, store, remeasure=remeasure)
+            yield from measure_cell(
+                subject,
+                cell,
+                policies,
+                stream,
+                store,
+                num_classes=len(images.classes),
+                batch_size=batch_size,
+                remeasure=remeasure,
+            )
 
 
 def clean_condition(subject: Subject, images: ImageSet) -> Condition:
@@ -113,17 +130,21 @@ def corruption_condition(
     seed: int,
     *,
     quantize: bool,
-    official: bool,
+    official: ImageSet | None,
 ) -> Condition:
-    """Returns the condition of one corruption at one severity, without a policy."""
+    """Returns the condition of one corruption at one severity, without a policy.
+
+    Published files are named by their own fingerprint, followed by that of the clean images they belong to.
+    """
     source = "official" if official else "generated, 8 bit" if quantize else "generated"
+    fingerprint = f"{official.fingerprint}/{images.fingerprint}" if official else images.fingerprint
     return Condition(
         run=subject.run,
         model=subject.model_name,
         weights=subject.weights,
         dataset=images.name,
         split=images.split,
-        images=images.fingerprint,
+        images=fingerprint,
         kind="corruption",
         name=corruption,
         severity=severity,

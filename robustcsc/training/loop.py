@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from robustcsc.data import ImageSet, MemoryImages, StreamedImages
 from robustcsc.data.images import as_floats
-from robustcsc.errors import CheckpointError
+from robustcsc.errors import CheckpointError, RobustCSCError
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.progress import Progress, silent
 from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
@@ -61,8 +61,9 @@ def train(
 ) -> list[Epoch]:
     """Trains `model` in place and returns what happened in each epoch.
 
-    With the same seed, device and number of threads the result has the same bits, whether or not training was stopped
-    and resumed in between: everything random is drawn from (seed, epoch).
+    With the same seed on the same CPU and number of threads the result has the same bits, whether or not training was
+    stopped and resumed in between: everything random is drawn from (seed, epoch). On a GPU it is the same up to the
+    order in which cuDNN adds.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits; its constrained modules are projected after each step.
@@ -77,9 +78,10 @@ def train(
         progress: Told after each batch, in the first process only.
 
     Raises:
+        RobustCSCError: If the loss becomes infinite or not a number.
         CheckpointError: If `state_path` was written with other settings.
     """
-    signature = _signature(model, images, recipe, seed, augment)
+    signature = _signature(model, images, recipe, seed, augment, fabric)
     device = fabric.device
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -116,6 +118,8 @@ def train(
             seen += len(labels)
             if first:
                 progress(f"epoch {epoch + 1}/{recipe.epochs}", index + 1, batches.per_epoch)
+        if not torch.isfinite(loss_sum):
+            raise RobustCSCError(f"The loss of epoch {epoch + 1} is not finite: lower the learning rate.")
         history.append(Epoch(epoch + 1, loss_sum.item() / seen, correct.item() / seen, time.perf_counter() - started))
         if first and state_path is not None:
             _keep(state_path, signature, model, optimizer, history)
@@ -160,9 +164,12 @@ class _Batches:
             yield crop_and_flip(inputs, recipe.crop_padding, recipe.flip, generator), self.labels[rows]
 
 
-def _signature(model: nn.Module, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation) -> str:
+def _signature(
+    model: nn.Module, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation, fabric: Fabric
+) -> str:
     shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
-    facts = [repr(model), shapes, images.fingerprint, asdict(recipe), seed, augment]
+    hardware = [fabric.device.type, fabric.world_size, fabric.strategy.precision.precision]
+    facts = [repr(model), shapes, images.fingerprint, asdict(recipe), seed, augment, hardware]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -193,7 +200,7 @@ def _restore(
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: delete it to train from the start.") from error
-    if state["signature"] != signature:
+    if state.get("signature") != signature:
         raise CheckpointError(
             f"{path} belongs to a training run with another model, data, recipe or seed: "
             "use the same settings, or train without --resume."
