@@ -1,0 +1,57 @@
+"""What the key of a record must hold, so that no count is reused for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from torch import nn
+
+from robustcsc.attacks.threat import ThreatModel
+from robustcsc.data import ImageSet
+from robustcsc.errors import RobustCSCError
+from robustcsc.evaluation.adversarial import attack_pgd
+from robustcsc.evaluation.subject import Subject
+from robustcsc.evaluation.sweep import evaluate_clean
+from robustcsc.store import ResultStore
+
+
+@pytest.mark.parametrize(
+    ("policy", "shrinkage", "expected"),
+    [
+        ("train", 0.0, None),
+        ("adaptive", 0.0, None),
+        ("adaptive-image", 0.0, None),
+        ("adaptive-image", 0.5, 7),
+        ("adaptive-batch", 0.0, 7),
+    ],
+)
+def test_the_batch_size_is_recorded_where_lambda_depends_on_it(
+    policy: str,
+    shrinkage: float,
+    expected: int | None,
+    with_fit: Callable[..., Subject],
+    images: ImageSet,
+    store: ResultStore,
+) -> None:
+    subject = with_fit(image_shrinkage=shrinkage)
+    (record,) = evaluate_clean(subject, images, store, policies=(policy,), batch_size=7)
+    assert record.condition.batch_size == expected
+
+
+def test_an_attack_in_other_batches_is_another_record(subject: Subject, images: ImageSet, store: ResultStore) -> None:
+    for size in (5, 9, 5):
+        threat = ThreatModel("linf", 0.01)
+        list(attack_pgd(subject, images, store, threat=threat, protocols=("plain",), steps=1, batch_size=size))
+    assert [record.condition.batch_size for record in store.records()] == [5, 9]
+
+
+def test_a_model_for_other_classes_is_refused_instead_of_scored(
+    plain: Subject, images: ImageSet, store: ResultStore
+) -> None:
+    features = images.image_shape[0] * images.image_shape[1] * images.image_shape[2]
+    wide = replace(plain, model=nn.Sequential(nn.Flatten(), nn.Linear(features, len(images.classes) + 3)))
+    with pytest.raises(RobustCSCError, match="one logit per class"):
+        evaluate_clean(wide, images, store, policies=("none",))
+    assert store.records() == []
