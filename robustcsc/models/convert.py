@@ -24,7 +24,8 @@ def convert(
     """Replaces convolutions of `model` by CSC layers of the same shape, in place, and returns the model.
 
     The atoms start as the normalised filters of the convolution; its bias, which a sparse code does not have, is
-    dropped. The layer behind is kept: a ReLU behind a layer of non-negative codes changes nothing.
+    dropped. The layers behind are kept: a ReLU directly behind non-negative codes changes nothing, one behind a
+    batch normalisation cuts off what is below zero there, unlike in an SDNet.
 
     Args:
         model: Any module with ``nn.Conv2d`` layers inside.

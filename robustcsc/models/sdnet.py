@@ -145,7 +145,7 @@ def sdnet18_all_plain(
     num_steps: int = 2,
     signed: bool = False,
 ) -> nn.Module:
-    """Returns SDNet-18-All without shortcuts: the layer-by-layer reconstruction of eq. 14 is exact to read here."""
+    """Returns SDNet-18-All without shortcuts: a plain chain of dictionaries, as eq. 14 has it."""
     return _all(_DEPTHS_18, num_classes, in_channels, form, _csc(lam, num_steps, signed), False)
 
 
