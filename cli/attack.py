@@ -2,54 +2,131 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.console import note, progress_display
-from robustcsc.cli.context import DataChoice, ModelChoice, Session, note_unreadable, open_session
+from robustcsc.cli.attack_kinds import Attack, Common, Noise, Pgd, Uap, chosen_attack, refuse_foreign
+from robustcsc.cli.console import progress_display
+from robustcsc.cli.context import DataChoice, ModelChoice, note_unreadable, open_session
 from robustcsc.cli.results import show
 
-if TYPE_CHECKING:
-    from robustcsc.evaluation.subject import Subject
-
-_ATTACKS, _BUDGET = "Which attack", "How hard"
+_ATTACKS, _PGD, _UAP, _NOISE = "Which attack", "PGD", "Universal perturbation", "Random noise"
+_TO_PGD, _TO_UAP, _TO_NOISE = ("--pgd",), ("--uap",), ("--random-noise",)
 
 
 def attack(
     pgd: Annotated[
-        Literal["linf", "l2"],
+        Literal["linf", "l2"] | None,
         typer.Option("--pgd", help="Projected gradient descent within this norm.", rich_help_panel=_ATTACKS),
-    ] = "linf",
+    ] = None,
+    uap: Annotated[
+        bool,
+        typer.Option(
+            "--uap",
+            help="One universal perturbation, crafted on training images: how many predictions does it change?",
+            rich_help_panel=_ATTACKS,
+        ),
+    ] = False,
+    random_noise: Annotated[
+        bool,
+        typer.Option(
+            "--random-noise",
+            help="Gaussian noise of a given energy: how many predictions does it change?",
+            rich_help_panel=_ATTACKS,
+        ),
+    ] = False,
     epsilon: Annotated[
         str | None,
         typer.Option(
             metavar="NUMBER",
             help="Budget in pixel units of [0, 1], like 8/255 or 0.5; by default 8/255 (linf), 0.5 (l2).",
-            rich_help_panel=_BUDGET,
+            rich_help_panel=_PGD,
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Gradient steps.", rich_help_panel=_BUDGET)] = 20,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Gradient steps, by default 20.", rich_help_panel=_PGD)
+    ] = None,
     step_size: Annotated[
         str | None,
-        typer.Option(metavar="NUMBER", help="By default 2/255 (linf), 0.1 (l2).", rich_help_panel=_BUDGET),
+        typer.Option(metavar="NUMBER", help="By default 2/255 (linf), 0.1 (l2).", rich_help_panel=_PGD),
     ] = None,
     restarts: Annotated[
-        int,
+        int | None,
         typer.Option(
-            metavar="N", min=1, help="Random restarts; each image keeps its worst case.", rich_help_panel=_BUDGET
+            metavar="N",
+            min=1,
+            help="Random restarts, by default 1; each image keeps its worst case.",
+            rich_help_panel=_PGD,
         ),
-    ] = 1,
-    protocols: Annotated[
-        str,
+    ] = None,
+    norm: Annotated[
+        Literal["linf", "l2"] | None,
+        typer.Option(help="Norm of the perturbation, by default linf.", rich_help_panel=_UAP),
+    ] = None,
+    xi: Annotated[
+        str | None,
         typer.Option(
             metavar="LIST",
-            help="How the attack meets lambda: plain, static (crafted at the training lambda, scored at the tuned one: "
-            "a transfer test), adaptive (crafted through the per-image policy); all that make sense if not given.",
+            help="Largest norms in pixel units of [0, 1], like 0.05 or 5/255,10/255; by default 0.05 (linf), 2 (l2).",
+            rich_help_panel=_UAP,
+        ),
+    ] = None,
+    delta: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Crafting ends once a share of 1 - SHARE of its images is fooled; by default 0.2.",
+            rich_help_panel=_UAP,
+        ),
+    ] = None,
+    passes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Passes over the crafting images at most, by default 10.", rich_help_panel=_UAP
+        ),
+    ] = None,
+    crafting_images: Annotated[
+        int | None,
+        typer.Option(
+            "--crafting-images",
+            metavar="N",
+            min=1,
+            help="Training images to craft on, evenly spaced; by default 1000.",
+            rich_help_panel=_UAP,
+        ),
+    ] = None,
+    rho: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Energies of the noise relative to that of the image, like 0.01,0.05 or FIRST:LAST:STEP; by default "
+            "0.01,0.02,0.05,0.1,0.2.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Seeds of random noise, and of the random controls beside a universal perturbation, counted from "
+            "--seed; by default 3.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    protocols: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="How an attack meets lambda: plain, static (crafted at the training lambda, scored at the tuned one: "
+            "a transfer test), adaptive (crafted through the per-image policy); by default all that make sense (PGD), "
+            "plain (UAP).",
             rich_help_panel=options.LAMBDA,
         ),
-    ] = "",
+    ] = None,
+    policies: options.LambdaPolicies = "",
     run: options.Run = None,
     model: options.Model = None,
     weights: options.Weights = None,
@@ -60,72 +137,52 @@ def attack(
     workers: options.Workers = 2,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 250,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            min=1,
+            help="Images per step, by default 250; to craft a universal perturbation 25, and 1 is the published order.",
+            rich_help_panel=options.COMPUTE,
+        ),
+    ] = None,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
     as_json: options.Json = False,
 ) -> None:
-    """Measure the accuracy under an adversarial attack; PGD in the linf norm if no other is named."""
-    from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
-    from robustcsc.evaluation.adversarial import attack_pgd
-    from robustcsc.evaluation.sweep import evaluate_clean
-
-    threat = ThreatModel(pgd, DEFAULT_EPSILON[pgd] if epsilon is None else parse_epsilon(epsilon))
-    step = _step_size(step_size)
+    """Measure accuracy under attack, or how many predictions a perturbation changes; PGD (linf) if nothing is named."""
+    refuse_foreign(
+        chosen_attack(pgd, uap, random_noise),
+        {
+            _TO_PGD: {"--epsilon": epsilon, "--steps": steps, "--step-size": step_size, "--restarts": restarts},
+            _TO_UAP: {
+                "--norm": norm,
+                "--xi": xi,
+                "--delta": delta,
+                "--passes": passes,
+                "--crafting-images": crafting_images,
+            },
+            _TO_NOISE: {"--rho": rho, "--lambda": policies or None},
+            (*_TO_UAP, *_TO_NOISE): {"--seeds": seeds},
+            (*_TO_PGD, *_TO_UAP): {"--protocols": protocols},
+        },
+    )
+    asked: Attack
+    if uap:
+        asked = Uap(norm or "linf", xi, delta, passes, crafting_images, "plain" if protocols is None else protocols)
+    elif random_noise:
+        asked = Noise(rho, policies)
+    else:
+        asked = Pgd(pgd or "linf", epsilon, steps or 20, step_size, restarts or 1, protocols or "")
     choice = DataChoice(data, root, download, image_size, workers)
     session = open_session(ModelChoice(run, model, weights), choice, device)
-    subject = session.subject
-    chosen = _protocols(session, options.words(protocols))
+    asked.prepare(session, choice)
     images = choice.load(session.trained, "test", limit)
+    common = Common(
+        session=session, images=images, batch_size=batch_size, seed=seed, seeds=seeds or 3, remeasure=remeasure
+    )
     with session.store() as store, progress_display() as progress:
-        baseline = subject.policies(("train",))
-        records = evaluate_clean(
-            subject, images, store, policies=baseline, batch_size=batch_size, remeasure=remeasure, progress=progress
-        )
-        records += attack_pgd(
-            subject,
-            images,
-            store,
-            threat=threat,
-            protocols=chosen,
-            steps=steps,
-            step_size=step,
-            restarts=restarts,
-            seed=seed,
-            batch_size=batch_size,
-            remeasure=remeasure,
-            progress=progress,
-        )
+        records = list(asked.measure(common, store, progress))
     note_unreadable(images)
     show(session.run, records, as_json)
-
-
-def _step_size(text: str | None) -> float | None:
-    from robustcsc.attacks.threat import parse_epsilon
-    from robustcsc.errors import AttackError
-
-    size = None if text is None else parse_epsilon(text)
-    if size == 0:
-        raise AttackError("A step size of 0 moves no image: leave --step-size out or write a number such as 2/255.")
-    return size
-
-
-def _protocols(session: Session, asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the protocols, checked before anything is measured; without any asked for, all that make sense."""
-    from robustcsc.errors import PolicyError, UnknownNameError
-    from robustcsc.evaluation.adversarial import PROTOCOLS, default_protocols
-
-    subject: Subject = session.subject
-    for protocol in asked:
-        if protocol not in PROTOCOLS:
-            raise UnknownNameError("attack protocol", protocol, PROTOCOLS)
-        if protocol != "plain" and not subject.has_lambda:
-            raise PolicyError(f"{subject.model_name} has no CSC layer: only the protocol plain makes sense for it.")
-        if protocol != "plain":
-            subject.fit_for(None)
-    if not asked and subject.has_lambda and not subject.fits:
-        note(
-            "Only the training lambda is attacked: for the adaptive one, first run "
-            f"`robustcsc fit-lambda --run {subject.run}`."
-        )
-    return asked or default_protocols(subject)

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcsc.cli import options
-from robustcsc.cli.console import progress_display
+from robustcsc.cli.console import note, progress_display
 from robustcsc.cli.context import DataChoice, ModelChoice, Session, note_unreadable, open_session
 from robustcsc.cli.results import show
 
 if TYPE_CHECKING:
+    import torch
+
+    from robustcsc.corruptions import Spec
     from robustcsc.data import ImageSet
     from robustcsc.records import Record
 
@@ -63,9 +66,10 @@ def sweep(
     image_size: options.ImageSize = None,
     workers: options.Workers = 2,
     limit: options.Limit = None,
-    corruptions: options.Corruptions = "all",
+    corruptions: options.Corruptions = None,
     severities: options.Severities = options.ALL_SEVERITIES,
     spec: options.Spec = None,
+    frost_root: options.FrostRoot = None,
     corrupted_root: options.CorruptedRoot = None,
     quantize: options.Quantize = False,
     policies: options.LambdaPolicies = "",
@@ -87,6 +91,7 @@ def sweep(
         corruptions=corruptions,
         severities=severities,
         spec=spec,
+        frost_root=frost_root,
         official_root=corrupted_root,
         quantize=quantize,
         policies=options.words(policies),
@@ -101,9 +106,10 @@ def measure_sweep(
     session: Session,
     images: ImageSet,
     *,
-    corruptions: str,
+    corruptions: str | None,
     severities: Sequence[int] = options.ALL_SEVERITIES,
     spec: str | None = None,
+    frost_root: Path | None = None,
     official_root: Path | None = None,
     quantize: bool = False,
     policies: tuple[str, ...] = (),
@@ -116,27 +122,33 @@ def measure_sweep(
     Args:
         session: The model and its run.
         images: Clean test images.
-        corruptions: As typed by the user.
+        corruptions: As typed by the user; all that can be applied to the images if ``None``.
         severities: 1-5.
         spec: Severity table; the one for the image size if ``None``.
-        official_root: Folder of published corrupted files to read instead of corrupting.
+        frost_root: Folder with the original photographs of frost.
+        official_root: Folder of published or exported corrupted files to read instead of corrupting.
         quantize: Whether corrupted images are truncated to 8 bits.
         policies: As typed by the user; empty for every sensible one.
         batch_size: Images at a time.
         seed: Seed of the corruptions.
         remeasure: Whether to measure again what the store has.
+
+    Raises:
+        RobustCSCError: If a corruption is unknown or cannot be applied to these images, or files are missing.
     """
     from robustcsc.corruptions import load_spec, select
-    from robustcsc.data import load_official
     from robustcsc.evaluation.sweep import evaluate_clean
     from robustcsc.evaluation.sweep import sweep as sweep_cells
 
+    if official_root is not None and frost_root is not None:
+        raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
     chosen = session.subject.policies(policies)
-    table = load_spec(spec or default_spec_name(images.image_shape))
-    names = select(table, corruptions)
-    if official_root is not None:
-        for name in names:  # missing files are reported now, not after hours
-            load_official(official_root, name, severities[0], images)
+    table = load_spec(spec or default_spec_name(images.image_shape), frost_root)
+    if official_root is None:
+        names = chosen_corruptions(images, table, corruptions, severities, session.subject.device)
+    else:
+        names = select(table, corruptions or "all")
+        _check_files(official_root, images, table, names, severities)
     with session.store() as store, progress_display() as progress:
         records = evaluate_clean(
             session.subject,
@@ -164,6 +176,37 @@ def measure_sweep(
         )
     note_unreadable(images)
     return records
+
+
+def chosen_corruptions(
+    images: ImageSet, table: Spec, typed: str | None, severities: Sequence[int], device: torch.device
+) -> list[str]:
+    """Returns the corruptions that were asked for, or all that can be applied to the images, with a note on the others.
+
+    Raises:
+        RobustCSCError: If one that was asked for is unknown or cannot be applied to these images.
+    """
+    from robustcsc.corruptions import select
+    from robustcsc.corruptions.trial import check_applicable, inapplicable
+
+    names = select(table, typed or "all")
+    if typed:
+        check_applicable(images, table, names, severities, device=device)
+        return names
+    left_out = inapplicable(images, table, names, severities, device=device)
+    if len(left_out) == len(names):
+        check_applicable(images, table, names, severities, device=device)
+    for reason in left_out.values():
+        note(f"Left out: {reason}")
+    return [name for name in names if name not in left_out]
+
+
+def _check_files(root: Path, images: ImageSet, table: Spec, names: Sequence[str], severities: Sequence[int]) -> None:
+    """Reports missing files now and not after hours."""
+    from robustcsc.corruptions.manifest import load_corrupted
+
+    for name in names:
+        load_corrupted(root, name, severities[0], images)
 
 
 def default_spec_name(image_shape: tuple[int, int, int]) -> str:

@@ -1,60 +1,110 @@
-"""`robustcsc models`, `robustcsc corruptions` and `robustcsc data`: what there is."""
+"""`robustcsc models` and `robustcsc corruptions`: what there is."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.console import print_json
-from robustcsc.cli.results import print_tables
+from robustcsc.cli.console import print_json, results_console
+from robustcsc.cli.results import print_tables, write_whole
+
+if TYPE_CHECKING:
+    from robustcsc.corruptions import Spec
 
 
 def models(as_json: options.Json = False) -> None:
     """List the models with their parameters (for 10 classes, and the images they are made for)."""
-    import inspect
-
-    import torch
-
     from robustcsc.models.catalog import MODELS
     from robustcsc.report import Table
 
-    counts, defaults, about = {}, {}, {}
-    for name, builder in MODELS.items():
-        with torch.device("meta"):  # shapes only: nothing is initialised
-            network = builder(10, 1 if name.endswith("digits") else 3)
-        counts[name] = sum(parameter.numel() for parameter in network.parameters())
-        about[name] = (inspect.getdoc(builder) or "").split("\n")[0].removeprefix("Returns ").rstrip(".")
-        parameters = inspect.signature(builder).parameters.values()
-        defaults[name] = {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY}
+    entries = [_model(name) for name in MODELS]
     if as_json:
-        print_json(
-            [
-                {"model": name, "parameters": counts[name], "about": about[name], "options": defaults[name]}
-                for name in MODELS
-            ]
-        )
+        print_json(entries)
         return
     rows = tuple(
-        (name, f"{counts[name]:,}", about[name], ", ".join(f"{key}={value}" for key, value in defaults[name].items()))
-        for name in MODELS
+        (
+            it["model"],
+            it["family"],
+            f"{it['parameters']:,}",
+            ", ".join(f"{count} {kind}" for kind, count in it["layers"].items()),
+            it["about"],
+            ", ".join(f"{key}={value}" for key, value in it["options"].items()),
+        )
+        for it in entries
     )
-    columns = ("model", "parameters", "what it is", "options (train --option)")
-    print_tables([Table(name="models", title="Models", columns=columns, rows=rows)])
+    columns = ("model", "family", "parameters", "layers", "what it is", "options (train --option)")
+    papers = {it["family"]: f"{it['family']}: {it['paper']}." for it in entries}
+    table = Table(name="models", title="Models", columns=columns, rows=rows, notes=tuple(papers.values()))
+    print_tables([table])
+
+
+def _model(name: str) -> dict[str, Any]:
+    """Returns what is known about a model of the catalog; its layers are those that have weights but normalisation."""
+    import inspect
+    from collections import Counter
+
+    import torch
+
+    from robustcsc.models.catalog import MODELS, PAPERS
+
+    builder = MODELS[name]
+    family = builder.__module__.rpartition(".")[2]
+    with torch.device("meta"):  # shapes only: nothing is initialised
+        network = builder(10, 1 if name.endswith("digits") else 3)
+    weighted = (it for it in network.modules() if any(True for _ in it.parameters(recurse=False)))
+    kinds = Counter(type(it).__name__ for it in weighted)
+    parameters = inspect.signature(builder).parameters.values()
+    return {
+        "model": name,
+        "family": family,
+        "paper": PAPERS[family],
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "layers": {kind: count for kind, count in kinds.items() if "Norm" not in kind},
+        "about": (inspect.getdoc(builder) or "").split("\n")[0].removeprefix("Returns ").rstrip("."),
+        "options": {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY},
+    }
 
 
 def corruptions(
     spec: Annotated[
         str, typer.Argument(metavar="[NAME|FILE]", help="cifar10_c, imagenet_c or a TOML file.")
     ] = "cifar10_c",
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="Draw an image file, of any size, under every corruption and severity instead.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Where --preview draws; <table>-preview.png here if not given.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    frost_root: options.FrostRoot = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the corruptions of a severity table with their strengths."""
+    """List the corruptions of a severity table with their strengths, or show them on an image."""
     from robustcsc.corruptions import load_spec
     from robustcsc.report import Table
 
-    table = load_spec(spec)
+    table = load_spec(spec, frost_root)
+    if preview is not None:
+        path = _draw_preview(preview, table, out or Path(f"{table.name}-preview.png"))
+        if as_json:
+            print_json({"preview": path})
+        else:
+            results_console().print(str(path))
+        return
+    if out is not None:
+        raise options.OptionError("--out is where --preview draws: give an image with --preview IMAGE.")
     if as_json:
         print_json(table)
         return
@@ -73,17 +123,19 @@ def corruptions(
     print_tables([Table(name="corruptions", title=title, columns=columns, rows=rows, notes=notes)])
 
 
-def data(as_json: options.Json = False) -> None:
-    """List the data sets."""
-    from robustcsc.data import DATASETS
-    from robustcsc.report import Table
+def _draw_preview(image: Path, table: Spec, out: Path) -> Path:
+    """Writes the contact sheet of an image and returns its path."""
+    import io
 
-    if as_json:
-        print_json(DATASETS)
-        return
-    rows = tuple(
-        (name, source.about, "yes" if source.needs_root else "no", "yes" if source.can_download else "no")
-        for name, source in DATASETS.items()
-    )
-    columns = ("data set", "what it is", "needs --root", "--download")
-    print_tables([Table(name="data", title="Data sets", columns=columns, rows=rows)])
+    from robustcsc.corruptions.preview import contact_sheet, read_square
+
+    if out.suffix.lower() != ".png":
+        raise options.OptionError(f"--out {out}: the preview is a PNG file, so its name must end in .png.")
+    sheet = contact_sheet(read_square(image, table.image_size), table)
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    try:
+        write_whole(out, content.getvalue())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise options.OptionError(f"--out {out} cannot be written ({error.strerror}): choose another file.") from error
+    return out

@@ -15,7 +15,7 @@ import typer
 
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.cli import attack, evaluate, fit, lists, quickstart, report, train
+from robustcsc.cli import attack, data, evaluate, fit, lists, quickstart, report, train
 from robustcsc.errors import RobustCSCError
 
 USER_ERROR = 2
@@ -68,7 +68,7 @@ app.command("attack", rich_help_panel=_MEASURE)(attack.attack)
 app.command("report", rich_help_panel=_MEASURE)(report.report)
 app.command("models", rich_help_panel=_LOOK)(lists.models)
 app.command("corruptions", rich_help_panel=_LOOK)(lists.corruptions)
-app.command("data", rich_help_panel=_LOOK)(lists.data)
+app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

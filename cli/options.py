@@ -146,11 +146,12 @@ Spec = Annotated[
     ),
 ]
 Corruptions = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--corruptions",
         metavar="LIST",
-        help="all, standard, a group, or names with commas between them; see `robustcsc corruptions`.",
+        help="all, standard, a group, or names with commas between them; see `robustcsc corruptions`. Without it, all "
+        "that can be applied to the images.",
         rich_help_panel=CORRUPTIONS,
     ),
 ]
@@ -169,7 +170,18 @@ CorruptedRoot = Annotated[
     typer.Option(
         "--corrupted-root",
         metavar="FOLDER",
-        help="Published CIFAR-10-C / ImageNet-C files to use instead of generated corruptions.",
+        help="CIFAR-10-C / ImageNet-C files to use instead of generated corruptions: the published ones, or those of "
+        "`robustcsc data corrupt`.",
+        rich_help_panel=CORRUPTIONS,
+    ),
+]
+FrostRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--frost-root",
+        metavar="FOLDER",
+        help="The original photographs of frost, frost1.png to frost5.jpg; without them, those of the package "
+        "torch-uncertainty-assets.",
         rich_help_panel=CORRUPTIONS,
     ),
 ]

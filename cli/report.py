@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +20,14 @@ from robustcsc.runs import Run
 if TYPE_CHECKING:
     from robustcsc.adaptive.lines import LambdaFit
     from robustcsc.records import Record
+    from robustcsc.report import Baseline, Table
 
 #: Sections that only the page and the files show: they would flood a terminal.
 LONG_SECTIONS = ("severity", "fits")
+
+#: Sections whose tables may have a column per corruption: a terminal shows those with more columns than this upright.
+WIDE_SECTIONS = ("headline", "means", "errors")
+MOST_COLUMNS = 8
 
 
 def report(
@@ -35,6 +41,15 @@ def report(
             "--paper", help="Add the paper's figures in columns of their own.", rich_help_panel=options.OUTPUT
         ),
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="RUN|alexnet",
+            help="Divide the errors on corrupted images by those of this run (mCE), which joins the report, or by "
+            "the published ones of AlexNet on ImageNet-C.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -48,17 +63,23 @@ def report(
     """Print the tables of one or more runs and write CSV, Markdown, LaTeX, figures and one HTML page."""
     from robustcsc.report import report_sections, write_report
 
+    related, joining = _related(baseline)
     chosen = [runs.find(name) for name in names] if names else [_latest_measured()]
+    chosen += [run for run in joining if run.folder.resolve() not in {other.folder.resolve() for other in chosen}]
     records, fits = collect(chosen)
     folder = out or chosen[0].reports
     title = title or f"Robustness of {', '.join(run.name for run in chosen)}"
-    paths = write_report(records, fits, folder, title=title, with_paper=paper)
+    paths = write_report(records, fits, folder, title=title, with_paper=paper, baseline=related)
     if as_json:
         print_json({"page": paths.page, "records": paths.records, "tables": paths.tables, "figures": paths.figures})
         return
-    sections = report_sections(records, fits, with_paper=paper)
-    shown = [table for section in sections if section.anchor not in LONG_SECTIONS for table in section.tables]
-    print_tables([without_columns(table, ("severity ",)) for table in shown])
+    shown: list[Table] = []
+    for section in report_sections(records, fits, with_paper=paper, baseline=related):
+        if section.anchor in WIDE_SECTIONS:
+            shown += [upright(table) if len(table.columns) > MOST_COLUMNS else table for table in section.tables]
+        elif section.anchor not in LONG_SECTIONS:
+            shown += [without_columns(table, ("severity ",)) for table in section.tables]
+    print_tables(shown)
     note(f"Every table as CSV, Markdown and LaTeX, and all figures: {paths.folder}\nThe page: {paths.page}")
 
 
@@ -84,6 +105,34 @@ def collect(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
         records += measured
         fits += [LambdaFit.load(path) for path in lambda_fits(run).values()]
     return records, fits
+
+
+def upright(table: Table) -> Table:
+    """Returns the table with its columns as rows, under one heading made of the words that begin each row."""
+    from robustcsc.report.corruption_errors import LABELS, MEASURE
+
+    words = sum(heading in (*LABELS, MEASURE) for heading in table.columns)
+    return replace(
+        table,
+        columns=("", *(", ".join(row[:words]) for row in table.rows)),
+        rows=tuple(zip(table.columns[words:], *(row[words:] for row in table.rows), strict=True)),
+    )
+
+
+def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:
+    """Returns the baseline called `name`, and its run if it is one, which joins the report.
+
+    Raises:
+        StoreError: There is no such run, or it has no results that others can be divided by.
+    """
+    from robustcsc.report import ALEXNET_NAME, PUBLISHED_ALEXNET, measured_baseline
+
+    if name is None:
+        return None, []
+    if name == ALEXNET_NAME:
+        return PUBLISHED_ALEXNET, []
+    run = runs.find(name)
+    return measured_baseline(run.name, collect([run])[0]), [run]
 
 
 def _latest_measured() -> Run:

@@ -58,7 +58,7 @@ def json_rows(records: Iterable[Record]) -> list[dict[str, object]]:
 
 def show(run: Run, records: Sequence[Record], as_json: bool) -> None:
     """Prints `records` as tables (or JSON) and writes all records of the run to its ``results.csv``."""
-    from robustcsc.report import records_frame
+    from robustcsc.report import joined, records_frame
     from robustcsc.store import ResultStore
 
     with ResultStore(run.store_path, read_only=True) as store:
@@ -68,18 +68,20 @@ def show(run: Run, records: Sequence[Record], as_json: bool) -> None:
     if as_json:
         print_json(json_rows(records))
     else:
-        print_tables(_tables(records))
+        print_tables(_tables(joined(records)))
         note(f"All results of run {run.name!r}: {csv}")
 
 
 def _tables(records: Sequence[Record]) -> list[Table]:
     """Returns the tables that a terminal has room for; a report has them all."""
-    from robustcsc.report import attack_tables, gain_tables, headline_tables
+    from robustcsc.report import attack_tables, fooling_tables, gain_tables, headline_tables
     from robustcsc.report.tables import corruption_tables
 
     kinds = {record.condition.kind for record in records}
     if "attack" in kinds:
         return list(attack_tables(records))
+    if kinds & {"uap", "random-noise"}:
+        return list(fooling_tables(records))
     if "corruption" not in kinds:
         return list(headline_tables(records))
     gains = [without_columns(table, ("severity ",)) for table in gain_tables(records)]

@@ -9,6 +9,17 @@ from statistics import NormalDist
 #: Error rates (fractions in [0, 1]) by corruption, one per severity.
 ErrorRates = Mapping[str, Sequence[float]]
 
+#: The 15 standard corruptions by group, in the order of Hendrycks & Dietterich, ICLR 2019, Table 1.
+STANDARD_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
+
+#: The corruptions that the mean error, mCE and relative mCE are taken over; no other one ever enters them.
+STANDARD_CORRUPTIONS: tuple[str, ...] = tuple(name for names in STANDARD_GROUPS.values() for name in names)
+
 
 def accuracy(correct: int, total: int) -> float:
     """Returns the share ``correct / total`` in [0, 1].
@@ -56,6 +67,20 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     lower = 0.0 if correct == 0 else (centre - reach) / scale
     upper = 1.0 if correct == total else (centre + reach) / scale
     return lower, upper
+
+
+def mean_error(errors: ErrorRates) -> float:
+    """Returns the mean over the corruptions in `errors` of the mean error over their severities, in [0, 1].
+
+    Args:
+        errors: Error rates of the model, fractions in [0, 1], one per severity, by corruption.
+
+    Raises:
+        ValueError: `errors` or one of its entries is empty, or holds something that is not a fraction.
+    """
+    if not errors:
+        raise ValueError("there are no errors to average: measure at least one corruption")
+    return math.fsum(_mean_of(rates, name) for name, rates in errors.items()) / len(errors)
 
 
 def corruption_error(errors: Sequence[float], baseline: Sequence[float]) -> float:
@@ -177,6 +202,19 @@ def _check_counts(correct: int, total: int) -> None:
         raise ValueError(f"correct must be 0 to {total}, not {correct}")
 
 
+def _check_fractions(rates: Sequence[float], name: str) -> None:
+    for rate in rates:
+        if not 0 <= rate <= 1:  # NaN fails too
+            raise ValueError(f"{name}: error rates are fractions in [0, 1], not {rate}")
+
+
+def _mean_of(rates: Sequence[float], name: str) -> float:
+    if not rates:
+        raise ValueError(f"{name}: there are no error rates to average")
+    _check_fractions(rates, name)
+    return math.fsum(rates) / len(rates)
+
+
 def _mean_error_ratio(errors: ErrorRates, baseline: ErrorRates, clean: float, baseline_clean: float) -> float:
     if not errors:
         raise ValueError("there are no errors to average: measure at least one corruption")
@@ -194,9 +232,7 @@ def _error_ratio(
         raise ValueError(
             f"{name}: {len(errors)} error rates against {len(baseline)} of the baseline: both need the same severities"
         )
-    for rate in (*errors, *baseline, clean, baseline_clean):
-        if not 0 <= rate <= 1:  # NaN fails too
-            raise ValueError(f"{name}: error rates are fractions in [0, 1], not {rate}")
+    _check_fractions((*errors, *baseline, clean, baseline_clean), name)
     reference = math.fsum(rate - baseline_clean for rate in baseline)
     if reference <= 0:
         raise ValueError(f"{name}: the baseline does not get worse under this corruption, so no ratio to it exists")

@@ -16,7 +16,7 @@ from robustcsc.errors import StoreError
 from robustcsc.records import Condition, Record
 
 #: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: The fields of `Record.row` and how they are stored.
 COLUMNS = {
@@ -48,14 +48,16 @@ COLUMNS = {
     "versions": "TEXT NOT NULL",
     "seconds": "REAL NOT NULL",
     "created": "TEXT NOT NULL",
+    "details": "TEXT NOT NULL DEFAULT ''",
 }
+#: The columns that stores of an older version lack, by that version; they read as empty text.
+_ADDED_SINCE = {1: ("details",)}
 
 _CREATE = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
     + ", ".join(f"{name} {declaration}" for name, declaration in COLUMNS.items())
     + ")"
 )
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM records"
 _INSERT = (
     f"INSERT INTO records (key, {', '.join(COLUMNS)}) "
     f"VALUES (:key, {', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT (key) DO "
@@ -89,6 +91,7 @@ class ResultStore:
         self.path = path
         self.read_only = read_only
         self._connection: sqlite3.Connection | None = None
+        self._columns = ", ".join(COLUMNS)
         with self._sentences():
             if read_only and not path.exists():
                 return
@@ -139,7 +142,7 @@ class ResultStore:
         Raises:
             StoreError: The store cannot be read.
         """
-        found = self._select(f"{_SELECT} WHERE key = ?", condition.key)
+        found = self._select("WHERE key = ?", condition.key)
         return found[0] if found else None
 
     def records(self) -> list[Record]:
@@ -148,7 +151,7 @@ class ResultStore:
         Raises:
             StoreError: The store cannot be read.
         """
-        return self._select(f"{_SELECT} ORDER BY id")
+        return self._select("ORDER BY id")
 
     def close(self) -> None:
         """Closes the file; closing twice is allowed."""
@@ -163,28 +166,36 @@ class ResultStore:
     ) -> None:
         self.close()
 
-    def _select(self, statement: str, *parameters: str) -> list[Record]:
+    def _select(self, which: str, *parameters: str) -> list[Record]:
         if self._connection is None:
             return []
         with self._sentences():
+            statement = f"SELECT {self._columns} FROM records {which}"
             return [_record(row) for row in self._connection.execute(statement, parameters)]
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Checks that the file is a store of a known version, and makes the table in a file without one."""
+        """Checks that the file is a store of a known version, and makes or completes its table."""
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("BEGIN")  # one state of the file for all that is read
         version = self._version(connection)
         connection.execute("COMMIT")
         if version == SCHEMA_VERSION:
             return
-        if self.read_only:  # an empty file: no records, as without a file
+        if self.read_only and version == 0:  # an empty file: no records, as without a file
             self.close()
             self._connection = None
             return
+        if self.read_only:
+            lacking = _ADDED_SINCE[version]
+            self._columns = ", ".join(f"'' AS {name}" if name in lacking else name for name in COLUMNS)
+            return
         connection.execute("BEGIN IMMEDIATE")
-        if self._version(connection) == 0:  # nobody was faster
+        version = self._version(connection)  # somebody may have been faster
+        if version == 0:
             connection.execute(_CREATE)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for name in _ADDED_SINCE.get(version, ()):
+            connection.execute(f"ALTER TABLE records ADD COLUMN {name} {COLUMNS[name]}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
     def _version(self, connection: sqlite3.Connection) -> int:

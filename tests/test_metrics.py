@@ -5,12 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from robustcsc.corruptions import load_spec
 from robustcsc.metrics import (
+    STANDARD_CORRUPTIONS,
+    STANDARD_GROUPS,
     accuracy,
     corruption_error,
     fooling_counts,
     fooling_rate,
     mean_corruption_error,
+    mean_error,
     relative_corruption_error,
     relative_mean_corruption_error,
     wilson_interval,
@@ -57,6 +61,43 @@ def test_wilson_interval_touches_the_ends_exactly() -> None:
 def test_confidence_outside_its_range_is_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence"):
         wilson_interval(1, 2, confidence)
+
+
+def test_the_standard_corruptions_are_fifteen_in_four_groups() -> None:
+    assert len(set(STANDARD_CORRUPTIONS)) == 15
+    assert {group: len(names) for group, names in STANDARD_GROUPS.items()} == {
+        "noise": 3,
+        "blur": 4,
+        "weather": 4,
+        "digital": 4,
+    }
+    assert not set(STANDARD_CORRUPTIONS) & {"speckle_noise", "gaussian_blur", "spatter", "saturate"}
+
+
+@pytest.mark.parametrize("table", ["cifar10_c", "imagenet_c"])
+def test_severity_tables_mark_the_same_corruptions_as_standard(table: str) -> None:
+    for name, corruption in load_spec(table).corruptions.items():
+        assert corruption.standard == (name in STANDARD_CORRUPTIONS)
+        assert not corruption.standard or name in STANDARD_GROUPS[corruption.group]
+
+
+def test_mean_error_weighs_corruptions_equally() -> None:
+    # (mean(0.2, 0.4) + mean(0.6)) / 2 = (0.3 + 0.6) / 2; the mean of all three would be 0.4
+    assert mean_error({"fog": [0.2, 0.4], "snow": [0.6]}) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        ({}, "no errors to average"),
+        ({"fog": []}, "fog: there are no"),
+        ({"fog": [40.0]}, "not 40"),
+        ({"fog": [math.nan]}, "nan"),
+    ],
+)
+def test_mean_error_refuses_what_is_no_share(errors: dict[str, list[float]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mean_error(errors)
 
 
 def test_corruption_error_is_the_ratio_of_sums_not_the_mean_of_ratios() -> None:

@@ -40,7 +40,7 @@ RECORDS = st.builds(
     total=INTEGERS,
     lam=st.none() | FLOATS,
     seconds=FLOATS,
-    **dict.fromkeys(["device", "versions", "created"], TEXT),
+    **dict.fromkeys(["device", "versions", "created", "details"], TEXT),
 )
 
 
@@ -402,3 +402,28 @@ def test_paths_with_special_characters_work(tmp_path: Path) -> None:
         store.add(make(1))
     assert path.exists()
     assert os.listdir(path.parent) == ["results.sqlite"]
+
+
+def test_records_of_the_first_version_are_read_and_the_store_is_completed(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE records DROP COLUMN details")  # the one column the first version did not have
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    before = path.read_bytes()
+    with ResultStore(path, read_only=True) as store:
+        assert store.records() == [make(1)]
+        assert store.get(make(1).condition) == make(1)
+    assert path.read_bytes() == before
+    told = replace(make(2), details='{"passes": 3}')
+    with ResultStore(path) as store:
+        assert store.add(told)
+        assert store.records() == [make(1), told]
+    with ResultStore(path) as store:
+        assert store.get(told.condition) == told
+
+
+def test_keys_are_those_of_the_first_release() -> None:
+    # SHA-256 over the fields that the first store had: what was measured then is not measured again.
+    assert make(1).condition.key == "e81b8a68cc2bbe9727aafba6655e4826c62ba00f85d52712b01d0f87d9addfa7"

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from robustcsc.corruptions.catalog import KERNELS, parameter_problem
+from robustcsc.corruptions.catalog import EIGHT_BIT_KERNELS, KERNELS, parameter_problem
 from robustcsc.corruptions.draws import image_seeds
+from robustcsc.corruptions.filters import truncate
 from robustcsc.corruptions.specs import SEVERITIES, Spec
 from robustcsc.errors import DataError, SpecError, UnknownNameError
 
@@ -57,8 +58,9 @@ def corrupt(
         return images
     entry = spec.corruptions[corruption]
     seeds = image_seeds(seed, corruption, severity, indices.to(images.device))
-    corrupted = KERNELS[entry.kernel](images, seeds, **entry.levels[severity - 1])
-    return truncate(corrupted) if quantize else corrupted
+    photographs = {"textures": spec.frost_root} if entry.kernel == "frost" else {}
+    corrupted = KERNELS[entry.kernel](images, seeds, **entry.levels[severity - 1], **photographs)
+    return truncate(corrupted) if quantize and entry.kernel not in EIGHT_BIT_KERNELS else corrupted
 
 
 def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], seeds: Tensor) -> Tensor:
@@ -89,17 +91,6 @@ def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], s
             f"{tuple(seeds.shape)}."
         )
     return KERNELS[kernel](images, seeds.to(images.device), **parameters)
-
-
-def truncate(images: Tensor) -> Tensor:
-    """Returns ``floor(255 x) / 255``, the images as 8-bit files hold them; the 256 levels ``i / 255`` stay themselves.
-
-    Args:
-        images: Float32 or float64 of any shape, pixels in [0, 1].
-    """
-    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
-    levels = torch.full((), 255.0, dtype=images.dtype, device=images.device)
-    return (images * levels).floor_().div_(levels)
 
 
 def check_images(images: Tensor) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcsc.corruptions.catalog import GROUPS, KERNELS, parameter_problem
+from robustcsc.corruptions.textures import textures_digest
 from robustcsc.errors import SpecError, UnknownNameError
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -54,6 +55,7 @@ class Spec:
         source: Where the constants come from.
         digest: First 8 hex digits of the SHA-256 of the file.
         corruptions: The corruptions in the order of the file.
+        frost_root: Folder with the original photographs of frost; None for those of torch-uncertainty-assets.
     """
 
     name: str
@@ -61,6 +63,13 @@ class Spec:
     source: str
     digest: str
     corruptions: dict[str, Corruption]
+    frost_root: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """What corrupted images depend on: name and digest of the table, and digest of the photographs, if given."""
+        frost = f"+frost@{textures_digest(self.frost_root)}" if self.frost_root else ""
+        return f"{self.name}@{self.digest}{frost}"
 
 
 def packaged_specs() -> tuple[str, ...]:
@@ -69,19 +78,24 @@ def packaged_specs() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
 
-def load_spec(name_or_path: str) -> Spec:
+def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
     """Reads and checks a severity table.
 
     Args:
         name_or_path: A packaged name (``"cifar10_c"``, ``"imagenet_c"``) or the path of a TOML file.
+        frost_root: Folder with the original photographs frost1.png ... frost5.jpg, for the kernel ``frost``.
 
     Raises:
         UnknownNameError: If there is neither a packaged table nor a file of that name.
         SpecError: If the file cannot be read or is not a valid table; names file, entry, level (from 1) and field.
+        DataError: If the photographs of frost cannot be read.
     """
+    if frost_root is not None:
+        frost_root = frost_root.expanduser().absolute()  # photographs are kept by path: it must not follow a chdir
+        textures_digest(frost_root)
     if name_or_path in packaged_specs():
         resource = files("robustcsc.corruption_specs").joinpath(f"{name_or_path}.toml")
-        return _parse(f"{name_or_path}.toml", name_or_path, resource.read_bytes())
+        return _parse(f"{name_or_path}.toml", name_or_path, resource.read_bytes(), frost_root)
     path = Path(name_or_path)
     if not path.exists() and path.suffix != ".toml":
         raise UnknownNameError("severity table", name_or_path, packaged_specs())
@@ -89,7 +103,7 @@ def load_spec(name_or_path: str) -> Spec:
         content = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file.") from error
-    return _parse(str(path), path.stem, content)
+    return _parse(str(path), path.stem, content, frost_root)
 
 
 def select(spec: Spec, names: str) -> list[str]:
@@ -116,7 +130,7 @@ def select(spec: Spec, names: str) -> list[str]:
     return [name for name in spec.corruptions if name in chosen]
 
 
-def _parse(file: str, name: str, content: bytes) -> Spec:
+def _parse(file: str, name: str, content: bytes, frost_root: Path | None) -> Spec:
     """A checked table from the bytes of a file, whose name is for messages."""
     try:
         tables = tomllib.loads(content.decode())
@@ -130,7 +144,7 @@ def _parse(file: str, name: str, content: bytes) -> Spec:
         raise SpecError(f"{file}: has no corruption; add a table like [gaussian_noise].")
     corruptions = {entry: _corruption(f"{file}: [{entry}]", table) for entry, table in tables.items()}
     digest = hashlib.sha256(content).hexdigest()[:8]
-    return Spec(name, benchmark["image_size"], benchmark["source"], digest, corruptions)
+    return Spec(name, benchmark["image_size"], benchmark["source"], digest, corruptions, frost_root)
 
 
 def _check_fields(table: object, types: Mapping[str, type], place: str) -> None:

@@ -90,9 +90,9 @@ def attack_pgd(
         batch_size=batch_size,
     )
     for protocol in protocols:
-        policy = _policy(subject, protocol)
+        policy = protocol_policy(subject, protocol)
         cell = replace(base, protocol=protocol)
-        victim, name = _victim(subject, protocol)
+        victim, name = protocol_victim(subject, protocol)
 
         def stream(victim: nn.Module = victim, name: str = name) -> Iterator[Batch]:
             if name not in crafted:
@@ -114,7 +114,13 @@ def attack_pgd(
         )
 
 
-def _policy(subject: Subject, protocol: str) -> str:
+def protocol_policy(subject: Subject, protocol: str) -> str:
+    """Returns the lambda policy under which what a protocol crafts is scored.
+
+    Raises:
+        UnknownNameError: If the protocol is unknown.
+        PolicyError: If it needs a lambda or a fit that the model or run lacks.
+    """
     if protocol not in PROTOCOLS:
         raise UnknownNameError("attack protocol", protocol, PROTOCOLS)
     if protocol == "plain":
@@ -125,7 +131,7 @@ def _policy(subject: Subject, protocol: str) -> str:
     return PROTOCOLS[protocol][0]
 
 
-def _victim(subject: Subject, protocol: str) -> tuple[nn.Module, str]:
+def protocol_victim(subject: Subject, protocol: str) -> tuple[nn.Module, str]:
     """Returns the model the attacker differentiates through, and its name."""
     if protocol == "adaptive":
         return AdaptiveLambda(subject.model, subject.fit_for(None), "image"), "the adaptive policy"

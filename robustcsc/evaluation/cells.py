@@ -51,7 +51,7 @@ def measure_cell(
     Raises:
         RobustCSCError: If the model does not return one logit per class.
     """
-    conditions = [_with_policy(subject, cell, policy, batch_size) for policy in policies]
+    conditions = [with_policy(subject, cell, policy, batch_size) for policy in policies]
     stored = {} if remeasure else {condition.key: store.get(condition) for condition in conditions}
     missing = [condition for condition in conditions if stored.get(condition.key) is None]
     if missing:
@@ -78,7 +78,7 @@ def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream, 
             names = [f"fixed={lam:g}" for lam in GRID] if condition.policy == "oracle" else [condition.policy]
             for name in names:
                 if name not in choices:
-                    choices[name] = _choice(subject, name, condition, stream)
+                    choices[name] = lambda_choice(subject, name, condition, stream)
                     tallies[name] = _Tally(seconds=time.perf_counter() - started)
         for batch in stream():
             images = batch.images.contiguous(memory_format=torch.channels_last)
@@ -86,7 +86,7 @@ def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream, 
                 started = time.perf_counter()
                 lam = choose(images)
                 logits = subject.model(images) if lam is None else logits_at(subject.model, images, lam)
-                _check_logits(subject, logits, len(images), num_classes)
+                check_logits(subject, logits, len(images), num_classes)
                 tally = tallies[name]
                 tally.correct += int((logits.argmax(1) == batch.labels).sum())
                 tally.total += len(batch.labels)
@@ -96,7 +96,7 @@ def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream, 
     return [_record(subject, condition, tallies) for condition in conditions]
 
 
-def _choice(
+def lambda_choice(
     subject: Subject, policy: str, condition: Condition, stream: Stream
 ) -> Callable[[Tensor], Tensor | float | None]:
     """Returns the function that gives the lambda of a batch of images."""
@@ -136,7 +136,7 @@ def _fit(subject: Subject, condition: Condition) -> LambdaFit:
     return subject.fit_for(condition.name if condition.kind == "corruption" else None)
 
 
-def _check_logits(subject: Subject, logits: object, count: int, num_classes: int) -> None:
+def check_logits(subject: Subject, logits: object, count: int, num_classes: int) -> None:
     """Refuses a model that was made for other classes: its accuracy would be a wrong number without a word."""
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (count, num_classes):
@@ -146,7 +146,8 @@ def _check_logits(subject: Subject, logits: object, count: int, num_classes: int
         )
 
 
-def _with_policy(subject: Subject, cell: Condition, policy: str, batch_size: int) -> Condition:
+def with_policy(subject: Subject, cell: Condition, policy: str, batch_size: int) -> Condition:
+    """Returns the condition of `cell` under a policy, with its fit, and the batch size where lambda depends on it."""
     if policy not in FITTED:
         return replace(cell, policy=policy)
     fit = _fit(subject, cell)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from robustcsc.corruptions import Spec, corrupt
-from robustcsc.data import Batch, ImageSet, load_official
+from robustcsc.corruptions.manifest import Manifest, load_corrupted, read_manifest
+from robustcsc.data import Batch, ImageSet
 from robustcsc.evaluation.cells import measure_cell
 from robustcsc.evaluation.subject import Subject
 from robustcsc.progress import Progress, silent
@@ -54,6 +55,9 @@ def sweep(
 ) -> Iterator[Record]:
     """Yields the accuracy of every (corruption, severity, policy); cells that the store has are not measured again.
 
+    Images are read in batches and no batch is kept, so memory does not grow with their number. A corruption that cannot
+    be applied raises when its turn comes; `robustcsc.corruptions.trial.check_applicable` tells beforehand.
+
     Args:
         subject: The model.
         images: Clean test images.
@@ -65,19 +69,29 @@ def sweep(
         seed: Seed of the corruptions.
         batch_size: Images at a time; results depend on it only where lambda does, and then the record says so.
         quantize: Whether corrupted images are truncated to 8 bits, as the published files are.
-        official_root: Folder of published corrupted files (CIFAR-10-C, ImageNet-C) to read instead of corrupting.
+        official_root: Folder of corrupted files to read instead of corrupting: published (CIFAR-10-C, ImageNet-C) or
+            exported by `robustcsc.corruptions.export`, which records tell apart.
         remeasure: Whether to measure again what the store has.
         progress: Told after each batch.
 
     Raises:
-        DataError: If published files are missing or do not fit the images.
+        DataError: If corrupted files are missing or do not fit the images, or a corruption cannot be applied to them.
     """
+    exported = read_manifest(official_root) if official_root else None
     for corruption in corruptions:
         for severity in severities:
             label = f"{corruption} {severity}"
-            official = load_official(official_root, corruption, severity, images) if official_root else None
+            official = load_corrupted(official_root, corruption, severity, images) if official_root else None
             cell = corruption_condition(
-                subject, images, spec, corruption, severity, seed, quantize=quantize, official=official
+                subject,
+                images,
+                spec,
+                corruption,
+                severity,
+                seed,
+                quantize=quantize,
+                official=official,
+                exported=exported,
             )
 
             def stream(
@@ -131,13 +145,19 @@ def corruption_condition(
     *,
     quantize: bool,
     official: ImageSet | None,
+    exported: Manifest | None = None,
 ) -> Condition:
     """Returns the condition of one corruption at one severity, without a policy.
 
-    Published files are named by their own fingerprint, followed by that of the clean images they belong to.
+    Published files are named by their own fingerprint, followed by that of the clean images they belong to. Those that
+    robustcsc exported are not: their manifest says which table and seed made them.
     """
-    source = "official" if official else "generated, 8 bit" if quantize else "generated"
-    fingerprint = f"{official.fingerprint}/{images.fingerprint}" if official else images.fingerprint
+    source, table = "generated, 8 bit" if quantize else "generated", spec.identity
+    fingerprint = images.fingerprint
+    if exported is not None:
+        source, seed, table = exported.source, exported.seed, exported.spec
+    elif official is not None:
+        source, seed, fingerprint = "official", 0, f"{official.fingerprint}/{fingerprint}"
     return Condition(
         run=subject.run,
         model=subject.model_name,
@@ -148,9 +168,9 @@ def corruption_condition(
         kind="corruption",
         name=corruption,
         severity=severity,
-        spec=f"{spec.name}@{spec.digest}",
+        spec=table,
         source=source,
-        seed=0 if official else seed,
+        seed=seed,
     )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
-from robustcsc.models import resnet, sdnet
+from robustcsc.models import detrame, plainnet, resnet, sdnet, wide_resnet
 
 #: Builds a network of ``(num_classes, in_channels, **options)`` for normalised images.
 Builder = Callable[..., nn.Module]
@@ -24,7 +24,11 @@ Builder = Callable[..., nn.Module]
 MODELS: dict[str, Builder] = {
     "resnet18": resnet.resnet18,
     "resnet34": resnet.resnet34,
+    "resnet8": resnet.resnet8,
     "resnet20": resnet.resnet20,
+    "resnet56": resnet.resnet56,
+    "resnet110": resnet.resnet110,
+    "resnet164": resnet.resnet164,
     "resnet-digits": resnet.resnet_digits,
     "sdnet18": sdnet.sdnet18,
     "sdnet34": sdnet.sdnet34,
@@ -34,6 +38,38 @@ MODELS: dict[str, Builder] = {
     "sdnet34-all-plain": sdnet.sdnet34_all_plain,
     "sdnet20": sdnet.sdnet20,
     "sdnet-digits": sdnet.sdnet_digits,
+    "plainnet3": plainnet.plainnet3,
+    "plainnet6": plainnet.plainnet6,
+    "plainnet9": plainnet.plainnet9,
+    "plainnet12": plainnet.plainnet12,
+    "wideresnet16-4": wide_resnet.wideresnet16_4,
+    "wideresnet16-8": wide_resnet.wideresnet16_8,
+    "detrame-plainnet3": detrame.detrame_plainnet3,
+    "detrame-plainnet6": detrame.detrame_plainnet6,
+    "detrame-plainnet9": detrame.detrame_plainnet9,
+    "detrame-plainnet12": detrame.detrame_plainnet12,
+    "detrame-resnet8": detrame.detrame_resnet8,
+    "detrame-resnet20": detrame.detrame_resnet20,
+    "detrame-resnet56": detrame.detrame_resnet56,
+    "detrame-resnet110": detrame.detrame_resnet110,
+    "detrame-resnet164": detrame.detrame_resnet164,
+    "detrame-wideresnet16-4": detrame.detrame_wideresnet16_4,
+    "detrame-wideresnet16-8": detrame.detrame_wideresnet16_8,
+}
+
+#: What the models of a family are from, by the name of its file.
+PAPERS: dict[str, str] = {
+    "resnet": "He et al., CVPR 2016",
+    "sdnet": "Dai et al., NeurIPS 2022",
+    "plainnet": "Springenberg et al., ICLR 2015 workshop; Tang et al., arXiv 2020",
+    "wide_resnet": "Zagoruyko and Komodakis, BMVC 2016",
+    "detrame": "Tang et al., arXiv 2020",
+}
+
+#: Options that a paper gives per data set, by model and data set.
+DATA_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    name: {data: {"num_steps": num_steps} for data, num_steps in by_data.items()}
+    for name, by_data in detrame.NUM_STEPS.items()
 }
 
 #: Mean and standard deviation per channel, in pixel units of [0, 1]. CIFAR-10's are those of the authors of SDNet.
@@ -41,6 +77,7 @@ NORMALIZATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "svhn": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # in [0, 1], as DeTraMe-Net (section 5.2) and Wide Residual Networks
 }
 
 
@@ -89,13 +126,14 @@ def default_spec(
     """Returns the specification of a model with this project's defaults.
 
     The ImageNet form is chosen for images of 96 pixels and more, the CIFAR form below. Images of three channels are
-    normalised as `normalization` (a key of `NORMALIZATION`) says, CIFAR-10's by default below 96 pixels, ImageNet's
-    above; other images with mean 0.5 and standard deviation 0.5.
+    normalised as `normalization` (a data set's name, a key of `NORMALIZATION`) says, CIFAR-10's by default below 96
+    pixels, ImageNet's above; other images with mean 0.5 and standard deviation 0.5. Options that a paper gives for that
+    data set (`DATA_OPTIONS`) are filled in.
 
     Raises:
         UnknownNameError: If the catalog has no such model.
     """
-    options = dict(options or {})
+    options = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
     if ":" in name:
         return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
     large = min(image_shape[1:]) >= 96

@@ -1,10 +1,14 @@
 """Reports: tables, figures and one page, all pure functions of records and lambda fits."""
 
+from robustcsc.report.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.report.build import ReportPaths, report_sections, write_report
+from robustcsc.report.corruption_errors import corruption_error_tables, severity_tables
 from robustcsc.report.figures import Plot
+from robustcsc.report.fooling import fooling_frame, fooling_plots, fooling_tables
 from robustcsc.report.frame import accuracy_frame, records_frame
 from robustcsc.report.gains import Gain, gain_tables
 from robustcsc.report.headline import headline_tables
+from robustcsc.report.join import joined
 from robustcsc.report.papers import PAPER_SDNET, paper_tables
 from robustcsc.report.plots import (
     all_plots,
@@ -19,7 +23,10 @@ from robustcsc.report.table import Table
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
 
 __all__ = [
+    "ALEXNET_NAME",
     "PAPER_SDNET",
+    "PUBLISHED_ALEXNET",
+    "Baseline",
     "Gain",
     "Plot",
     "ReportPaths",
@@ -27,13 +34,19 @@ __all__ = [
     "accuracy_frame",
     "all_plots",
     "attack_tables",
+    "corruption_error_tables",
     "corruption_tables",
     "fit_curve_plots",
     "fit_tables",
+    "fooling_frame",
+    "fooling_plots",
+    "fooling_tables",
     "gain_tables",
     "headline_tables",
+    "joined",
     "lambda_plots",
     "mean_tables",
+    "measured_baseline",
     "noise_plots",
     "paper_tables",
     "provenance_table",
@@ -41,5 +54,6 @@ __all__ = [
     "report_sections",
     "residual_plots",
     "severity_plots",
+    "severity_tables",
     "write_report",
 ]

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 
 from robustcsc.errors import StoreError
 from robustcsc.records import Record
+from robustcsc.report.baselines import Baseline
+from robustcsc.report.corruption_errors import corruption_error_tables, severity_tables
 from robustcsc.report.figures import Plot
+from robustcsc.report.fooling import fooling_frame, fooling_plots, fooling_tables
 from robustcsc.report.frame import accuracy_frame, record_order, records_frame
 from robustcsc.report.gains import gain_tables
 from robustcsc.report.headline import headline_tables
+from robustcsc.report.join import joined
 from robustcsc.report.page import Section, render_page
 from robustcsc.report.papers import paper_tables
 from robustcsc.report.plots import all_plots
@@ -52,20 +56,37 @@ class ReportPaths:
     figures: tuple[Path, ...]
 
 
-def report_sections(records: Sequence[Record], fits: Sequence[LambdaFit], *, with_paper: bool = False) -> list[Section]:
+def report_sections(
+    records: Sequence[Record],
+    fits: Sequence[LambdaFit],
+    *,
+    with_paper: bool = False,
+    baseline: Baseline | None = None,
+) -> list[Section]:
     """Returns all tables of a report, by section.
 
     Args:
         records: What was measured, of any number of runs.
         fits: The lambda fits to show.
         with_paper: Adds the papers' figures, in columns and tables of their own.
+        baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
+
+    Raises:
+        StoreError: Nothing in `records` can be related to the baseline.
     """
+    records = joined(records)
     sections = [
         Section("headline", "Headline", tuple(headline_tables(records))),
         Section("gains", "What the adaptive lambda gains", tuple(gain_tables(records))),
         Section("means", "Corruptions: means", tuple(mean_tables(records, with_paper=with_paper))),
+        Section("errors", "Corruption errors", tuple(corruption_error_tables(records, baseline))),
         Section("attacks", "Attacks", tuple(attack_tables(records, with_paper=with_paper))),
-        Section("severity", "By severity", tuple(corruption_tables(records, with_paper=with_paper))),
+        Section("fooling", "Universal perturbations and random noise", tuple(fooling_tables(records))),
+        Section(
+            "severity",
+            "By severity",
+            (*severity_tables(records), *corruption_tables(records, with_paper=with_paper)),
+        ),
         Section("fits", "Lambda fits", tuple(fit_tables(fits))),
         Section("paper", "The paper's figures", tuple(paper_tables() if with_paper else [])),
     ]
@@ -79,6 +100,7 @@ def write_report(
     *,
     title: str,
     with_paper: bool = False,
+    baseline: Baseline | None = None,
 ) -> ReportPaths:
     """Writes tables, figures and the page; a reader sees the old report or the new one, never half of one.
 
@@ -90,14 +112,17 @@ def write_report(
         folder: Where the report goes; replaced as a whole if it holds an earlier report and nothing else.
         title: Heading of the report.
         with_paper: Adds the papers' figures, in columns and tables of their own.
+        baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
 
     Raises:
-        StoreError: There are no records, `folder` holds other files, or it cannot be written.
+        StoreError: There are no records, nothing in them can be related to the baseline, `folder` holds other files,
+            or it cannot be written.
     """
     if not records:
         raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
     ordered = sorted(records, key=record_order)
-    contents = _contents(ordered, fits, title, with_paper)
+    sections = report_sections(ordered, fits, with_paper=with_paper, baseline=baseline)
+    contents = _contents(ordered, fits, title, sections)
     folder = folder.expanduser().resolve()
     try:
         _refuse_foreign_files(folder)
@@ -116,18 +141,23 @@ def write_report(
     return _paths(folder, list(contents))
 
 
-def _contents(records: Sequence[Record], fits: Sequence[LambdaFit], title: str, with_paper: bool) -> dict[str, bytes]:
+def _contents(
+    records: Sequence[Record], fits: Sequence[LambdaFit], title: str, sections: Sequence[Section]
+) -> dict[str, bytes]:
     """Returns every file of the report by its name inside the folder."""
-    sections = report_sections(records, fits, with_paper=with_paper)
-    plots = all_plots(records, fits)
+    comparable = joined(records)
+    plots = [*all_plots(comparable, fits), *fooling_plots(comparable)]
     drawn = [(plot, plot.to_svg()) for plot in plots]
     provenance = Section("made", "How the numbers were made", (provenance_table(records),))
     texts = {
         "index.html": render_page(title, sections, drawn, records),
         "report.md": _markdown(title, [*sections, provenance], plots),
         "records.csv": records_frame(records).to_csv(index=False, lineterminator="\n"),
-        "accuracy.csv": accuracy_frame(records).to_csv(index=False, lineterminator="\n"),
+        "accuracy.csv": accuracy_frame(comparable).to_csv(index=False, lineterminator="\n"),
     }
+    fooling = fooling_frame(comparable)
+    if len(fooling):
+        texts["fooling.csv"] = fooling.to_csv(index=False, lineterminator="\n")
     for table in (table for section in [*sections, provenance] for table in section.tables):
         texts[f"tables/{table.name}.csv"] = table.to_csv()
         texts[f"tables/{table.name}.md"] = table.to_markdown()

@@ -123,10 +123,17 @@ Part = tuple[Series, Collection[int]]
 
 @dataclass(frozen=True)
 class Score:
-    """Counts and what follows from them."""
+    """Counts and what follows from them.
+
+    Attributes:
+        correct: Images that met the metric, over all cells that were pooled.
+        total: Images that were looked at, over all cells.
+        cells: How many cells were pooled, each of the same ``total / cells`` images.
+    """
 
     correct: int
     total: int
+    cells: int = 1
 
     @property
     def accuracy(self) -> float:
@@ -135,8 +142,14 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval, in [0, 1]; NaN without images."""
-        return wilson_interval(self.correct, self.total) if self.total else (math.nan, math.nan)
+        """95 % Wilson interval, in [0, 1]; NaN without images.
+
+        Pooled cells show the same images and are not independent: their mean gets the interval of a single cell of the
+        same accuracy, which is what it would have if every image behaved alike in all of them.
+        """
+        if not self.total:
+            return math.nan, math.nan
+        return wilson_interval(round(self.correct / self.cells), self.total // self.cells)
 
     def cell(self, *, with_n: bool = False) -> str:
         """Returns ``"81.78 [81.01, 82.52]"`` (percent), with ``" n=10000"`` if asked."""
@@ -172,7 +185,7 @@ def pool(parts: Sequence[Part]) -> Score | None:
     if not parts or any(not set(wanted) <= set(measured) for measured, wanted in parts):
         return None
     records = [measured[severity] for measured, wanted in parts for severity in wanted]
-    return Score(sum(record.correct for record in records), sum(record.total for record in records))
+    return Score(sum(record.correct for record in records), sum(record.total for record in records), len(records))
 
 
 def mean_cell(parts: Sequence[Part], *, with_n: bool = False) -> str:

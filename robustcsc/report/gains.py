@@ -15,8 +15,7 @@ from robustcsc.report.words import MISSING, corruption_rank, corruption_words, p
 _NOTES = (
     "Gains in percentage points, over the severities both were measured at.",
     "The 95 % interval of a gain is Newcombe's hybrid of the two Wilson intervals (method 10, 1998), as if the "
-    "images of the two rows were independent; both rows saw the same images, which usually makes it too wide, "
-    "while pooling the severities of the same images makes it narrower.",
+    "images of the two rows were independent; both rows saw the same images, which usually makes it too wide.",
 )
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import rich.box
 import rich.table
@@ -62,7 +63,7 @@ class Table:
         if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError(f"Every row of table {self.name!r} needs {len(self.columns)} cells.")
 
-    @property
+    @cached_property
     def numeric(self) -> tuple[bool, ...]:
         """Per column: whether it holds numbers (or nothing) only, and is set flush right."""
         columns = [[row[at] for row in self.rows] for at in range(len(self.columns))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from robustcsc.metrics import STANDARD_CORRUPTIONS
 from robustcsc.records import Record
 from robustcsc.report.cohorts import (
     Cohort,
@@ -26,7 +27,6 @@ from robustcsc.report.table import Table
 from robustcsc.report.words import (
     MISSING,
     NOISE_FAMILIES,
-    STANDARD_CORRUPTIONS,
     attack_words,
     corruption_rank,
     corruption_words,
@@ -36,11 +36,11 @@ from robustcsc.report.words import (
     severities_words,
 )
 
-PERCENT = "Accuracies in percent with 95 % Wilson intervals."
-POOLED = (
-    "A mean pools the counts of its severities (equal numbers of images each); the same images return at "
-    "every severity, so its interval is somewhat narrow."
+PERCENT = (
+    "Accuracies in percent with 95 % Wilson intervals; a mean over cells has the interval of one cell, because all "
+    "show the same images."
 )
+POOLED = "A mean pools the counts of its severities (equal numbers of images each)."
 FIXED_NOTE = "Fixed lambdas stand in the tables by severity and in the lambda curves."
 PAPER_NOTE = "The paper's figures were measured by its authors on their own models; nothing here enters them."
 

@@ -6,28 +6,11 @@ import hashlib
 import re
 from typing import Protocol
 
+from robustcsc.metrics import STANDARD_CORRUPTIONS
+
 MISSING = "\N{EN DASH}"
 NOISE_FAMILIES = ("gaussian_noise", "shot_noise", "speckle_noise", "impulse_noise")
 """The four additive noises of SDNet, in the order of its Table 3."""
-
-STANDARD_CORRUPTIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
-"""The 15 corruptions a benchmark mean is taken over (Hendrycks & Dietterich, ICLR 2019)."""
 
 _POLICIES = {
     "none": "no lambda",
@@ -111,11 +94,16 @@ def epsilon_words(epsilon: float) -> str:
     return f"{levels}/255" if not short and abs(epsilon * 255 - levels) < 1e-6 else f"{epsilon:g}"
 
 
+def norm_words(norm: str) -> str:
+    """Returns a norm as it is written: ``"linf"`` as ``"L∞"``."""
+    return _NORMS.get(norm, norm)
+
+
 def attack_words(attack: Attack) -> str:
     """Returns name, norm, budget, steps and restarts of an attack, e.g. ``"PGD L∞ 8/255, 20 steps"``."""
     words = [_ATTACKS.get(attack.name, attack.name)]
     if attack.norm is not None:
-        words.append(_NORMS.get(attack.norm, attack.norm))
+        words.append(norm_words(attack.norm))
     if attack.epsilon is not None:
         words.append(epsilon_words(attack.epsilon))
     parts = [" ".join(words)]

@@ -17,9 +17,10 @@ class Recipe:
         epochs: Passes over the training images.
         batch_size: Images per step.
         learning_rate: Initial (cosine, steps) or largest (onecycle) learning rate.
-        schedule: ``"cosine"`` to 0; ``"steps"``, times 0.1 at `milestones`; ``"onecycle"``, linear up for the first
+        schedule: ``"cosine"`` to 0; ``"steps"``, times `drop` at `milestones`; ``"onecycle"``, linear up for the first
             quarter, linear down to 0.
         milestones: Epochs at which the learning rate drops (steps only).
+        drop: Factor of the learning rate at a milestone (steps only).
         momentum: Nesterov momentum.
         weight_decay: Weight of the squared norm of all parameters.
         crop_padding: Random crops after zero padding by this many pixels (0: none).
@@ -33,6 +34,7 @@ class Recipe:
     schedule: Schedule
     source: str
     milestones: tuple[int, ...] = ()
+    drop: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     crop_padding: int = 4
@@ -43,7 +45,7 @@ class Recipe:
         if self.schedule == "cosine":
             return self.learning_rate * (1 + cos(pi * epoch / self.epochs)) / 2
         if self.schedule == "steps":
-            return self.learning_rate * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
+            return self.learning_rate * self.drop ** sum(epoch >= milestone for milestone in self.milestones)
         peak = self.epochs / 4
         rising = epoch / peak
         falling = (self.epochs - epoch) / (self.epochs - peak)
@@ -66,6 +68,27 @@ RECIPES: dict[str, Recipe] = {
         milestones=(30, 60, 90),
         crop_padding=0,
         source="SDNet (Dai et al., NeurIPS 2022), section 4, ImageNet (weight decay not given: as on CIFAR)",
+    ),
+    # "200-th" is the end of training. Weight decay and momentum are on W~, h and b too, as on all parameters: the paper
+    # makes no exception. The settings are those of Wide Residual Networks, whose momentum is Nesterov's.
+    "detrame-cifar": Recipe(
+        epochs=200,
+        batch_size=128,
+        learning_rate=0.1,
+        schedule="steps",
+        milestones=(60, 120, 160),
+        drop=0.2,
+        source="DeTraMe-Net (Tang et al., arXiv:2002.07898), section 5.2, CIFAR-10 and CIFAR-100",
+    ),
+    "detrame-svhn": Recipe(
+        epochs=160,
+        batch_size=128,
+        learning_rate=0.01,
+        schedule="steps",
+        milestones=(80, 120),
+        crop_padding=0,
+        flip=False,
+        source="DeTraMe-Net (Tang et al., arXiv:2002.07898), section 5.2, SVHN",
     ),
     "cpu": Recipe(
         epochs=16,

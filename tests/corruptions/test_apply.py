@@ -5,29 +5,61 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from robustcsc.corruptions import apply_kernel, corrupt, image_seeds, load_spec, truncate
+from robustcsc.corruptions import SEVERITIES, apply_kernel, corrupt, image_seeds, load_spec, truncate
 from robustcsc.errors import DataError, SpecError, UnknownNameError
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
 CIFAR = load_spec("cifar10_c")
 IMAGENET = load_spec("imagenet_c")
+ALL = tuple(CIFAR.corruptions)
 INDICES = torch.arange(256)
 IMAGES = torch.rand(256, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", NOISES)
-@pytest.mark.parametrize("size", [32, 27])
-def test_an_image_is_the_same_alone_reversed_and_in_a_batch_of_256(name: str, size: int) -> None:
-    images = IMAGES[..., :size, :size].contiguous()
-    whole = corrupt(images, CIFAR, name, 5, seed=0, indices=INDICES)
-    reverse = corrupt(images.flip(0), CIFAR, name, 5, seed=0, indices=INDICES.flip(0))
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", ALL)
+def test_an_image_is_the_same_alone_reversed_and_in_a_batch_of_256(name: str, severity: int) -> None:
+    whole = corrupt(IMAGES, CIFAR, name, severity, seed=0, indices=INDICES)
+    reverse = corrupt(IMAGES.flip(0), CIFAR, name, severity, seed=0, indices=INDICES.flip(0))
     assert torch.equal(reverse.flip(0), whole)
-    for image in (0, 1, 128, 255):
-        one = corrupt(images[image : image + 1], CIFAR, name, 5, seed=0, indices=INDICES[image : image + 1])
+    for image in (0, 128, 255):
+        one = corrupt(IMAGES[image : image + 1], CIFAR, name, severity, seed=0, indices=INDICES[image : image + 1])
         assert torch.equal(one[0], whole[image])
     some = torch.tensor([3, 200, 17])
-    assert torch.equal(corrupt(images[some], CIFAR, name, 5, seed=0, indices=some), whole[some])
+    assert torch.equal(corrupt(IMAGES[some], CIFAR, name, severity, seed=0, indices=some), whole[some])
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", ALL)
+def test_a_large_image_is_the_same_alone_and_in_a_batch(name: str, severity: int) -> None:
+    images = F.interpolate(IMAGES[:3], (112, 131), mode="bilinear")
+    whole = corrupt(images, IMAGENET, name, severity, seed=0, indices=INDICES[:3])
+    last = corrupt(images[2:], IMAGENET, name, severity, seed=0, indices=INDICES[2:3])
+    assert torch.equal(last[0], whole[2])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_results_stay_in_range_whatever_the_level(name: str) -> None:
+    extremes = torch.stack((torch.zeros(3, 32, 32), torch.ones(3, 32, 32), (IMAGES[0] > 0.5).float(), IMAGES[1]))
+    for severity in SEVERITIES:
+        corrupted = corrupt(extremes, CIFAR, name, severity, seed=0, indices=INDICES[:4])
+        assert float(corrupted.min()) >= 0.0 and float(corrupted.max()) <= 1.0
+        assert corrupted.dtype == torch.float32 and corrupted.shape == extremes.shape
+
+
+@pytest.mark.parametrize("name", sorted({"glass_blur", "motion_blur", "snow", "frost", "fog", "elastic_transform"}))
+def test_copies_of_one_image_get_draws_of_their_own(name: str) -> None:
+    copies = IMAGES[:1].expand(8, -1, -1, -1).contiguous()
+    corrupted = corrupt(copies, CIFAR, name, 4, seed=0, indices=INDICES[:8])
+    assert len({image.numpy().tobytes() for image in corrupted}) >= 4  # two angles may round to the same pixels
+    assert torch.equal(corrupted, corrupt(copies, CIFAR, name, 4, seed=0, indices=INDICES[:8]))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_severity_0_is_the_identity(name: str) -> None:
+    assert torch.equal(corrupt(IMAGES[:2], CIFAR, name, 0, seed=0, indices=INDICES[:2]), IMAGES[:2])
 
 
 @pytest.mark.parametrize("name", NOISES)
@@ -135,13 +167,13 @@ def test_parameters_that_are_not_the_kernels_are_refused(parameters: dict[str, f
 
 
 def test_an_empty_batch_stays_empty() -> None:
-    for name in NOISES:
+    for name in ALL:
         assert corrupt(IMAGES[:0], CIFAR, name, 1, seed=0, indices=INDICES[:0]).shape == (0, 3, 32, 32)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_gpu_gives_each_image_one_result_close_to_that_of_the_cpu(name: str) -> None:
     images, indices = IMAGES.cuda(), INDICES.cuda()
     whole = corrupt(images, CIFAR, name, 5, seed=0, indices=indices, quantize=True)

@@ -92,7 +92,7 @@ def test_known_draws_give_hand_computed_pixels() -> None:
     assert replaced.ravel().tolist() == pytest.approx([1.0, 0.0, 0.9, 0.1])
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", STRENGTHS)
 def test_kernels_leave_their_arguments_alone_and_keep_the_type(name: str) -> None:
     images = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(1))
     before, seeds = images.clone(), SEEDS[:4].clone()
@@ -103,7 +103,7 @@ def test_kernels_leave_their_arguments_alone_and_keep_the_type(name: str) -> Non
     assert float((single - double).abs().max()) < 1e-6
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", STRENGTHS)
 def test_results_stay_in_the_pixel_range_for_inputs_beyond_it(name: str) -> None:
     images = torch.linspace(-0.5, 1.5, 4 * 3 * 64).view(4, 3, 8, 8)
     corrupted = KERNELS[name](images, SEEDS[:4], **STRENGTHS[name])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from torch import nn
 
 from robustcsc.attacks.threat import ThreatModel
+from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
 from robustcsc.errors import RobustCSCError
 from robustcsc.evaluation.adversarial import attack_pgd
 from robustcsc.evaluation.subject import Subject
-from robustcsc.evaluation.sweep import evaluate_clean
+from robustcsc.evaluation.sweep import corruption_condition, evaluate_clean
 from robustcsc.store import ResultStore
 
 
@@ -55,3 +57,20 @@ def test_a_model_for_other_classes_is_refused_instead_of_scored(
     with pytest.raises(RobustCSCError, match="one logit per class"):
         evaluate_clean(wide, images, store, policies=("none",))
     assert store.records() == []
+
+
+def test_other_photographs_of_frost_are_another_table(
+    plain: Subject, images: ImageSet, tmp_path: Path, spec: Spec
+) -> None:
+    for name in ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg"):
+        (tmp_path / name).write_bytes(b"a photograph")
+
+    def recorded(frost_root: Path | None) -> str:
+        chosen = replace(spec, frost_root=frost_root)
+        return corruption_condition(plain, images, chosen, "frost", 1, 0, quantize=False, official=None).spec
+
+    assert recorded(None) == f"cifar10_c@{spec.digest}"
+    first = recorded(tmp_path)
+    assert first.startswith(f"cifar10_c@{spec.digest}+frost@")
+    (tmp_path / "frost3.png").write_bytes(b"another one")
+    assert recorded(tmp_path) not in (first, recorded(None))

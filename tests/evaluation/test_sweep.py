@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.corruptions import Spec
-from robustcsc.data import ImageSet
+from robustcsc.corruptions.export import Export
+from robustcsc.corruptions.manifest import MANIFEST
+from robustcsc.data import Batch, ImageSet, StreamedImages, load
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean, sweep
 from robustcsc.metrics import wilson_interval
@@ -159,3 +166,79 @@ def test_modes_and_lambdas_are_restored(subject: Subject, images: ImageSet, spec
     list(sweep(subject, images, spec, store, corruptions=["impulse_noise"], severities=[1], policies=ALL))
     assert [module.training for module in subject.model.modules()] == modes
     torch.testing.assert_close(subject.model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_exported_files_give_the_counts_of_the_sweep_that_is_truncated_to_8_bits(
+    subject: Subject, images: ImageSet, spec: Spec, store: ResultStore, tmp_path: Path
+) -> None:
+    names = ["gaussian_noise", "shot_noise"]
+    Export(images=images, spec=spec, form="cifar-c", seed=4).write(tmp_path / "files", names)
+
+    def measure(**settings: Any) -> list[Record]:
+        chosen: dict[str, Any] = {"corruptions": names, "severities": (2, 5), "policies": ("train", "adaptive")}
+        return list(sweep(subject, images, spec, store, **chosen, **settings))
+
+    generated = measure(seed=4, quantize=True)
+    read = measure(official_root=tmp_path / "files", seed=9, quantize=True)
+    assert [(r.correct, r.total, r.lam) for r in read] == [(r.correct, r.total, r.lam) for r in generated]
+    assert {r.condition.source for r in generated} == {"generated, 8 bit"}
+    for record, other in zip(read, generated, strict=True):
+        # no published files, and with the seed they were made with: nothing but the source differs
+        assert record.condition == replace(other.condition, source="generated, 8 bit, from files")
+    assert len(store.records()) == 16
+
+
+def test_published_files_are_recorded_as_such(
+    subject: Subject, images: ImageSet, spec: Spec, store: ResultStore, tmp_path: Path
+) -> None:
+    whole = load("digits", split="test")
+    Export(images=whole, spec=spec, form="cifar-c", seed=4).write(tmp_path / "files", ["shot_noise"])
+    (tmp_path / "files" / MANIFEST).unlink()
+    (record,) = sweep(
+        subject,
+        images,
+        spec,
+        store,
+        corruptions=["shot_noise"],
+        severities=[1],
+        policies=("train",),
+        seed=3,
+        official_root=tmp_path / "files",
+    )
+    assert (record.condition.source, record.condition.seed) == ("official", 0)
+    assert record.condition.images.endswith(f"/{images.fingerprint}")
+
+
+@pytest.mark.parametrize("policies", [("train",), ("adaptive", "adaptive-image", "oracle")])
+def test_a_sweep_holds_no_batch_of_an_image_folder_but_the_current_one(
+    policies: tuple[str, ...],
+    subject: Subject,
+    spec: Spec,
+    store: ResultStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for label in range(10):
+        for number in range(2):
+            path = tmp_path / "tree" / str(label) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8), 20 * label + number, np.uint8)).save(path)
+    monkeypatch.setattr("robustcsc.data.folder.MEMORY_LIMIT_BYTES", 0)
+    images = load("imagefolder", tmp_path / "tree", workers=0)
+    assert isinstance(images, StreamedImages)
+    given: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    whole = StreamedImages.batches
+
+    def watched(self: StreamedImages, batch_size: int, **settings: Any) -> Iterator[Batch]:
+        for batch in whole(self, batch_size, **settings):
+            given.append(weakref.ref(batch.images))
+            alive.append(sum(reference() is not None for reference in given))
+            yield batch
+
+    monkeypatch.setattr(StreamedImages, "batches", watched)
+    settings: dict[str, Any] = {"corruptions": ["gaussian_noise"], "severities": [1, 5], "policies": policies}
+    records = list(sweep(subject, images, spec, store, batch_size=2, **settings))
+    assert {record.total for record in records} == {20}
+    assert len(alive) >= 20
+    assert max(alive) <= 2

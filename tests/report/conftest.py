@@ -31,7 +31,7 @@ def _record(
         "weights": "5d" * 32,
         "dataset": "cifar10",
         "split": "test",
-        "images": "0123456789abcdef/all",
+        "images": "0123456789abcdef",
         "kind": "corruption",
         "name": "gaussian_noise",
     }

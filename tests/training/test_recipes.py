@@ -38,3 +38,15 @@ def test_the_paper_settings_are_those_of_section_4() -> None:
     assert (cifar.momentum, cifar.weight_decay) == (0.9, 5e-4)
     assert (imagenet.epochs, imagenet.batch_size, imagenet.learning_rate) == (100, 512, 0.1)
     assert (imagenet.schedule, imagenet.milestones) == ("steps", (30, 60, 90))
+
+
+def test_detrame_settings_are_those_of_section_5_2() -> None:
+    cifar, svhn = RECIPES["detrame-cifar"], RECIPES["detrame-svhn"]
+    for recipe in (cifar, svhn):
+        assert (recipe.batch_size, recipe.momentum, recipe.weight_decay) == (128, 0.9, 5e-4)
+    assert [cifar.rate_at(epoch) for epoch in (0, 59.9, 60, 120, 160, 199.9)] == pytest.approx(
+        [0.1, 0.1, 0.02, 0.004, 0.0008, 0.0008]
+    )
+    assert (cifar.epochs, cifar.crop_padding, cifar.flip) == (200, 4, True)
+    assert [svhn.rate_at(epoch) for epoch in (0, 79.9, 80, 120)] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+    assert (svhn.epochs, svhn.crop_padding, svhn.flip) == (160, 0, False)  # no augmentation but on CIFAR

@@ -1,0 +1,160 @@
+"""How much of a corruption sweep is the network: time of the bare forward passes over time of the whole sweep.
+
+    python benchmarks/sweep.py --device cuda --images 10000 --precision bf16-mixed
+    python benchmarks/sweep.py --device cpu --images 64
+
+The sweep is `robustcsc.evaluation.sweep.sweep` over the 15 standard corruptions at 5 severities with a fresh network.
+It moves the images to the device, corrupts them, runs the network, counts, and writes each of the 75 results to a store
+on the disk. The bare passes run the same network over the same number of clean images that lie on the device already,
+75 times over. Aim on a GPU: at least 0.8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.allocator import keep_freed_memory
+from robustcsc.corruptions import SEVERITIES, load_spec, select
+from robustcsc.data.memory import MemoryImages
+from robustcsc.evaluation.subject import Subject, device_words
+from robustcsc.evaluation.sweep import sweep
+from robustcsc.models.catalog import build, default_spec
+from robustcsc.store import ResultStore
+
+RESULTS = Path(__file__).parent / "results"
+NUM_CLASSES = {"cifar10_c": 10, "imagenet_c": 1000}
+
+
+class Mixed(nn.Module):
+    """A network that runs in bfloat16 where autocast deems it safe."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns float32 logits."""
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits: Tensor = self.network(images)
+        return logits.float()
+
+
+def random_images(count: int, side: int, num_classes: int) -> MemoryImages:
+    """Smooth random images, so that no corruption meets something unlike a photograph."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.empty(count, 3, side, side, dtype=torch.uint8)
+    for rows in torch.arange(count).split(500):
+        coarse = torch.rand(len(rows), 3, side // 8, side // 8, generator=generator)
+        fine = nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp_(0.0, 1.0)
+        pixels[rows] = (fine * 255).to(torch.uint8)
+    return MemoryImages(
+        name="random",
+        split="test",
+        classes=tuple(map(str, range(num_classes))),
+        pixels=pixels,
+        labels=torch.randint(num_classes, (count,), generator=generator),
+        positions=torch.arange(count),
+    )
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of one call, until the device has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, object]:
+    """The row of one measurement."""
+    device = torch.device(arguments.device)
+    spec = load_spec(arguments.table)
+    names = select(spec, arguments.corruptions)
+    num_classes = NUM_CLASSES[arguments.table]
+    torch.manual_seed(0)
+    network = build(default_spec(arguments.model, num_classes, (3, spec.image_size, spec.image_size)))
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    model = Mixed(network) if arguments.precision == "bf16-mixed" else network
+    images = random_images(arguments.images, spec.image_size, num_classes)
+    subject = Subject(run="benchmark", model_name=arguments.model, weights="random", model=model, device=device)
+    batches = [batch.images for batch in images.batches(arguments.batch_size, device=device)]
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                model(batch)
+
+    def whole() -> None:
+        with tempfile.TemporaryDirectory() as folder, ResultStore(Path(folder) / "results.sqlite") as store:
+            for _ in sweep(
+                subject,
+                images,
+                spec,
+                store,
+                corruptions=names,
+                severities=SEVERITIES,
+                policies=["none"],
+                batch_size=arguments.batch_size,
+                quantize=True,
+            ):
+                pass
+
+    for _ in range(2):
+        forward()  # kernel choice, memory
+    bare = median(seconds(forward, device) for _ in range(5)) * len(names) * len(SEVERITIES)
+    cold, warm = seconds(whole, device), seconds(whole, device)
+    return {
+        "device": device_words(device),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "precision": arguments.precision,
+        "model": arguments.model,
+        "table": arguments.table,
+        "corruptions": len(names),
+        "images": arguments.images,
+        "batch_size": arguments.batch_size,
+        "forward_seconds": round(bare, 3),
+        "sweep_seconds": round(warm, 3),
+        "first_sweep_seconds": round(cold, 3),
+        "efficiency": round(bare / warm, 4),
+    }
+
+
+def main() -> None:
+    """Measures, prints and writes ``results/sweep-<device>.csv``."""
+    parser = argparse.ArgumentParser(description="Share of the forward passes in the time of a corruption sweep.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--table", choices=tuple(NUM_CLASSES), default="cifar10_c")
+    parser.add_argument("--corruptions", default="standard", help="Names or groups, separated by commas.")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=250)
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="Folder of the CSV file.")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    torch.backends.cudnn.benchmark = True
+    row = measure(arguments)
+    for name, value in row.items():
+        print(f"{name}: {value}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with (arguments.output / f"sweep-{arguments.device}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()

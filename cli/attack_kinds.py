@@ -1,0 +1,254 @@
+"""What each kind of attack reads from its options, checks and measures. Heavy imports stay inside the functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from robustcsc.cli import options
+from robustcsc.cli.console import note
+from robustcsc.cli.context import DataChoice, Session
+from robustcsc.errors import AttackError, PolicyError, UnknownNameError
+from robustcsc.progress import Progress
+
+if TYPE_CHECKING:
+    from robustcsc.attacks.threat import Norm
+    from robustcsc.data import ImageSet
+    from robustcsc.evaluation.subject import Subject
+    from robustcsc.records import Record
+    from robustcsc.store import ResultStore
+
+_BATCH_SIZE, _CRAFTING_IMAGES, _RHOS = 250, 1000, "0.01,0.02,0.05,0.1,0.2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every kind of attack is told."""
+
+    session: Session
+    images: ImageSet
+    batch_size: int | None
+    seed: int
+    seeds: int
+    remeasure: bool
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds of random perturbations."""
+        return range(self.seed, self.seed + self.seeds)
+
+
+class Attack(Protocol):
+    """An attack whose own options have been read; making one needs no model."""
+
+    def prepare(self, session: Session, data: DataChoice) -> None:
+        """Refuses what does not suit the model or the data, before anything is measured or written."""
+
+    def measure(self, common: Common, store: ResultStore, progress: Progress) -> Iterator[Record]:
+        """Yields the records."""
+
+
+class Pgd:
+    """Projected gradient descent."""
+
+    def __init__(
+        self, norm: Norm, epsilon: str | None, steps: int, step_size: str | None, restarts: int, protocols: str
+    ) -> None:
+        from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
+
+        self._threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if epsilon is None else parse_epsilon(epsilon))
+        self._steps, self._step_size, self._restarts = steps, _step_size(step_size), restarts
+        self._protocols = options.words(protocols)
+
+    def prepare(self, session: Session, data: DataChoice) -> None:
+        """Chooses and checks the protocols."""
+        from robustcsc.evaluation.adversarial import default_protocols
+
+        subject: Subject = session.subject
+        _check_protocols(subject, self._protocols)
+        if not self._protocols and subject.has_lambda and not subject.fits:
+            note(
+                "Only the training lambda is attacked: for the adaptive one, first run "
+                f"`robustcsc fit-lambda --run {subject.run}`."
+            )
+        self._protocols = self._protocols or default_protocols(subject)
+
+    def measure(self, common: Common, store: ResultStore, progress: Progress) -> Iterator[Record]:
+        """Yields the accuracy on clean images, and under the attack for every protocol."""
+        from robustcsc.evaluation.adversarial import attack_pgd
+        from robustcsc.evaluation.sweep import evaluate_clean
+
+        subject, batch_size = common.session.subject, common.batch_size or _BATCH_SIZE
+        yield from evaluate_clean(
+            subject,
+            common.images,
+            store,
+            policies=subject.policies(("train",)),
+            batch_size=batch_size,
+            remeasure=common.remeasure,
+            progress=progress,
+        )
+        yield from attack_pgd(
+            subject,
+            common.images,
+            store,
+            threat=self._threat,
+            protocols=self._protocols,
+            steps=self._steps,
+            step_size=self._step_size,
+            restarts=self._restarts,
+            seed=common.seed,
+            batch_size=batch_size,
+            remeasure=common.remeasure,
+            progress=progress,
+        )
+
+
+class Uap:
+    """Universal perturbations and their random controls."""
+
+    def __init__(
+        self,
+        norm: Norm,
+        xi: str | None,
+        delta: float | None,
+        passes: int | None,
+        crafting_images: int | None,
+        protocols: str,
+    ) -> None:
+        from robustcsc.attacks import universal
+        from robustcsc.attacks.threat import ThreatModel, parse_epsilon
+
+        sizes = (universal.DEFAULT_XI[norm],) if xi is None else tuple(map(parse_epsilon, _some("--xi", xi)))
+        self._threats = tuple(ThreatModel(norm, size) for size in sizes)
+        self._delta = universal.DEFAULT_DELTA if delta is None else delta
+        self._passes = passes or universal.DEFAULT_PASSES
+        for threat in self._threats:
+            universal.check_crafting(threat, self._delta, self._passes, 1)
+        self._count = crafting_images or _CRAFTING_IMAGES
+        self._protocols = _some("--protocols", protocols)
+        self._images: ImageSet | None = None
+
+    def prepare(self, session: Session, data: DataChoice) -> None:
+        """Checks the protocols and opens the training split."""
+        _check_protocols(session.subject, self._protocols)
+        self._images = data.load(session.trained, "train", self._count)
+
+    def measure(self, common: Common, store: ResultStore, progress: Progress) -> Iterator[Record]:
+        """Yields the fooling counts of each perturbation and of its controls; perturbations are kept in the run."""
+        from robustcsc.attacks.universal import DEFAULT_BATCH_SIZE
+        from robustcsc.evaluation.fooling import Crafting, attack_uap
+
+        assert self._images is not None
+        batch_size = common.batch_size or DEFAULT_BATCH_SIZE
+        crafting = Crafting(
+            images=self._images, delta=self._delta, passes=self._passes, batch_size=batch_size, seed=common.seed
+        )
+        folder = common.session.run.folder / "perturbations"
+        yield from attack_uap(
+            common.session.subject,
+            common.images,
+            store,
+            threats=self._threats,
+            crafting=crafting,
+            folder=folder,
+            protocols=self._protocols,
+            control_seeds=common.all_seeds,
+            # One by one is an order of crafting; scoring has none.
+            batch_size=batch_size if common.batch_size not in (None, 1) else _BATCH_SIZE,
+            remeasure=common.remeasure,
+            progress=progress,
+        )
+        note(f"The perturbations, as safetensors and PNG: {folder}")
+
+
+class Noise:
+    """Random noise of a given energy."""
+
+    def __init__(self, rho: str | None, policies: str) -> None:
+        from robustcsc.evaluation.fooling import check_noise
+
+        self._rhos = options.numbers(_RHOS if rho is None else rho)
+        if not self._rhos:
+            raise options.OptionError("--rho names no energy: write 0.01,0.05, for example.")
+        self._policies = options.words(policies)
+        check_noise(self._rhos, self._policies)
+
+    def prepare(self, session: Session, data: DataChoice) -> None:
+        """Chooses and checks the lambda policies."""
+        self._policies = session.subject.policies(self._policies)
+
+    def measure(self, common: Common, store: ResultStore, progress: Progress) -> Iterator[Record]:
+        """Yields the fooling counts of each energy and seed."""
+        from robustcsc.evaluation.fooling import attack_random_noise
+
+        yield from attack_random_noise(
+            common.session.subject,
+            common.images,
+            store,
+            rhos=self._rhos,
+            policies=self._policies,
+            seeds=common.all_seeds,
+            batch_size=common.batch_size or _BATCH_SIZE,
+            remeasure=common.remeasure,
+            progress=progress,
+        )
+
+
+def refuse_foreign(chosen: str, options_of: Mapping[tuple[str, ...], Mapping[str, object]]) -> None:
+    """Refuses options that say nothing about the chosen attack.
+
+    Args:
+        chosen: The option that names the attack.
+        options_of: Values of options by the attacks they belong to; ``None`` is an option that was not given.
+
+    Raises:
+        OptionError: An option of other attacks was given.
+    """
+    for attacks, values in options_of.items():
+        for name, value in values.items():
+            if value is not None and chosen not in attacks:
+                raise options.OptionError(f"{name} belongs to {' and '.join(attacks)}, not to {chosen}: leave it out.")
+
+
+def chosen_attack(pgd: str | None, uap: bool, random_noise: bool) -> str:
+    """Returns the option that names the attack, ``--pgd`` if none was given.
+
+    Raises:
+        OptionError: Several were given.
+    """
+    named = {"--pgd": pgd is not None, "--uap": uap, "--random-noise": random_noise}
+    given = [name for name, present in named.items() if present]
+    if len(given) > 1:
+        raise options.OptionError(f"{' and '.join(given)} are different attacks: run one after the other.")
+    return given[0] if given else "--pgd"
+
+
+def _some(name: str, text: str) -> tuple[str, ...]:
+    words: tuple[str, ...] = options.words(text)
+    if not words:
+        raise options.OptionError(f"{name} is empty: write a value, or leave it out.")
+    return words
+
+
+def _step_size(text: str | None) -> float | None:
+    from robustcsc.attacks.threat import parse_epsilon
+
+    size = None if text is None else parse_epsilon(text)
+    if size == 0:
+        raise AttackError("A step size of 0 moves no image: leave --step-size out or write a number such as 2/255.")
+    return size
+
+
+def _check_protocols(subject: Subject, asked: tuple[str, ...]) -> None:
+    """Refuses protocols that do not exist or do not suit the model, before anything is measured."""
+    from robustcsc.evaluation.adversarial import PROTOCOLS
+
+    for protocol in asked:
+        if protocol not in PROTOCOLS:
+            raise UnknownNameError("attack protocol", protocol, PROTOCOLS)
+        if protocol != "plain" and not subject.has_lambda:
+            raise PolicyError(f"{subject.model_name} has no CSC layer: only the protocol plain makes sense for it.")
+        if protocol != "plain":
+            subject.fit_for(None)

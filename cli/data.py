@@ -1,0 +1,112 @@
+"""`robustcsc data`: which data sets there are; `robustcsc data corrupt`: corrupted copies of one as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from robustcsc.cli import options
+from robustcsc.cli.console import print_json, progress_display, results_console
+from robustcsc.cli.context import DataChoice, choose_device, note_unreadable
+from robustcsc.cli.results import print_tables
+
+app = typer.Typer(invoke_without_command=True, add_completion=False)
+
+
+@app.callback()
+def data(context: typer.Context, as_json: options.Json = False) -> None:
+    """List the data sets, or write corrupted copies of one."""
+    if context.invoked_subcommand is not None:
+        return
+    from robustcsc.data import DATASETS
+    from robustcsc.report import Table
+
+    if as_json:
+        print_json(DATASETS)
+        return
+    rows = tuple(
+        (name, source.about, "yes" if source.needs_root else "no", "yes" if source.can_download else "no")
+        for name, source in DATASETS.items()
+    )
+    columns = ("data set", "what it is", "needs --root", "--download")
+    print_tables([Table(name="data", title="Data sets", columns=columns, rows=rows)])
+
+
+@app.command("corrupt")
+def corrupt(
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where to write: a new or empty folder, or one to go on with.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ],
+    name: Annotated[
+        str,
+        typer.Option("--data", metavar="NAME", help="Data set, see `robustcsc data`.", rich_help_panel=options.DATA),
+    ],
+    root: options.Root = None,
+    download: options.Download = False,
+    split: Annotated[
+        Literal["train", "test"], typer.Option(help="Which images.", rich_help_panel=options.DATA)
+    ] = "test",
+    image_size: options.ImageSize = None,
+    workers: options.Workers = 2,
+    limit: options.Limit = None,
+    corruptions: options.Corruptions = None,
+    severities: options.Severities = options.ALL_SEVERITIES,
+    spec: options.Spec = None,
+    frost_root: options.FrostRoot = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 250,
+    seed: options.Seed = 0,
+    form: Annotated[
+        Literal["cifar-c", "imagenet-c"] | None,
+        typer.Option(
+            "--format",
+            help="Layout of the published files: one array for each corruption, or JPEG files in folders; imagenet-c "
+            "for images of 96 pixels and more if not given.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    png: Annotated[
+        bool,
+        typer.Option("--png", help="PNG files instead of JPEG, for imagenet-c.", rich_help_panel=options.OUTPUT),
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write corrupted copies of a data set in the layout of CIFAR-10-C or ImageNet-C.
+
+    What is complete is kept: a command that was stopped goes on where it was. `robustcsc sweep --corrupted-root`
+    reads the files.
+    """
+    from robustcsc.cli.evaluate import chosen_corruptions, default_spec_name
+    from robustcsc.corruptions import load_spec
+    from robustcsc.corruptions.export import Export
+
+    place = choose_device(device)
+    images = DataChoice(name, root, download, image_size, workers).load(None, split, limit)
+    table_name = default_spec_name(images.image_shape)
+    table = load_spec(spec or table_name, frost_root)
+    names = chosen_corruptions(images, table, corruptions, severities, place)
+    with progress_display() as progress:
+        export = Export(
+            images=images,
+            spec=table,
+            form=form or ("imagenet-c" if table_name == "imagenet_c" else "cifar-c"),
+            seed=seed,
+            png=png,
+            batch_size=batch_size,
+            device=place,
+            progress=progress,
+        )
+        paths = export.write(out, names, severities)
+    note_unreadable(images)
+    if as_json:
+        print_json({"folder": out, "paths": paths})
+        return
+    for path in paths:
+        results_console().print(str(path))

@@ -1,0 +1,111 @@
+"""Random noise of a given energy, and the random controls beside a universal perturbation.
+
+Nobody attacks with these: they tell how much of a fooling rate is owed to the size of a change alone.
+
+Source of the noise: Tang, Chouzenoux, Pesquet & Krim, "Deep transform and metric learning network: wedding deep
+dictionary learning and neural network" (DeTraMe-Net), section 5.3.2 and figure 4.
+
+Differences from the paper: it does not say whether noisy images are clamped. Here they are clamped to [0, 1], as models
+take no others; and ``||x||^2`` is taken in pixel units of [0, 1], before the model normalises.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from robustcsc.attacks.threat import ThreatModel
+from robustcsc.attacks.universal import project
+from robustcsc.corruptions.draws import image_seeds, normal, uniform
+from robustcsc.errors import AttackError
+
+
+def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) -> Tensor:
+    """Returns zero-mean Gaussian noise v with ``E ||v||^2 = rho ||x||^2`` for each image x, not clamped.
+
+    Every value of an image gets the standard deviation ``sqrt(rho ||x||^2 / d)`` for d values. The draws depend on
+    `seed` and the image's index only, so that the noise of one image is the same in any batch, and at another rho it is
+    the same noise, longer.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        rho: Energy of the noise relative to that of the image, at least 0.
+        seed: Seed of the draws.
+        indices: (N,) int64, position of each image in its data set.
+
+    Returns:
+        (N, C, H, W), to be added to the images.
+
+    Raises:
+        AttackError: rho is negative or not finite.
+    """
+    check_rho(rho)
+    draws = normal(image_seeds(seed, "random-noise", 0, indices), images.shape[1:])
+    if len(images) == 0:
+        return torch.zeros_like(images)
+    # Image by image: the last bit of a sum over a batch may depend on the batch.
+    energies = torch.stack([image.contiguous().double().square().sum() for image in images])
+    deviations = (rho * energies / images[0].numel()).sqrt().to(images.dtype)
+    return draws.to(images.dtype) * deviations.view(-1, 1, 1, 1)
+
+
+def check_rho(rho: float) -> None:
+    """Refuses an energy that makes no sense.
+
+    Raises:
+        AttackError: It is negative or not finite.
+    """
+    if not (math.isfinite(rho) and rho >= 0):
+        raise AttackError(
+            f"rho must be a finite number of at least 0, not {rho:g}: the energy of the noise relative to the image's."
+        )
+
+
+def random_signs(shape: tuple[int, int, int], threat: ThreatModel, seed: int) -> Tensor:
+    """Returns a perturbation whose values differ in sign only: the longest there is in the linf ball.
+
+    Args:
+        shape: Channels, height, width.
+        threat: Norm and radius; the perturbation lies on the surface of that ball.
+        seed: Seed of the signs.
+
+    Returns:
+        (C, H, W) float32 on the CPU.
+    """
+    signs = torch.where(uniform(_seeds(seed, "random-sign"), shape)[0] < 0.5, -1.0, 1.0)
+    size = threat.epsilon if threat.norm == "linf" else threat.epsilon / math.sqrt(signs.numel())
+    return project(signs * size, threat)
+
+
+def gaussian_direction(shape: tuple[int, int, int], threat: ThreatModel, seed: int) -> Tensor:
+    """Returns a Gaussian perturbation on the surface of the ball.
+
+    For l2 it is scaled to the radius. For linf its standard deviation is the radius and its values are clamped to it;
+    scaled until its largest value has the radius it would have little energy and be no control.
+
+    Args:
+        shape: Channels, height, width.
+        threat: Norm and radius.
+        seed: Seed of the values.
+
+    Returns:
+        (C, H, W) float32 on the CPU.
+    """
+    draws = normal(_seeds(seed, "gaussian"), shape)[0]
+    scale = 1.0 if threat.norm == "linf" else 1.001 / float(torch.linalg.vector_norm(draws))
+    return project(draws * (scale * threat.epsilon), threat)
+
+
+#: The controls beside a universal perturbation: random perturbations of the same norm, by name.
+CONTROLS: dict[str, Callable[[tuple[int, int, int], ThreatModel, int], Tensor]] = {
+    "random-sign": random_signs,
+    "gaussian": gaussian_direction,
+}
+
+
+def _seeds(seed: int, name: str) -> Tensor:
+    """Returns the seed of the one draw that all images share."""
+    return image_seeds(seed, f"uap-control/{name}", 0, torch.zeros(1, dtype=torch.int64))

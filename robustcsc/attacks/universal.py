@@ -1,0 +1,266 @@
+"""Universal adversarial perturbations: one small change of all images that changes most predictions.
+
+Start from v = 0. For every image whose prediction v does not change yet, DeepFool finds the smallest further change r
+of ``x + v`` that does, and ``v <- P(v + r)``, where P projects onto the ball of radius xi. Passes over the images end
+once a share of at least ``1 - delta`` is fooled, or after a number of passes.
+
+Differences from the paper and its authors' code:
+
+- *Batches.* The reference takes one image after the other. Here the images of a batch that v does not fool yet take
+  their DeepFool steps together, at the same v, and v moves by the sum of them: ``v <- P(v + sum_i r_i)``, which is what
+  the images one by one would add to first order. DeepFool keeps the class that is nearest at first (`deepfool`,
+  ``reselect=False``), which gave the same fooling rates for 0.6 times the work.
+- *Which v.* The fooling rate of v goes up and down along the way, image by image even more than in batches. In batches
+  the crafting images are therefore counted six times in a pass, the best v is kept, and crafting also ends when the
+  images of a whole pass have not improved it. Image by image they are counted after each pass as in the reference, and
+  the best v is kept, too; the authors' code returns the last.
+- How these rules were chosen: a perceptron for digits, 150 crafting images, batches of 25, fooling rates in percent of
+  500 other images, mean over three to six orders of the images. Image by image is the best of five passes.
+
+  | rule | linf 0.15 | l2 0.9 |
+  |---|---|---|
+  | image by image | 34 | 56 |
+  | sum, counted six times a pass | 42 | 61 |
+  | sum, counted three times a pass | 41 | 57 |
+  | sum / square root of the pass, counted three times | 39 | 55 |
+  | sum / square root of the number of images, counted once | 40 | 47 |
+  | one after the other, projected each time, counted once | 35 | 56 |
+
+- A batch size of 1 gives the published order and rule but for the v that is returned.
+- *The box.* Images with v are clamped to [0, 1] wherever they are classified, in crafting as in scoring; the authors'
+  code adds v to images of 0 to 255 without clamping, and so counts images that no file can hold.
+
+xi is in pixel units of [0, 1]. The authors' values are of 0 to 255 (linf 10, so 10/255 here; l2 2000 on 224x224
+images, so 2000/255), and a xi for images normalised by a standard deviation s is ``s * xi`` here. The DeTraMe-Net paper
+(5e-2 on CIFAR, 2e-4 on SVHN in its table 6) names neither norm nor unit; it says that CIFAR images are normalised and
+that SVHN images lie in [0, 1]. Read as a linf radius of normalised CIFAR images, 5e-2 is 0.01 here (s is about 0.2).
+
+Source: Moosavi-Dezfooli, Fawzi, Fawzi & Frossard, "Universal adversarial perturbations", CVPR 2017, algorithm 1
+(arXiv:1610.08401).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.attacks.deepfool import deepfool
+from robustcsc.attacks.threat import Norm, ThreatModel, check_images
+from robustcsc.data import ImageSet
+from robustcsc.errors import AttackError
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.progress import Progress, silent
+
+#: Radii that the command line tries if none is given: that of the DeTraMe-Net paper; a tenth of the usual l2 norm of a
+#: CIFAR image.
+DEFAULT_XI: dict[Norm, float] = {"linf": 5e-2, "l2": 2.0}
+DEFAULT_DELTA, DEFAULT_PASSES, DEFAULT_BATCH_SIZE = 0.2, 10, 25
+#: Steps DeepFool takes for one image at most, as in the authors' code.
+INNER_STEPS = 10
+#: How often in a pass the fooled images are counted when crafting in batches.
+COUNTED = 6
+_COUNTING_BATCH = 50
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UniversalPerturbation:
+    """A perturbation and how it was made.
+
+    Attributes:
+        values: (C, H, W) float32 on the CPU, inside the ball exactly.
+        threat: Norm and radius xi in pixel units of [0, 1].
+        images: Crafting images.
+        fooled: Of these, how many predictions it changes (the images clamped to [0, 1]).
+        converged: Whether that share is at least ``1 - delta``.
+        passes: Passes over the crafting images that were begun.
+        seconds: Wall-clock time.
+    """
+
+    values: Tensor
+    threat: ThreatModel
+    images: int
+    fooled: int
+    converged: bool
+    passes: int
+    seconds: float
+
+
+def universal_perturbation(
+    model: nn.Module,
+    images: ImageSet,
+    threat: ThreatModel,
+    *,
+    delta: float = DEFAULT_DELTA,
+    passes: int = DEFAULT_PASSES,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    progress: Progress = silent,
+) -> UniversalPerturbation:
+    """Returns one perturbation within `threat` that changes the prediction of as many images as possible.
+
+    Args:
+        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable, on `device`.
+        images: The crafting images, usually of the training split; their labels are not used.
+        threat: Norm and radius xi in pixel units of [0, 1], above 0.
+        delta: Crafting ends once a share of at least ``1 - delta`` is fooled; in [0, 1).
+        passes: Passes over the images at most, at least 1.
+        batch_size: Images whose minimal perturbations are added at once; 1 is the published order.
+        seed: Seed of the order of the images, which is new in every pass.
+        device: Where to compute.
+        progress: Told after each batch.
+
+    Raises:
+        AttackError: Images or settings make no sense, or no finite gradient reaches the images.
+    """
+    check_crafting(threat, delta, passes, batch_size)
+    if len(images) == 0:
+        raise AttackError("There are no images to craft a universal perturbation on: give at least one.")
+    started = time.perf_counter()
+    together = batch_size > 1
+    current = torch.zeros(images.image_shape, device=device)
+    generator = torch.Generator().manual_seed(seed)
+    with evaluation_mode(model):
+        crafting = _Crafting(model, images, batch_size, torch.device(device), delta)
+        done = idle = 0  # passes begun, images since the best perturbation
+        while done < passes and not crafting.converged and not (together and idle >= len(crafting)):
+            done, seen, counted = done + 1, 0, 0
+            for batch, clean in crafting.batches(torch.randperm(len(images), generator=generator)):
+                current = _moved(model, batch, clean, current, threat, reselect=not together)
+                seen, idle = seen + len(batch), idle + len(batch)
+                progress(f"UAP {threat.norm} {threat.epsilon:g}, pass {done}", seen, len(crafting))
+                share = seen * (COUNTED if together else 1) // len(crafting)
+                if share > counted:
+                    idle = 0 if crafting.count(current) else idle
+                    counted = share
+                if crafting.converged or (together and idle >= len(crafting)):
+                    break
+    return UniversalPerturbation(
+        values=crafting.best.cpu(),
+        threat=threat,
+        images=len(crafting),
+        fooled=crafting.most,
+        converged=crafting.converged,
+        passes=done,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def perturbed(images: Tensor, perturbation: Tensor) -> Tensor:
+    """Returns images (N, C, H, W) with a perturbation (C, H, W) added, clamped to [0, 1]."""
+    return (images + perturbation).clamp_(0, 1)
+
+
+@torch.no_grad()
+def project(perturbation: Tensor, threat: ThreatModel) -> Tensor:
+    """Returns the perturbation moved into the ball of `threat`, exactly: per pixel (linf) or along the ray (l2).
+
+    Where rounding would leave the ball, a pixel is rounded towards 0, so that the radius holds for the returned numbers
+    themselves, computed in float64.
+
+    Args:
+        perturbation: (C, H, W), finite, of any sign.
+        threat: Norm and radius in pixel units of [0, 1].
+    """
+    exact = perturbation.double()
+    if threat.norm == "linf":
+        exact = exact.clamp(-threat.epsilon, threat.epsilon)
+    else:
+        length = float(torch.linalg.vector_norm(exact))
+        if length <= threat.epsilon:
+            return perturbation
+        exact = exact * (threat.epsilon * (1 - 1e-12) / length)  # the margin is for the rounding of this product
+    rounded = exact.to(perturbation.dtype)
+    inwards = torch.nextafter(rounded, torch.zeros_like(rounded))
+    return torch.where(rounded.double().abs() > exact.abs(), inwards, rounded)
+
+
+def check_crafting(threat: ThreatModel, delta: float, passes: int, batch_size: int) -> None:
+    """Refuses settings that make no sense.
+
+    Raises:
+        AttackError: xi is 0, delta is outside [0, 1), or passes or batch size are below 1.
+    """
+    if threat.epsilon <= 0:
+        raise AttackError(f"xi must be above 0, not {threat.epsilon:g}: within a ball of radius 0 nothing can change.")
+    if not 0 <= delta < 1:
+        raise AttackError(
+            f"delta must be at least 0 and below 1, not {delta:g}: a share of 1 - delta of the images is to be fooled."
+        )
+    if passes < 1 or batch_size < 1:
+        raise AttackError(f"Passes and batch size must be at least 1, not {passes} and {batch_size}.")
+
+
+class _Crafting:
+    """The crafting images, what the model predicts for them without a perturbation, and the best one so far."""
+
+    def __init__(self, model: nn.Module, images: ImageSet, batch_size: int, device: torch.device, delta: float) -> None:
+        self.most, self.best = -1, torch.zeros(images.image_shape)
+        self._delta = delta
+        self._model, self._images, self._batch_size, self._device = model, images, batch_size, device
+        self._clean = torch.full((int(images.positions.max()) + 1,), -1, device=device)
+        self._count = 0
+        for batch in images.batches(max(batch_size, _COUNTING_BATCH), device=device):
+            check_images(batch.images, batch.labels)
+            self._clean[batch.indices] = predictions(model, batch.images)
+            self._count += len(batch.images)
+
+    def __len__(self) -> int:
+        """Returns the number of images that could be read."""
+        return self._count
+
+    def batches(self, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields images and their clean predictions, the rows in the given order; without one, to be counted only."""
+        size = self._batch_size if order is not None else max(self._batch_size, _COUNTING_BATCH)
+        for batch in self._images.batches(size, order=order, device=self._device):
+            yield batch.images, self._clean[batch.indices]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the best perturbation fools a share of at least ``1 - delta``."""
+        return self.most >= (1 - self._delta) * len(self) - 1e-9
+
+    def count(self, perturbation: Tensor) -> bool:
+        """Counts the predictions that the perturbation changes; keeps it, and returns true, if they are more than ever."""
+        fooled = 0
+        for images, clean in self.batches():
+            fooled += int((predictions(self._model, perturbed(images, perturbation)) != clean).sum())
+        better = fooled > self.most
+        if better:
+            self.most, self.best = fooled, perturbation
+        return better
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, images: Tensor) -> Tensor:
+    """Returns the predicted classes, (N,) int64.
+
+    Raises:
+        AttackError: The model returns no logits (N, K).
+    """
+    logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        raise AttackError("The model must return logits of shape (N, K): one row per image, one column per class.")
+    return logits.argmax(dim=1)
+
+
+def _moved(
+    model: nn.Module,
+    images: Tensor,
+    clean: Tensor,
+    current: Tensor,
+    threat: ThreatModel,
+    *,
+    reselect: bool,
+) -> Tensor:
+    """Returns the perturbation after one batch: plus what each image that it does not fool needs, projected."""
+    shown = perturbed(images, current)
+    resisting = shown[predictions(model, shown) == clean]
+    if len(resisting) == 0:
+        return current
+    found = deepfool(model, resisting, max_steps=INNER_STEPS, reselect=reselect)
+    return project(current + found.perturbations[found.fooled].sum(dim=0), threat)

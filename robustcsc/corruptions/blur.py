@@ -1,0 +1,212 @@
+"""The five blurs: Gaussian, out of focus, through frosted glass, by motion and by zooming.
+
+The random ones are two steps, so that recorded draws can be replayed: random numbers from `draws`, then a function of
+the images and those numbers. Results are clipped to [0, 1].
+
+Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
+Corruptions and Perturbations", ICLR 2019.
+"""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from robustcsc.corruptions.draws import row_blocks, uniform
+from robustcsc.corruptions.filters import correlate, gaussian_taps, motion, smooth, truncate, zoom_mean
+from robustcsc.errors import DataError
+
+_GRID = 8  # half side of the square on which a disc up to this radius is drawn
+_NEGLIGIBLE = 1e-10  # kernel entries too small to matter next to a sum of 1
+_ROUNDING = 2.0**-22  # what float32 may lose in a filter: a constant area is not to be truncated to the level below
+
+
+def gaussian_blur(images: Tensor, seeds: Tensor, *, sigma: float) -> Tensor:
+    """Returns the images after a Gaussian filter cut at 4 sigma, the border pixel repeated.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64; not used.
+        sigma: Standard deviation in pixels, at least 0.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    return smooth(images, sigma).clamp(0.0, 1.0)
+
+
+def defocus_blur(images: Tensor, seeds: Tensor, *, radius: float, alias_sigma: float) -> Tensor:
+    """Returns the images seen through a disc-shaped aperture, mirrored at the border.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64; not used.
+        radius: Of the disc, in pixels, at least 0.
+        alias_sigma: Standard deviation of the Gaussian that softens the disc's edge, in pixels, above 0.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+
+    Raises:
+        DataError: If a side of the images does not exceed the kernel's half side.
+    """
+    kernel = disc_kernel(radius, alias_sigma)
+    half, sides = len(kernel) // 2, images.shape[2:]
+    if min(sides) <= half:
+        raise DataError(
+            f"defocus_blur with a kernel of {len(kernel)} x {len(kernel)} pixels needs images of at least {half + 1} "
+            f"pixels a side, not {sides[0]} x {sides[1]}: use larger images or a smaller radius."
+        )
+    return correlate(images, kernel).clamp_(0.0, 1.0)
+
+
+@functools.lru_cache(maxsize=16)
+def disc_kernel(radius: float, alias_sigma: float) -> Tensor:
+    """The kernel of `defocus_blur`, a softened disc on a square of whole pixels.
+
+    The disc is normalised, then softened by a separable Gaussian of 3 taps (5 when the radius exceeds 8) that mirrors
+    the square at its border. A disc of radius 8 or more touches the border, and the mirroring adds to its sum:
+    1.012975 at radius 8 and 1.010786 at radius 10 with an alias sigma of 0.5. The published images are brighter by it.
+
+    Args:
+        radius: Of the disc, in pixels, at least 0.
+        alias_sigma: Standard deviation of the Gaussian, in pixels, above 0.
+
+    Returns:
+        (2 h + 1, 2 h + 1) float64 on the CPU, without the outer rings in which everything is negligible; not to be
+        changed.
+    """
+    half = max(_GRID, int(radius))
+    squares = torch.arange(-half, half + 1, dtype=torch.float64) ** 2
+    disc = (squares[:, None] + squares <= radius**2).to(torch.float64)
+    reach = 1 if radius <= _GRID else 2
+    kernel = correlate(disc[None, None] / disc.sum(), _outer(gaussian_taps(alias_sigma, reach)))[0, 0]
+    kernel[kernel < _NEGLIGIBLE] = 0.0
+    margin = int(kernel.any(0).nonzero()[0])
+    return kernel[margin : len(kernel) - margin, margin : len(kernel) - margin]
+
+
+def _outer(taps: Tensor) -> Tensor:
+    """The kernel of a separable filter."""
+    return taps[:, None] * taps
+
+
+def glass_blur(images: Tensor, seeds: Tensor, *, sigma: float, distance: float, passes: float) -> Tensor:
+    """Shuffles pixels locally, between two Gaussian filters; see `shatter`.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, from `image_seeds`, on the device of the images.
+        sigma: Standard deviation of the Gaussian before and after, in pixels, at least 0.
+        distance: Largest step of a pixel along each axis, a whole number of at least 1.
+        passes: How many times the pixels are shuffled, a whole number of at least 1.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+
+    Raises:
+        DataError: If a side of the images is below ``2 distance + 1``, so that no pixel can move.
+    """
+    reach, sides = int(distance), images.shape[2:]
+    if min(sides) <= 2 * reach:
+        raise DataError(
+            f"glass_blur over a distance of {reach} needs images of at least {2 * reach + 1} pixels a side, "
+            f"not {sides[0]} x {sides[1]}: use larger images or a smaller distance."
+        )
+    shape = (int(passes), (sides[0] - 2 * reach) * (sides[1] - 2 * reach), 2)
+    result = torch.empty_like(images)
+    for block in row_blocks(len(images), shape[0] * shape[1], images.device):
+        draws = uniform(seeds[block], shape).mul_(2 * reach)  # stays below 2 reach: the largest draw is 1 - 2^-24
+        offsets = draws.to(torch.int64).sub_(reach)
+        result[block] = shatter(images[block], offsets, sigma=sigma, distance=distance)
+    return result
+
+
+def shatter(images: Tensor, offsets: Tensor, *, sigma: float, distance: float) -> Tensor:
+    """Glass blur with known offsets.
+
+    The images are filtered and truncated to 8 bits; then each pass visits the pixels of rows ``H - d`` up to ``d + 1``
+    and, in each, of columns ``W - d`` to ``d + 1``, and gives a pixel the present value of the one `offsets` away;
+    the result is filtered again. A pixel is copied, not exchanged: so it is in the original functions.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        offsets: (N, passes, (H - 2 d) (W - 2 d), 2) integer from -d to d - 1, (columns, rows), in the order of the
+            visits.
+        sigma: Standard deviation of the Gaussian, in pixels, at least 0.
+        distance: d, a whole number of at least 1.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    height, width = images.shape[2:]
+    blurred = truncate(smooth(images, sigma) + _ROUNDING).flatten(2)
+    sources = _sources(offsets.to(torch.int64), height, width, int(distance))
+    shuffled = blurred.gather(2, sources.unsqueeze(1).expand_as(blurred)).view_as(images)
+    return smooth(shuffled, sigma).clamp_(0.0, 1.0)
+
+
+def _sources(offsets: Tensor, height: int, width: int, distance: int) -> Tensor:
+    """(N, H W) int64, the pixel whose value each pixel has after all passes."""
+    own = torch.arange(height * width, device=offsets.device)
+    window = (slice(None), slice(distance + 1, height - distance + 1), slice(distance + 1, width - distance + 1))
+    sources = own.expand(len(offsets), -1)
+    for moves in offsets.unbind(1):
+        steps = (moves[..., 1] * width + moves[..., 0]).view(-1, height - 2 * distance, width - 2 * distance)
+        read = own.repeat(len(offsets), 1)
+        read.view(-1, height, width)[window] += steps.flip(1, 2)
+        sources = sources.gather(1, _after_earlier_visits(read, own) if distance > 1 else read)
+    return sources
+
+
+def _after_earlier_visits(read: Tensor, own: Tensor) -> Tensor:
+    """Where the values come from when pixels are visited from the last to the first, each reading pixel ``read``.
+
+    A pixel later in the image was visited before and holds what it read itself, so the reads are followed for as long
+    as they lead onwards, doubling the steps taken each time. With a distance of 1 no read leads onwards.
+    """
+    onwards = torch.maximum(read, own)
+    while True:
+        further = onwards.gather(1, onwards)
+        if torch.equal(further, onwards):
+            return read.gather(1, onwards)
+        onwards = further
+
+
+def motion_blur(images: Tensor, seeds: Tensor, *, radius: float, sigma: float) -> Tensor:
+    """Returns the images smeared along a ray within 45 degrees of the horizontal, one direction per image.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, from `image_seeds`, on the device of the images.
+        radius: The ray has ``2 radius + 1`` pixels.
+        sigma: Decay of their weights, in pixels, at least 0.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    return smear(images, uniform(seeds, ()), radius=radius, sigma=sigma)
+
+
+def smear(images: Tensor, draws: Tensor, *, radius: float, sigma: float) -> Tensor:
+    """Motion blur, see `motion`, at angles of ``-45 + 90 u`` degrees for (N,) draws u in [0, 1)."""
+    return motion(images, draws.to(torch.float64) * 90.0 - 45.0, radius=radius, sigma=sigma).clamp_(0.0, 1.0)
+
+
+def zoom_blur(images: Tensor, seeds: Tensor, *, last: float, step: float) -> Tensor:
+    """Returns the mean of the images and of their zooms by 1, 1 + step, 1 + 2 step, ..., last; see `zoom`.
+
+    The zoom by 1 is the image itself, which so counts twice.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64; not used.
+        last: Largest factor, at least 1.
+        step: Between factors, above 0.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    count = round((last - 1.0) / step) + 1
+    difference = (1.0 + step) - 1.0  # rounded as the original's list of factors is, which decides some sizes
+    return zoom_mean(images, (1.0, *(1.0 + i * difference for i in range(count)))).clamp_(0.0, 1.0)

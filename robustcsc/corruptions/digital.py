@@ -1,0 +1,268 @@
+"""Brightness, contrast, saturation, pixelation and JPEG: the corruptions without random draws.
+
+Every kernel takes the images' seeds like any other kernel and leaves them unused. Results are clipped to [0, 1].
+
+Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
+Corruptions and Perturbations", ICLR 2019.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial, reduce
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from robustcsc.corruptions.draws import row_blocks
+from robustcsc.corruptions.jpeg import through_jpeg
+from robustcsc.errors import DataError
+
+_Pixels = npt.NDArray[np.float32 | np.float64]
+
+_PRECISION = 22  # bits after the point of the weights that Pillow resizes 8-bit images with
+_LIBRARY_PIXELS = 96 * 96  # images from which on libjpeg is faster on a CPU
+
+
+def brightness(images: Tensor, seeds: Tensor, *, shift: float) -> Tensor:
+    """Returns the images with `shift` added to the value V = max(R, G, B) of HSV, hue and saturation kept.
+
+    Without the detour through HSV: ``x V' / V`` with ``V' = clip(V + shift, 0, 1)``, and V' where V is 0. For one
+    channel this is ``x + shift``.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, unused.
+        shift: What is added, in units of the pixel range, -1 to 1.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    return _by_blocks(images, partial(_brighten, shift=shift))
+
+
+def _brighten(images: Tensor, shift: float) -> Tensor:
+    if images.shape[1] == 1:
+        return (images + shift).clamp_(0.0, 1.0)
+    value = reduce(torch.maximum, images.chunk(images.shape[1], dim=1))
+    raised = (value + shift).clamp_(0.0, 1.0)
+    black = value == 0.0
+    scaled = images * raised.div_(torch.where(black, 1.0, value))
+    return torch.where(black, raised, scaled).clamp_(0.0, 1.0)
+
+
+def contrast(images: Tensor, seeds: Tensor, *, factor: float) -> Tensor:
+    """Returns ``m + factor (x - m)``, m being the mean of each channel of each image over its pixels.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, unused.
+        factor: Of the distance from the mean, at least 0; below 1 the contrast falls.
+
+    Returns:
+        (N, C, H, W), clipped to [0, 1].
+    """
+    return _by_blocks(images, partial(_scale_contrast, factor=factor))
+
+
+def _scale_contrast(images: Tensor, factor: float) -> Tensor:
+    offset = (_pixel_mean(images) * (1.0 - factor)).to(images.dtype)
+    return (images * factor).add_(offset).clamp_(0.0, 1.0)
+
+
+def _pixel_mean(images: Tensor) -> Tensor:
+    """(N, C, 1, 1) float64, means over the pixels, always summed in the same order.
+
+    `Tensor.mean` may split a long sum among threads when there is no other work to share, as for one grey image.
+    """
+    sums = images.to(torch.float64).flatten(2)
+    while sums.shape[2] > 1:
+        half = sums.shape[2] // 2
+        odd = sums[:, :, 2 * half :]
+        sums = torch.cat([sums[:, :, :half] + sums[:, :, half : 2 * half], odd], dim=2)
+    return sums.unsqueeze(3) / float(images.shape[2] * images.shape[3])
+
+
+def saturate(images: Tensor, seeds: Tensor, *, gain: float, shift: float) -> Tensor:
+    """Returns the images with the saturation S of HSV replaced by ``clip(gain S + shift, 0, 1)``.
+
+    Without the detour through HSV: with V the largest and d the largest minus the smallest of R, G and B,
+    ``V - (V - x) V S' / d``. A grey pixel has S = 0 and, by convention, the hue red: it becomes
+    ``(V, V (1 - S'), V (1 - S'))``, reddish where `shift` is positive.
+
+    Args:
+        images: (N, 3, H, W) float, pixels in [0, 1].
+        seeds: (N,) int64, unused.
+        gain: Factor of the saturation, at least 0.
+        shift: What is added to the saturation, -1 to 1.
+
+    Returns:
+        (N, 3, H, W), clipped to [0, 1].
+
+    Raises:
+        DataError: If the images are not in colour.
+    """
+    if images.shape[1] != 3:
+        raise DataError(f"Corruption saturate needs 3 colour channels, but the images have {images.shape[1]}.")
+    return _by_blocks(images, partial(_scale_saturation, gain=gain, shift=shift))
+
+
+def _scale_saturation(images: Tensor, gain: float, shift: float) -> Tensor:
+    channels = images.chunk(3, dim=1)
+    value = reduce(torch.maximum, channels)
+    chroma = value - reduce(torch.minimum, channels)
+    grey = chroma == 0.0
+    # V S' = V clip(gain d / V + shift, 0, 1), without a division that black would make 0 / 0.
+    scaled = torch.minimum((chroma * gain).add_(value * shift).clamp_(min=0.0), value)
+    ratio = scaled.div_(torch.where(grey, 1.0, chroma))
+    distance = value - images
+    distance[:, 1:].add_(grey)
+    return torch.sub(value, distance.mul_(ratio)).clamp_(0.0, 1.0)
+
+
+def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
+    """Returns the images shrunk to ``int(scale side)`` pixels and enlarged again, both by the box filter of Pillow.
+
+    A pixel of the small image is the plain mean of the pixels whose centres lie in its box (not weighted by area),
+    first along rows, then along columns, each time rounded to 8 bits. Enlarging repeats the nearest pixel.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1], rounded to 8 bits first.
+        seeds: (N,) int64, unused.
+        scale: Side of the small image relative to that of the image, in (0, 1].
+
+    Returns:
+        (N, C, H, W), multiples of 1/255 in [0, 1].
+
+    Raises:
+        DataError: If nothing is left of a side.
+    """
+    height, width = images.shape[2:]
+    if int(height * scale) < 1 or int(width * scale) < 1:
+        raise DataError(f"Corruption pixelate at scale {scale:g} leaves no pixel of images of {height}x{width} pixels.")
+    return _by_blocks(images, partial(_shrink_and_enlarge, scale=scale))
+
+
+def _shrink_and_enlarge(images: Tensor, scale: float) -> Tensor:
+    levels = (images * 255.0).add_(0.5).to(torch.int32)
+    for dim in (3, 2):
+        side = levels.shape[dim]
+        sources, weights = _box_table(side, int(side * scale), images.device)
+        weights = weights if dim == 3 else weights.unsqueeze(2)
+        sums = _take(levels, dim, sources[0]).mul_(weights[0])
+        for source, weight in zip(sources[1:], weights[1:], strict=True):
+            sums.add_(_take(levels, dim, source).mul_(weight))
+        levels = sums.add_(1 << (_PRECISION - 1)).bitwise_right_shift_(_PRECISION)
+    pixels = _pixels(levels, images)
+    for dim in (3, 2):  # nothing is rounded here, so the order is free: the slow columns while there are few rows
+        sources, _ = _box_table(pixels.shape[dim], images.shape[dim], images.device)
+        pixels = _take(pixels, dim, sources[0])
+    return pixels
+
+
+def _take(images: Tensor, dim: int, sources: Tensor) -> Tensor:
+    """The rows (`dim` 2) or columns (`dim` 3) of the given numbers; for columns `gather` is the faster of two ways."""
+    if dim == 2:
+        return images.index_select(2, sources)
+    return images.gather(3, sources.expand(*images.shape[:3], -1))
+
+
+@lru_cache(maxsize=64)
+def _box_table(before: int, after: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Source pixels and integer weights of a side resized by Pillow's box filter.
+
+    Returns:
+        (T, after) int64 source pixels and (T, after) int32 weights, which sum to about 2^22 for each pixel of the
+        result; where a pixel has fewer than T sources, the weight of the others is 0.
+    """
+    step = before / after
+    box = max(step, 1.0)
+    inverse = 1.0 / box  # multiplied with, as Pillow does: a centre on the edge of a box falls as the rounding wills
+    members = []
+    for pixel in range(after):
+        centre = (pixel + 0.5) * step
+        first, last = max(int(centre - 0.5 * box + 0.5), 0), min(int(centre + 0.5 * box + 0.5), before)
+        members.append([each for each in range(first, last) if -0.5 < (each - centre + 0.5) * inverse <= 0.5])
+    most = max(map(len, members))
+    sources = [each + each[:1] * (most - len(each)) for each in members]
+    weights = [
+        [int(0.5 + (1 << _PRECISION) / len(each))] * len(each) + [0] * (most - len(each))  # rounded as Pillow does
+        for each in members
+    ]
+    return (
+        torch.tensor(sources, device=device).T.contiguous(),
+        torch.tensor(weights, dtype=torch.int32, device=device).T.contiguous(),
+    )
+
+
+def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor:
+    """Returns the images after one trip through a JPEG file with 4:2:0 colour.
+
+    Computed by `jpeg.through_jpeg`, with the bits of libjpeg. On a CPU libjpeg itself (Pillow's) is faster for large
+    images, which are shared among as many threads as PyTorch uses.
+
+    Args:
+        images: (N, C, H, W) float with C = 1 or 3, pixels in [0, 1], rounded to 8 bits first.
+        seeds: (N,) int64, unused.
+        quality: Quality of the file, a whole number from 1 to 100.
+
+    Returns:
+        (N, C, H, W), multiples of 1/255 in [0, 1].
+
+    Raises:
+        DataError: If the images have neither 1 nor 3 channels.
+    """
+    _, channels, height, width = images.shape
+    if channels not in (1, 3):
+        raise DataError(f"Corruption jpeg_compression needs 1 or 3 channels, but the images have {channels}.")
+    if images.device.type == "cpu" and height * width >= _LIBRARY_PIXELS:
+        return _through_files(images, int(quality))
+    return _by_blocks(images, partial(_through_jpeg, quality=int(quality)))
+
+
+def _through_jpeg(images: Tensor, quality: int) -> Tensor:
+    return _pixels(through_jpeg(_levels(images).to(torch.float32), quality), images)
+
+
+def _through_files(images: Tensor, quality: int) -> Tensor:
+    results = torch.empty_like(images, memory_format=torch.contiguous_format)
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        trips = threads.map(partial(_through_file, quality=quality), images.detach().numpy(), results.numpy())
+        deque(trips, maxlen=0)  # waits, and raises what they raise
+    return results
+
+
+def _through_file(image: _Pixels, result: _Pixels, quality: int) -> None:
+    """One image (C, H, W), written to `result`; all of it in NumPy, which starts no threads of its own."""
+    planes = [Image.fromarray(plane) for plane in (image * 255.0 + 0.5).astype(np.uint8)]
+    file = BytesIO()
+    Image.merge("L" if len(planes) == 1 else "RGB", planes).save(file, "JPEG", quality=quality)
+    for band, plane in zip(Image.open(file).split(), result, strict=True):
+        plane[...] = np.asarray(band)
+        plane /= 255.0
+
+
+def _by_blocks(images: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """The results of `work`, which treats each image by itself, for a few images at a time."""
+    results = torch.empty_like(images)
+    if not images.numel():
+        return results
+    for rows in row_blocks(len(images), math.prod(images.shape[1:]), images.device):
+        results[rows] = work(images[rows])
+    return results
+
+
+def _levels(images: Tensor) -> Tensor:
+    """The images rounded to integers 0 to 255, of their own type."""
+    return (images * 255.0).add_(0.5).floor_()
+
+
+def _pixels(levels: Tensor, images: Tensor) -> Tensor:
+    """Integers 0 to 255 as pixels of the type of `images`."""
+    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
+    return levels.to(images.dtype).div_(torch.full((), 255.0, dtype=images.dtype, device=images.device))

@@ -1,0 +1,262 @@
+"""Corrupted copies of a data set as files, laid out like the published CIFAR-10-C and ImageNet-C.
+
+Source of the layouts: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions
+and Perturbations", ICLR 2019, and their scripts make_cifar_c.py and make_imagenet_c.py.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from robustcsc import __version__
+from robustcsc.corruptions.apply import corrupt
+from robustcsc.corruptions.manifest import MANIFEST, Manifest, read_manifest, write_manifest, write_whole
+from robustcsc.corruptions.specs import SEVERITIES, Spec
+from robustcsc.corruptions.trial import check_applicable
+from robustcsc.data import ImageSet
+from robustcsc.errors import DataError
+from robustcsc.progress import Progress, silent
+
+Form = Literal["cifar-c", "imagenet-c"]
+LABELS = "labels.npy"
+
+_Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Which images are corrupted, how, and in which form they are written.
+
+    Attributes:
+        images: Clean images. For ``imagenet-c`` they must come from an image folder, whose file names are kept.
+        spec: Severity table.
+        form: ``"cifar-c"``: ``<corruption>.npy`` of uint8 (5 N, H, W, C), severity after severity in the order of the
+            images, and ``labels.npy`` with the labels five times. ``"imagenet-c"``:
+            ``<corruption>/<severity>/<class>/<image>.JPEG``, quality 85, optimised, chroma subsampled 4:2:0.
+        seed: Seed of the corruptions.
+        png: Whether ``imagenet-c`` is written as PNG, which changes no pixel.
+        batch_size: Images at a time; the files do not depend on it.
+        device: Where images are corrupted.
+        progress: Told after each batch.
+    """
+
+    images: ImageSet
+    spec: Spec
+    form: Form
+    seed: int = 0
+    png: bool = False
+    batch_size: int = 250
+    device: torch.device | str = "cpu"
+    progress: Progress = silent
+
+    def write(self, root: Path, corruptions: Sequence[str], severities: Sequence[int] = SEVERITIES) -> list[Path]:
+        """Writes the files, truncated to 8 bits, and returns their paths: arrays, or folders of one severity.
+
+        Memory stays bounded by some batches. A file or folder gets its name when it is complete; complete ones are
+        kept, so an export that was stopped goes on. The manifest beside them says what they were made with.
+
+        Args:
+            root: A new or empty folder, or one that was exported with the same settings.
+            corruptions: Names in the severity table.
+            severities: 1-5; ``cifar-c`` holds all of them.
+
+        Raises:
+            DataError: If the images do not suit the form or a corruption, the folder holds something else or cannot be
+                written, or an image that an array needs cannot be read.
+        """
+        self._check_form(severities)
+        manifest = self._manifest()
+        earlier = read_manifest(root)
+        if earlier is not None:
+            manifest.check_continues(earlier, root)
+        elif root.is_dir() and any(root.iterdir()):
+            raise DataError(f"{root} holds files that were not exported by robustcsc: choose a new or an empty folder.")
+        check_applicable(self.images, self.spec, corruptions, severities, device=self.device)
+        with _made(root):
+            write_manifest(root, manifest)
+            written = [self._write_corruption(root, corruption, severities) for corruption in corruptions]
+        return [path for paths in written for path in paths]
+
+    def _check_form(self, severities: Sequence[int]) -> None:
+        """Refuses images and severities that the form cannot hold."""
+        if self.form == "cifar-c":
+            if tuple(severities) != SEVERITIES:
+                raise DataError("The form cifar-c holds all five severities in one file: choose severities 1-5.")
+            if self.png:
+                raise DataError("The form cifar-c holds arrays: PNG files are for imagenet-c.")
+            return
+        if not self.images.files:
+            raise DataError(
+                f"{self.images.name} has no file names, which the form imagenet-c keeps: choose cifar-c, or load the "
+                "images as imagefolder."
+            )
+        stems = sorted(os.path.splitext(file)[0] for file in self.images.files)
+        for stem, following in pairwise(stems):
+            if stem == following:
+                raise DataError(f"Two images are called {stem}: the form imagenet-c needs names that differ.")
+
+    def _manifest(self) -> Manifest:
+        images = self.images
+        return Manifest(
+            form=self.form,
+            files="npy" if self.form == "cifar-c" else "png" if self.png else "jpeg",
+            dataset=images.name,
+            split=images.split,
+            images=images.fingerprint,
+            count=len(images),
+            whole=torch.equal(images.positions, torch.arange(len(images))),
+            spec=self.spec.identity,
+            seed=self.seed,
+            device=torch.device(self.device).type,
+            version=__version__,
+        )
+
+    def _write_corruption(self, root: Path, corruption: str, severities: Sequence[int]) -> list[Path]:
+        """Writes what is missing of one corruption and returns the paths of all that was asked for."""
+        if self.form == "cifar-c":
+            if not (root / LABELS).exists():
+                write_whole(root / LABELS, _array_bytes(self._labels()))
+            path = root / f"{corruption}.npy"
+            if not path.exists():
+                channels, height, width = self.images.image_shape
+                shape = (len(SEVERITIES) * len(self.images), height, width, channels)
+                _write_array(path, shape, self._all_severities(corruption))
+            return [path]
+        folders = [root / corruption / str(severity) for severity in severities]
+        for severity, folder in zip(severities, folders, strict=True):
+            if not folder.exists():
+                self._write_folder(folder, corruption, severity)
+        return folders
+
+    def _labels(self) -> npt.NDArray[np.generic]:
+        """The labels five times; one byte each, as published, where that holds them."""
+        dtype = np.uint8 if len(self.images.classes) <= 256 else np.int64
+        return np.tile(self.images.labels.numpy().astype(dtype), len(SEVERITIES))
+
+    def _all_severities(self, corruption: str) -> Iterator[_Pixels]:
+        """Yields the rows of an array in pieces.
+
+        Raises:
+            DataError: If an image cannot be read: its rows would be missing.
+        """
+        for severity in SEVERITIES:
+            written = 0
+            for _, pixels in self._corrupted(corruption, severity):
+                written += len(pixels)
+                yield pixels
+            if written != len(self.images):
+                raise DataError(
+                    f"{self.images.unreadable[0]} is not a readable image, but the form cifar-c needs all of them: "
+                    "remove it first."
+                )
+
+    def _write_folder(self, folder: Path, corruption: str, severity: int) -> None:
+        """Writes the images of one severity to a folder beside, which gets its name at the end."""
+        partial = folder.with_name(f"{folder.name}.partial")
+        suffix = ".png" if self.png else ".JPEG"
+        paths = [partial / f"{os.path.splitext(file)[0]}{suffix}" for file in self.images.files]
+        for parent in {path.parent for path in paths}:
+            parent.mkdir(parents=True, exist_ok=True)
+        missing = [row for row, path in enumerate(paths) if not path.exists()]
+        if 0 < len(missing) < len(paths):  # one that can be read: if all others are damaged, the set is still readable
+            missing.append(next(row for row, path in enumerate(paths) if path.exists()))
+        row_of = {position: row for row, position in enumerate(self.images.positions.tolist())}
+        with ThreadPoolExecutor(2) as pool:  # encoding needs no lock of the interpreter
+            for positions, pixels in self._corrupted(corruption, severity, torch.tensor(missing, dtype=torch.int64)):
+                targets = [paths[row_of[position]] for position in positions]
+                list(pool.map(_write_image, targets, pixels))
+        partial.replace(folder)
+
+    def _corrupted(
+        self, corruption: str, severity: int, rows: torch.Tensor | None = None
+    ) -> Iterator[tuple[list[int], _Pixels]]:
+        """Yields positions and (n, H, W, C) pixels of the corrupted images, all or those of some rows."""
+        total = len(self.images) if rows is None else len(rows)
+        done = 0
+        for batch in self.images.batches(self.batch_size, order=rows, device=self.device):
+            images = corrupt(
+                batch.images, self.spec, corruption, severity, seed=self.seed, indices=batch.indices, quantize=True
+            )
+            pixels = images.mul(255.0).round_().to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+            yield batch.indices.tolist(), pixels
+            done += len(pixels)
+            self.progress(f"{corruption} {severity}", done, total)
+
+
+def _write_array(path: Path, shape: tuple[int, ...], pieces: Iterable[_Pixels]) -> None:
+    """Writes a .npy file of uint8 piece by piece: through a file, as a full disk kills a process that maps one."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for piece in pieces:
+                file.write(piece.data)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _array_bytes(array: npt.NDArray[np.generic]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def _write_image(path: Path, pixels: _Pixels) -> None:
+    """Writes one image, as PNG or as ImageNet-C was stored."""
+    content = io.BytesIO()
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    if path.suffix == ".png":
+        image.save(content, "PNG")
+    else:
+        image.save(content, "JPEG", quality=85, optimize=True, subsampling="4:2:0")
+    write_whole(path, content.getvalue())
+
+
+@contextmanager
+def _made(root: Path) -> Iterator[None]:
+    """Makes a folder to write into; if the block fails, what is half-written goes, and so does all if that is all.
+
+    Raises:
+        DataError: If the folder cannot be made.
+    """
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    try:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{root} cannot be written ({error.strerror}): choose another folder.") from error
+        yield
+    except BaseException:
+        for where, _, files in os.walk(root, topdown=False):
+            for file in files:
+                if file.endswith(".partial"):
+                    Path(where, file).unlink(missing_ok=True)
+            if Path(where) != root:
+                _remove_if_empty(Path(where))
+        if root.is_dir() and {path.name for path in root.iterdir()} <= {MANIFEST, LABELS}:
+            for path in list(root.iterdir()):
+                path.unlink(missing_ok=True)
+        for folder in made:
+            _remove_if_empty(folder)
+        raise
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

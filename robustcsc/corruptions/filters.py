@@ -1,0 +1,278 @@
+"""Linear filters of images: Gaussian, even kernel, motion along a ray, zoom, and the truncation to 8 bits.
+
+Every output value is one sum of weighted inputs, formed in an order that depends on the sizes of the image alone: image
+``i`` gets the same bits alone and in any batch, with any number of threads. `weighted_rows` does most of the work; the
+rest is additions and multiplications of whole tensors, which IEEE 754 rounds in one way.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustcsc.corruptions.draws import row_blocks
+
+_LANES = 64  # planes filtered side by side, pixel by pixel
+_VECTOR = 16  # their number is a multiple of this, so that no value falls to the scalar code for left-over elements
+_SIXTEEN_BITS = 65535.0
+
+
+def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    """Returns the rows ``y[r] = sum_k weights[r, k] table[indices[r, k]]``.
+
+    On the CPU the sum stays in registers, tap by tap, which is several times faster than adding whole tensors.
+
+    Args:
+        table: (R, L) float.
+        indices: (Q, K) int32 or int64, rows of the table.
+        weights: (Q, K) of the table's type.
+
+    Returns:
+        (Q, L).
+    """
+    return F.embedding_bag(indices, table, mode="sum", per_sample_weights=weights)
+
+
+def smooth(images: Tensor, sigma: float, *, reach: float = 4.0) -> Tensor:
+    """Gaussian blur with ``floor(reach sigma + 1/2)`` taps on each side, normalised, the border pixel repeated.
+
+    Args:
+        images: (N, C, H, W) float.
+        sigma: Standard deviation in pixels, at least 0.
+        reach: Half width of the kernel in standard deviations.
+
+    Returns:
+        (N, C, H, W); the images themselves when the kernel is a single tap.
+    """
+    radius = math.floor(reach * sigma + 0.5)
+    if radius == 0:
+        return images
+    taps = gaussian_taps(sigma, radius).to(images)
+    height, width = images.shape[2:]
+    planes = images.reshape(-1, height, width)
+    result = torch.empty_like(planes)
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    for block in row_blocks(len(planes), height * width, images.device):
+        columns = _along_rows(planes[block], offsets, taps).transpose(1, 2)
+        result[block] = _along_rows(columns.contiguous(), offsets, taps).transpose(1, 2)
+    return result.view_as(images)
+
+
+def _along_rows(planes: Tensor, offsets: Tensor, taps: Tensor) -> Tensor:
+    """Filters (P, H, W) planes down their columns; rows beyond the border are the border's."""
+    count, height, width = planes.shape
+    rows = torch.arange(height, device=planes.device)[:, None].add(offsets).clamp_(0, height - 1)
+    indices = (torch.arange(count, device=planes.device)[:, None, None] * height + rows).view(-1, len(taps))
+    return weighted_rows(planes.reshape(-1, width), indices, taps.expand_as(indices).contiguous()).view_as(planes)
+
+
+def gaussian_taps(sigma: float, radius: int) -> Tensor:
+    """(2 radius + 1,) float64 on the CPU, ``exp(-i^2 / (2 sigma^2))`` for i = -radius .. radius over their sum."""
+    taps = [_gaussian(i / sigma) for i in range(-radius, radius + 1)]
+    return torch.tensor(taps, dtype=torch.float64) / math.fsum(taps)
+
+
+def correlate(images: Tensor, kernel: Tensor) -> Tensor:
+    """Returns ``y(r, c) = sum_ij kernel(i, j) x(r + i, c + j)``, the images mirrored without doubling the border pixel.
+
+    Args:
+        images: (N, C, H, W) float, each side larger than the kernel's half side.
+        kernel: (2 a + 1, 2 b + 1) float64 on the CPU, the same from the right as from the left; zeros cost nothing.
+
+    Returns:
+        (N, C, H, W).
+    """
+    height, width = images.shape[2:]
+    half_height, half_width = (side // 2 for side in kernel.shape)
+    taps = kernel[:, half_width:].nonzero().to(images.device)
+    weights = kernel[:, half_width:][kernel[:, half_width:] != 0].to(images)
+    rows = torch.arange(height, device=images.device)[:, None] + (taps[:, 0] - half_height)
+    rows = (height - 1) - ((height - 1) - rows.abs()).abs()  # mirrored at the first row and at the last
+    rows += taps[:, 1] * height
+    planes = images.reshape(-1, height, width)
+    result = torch.empty_like(planes)
+    for block in row_blocks(len(planes), height * width, images.device):
+        padded = F.pad(planes[block], (half_width, half_width), mode="reflect")
+        table = padded.new_empty(len(padded), half_width + 1, height, width)
+        table[:, 0] = padded[..., half_width : half_width + width]
+        for shift in range(1, half_width + 1):  # kernel columns `shift` left and right of the middle, which weigh alike
+            start, mirrored = half_width - shift, half_width + shift
+            table[:, shift] = padded[..., start : start + width] + padded[..., mirrored : mirrored + width]
+        first = torch.arange(len(padded), device=images.device)[:, None, None] * ((half_width + 1) * height)
+        indices = (first + rows).view(-1, len(taps))
+        filtered = weighted_rows(table.view(-1, width), indices, weights.expand_as(indices).contiguous())
+        result[block] = filtered.view_as(planes[block])
+    return result.view_as(images)
+
+
+def _gaussian(distance: float) -> float:
+    """``exp(-distance^2 / 2)``."""
+    return math.exp(-distance * distance / 2.0)
+
+
+def motion(images: Tensor, angles: Tensor, *, radius: float, sigma: float) -> Tensor:
+    """One-sided Gaussian blur along a ray from each pixel, rounded to 16 bits.
+
+    Tap i = 0 .. 2 radius has the weight ``exp(-i^2 / (2 sigma^2))``, normalised, and reads the pixel
+    ``ceil(i cos t - 1/2)`` columns and ``ceil(i sin t - 1/2)`` rows further; the border pixel is repeated. The sums
+    are rounded to the nearest of 65536 levels, so that their truncation to 8 bits keeps the levels of constant areas.
+
+    Source: ImageMagick's motion blur, as the original corruption functions call it.
+
+    Args:
+        images: (N, C, H, W) float, pixels in [0, 1].
+        angles: (N,) float, t in degrees, one per image.
+        radius: Half the length of the ray in pixels, at least 0, cut to a whole number.
+        sigma: Decay of the weights in pixels; 0 leaves the first tap alone.
+
+    Returns:
+        (N, C, H, W), multiples of 1 / 65535.
+    """
+    count = 2 * int(radius) + 1
+    weights = [_gaussian(i / sigma) if sigma else float(i == 0) for i in range(count)]
+    weights = [weight for weight in weights if weight > 0.0]
+    total = math.fsum(weights)
+    ratios = [after / before for before, after in itertools.pairwise(weights)]
+    order = torch.argsort(angles, stable=True)
+    columns, rows = _ray_offsets(angles[order].tolist(), len(weights))
+    result = torch.empty_like(images)
+    for block in row_blocks(len(images), math.prod(images.shape[1:]), images.device):
+        blurred = _ray_sums(images[order[block]], columns[block], rows[block], ratios)
+        result[order[block]] = _round_to_16_bits(blurred.div_(total))
+    return result
+
+
+def _ray_offsets(angles: Sequence[float], count: int) -> tuple[Tensor, Tensor]:
+    """Two (N, count) int64 on the CPU, the columns and rows from a pixel to the taps of its ray."""
+    taps = torch.arange(count, dtype=torch.float64)
+    directions = [(math.cos(math.radians(angle)), math.sin(math.radians(angle))) for angle in angles]
+    steps = torch.tensor(directions, dtype=torch.float64).view(-1, 2, 1) * taps
+    columns, rows = steps.sub_(0.5).ceil_().to(torch.int64).unbind(1)
+    return columns, rows
+
+
+def _ray_sums(images: Tensor, columns: Tensor, rows: Tensor, ratios: Sequence[float]) -> Tensor:
+    """The sum over taps of images moved by (rows, columns), each tap weighing `ratios` times the one before it.
+
+    The images are in the order of their angles, so at every tap long runs of them move alike.
+    """
+    height, width = images.shape[2:]
+    left, top = -min(0, int(columns.min())), -min(0, int(rows.min()))
+    padding = (left, max(0, int(columns.max())), top, max(0, int(rows.max())))
+    padded = F.pad(images, padding, mode="replicate")
+    sums = torch.zeros_like(images)
+    for tap in range(len(ratios), -1, -1):  # Horner's scheme, from the far end
+        if tap < len(ratios):
+            sums.mul_(ratios[tap])
+        moves = zip((columns[:, tap] + left).tolist(), (rows[:, tap] + top).tolist(), strict=True)
+        for run, (column, row) in _runs(moves):
+            sums[run].add_(padded[run, :, row : row + height, column : column + width])
+    return sums
+
+
+def _runs(values: Iterator[tuple[int, int]]) -> Iterator[tuple[slice, tuple[int, int]]]:
+    """The runs of equal values, as a slice and the value."""
+    start = 0
+    for value, group in itertools.groupby(values):
+        stop = start + sum(1 for _ in group)
+        yield slice(start, stop), value
+        start = stop
+
+
+def _round_to_16_bits(values: Tensor) -> Tensor:
+    """Rounds values of [0, 1] to the nearest multiple of 1 / 65535, half up, in place."""
+    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
+    levels = torch.full((), _SIXTEEN_BITS, dtype=values.dtype, device=values.device)
+    return values.mul_(levels).add_(0.5).floor_().div_(levels)
+
+
+def truncate(images: Tensor) -> Tensor:
+    """Returns ``floor(255 x) / 255``, the images as 8-bit files hold them; the 256 levels ``i / 255`` stay themselves.
+
+    Args:
+        images: Float32 or float64, images or values along the first dimension, in [0, 1].
+    """
+    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
+    levels = torch.full((), 255.0, dtype=images.dtype, device=images.device)
+    truncated = torch.empty_like(images)
+    for rows in row_blocks(len(images), images[:1].numel(), images.device):
+        torch.mul(images[rows], levels, out=truncated[rows]).floor_().div_(levels)
+    return truncated
+
+
+def zoom(images: Tensor, factor: float) -> Tensor:
+    """Returns the middle of each image enlarged by about `factor`.
+
+    Per axis of n pixels: the ``c = ceil(n / factor)`` pixels from ``(n - c) // 2`` on are enlarged linearly, the outer
+    ones kept, to ``o = round(c factor)``, of which the n from ``(o - n) // 2`` on are taken. Where c = n = o the image
+    stays the same.
+
+    Args:
+        images: (N, C, H, W) float.
+        factor: At least 1.
+
+    Returns:
+        (N, C, H, W).
+    """
+    return zoom_mean(images, (factor,))
+
+
+def zoom_mean(images: Tensor, factors: tuple[float, ...]) -> Tensor:
+    """Returns the mean over `factors` of the images' `zoom`, in one pass.
+
+    Args:
+        images: (N, C, H, W) float.
+        factors: Each at least 1; repetitions count.
+
+    Returns:
+        (N, C, H, W).
+    """
+    height, width = images.shape[2:]
+    indices, weights = _zoom_taps(height, width, factors, images.dtype, images.device)
+    planes = images.reshape(-1, height * width)
+    result = torch.empty_like(planes)
+    for start in range(0, len(planes), _LANES):
+        block = planes[start : start + _LANES]
+        pixels = F.pad(block, (0, 0, 0, -len(block) % _VECTOR)).t().contiguous()
+        result[start : start + _LANES] = weighted_rows(pixels, indices, weights).t()[: len(block)]
+    return result.view_as(images)
+
+
+@functools.lru_cache(maxsize=4)
+def _zoom_taps(
+    height: int, width: int, factors: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Indices of the pixels, (height width, K) int32, whose weighted sum is the mean of the zooms, and the weights."""
+    moving = [f for f in factors if _zoom_sides(height, f) != (height,) * 2 or _zoom_sides(width, f) != (width,) * 2]
+    indices, weights = [], []
+    if unchanged := len(factors) - len(moving):
+        indices.append(torch.arange(height * width).view(-1, 1))
+        weights.append(torch.full((height * width, 1), float(unchanged), dtype=torch.float64))
+    for factor in moving:
+        rows, row_weights = _zoom_axis(height, factor)
+        columns, column_weights = _zoom_axis(width, factor)
+        indices.append((rows[:, None, :, None] * width + columns[:, None]).view(-1, 4))
+        weights.append((row_weights[:, None, :, None] * column_weights[:, None]).view(-1, 4))
+    shares = torch.cat(weights, 1) / len(factors)
+    return torch.cat(indices, 1).to(device, torch.int32), shares.to(device, dtype)
+
+
+def _zoom_sides(side: int, factor: float) -> tuple[int, int]:
+    """How many of `side` pixels a zoom enlarges, and to how many."""
+    crop = math.ceil(side / factor)
+    return crop, round(crop * factor)
+
+
+def _zoom_axis(side: int, factor: float) -> tuple[Tensor, Tensor]:
+    """The two pixels each of `side` pixels lies between after a zoom, (side, 2) int64, and their float64 weights."""
+    crop, enlarged = _zoom_sides(side, factor)
+    positions = torch.arange(side, dtype=torch.float64) + (enlarged - side) // 2
+    positions *= (crop - 1) / max(1, enlarged - 1)
+    lower = positions.to(torch.int64).clamp_(max=max(0, crop - 2))
+    upper = (lower + 1).clamp_(max=crop - 1)
+    share = positions - lower
+    return torch.stack((lower, upper), 1) + (side - crop) // 2, torch.stack((1.0 - share, share), 1)

@@ -1,0 +1,154 @@
+"""The photographs of frost that the kernel ``frost`` blends in, held on a device ready for cropping.
+
+The originals are five files of the authors' repository (hendrycks/robustness, Apache-2.0), of which two show the
+same picture. The package torch-uncertainty-assets has them as JPEG files, two of them compressed anew.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from robustcsc.errors import DataError
+
+ORIGINAL_NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+_PACKAGE = "torch_uncertainty_assets.frost"
+_PACKAGED_NAMES = ("frost1.jpg", "frost2.jpg", "frost2.jpg", "frost3.jpg", "frost4.jpg")  # the originals' 2 and 3 agree
+
+
+class Textures(NamedTuple):
+    """The five photographs in one piece of memory; a file that counts twice lies there once.
+
+    Attributes:
+        names: File name of each photograph.
+        sizes: Rows and columns of each photograph.
+        pixels: (total,) uint8, the photographs one after another, each channel by channel and row by row.
+        starts: (5,) int64, where each begins in `pixels`.
+        sides: (5, 2) int64, the sizes on the device.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    pixels: Tensor
+    starts: Tensor
+    sides: Tensor
+
+
+def load_textures(folder: Path | None, scale: float, device: torch.device) -> Textures:
+    """Returns the photographs, decoded once for each folder, scale and device.
+
+    Args:
+        folder: Folder of the original files frost1.png ... frost5.jpg; None for those of torch-uncertainty-assets.
+        scale: Size relative to the files, in (0, 1]: sampled bilinearly without antialiasing, as OpenCV does it.
+        device: Where the pixels are to lie.
+
+    Raises:
+        DataError: If a file is missing or cannot be decoded; names the file.
+    """
+    return _load(folder, float(scale), device)
+
+
+@lru_cache(maxsize=8)
+def _load(folder: Path | None, scale: float, device: torch.device) -> Textures:
+    names = _PACKAGED_NAMES if folder is None else ORIGINAL_NAMES
+    place: Traversable = files(_PACKAGE) if folder is None else folder
+    pictures = {name: _shrink(_decode(name, content, place), scale) for name, content in _read(place, names)}
+    starts = dict(zip(pictures, np.cumsum([0, *(picture.size for picture in pictures.values())]), strict=False))
+    pixels = np.concatenate([picture.ravel() for picture in pictures.values()])
+    sizes = tuple((pictures[name].shape[1], pictures[name].shape[2]) for name in names)
+    return Textures(
+        names,
+        sizes,
+        torch.from_numpy(pixels).to(device),
+        torch.tensor([int(starts[name]) for name in names], device=device),
+        torch.tensor(sizes, device=device),
+    )
+
+
+def textures_digest(folder: Path) -> str:
+    """First 8 hex digits of the SHA-256 over the bytes of the five original files in a folder.
+
+    Raises:
+        DataError: If a file is missing; names the file.
+    """
+    digest = hashlib.sha256()
+    for _, content in _read(folder, ORIGINAL_NAMES):
+        digest.update(content)
+    return digest.hexdigest()[:8]
+
+
+def crop(textures: Textures, index: Tensor, corners: Tensor, height: int, width: int) -> Tensor:
+    """Returns one crop per image.
+
+    Args:
+        textures: From `load_textures`.
+        index: (N,) int64, number of the photograph, 0 to 4.
+        corners: (N, 2) int64, top row and left column; the crop must lie inside the photograph.
+        height: Rows of a crop.
+        width: Columns of a crop.
+
+    Returns:
+        (N, 3, height, width) uint8.
+    """
+    device = textures.pixels.device
+    rows_of, stride = textures.sides[index].unbind(1)
+    plane = rows_of * stride
+    first = textures.starts[index] + corners[:, 0] * stride + corners[:, 1]
+    channels = torch.arange(3, device=device)[:, None] * plane[:, None, None]
+    rows = first[:, None, None] + channels + torch.arange(height, device=device) * stride[:, None, None]
+    # Every run of `width` pixels as a row of one overlapping view: the crops are then rows, copied in one piece each.
+    runs = textures.pixels.as_strided((len(textures.pixels) - width + 1, width), (1, 1))
+    return runs[rows]
+
+
+def _read(place: Traversable, names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Yields each name with the content of its file."""
+    for name in names:
+        try:
+            content = (place / name).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"The photograph of frost {place / name} cannot be read ({error.strerror}); give a folder that "
+                f"holds {', '.join(names)}."
+            ) from error
+        yield name, content
+
+
+def _decode(name: str, content: bytes, place: Traversable) -> npt.NDArray[np.uint8]:
+    """(3, H, W) pixels of a file, without its transparency."""
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return np.moveaxis(np.asarray(image.convert("RGB"), dtype=np.uint8), -1, 0)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds of error on damaged files
+        raise DataError(
+            f"The photograph of frost {place / name} is not a readable image; replace it with the original file."
+        ) from error
+
+
+def _shrink(picture: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint8]:
+    """A (3, H, W) picture of ``round(scale H) x round(scale W)`` pixels, each between the four nearest to its centre.
+
+    At scale 0.2 the centres fall on pixels, and every fifth one from the third on stays.
+    """
+    values = picture.astype(np.float64)
+    for axis in (1, 2):
+        side = values.shape[axis]
+        # Rounded because 1.5 / 0.2 is 7.499999999999999.
+        centres = np.round((np.arange(max(1, round(side * scale))) + 0.5) / scale - 0.5, 9)
+        low = np.clip(np.floor(centres).astype(np.intp), 0, side - 1)
+        shares = np.clip(centres - low, 0.0, 1.0).reshape((-1, 1) if axis == 1 else -1)
+        high = np.minimum(low + 1, side - 1)
+        values = values.take(low, axis) * (1.0 - shares) + values.take(high, axis) * shares
+    return np.floor(values + 0.5).astype(np.uint8)

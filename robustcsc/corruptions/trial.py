@@ -1,0 +1,65 @@
+"""Trying corruptions on one image before many are corrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from robustcsc.corruptions.apply import corrupt
+from robustcsc.corruptions.specs import Spec
+from robustcsc.data import ImageSet
+from robustcsc.errors import DataError
+
+
+def inapplicable(
+    images: ImageSet,
+    spec: Spec,
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    *,
+    device: str | torch.device = "cpu",
+) -> dict[str, str]:
+    """Returns which corruptions cannot be applied to the images, and why: too small, or grey where colour is needed.
+
+    Each is applied at every chosen severity to the first readable image; all images have one shape, so one tells for
+    all.
+
+    Args:
+        images: The images that are to be corrupted.
+        spec: Severity table.
+        corruptions: Names in `spec`.
+        severities: 1-5.
+        device: Where they will be corrupted.
+
+    Raises:
+        DataError: If no image can be read.
+    """
+    batch = next(iter(images.batches(1, device=device)))
+    problems: dict[str, str] = {}
+    for name in corruptions:
+        try:
+            for severity in severities:
+                corrupt(batch.images, spec, name, severity, seed=0, indices=batch.indices)
+        except DataError as error:
+            problems[name] = str(error)
+    return problems
+
+
+def check_applicable(
+    images: ImageSet,
+    spec: Spec,
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    *,
+    device: str | torch.device = "cpu",
+) -> None:
+    """Raises DataError if some corruptions are `inapplicable`, with the first one's reason and those that are left."""
+    problems = inapplicable(images, spec, corruptions, severities, device=device)
+    if not problems:
+        return
+    sentence = next(iter(problems.values())).rstrip(".")
+    fitting = [name for name in corruptions if name not in problems]
+    if not fitting:
+        raise DataError(f"{sentence}; none of the chosen corruptions can be applied to {images.name}: choose others.")
+    raise DataError(f"{sentence}; leave out {', '.join(problems)}: --corruptions {','.join(fitting)}.")

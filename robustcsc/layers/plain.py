@@ -1,0 +1,72 @@
+"""The all-convolutional network that several families share: convolutions and activations, global average, no more.
+
+Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR 2015 workshop, in the depths of
+DeTraMe-Net (Tang et al., arXiv:2002.07898), table 1.
+
+| depth | convolutions (3x3; /2: stride 2; d: followed by dropout 0.5) |
+|---|---|
+| 3 | 96, 96/2, classes/2 |
+| 6 | 96, 96, 96/2 d, 192, 192, classes/2 |
+| 9 | 96, 96, 96/2 d, 192, 192, 192/2 d, 192, 192 (1x1), classes (1x1) |
+| 12 | 96, 96, 96/2 d, 192, 192, 192/2 d, 192, 192, 192/2, 192, 192 (1x1), classes (1x1) |
+
+Every convolution, also the last, is followed by an activation. The input has dropout 0.2.
+
+Differences from the paper:
+- The column of depth 12 lists 11 convolutions. With a second 192 in its third group it has 12, and the 2.4M parameters
+  of table 5; so it has here.
+- Initial weights are not given. Here they are those of ``nn.Conv2d``, which are small: with He et al.'s larger ones and
+  the paper's learning rate of 0.1, depth 3 soon has a last activation that is 0 everywhere, and learns nothing more.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+#: Builds the activation behind a convolution of ``(out_channels, kernel_size)``.
+ActivationBuilder = Callable[[int, int], nn.Module]
+
+
+class PlainLayer(NamedTuple):
+    """One convolution: its filters (0: as many as classes), their size, its stride, and the dropout behind it."""
+
+    channels: int
+    kernel_size: int = 3
+    stride: int = 1
+    dropout: float = 0.0
+
+
+_HALVING_96, _HALVING_192 = PlainLayer(96, stride=2, dropout=0.5), PlainLayer(192, stride=2, dropout=0.5)
+_END = (PlainLayer(192, 1), PlainLayer(0, 1))
+
+#: The networks of table 1 by their number of convolutions.
+PLAIN_LAYERS: dict[int, tuple[PlainLayer, ...]] = {
+    3: (PlainLayer(96), PlainLayer(96, stride=2), PlainLayer(0, stride=2)),
+    6: (*[PlainLayer(96)] * 2, _HALVING_96, *[PlainLayer(192)] * 2, PlainLayer(0, stride=2)),
+    9: (*[PlainLayer(96)] * 2, _HALVING_96, *[PlainLayer(192)] * 2, _HALVING_192, PlainLayer(192), *_END),
+    12: (
+        *[PlainLayer(96)] * 2,
+        _HALVING_96,
+        *[PlainLayer(192)] * 2,
+        _HALVING_192,
+        *[PlainLayer(192)] * 2,
+        PlainLayer(192, stride=2),
+        PlainLayer(192),
+        *_END,
+    ),
+}
+
+
+def plain_network(depth: int, num_classes: int, in_channels: int, activation: ActivationBuilder) -> nn.Module:
+    """Returns the network of `depth` convolutions, a key of `PLAIN_LAYERS`, for normalised images."""
+    modules: list[nn.Module] = [nn.Dropout(0.2)]
+    channels = in_channels
+    for layer in PLAIN_LAYERS[depth]:
+        filters = layer.channels or num_classes
+        convolution = nn.Conv2d(channels, filters, layer.kernel_size, layer.stride, layer.kernel_size // 2)
+        modules += [convolution, activation(filters, layer.kernel_size)]
+        if layer.dropout:
+            modules.append(nn.Dropout(layer.dropout))
+        channels = filters
+    return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())

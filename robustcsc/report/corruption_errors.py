@@ -1,0 +1,249 @@
+"""Tables of errors on corrupted images: means over the 15 standard corruptions, mCE and relative mCE.
+
+Errors are in percent. For a corruption c with errors E at the severities s and those of a baseline B,
+``CE_c = sum_s E / sum_s B`` and ``relative CE_c = sum_s (E - E_clean) / sum_s (B - B_clean)``; mCE and relative mCE are
+their means over the 15 standard corruptions (Hendrycks & Dietterich, ICLR 2019, section 4). A mean is given only where
+everything it covers was measured, and no other corruption ever enters it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from robustcsc.metrics import (
+    STANDARD_CORRUPTIONS,
+    STANDARD_GROUPS,
+    corruption_error,
+    mean_corruption_error,
+    mean_error,
+    relative_corruption_error,
+    relative_mean_corruption_error,
+)
+from robustcsc.records import Record
+from robustcsc.report.baselines import ALEXNET, Baseline, Errors, baseline_fits, check_baseline
+from robustcsc.report.cohorts import Score, Subject
+from robustcsc.report.corrupted import Corrupted, corrupted, corrupted_cells
+from robustcsc.report.frame import SEVERITIES
+from robustcsc.report.table import Table
+from robustcsc.report.tables import PERCENT, ranked
+from robustcsc.report.words import MISSING, corruption_rank, corruption_words
+
+LABELS = ("model", "run", "lambda policy")
+"""The first columns of every table here."""
+
+MEASURE = "measure"
+
+_ERRORS = "Errors in percent; that of a corruption is the mean over the severities 1-5 ({total} images each)."
+_NO_INTERVAL = (
+    "Means have no interval: the same images return in every cell, so the cells are not independent. Clean errors are "
+    "single counts with a 95 % Wilson interval; single corrupted cells have theirs in the tables by severity."
+)
+_RATIOS = (
+    "In percent of the baseline: CE is the sum of the errors over the severities 1-5 divided by the baseline's sum; "
+    "relative CE is the same with the clean error of each subtracted first. The last column is the mean over the 15 "
+    "standard corruptions, mCE and relative mCE (Hendrycks & Dietterich, ICLR 2019)."
+)
+_GENERATED = "These corruptions were generated; a published mCE is comparable on the published files only."
+_WHOLE = f"mean of {len(STANDARD_CORRUPTIONS)}"
+
+
+def corruption_error_tables(records: Sequence[Record], baseline: Baseline | None = None) -> list[Table]:
+    """Returns for each set of images the errors, those relative to the baseline, and the extra corruptions apart.
+
+    Args:
+        records: What was measured, of any number of runs; those of a measured baseline have to be among them.
+        baseline: Whose errors the others are divided by; without one there is no mCE.
+
+    Raises:
+        StoreError: Nothing in `records` can be related to the baseline.
+    """
+    if baseline is not None:
+        check_baseline(corrupted_cells(records), baseline)
+    tables = []
+    for cells in corrupted(records):
+        reference = _reference(cells, baseline)
+        if cells.standard:
+            tables.append(_error_table(cells, baseline, reference))
+            if baseline is not None and reference is not None:
+                tables.append(_ratio_table(cells, baseline, reference))
+        if cells.extra:
+            tables.append(_extra_table(cells))
+    used = baseline is not None and baseline.subject is None
+    return [*tables, _alexnet_table()] if used else tables
+
+
+def severity_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table for each set of images: accuracy by corruption and severity, with intervals."""
+    return [_severity_table(cells) for cells in corrupted(records)]
+
+
+def _reference(cells: Corrupted, baseline: Baseline | None) -> Errors | None:
+    """Returns the errors of the baseline on the images of `cells`, ``None`` if it has none there."""
+    if baseline is None:
+        return None
+    if baseline.subject is None:
+        return ALEXNET if baseline_fits(cells.cohort) else None
+    return cells.errors(baseline.subject) if baseline.subject in cells.everyone else None
+
+
+def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors | None) -> Table:
+    standard = cells.standard
+    groups = {group: names for group, names in STANDARD_GROUPS.items() if set(names) & set(standard)}
+    headings = [*(f"mean {group}" for group in groups), _WHOLE]
+    means = [*groups.values(), STANDARD_CORRUPTIONS]
+    ratios = [f"mCE, {baseline.name}", f"relative mCE, {baseline.name}"] if baseline and reference else []
+    rows = []
+    for subject in cells.subjects:
+        row = [_mean_cell(cells, subject, [name]) for name in standard]
+        row += [_mean_cell(cells, subject, names) for names in means]
+        if reference is not None:
+            row += [_mean_ratio(cells.errors(subject), reference, relative) for relative in (False, True)]
+        rows.append((*cells.label(subject), str(cells.cohort.total), _clean_cell(cells, subject), *row))
+    notes = [_ERRORS.format(total=cells.cohort.total), _NO_INTERVAL, _covered(groups)]
+    if baseline is not None:
+        absent = f"The baseline {baseline.name} was not measured on these images with this severity table."
+        notes += [absent] if reference is None else [baseline.words]
+    return Table(
+        name=cells.cohort.file_name("errors"),
+        title=f"Corruption errors: {cells.cohort.title}",
+        columns=(*LABELS, "images", "clean", *map(corruption_words, standard), *headings, *ratios),
+        rows=tuple(rows),
+        notes=(*notes, *cells.missing_notes, *cells.fixed_notes),
+    )
+
+
+def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Table:
+    rows = []
+    for subject in cells.subjects:
+        errors = cells.errors(subject)
+        for measure, relative in (("CE", False), ("relative CE", True)):
+            row = [_ratio_cell(errors, reference, name, relative) for name in cells.standard]
+            rows.append((*cells.label(subject), measure, *row, _mean_ratio(errors, reference, relative)))
+    unclean = [", ".join(cells.label(it)) for it in cells.subjects if it not in cells.clean]
+    notes = [_RATIOS, baseline.words, *cells.missing_notes, *_undefined(reference)]
+    if unclean:
+        notes.append(f"Relative errors need the clean error, not measured on these images for {'; '.join(unclean)}.")
+    if baseline.subject is None and cells.cohort.source != "official":
+        notes.append(_GENERATED)
+    return Table(
+        name=cells.cohort.file_name("relative-errors"),
+        title=f"Corruption errors relative to {baseline.name}: {cells.cohort.title}",
+        columns=(*LABELS, MEASURE, *map(corruption_words, cells.standard), _WHOLE),
+        rows=tuple(rows),
+        notes=(*notes, *cells.fixed_notes),
+    )
+
+
+def _extra_table(cells: Corrupted) -> Table:
+    rows = tuple(
+        (
+            *cells.label(subject),
+            str(cells.cohort.total),
+            *(_mean_cell(cells, subject, [name]) for name in cells.extra),
+        )
+        for subject in cells.subjects
+    )
+    return Table(
+        name=cells.cohort.file_name("extra-errors"),
+        title=f"Errors on extra corruptions: {cells.cohort.title}",
+        columns=(*LABELS, "images", *map(corruption_words, cells.extra)),
+        rows=rows,
+        notes=(
+            "These are none of the 15 standard corruptions and enter no mean.",
+            _ERRORS.format(total=cells.cohort.total),
+            *cells.fixed_notes,
+        ),
+    )
+
+
+def _alexnet_table() -> Table:
+    means = [mean_error({name: ALEXNET.by_corruption[name] for name in names}) for names in STANDARD_GROUPS.values()]
+    values = [ALEXNET.clean or 0.0, *(mean_error({name: rates}) for name, rates in ALEXNET.by_corruption.items())]
+    values += [*means, mean_error(ALEXNET.by_corruption)]
+    headings = (*(f"mean {group}" for group in STANDARD_GROUPS), _WHOLE)
+    return Table(
+        name="published-alexnet",
+        title="Baseline AlexNet on ImageNet-C, as published and not measured here",
+        columns=("model", "clean", *map(corruption_words, STANDARD_CORRUPTIONS), *headings),
+        rows=(("AlexNet", *(f"{100 * value:.1f}" for value in values)),),
+        notes=(
+            "Errors in percent, means over the severities 1-5 (Hendrycks & Dietterich, ICLR 2019, Table 1); "
+            "the means over several corruptions follow from the printed figures.",
+        ),
+    )
+
+
+def _severity_table(cells: Corrupted) -> Table:
+    rows = []
+    for name in sorted(cells.rows, key=corruption_rank):
+        for subject in ranked(cells.rows[name]):
+            measured = cells.series(subject, name)
+            scores = {severity: Score(it.correct, it.total) for severity, it in measured.items()}
+            row = [scores[severity].cell() if severity in scores else MISSING for severity in SEVERITIES]
+            rows.append((*cells.label(subject), corruption_words(name), *row))
+    return Table(
+        name=cells.cohort.file_name("corruptions-by-severity"),
+        title=f"Accuracy by corruption and severity: {cells.cohort.title}",
+        columns=(*LABELS, "corruption", *(f"severity {severity}" for severity in SEVERITIES)),
+        rows=tuple(rows),
+        notes=(f"{PERCENT} n = {cells.cohort.total} images per cell.",),
+    )
+
+
+def _mean_cell(cells: Corrupted, subject: Subject, names: Sequence[str]) -> str:
+    """Returns the mean error in percent, or how many of its cells were measured (``"– (3 of 5)"``)."""
+    found = cells.errors(subject).by_corruption
+    if set(names) <= set(found):
+        return f"{100 * mean_error({name: found[name] for name in names}):.2f}"
+    there = sum(len(set(SEVERITIES) & set(cells.series(subject, name))) for name in names)
+    return f"{MISSING} ({there} of {len(names) * len(SEVERITIES)})" if there else MISSING
+
+
+def _clean_cell(cells: Corrupted, subject: Subject) -> str:
+    record = cells.clean.get(subject)
+    return MISSING if record is None else Score(record.total - record.correct, record.total).cell()
+
+
+def _ratio_cell(errors: Errors, reference: Errors, name: str, relative: bool) -> str:
+    """Returns CE or relative CE of one corruption in percent."""
+    if name not in errors.by_corruption or name not in reference.worse(relative):
+        return MISSING
+    ours, theirs = errors.by_corruption[name], reference.by_corruption[name]
+    if not relative:
+        return f"{100 * corruption_error(ours, theirs):.1f}"
+    if errors.clean is None or reference.clean is None:
+        return MISSING
+    value = relative_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
+    return f"{100 * value:.1f}"
+
+
+def _mean_ratio(errors: Errors, reference: Errors, relative: bool) -> str:
+    """Returns mCE or relative mCE in percent if each of the 15 standard corruptions has its part in it."""
+    if not set(STANDARD_CORRUPTIONS) <= set(errors.by_corruption) & set(reference.worse(relative)):
+        return MISSING
+    ours = {name: errors.by_corruption[name] for name in STANDARD_CORRUPTIONS}
+    theirs = reference.by_corruption
+    if not relative:
+        return f"{100 * mean_corruption_error(ours, theirs):.1f}"
+    if errors.clean is None or reference.clean is None:
+        return MISSING
+    value = relative_mean_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
+    return f"{100 * value:.1f}"
+
+
+def _undefined(reference: Errors) -> list[str]:
+    """Names the corruptions that allow no ratio to the baseline."""
+    notes = []
+    for relative, said in (
+        (False, "No CE under {}: the baseline makes no error there."),
+        (True, "No relative CE under {}: the baseline is no worse there than on clean images."),
+    ):
+        names = [name for name in reference.by_corruption if name not in reference.worse(relative)]
+        standard = [corruption_words(name) for name in STANDARD_CORRUPTIONS if name in names]
+        notes += [said.format(", ".join(standard))] if standard else []
+    return notes
+
+
+def _covered(groups: Mapping[str, Sequence[str]]) -> str:
+    said = "; ".join(f"{group}: {', '.join(map(corruption_words, names))}" for group, names in groups.items())
+    return f"Means weigh every corruption equally. {said[:1].upper()}{said[1:]}."

@@ -1,0 +1,116 @@
+"""`robustcsc report --baseline`, on results that were written by hand."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustcsc import runs
+from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.records import Condition, Record
+from robustcsc.store import ResultStore
+
+Command = Callable[..., Any]
+SPEC = "imagenet_c@1a2b3c4d"
+
+
+@pytest.fixture(autouse=True)
+def tables_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves figures and page out, which take seconds for 15 corruptions: the tables are looked at here."""
+    monkeypatch.setattr("robustcsc.report.build.all_plots", lambda *_: [])
+    monkeypatch.setattr("robustcsc.report.build.render_page", lambda *_: "")
+
+
+def store_run(
+    name: str, wrong: int, clean: int, corruptions: Sequence[str] = STANDARD_CORRUPTIONS, **condition: Any
+) -> None:
+    """Makes a run with `wrong` errors in 1000 images at every corruption and severity."""
+    fields: dict[str, Any] = {"run": name, "model": name, "weights": name, "dataset": "photos", "split": "test"}
+    fields |= {"images": "0123456789abcdef"}
+    cells = [Condition(**fields, kind="clean", name="clean")]
+    fields |= {"kind": "corruption", "spec": SPEC, "source": "generated", **condition}
+    cells += [
+        Condition(**fields, name=corruption, severity=severity)
+        for corruption in corruptions
+        for severity in range(1, 6)
+    ]
+    with ResultStore(runs.create(name).store_path) as store:
+        for cell in cells:
+            correct = 1000 - (clean if cell.kind == "clean" else wrong)
+            store.add(
+                Record(
+                    condition=cell,
+                    correct=correct,
+                    total=1000,
+                    lam=None,
+                    device="cpu",
+                    versions="none",
+                    seconds=1.0,
+                    created="2026-01-02T03:04:05+00:00",
+                )
+            )
+
+
+def test_a_baseline_joins_the_report_and_gives_mce(robustcsc: Command, place: Path) -> None:
+    store_run("model", 300, 100)
+    store_run("base", 500, 200)
+    done = robustcsc("report model --baseline base --out both")
+    assert done.code == 0, done.err
+    (file,) = (place / "both/tables").glob("errors-*.csv")
+    with file.open(newline="") as opened:
+        rows = {row["run"]: row for row in csv.DictReader(opened)}
+    # CE 300 / 500 = 60 %, relative (300 - 100) / (500 - 200) = 66.7 %
+    assert (rows["model"]["mean of 15"], rows["model"]["mCE, base"]) == ("30.00", "60.0")
+    assert (rows["model"]["relative mCE, base"], rows["base"]["mCE, base"]) == ("66.7", "100.0")
+    (line,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("relative mCE, base")]
+    assert line[3:] == ["100.0", "66.7"]
+
+
+def test_a_baseline_named_twice_joins_once_and_a_folder_will_do(robustcsc: Command, place: Path) -> None:
+    store_run("model", 300, 100, ["fog"])
+    store_run("base", 500, 200, ["fog"])
+    assert robustcsc("report model base --baseline runs/base --out both").code == 0
+    assert (place / "both/records.csv").read_text().count("\n") == 1 + 2 * 6
+
+
+def test_published_errors_of_alexnet(robustcsc: Command) -> None:
+    store_run("model", 300, 100)
+    done = robustcsc("report model --baseline alexnet")
+    assert done.code == 0, done.err
+    # the mean of 30 / (88.6, 89.4, 92.3, 82.0, 82.6, 78.6, 79.8, 86.7, 82.7, 81.9, 56.5, 85.3, 64.6, 71.8, 60.7)
+    (line,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("mCE, AlexNet")]
+    assert line[-1] == "38.8"
+    assert "Baseline AlexNet on ImageNet-C, as published" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize(
+    ("baseline", "sentence"),
+    [
+        ("bass", "No run 'bass' in runs: did you mean 'base'?"),
+        ("empty", "Run 'empty' has no results to report yet"),
+        ("cifar", "(severity table cifar10_c@1a2b3c4d against imagenet_c@1a2b3c4d): measure both on the same."),
+        ("seed", "(seed 3 against 0): measure both on the same."),
+    ],
+)
+def test_a_baseline_that_does_not_fit_is_one_sentence(robustcsc: Command, baseline: str, sentence: str) -> None:
+    store_run("model", 300, 100, ["fog"])
+    store_run("base", 500, 200, ["fog"])
+    store_run("cifar", 500, 200, ["fog"], spec="cifar10_c@1a2b3c4d")
+    store_run("seed", 500, 200, ["fog"], seed=3)
+    runs.create("empty")
+    done = robustcsc(f"report model --baseline {baseline}")
+    assert (done.code, done.out) == (2, "")
+    assert sentence in done.err
+    assert done.err.count("\n") == 1
+    assert not (runs.find("model").folder / "reports").exists()
+
+
+def test_alexnet_needs_its_own_severity_table(robustcsc: Command) -> None:
+    store_run("model", 300, 100, ["fog"], spec="cifar10_c@1a2b3c4d")
+    done = robustcsc("report model --baseline alexnet")
+    assert done.code == 2
+    assert "are for the severity table imagenet_c, not cifar10_c: name a run as --baseline instead." in done.err

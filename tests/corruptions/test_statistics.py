@@ -1,0 +1,104 @@
+"""Every corruption of both severity tables against statistics of independent code, on photographs of scikit-learn.
+
+`benchmarks/expected_statistics.py` computed the expected values with the NumPy, SciPy and OpenCV functions of
+`benchmarks/reference_corruptions.py`, and takes the images and the statistics from this file.
+"""
+
+import csv
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.datasets import load_sample_image
+
+from robustcsc.corruptions import corrupt, load_spec
+
+EXPECTED = Path(__file__).with_name("expected_statistics.csv")
+STATISTICS = ("mean", "std", "mad", "mse", "gradient")
+CROPS = {"cifar10_c": (4, 32, 1), "imagenet_c": (1, 224, 2)}  # shrink by, side in pixels, keep every n-th
+PASSES = {"cifar10_c": 6, "imagenet_c": 4}
+# Levels of grey. Truncating twice, or rounding instead, moves the mean by 0.3 to 0.5.
+LEAST = {"mean": 0.2, "std": 0.2, "mad": 0.2, "mse": 0.0, "gradient": 0.2}
+
+
+@lru_cache
+def photographs(table: str) -> npt.NDArray[np.uint8]:
+    """(N, side, side, 3): the middle of two photographs, shrunk by integer means of blocks and cut into squares."""
+    shrink, side, step = CROPS[table]
+    patches = []
+    for name in ("china.jpg", "flower.jpg"):
+        picture = np.asarray(load_sample_image(name), dtype=np.int64)
+        rows, columns = (length // (side * shrink) for length in picture.shape[:2])
+        height, width = rows * side * shrink, columns * side * shrink
+        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+        blocks = picture[top : top + height, left : left + width].reshape(rows * side, shrink, columns * side, shrink, 3)
+        small = (blocks.sum((1, 3)) + shrink**2 // 2) // shrink**2
+        squares = small.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+        patches.append(squares.reshape(-1, side, side, 3)[::step].astype(np.uint8))
+    return np.concatenate(patches)
+
+
+def statistics(corrupted: npt.NDArray[np.uint8], clean: npt.NDArray[np.uint8]) -> tuple[float, ...]:
+    """`STATISTICS` of (N, H, W, 3) levels 0..255: of the corrupted images, and of their distance from the clean."""
+    levels = corrupted.astype(np.float64)
+    error = levels - clean
+    gradient = np.diff(levels, axis=2)
+    return tuple(map(float, (levels.mean(), levels.std(), abs(error).mean(), (error**2).mean(), abs(gradient).mean())))
+
+
+@lru_cache
+def expected(table: str) -> dict[tuple[str, int], dict[str, float]]:
+    """Rows of the file by corruption and severity: each statistic, ``sd_<statistic>`` of one pass, and the passes."""
+    with EXPECTED.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["table"] == table]
+    fields = ("passes", *STATISTICS, *(f"sd_{key}" for key in STATISTICS))
+    return {(row["corruption"], int(row["severity"])): {key: float(row[key]) for key in fields} for row in rows}
+
+
+def measured(table: str, name: str, severity: int, passes: int) -> npt.NDArray[np.float64]:
+    """(5,), the mean of `STATISTICS` over passes of robustcsc with different seeds."""
+    spec, clean = load_spec(table), photographs(table)
+    images = torch.from_numpy(clean).permute(0, 3, 1, 2).contiguous() / 255
+    indices = torch.arange(len(images))
+    seeds: Iterable[int] = range(passes)
+    results = (corrupt(images, spec, name, severity, seed=seed, indices=indices, quantize=True) for seed in seeds)
+    levels = (result.mul(255).round().byte().permute(0, 2, 3, 1).numpy() for result in results)
+    return np.mean([statistics(each, clean) for each in levels], axis=0)
+
+
+def allowed(row: dict[str, float], key: str, passes: int) -> float:
+    """Largest difference of a statistic: by the spread over seeds, but not less than libraries may differ."""
+    value, spread = row[key], row[f"sd_{key}"]
+    if all(row[f"sd_{each}"] == 0 for each in STATISTICS):
+        return 0.03 * value if key == "mse" else 0.2
+    least = 0.2 if key == "mean" else 0.01 * value
+    return max(6 * spread * math.sqrt(1 / passes + 1 / row["passes"]), least)
+
+
+@pytest.mark.parametrize("table", CROPS)
+def test_the_file_holds_every_corruption_and_severity(table: str) -> None:
+    named = {(name, severity) for name in load_spec(table).corruptions for severity in range(1, 6)}
+    assert len(named) == 95 and expected(table).keys() == named | {("clean", 0)}
+
+
+@pytest.mark.parametrize("table", CROPS)
+def test_the_photographs_are_the_same(table: str) -> None:
+    row = expected(table)["clean", 0]
+    got = statistics(photographs(table), photographs(table))
+    assert got == pytest.approx([row[key] for key in STATISTICS], abs=0.02)
+
+
+@pytest.mark.parametrize("name", load_spec("cifar10_c").corruptions)
+@pytest.mark.parametrize("table", CROPS)
+def test_statistics_agree_with_independent_code(table: str, name: str) -> None:
+    for severity in range(1, 6):
+        row = expected(table)[name, severity]
+        passes = PASSES[table] if any(row[f"sd_{key}"] for key in STATISTICS) else 1
+        for key, got in zip(STATISTICS, measured(table, name, severity, passes), strict=True):
+            assert abs(got - row[key]) <= allowed(row, key, passes), (severity, key, got, row[key])

@@ -1,0 +1,113 @@
+"""What every model of the catalog promises, whatever its family."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustcsc.layers.constraints import Constrained, project_parameters
+from robustcsc.layers.dictionary import ConvDictionary
+from robustcsc.layers.qmetric import QMetricReLU
+from robustcsc.models import checkpoint
+from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_spec
+
+#: More than half a second for two images on one core.
+LARGE = ("34", "56", "110", "164", "-all", "-8", "plainnet12")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the catalog, images of the size it is made for, and labels."""
+
+    spec: ModelSpec
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+
+    @torch.no_grad()
+    def logits(self, model: nn.Module | None = None) -> Tensor:
+        result: Tensor = (model or self.model).eval()(self.images)
+        return result
+
+
+def entries() -> Iterator[object]:
+    for name in MODELS:
+        slow = name.endswith(LARGE) or "-all" in name
+        yield pytest.param(name, marks=pytest.mark.slow) if slow else name
+
+
+@torch.no_grad()
+def take_statistics(entry: Entry) -> None:
+    """Gives batch normalisation the statistics of the images: features of an untrained deep network vanish without."""
+    norms = [module for module in entry.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    entry.model.train()(entry.images)
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+@pytest.fixture(scope="module", params=entries())
+def entry(request: pytest.FixtureRequest) -> Entry:
+    name: str = request.param
+    shape = (1, 8, 8) if name.endswith("digits") else (3, 32, 32)
+    torch.manual_seed(0)
+    spec = default_spec(name, 7, shape, normalization="cifar10")
+    images = torch.rand(3, *shape) * torch.tensor([1, 0.5, 0.1]).view(3, 1, 1, 1)
+    entry = Entry(spec=spec, model=build(spec), images=images, labels=torch.tensor([0, 3, 6]))
+    take_statistics(entry)
+    return entry
+
+
+def test_the_gradient_reaches_every_parameter_and_the_images(entry: Entry) -> None:
+    images = entry.images.clone().requires_grad_()
+    logits = entry.model.train()(images)
+    assert logits.shape == (3, 7)
+    torch.autograd.backward(F.cross_entropy(logits, entry.labels))
+    gradients = {"images": images.grad} | {name: it.grad for name, it in entry.model.named_parameters()}
+    for name, gradient in gradients.items():
+        assert gradient is not None, name
+        assert torch.isfinite(gradient).all(), name
+        assert gradient.any(), name
+
+
+def test_constraints_hold_after_a_step_of_the_optimiser(entry: Entry) -> None:
+    optimizer = torch.optim.SGD(entry.model.parameters(), lr=1e-3)
+    torch.autograd.backward(F.cross_entropy(entry.model.train()(entry.images), entry.labels))
+    optimizer.step()
+    project_parameters(entry.model)
+    known = (ConvDictionary, QMetricReLU)
+    for module in entry.model.modules():
+        assert isinstance(module, known) or not isinstance(module, Constrained), "say here what holds for it"
+        if isinstance(module, ConvDictionary):
+            norms = module.weight.detach().flatten(1).norm(dim=1)
+            torch.testing.assert_close(norms, torch.ones_like(norms))
+        if isinstance(module, QMetricReLU):
+            height, width = module.weight.shape[2:]
+            assert not module.weight[:, :, height // 2, width // 2].diagonal().any()
+            assert 0 <= module.gain.min() <= module.gain.max() <= 1
+            assert module.threshold.min() >= 0
+
+
+def test_an_image_alone_has_the_logits_it_has_in_a_batch(entry: Entry) -> None:
+    together = entry.logits()
+    assert not torch.equal(together[0], together[1])
+    with torch.no_grad():
+        alone = torch.cat([entry.model(image[None]) for image in entry.images])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4 * together.abs().max().item())
+
+
+def test_a_checkpoint_gives_back_the_same_logits(entry: Entry, tmp_path: Path) -> None:
+    expected = entry.logits()
+    checkpoint.save(tmp_path / "weights.safetensors", entry.spec, entry.model, {})
+    loaded = checkpoint.load(tmp_path / "weights.safetensors")
+    assert loaded.spec == entry.spec
+    assert torch.equal(entry.logits(loaded.model), expected)
+
+
+def test_every_family_names_its_paper() -> None:
+    assert {builder.__module__.rpartition(".")[2] for builder in MODELS.values()} == PAPERS.keys()
