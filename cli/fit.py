@@ -10,7 +10,8 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display, results_console
 from robustcsc.cli.context import DataChoice, ModelChoice, Session, note_unreadable, open_session, written
-from robustcsc.cli.results import print_tables, write_whole
+from robustcsc.cli.results import print_tables
+from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:

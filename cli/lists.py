@@ -9,7 +9,8 @@ import typer
 
 from robustcsc.cli import options
 from robustcsc.cli.console import print_json, results_console
-from robustcsc.cli.results import print_tables, write_whole
+from robustcsc.cli.results import print_tables
+from robustcsc.files import write_whole
 
 if TYPE_CHECKING:
     from robustcsc.corruptions import Spec

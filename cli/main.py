@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RobustCSCError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        typer.echo("Interrupted; what was measured is kept.", err=True)
+        typer.echo("Interrupted; what was finished is kept.", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         _close_output()

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcsc.cli.console import note, print_json, results_console
+from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
     from robustcsc.records import Record
     from robustcsc.report import Table
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file in one step: it has its old content or all of the new one, whatever happens."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def print_tables(tables: Sequence[Table]) -> None:

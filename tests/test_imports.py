@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LINES = (
-    {"errors", "progress", "allocator", "corruption_specs"},
+    {"errors", "progress", "allocator", "files", "corruption_specs"},
     {"records", "metrics"},
     {"store"},
     {"layers"},
@@ -38,6 +38,7 @@ LIGHT = (
     "robustcsc",
     "robustcsc.allocator",
     "robustcsc.errors",
+    "robustcsc.files",
     "robustcsc.progress",
     "robustcsc.records",
     "robustcsc.store",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustcsc.adaptive.residuals import Definition
 from robustcsc.errors import PolicyError
+from robustcsc.files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +108,7 @@ class LambdaFit:
     def save(self, path: Path) -> None:
         """Writes the fit as JSON, replacing `path` in one step."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        partial.replace(path)
+        write_whole(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> LambdaFit:

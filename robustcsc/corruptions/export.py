@@ -23,11 +23,12 @@ from PIL import Image
 
 from robustcsc import __version__
 from robustcsc.corruptions.apply import corrupt
-from robustcsc.corruptions.manifest import MANIFEST, Manifest, read_manifest, write_manifest, write_whole
+from robustcsc.corruptions.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from robustcsc.corruptions.specs import SEVERITIES, Spec
 from robustcsc.corruptions.trial import check_applicable
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
+from robustcsc.files import replacing, write_whole
 from robustcsc.progress import Progress, silent
 
 Form = Literal["cifar-c", "imagenet-c"]
@@ -198,17 +199,11 @@ class Export:
 
 def _write_array(path: Path, shape: tuple[int, ...], pieces: Iterable[_Pixels]) -> None:
     """Writes a .npy file of uint8 piece by piece: through a file, as a full disk kills a process that maps one."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for piece in pieces:
-                file.write(piece.data)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial, partial.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces:
+            file.write(piece.data)
 
 
 def _array_bytes(array: npt.NDArray[np.generic]) -> bytes:

@@ -10,6 +10,7 @@ import torch
 
 from robustcsc.data import ImageSet, MemoryImages, StreamedImages, load_official
 from robustcsc.errors import DataError
+from robustcsc.files import write_whole
 
 #: Name of the file, beside ``labels.npy`` or the folders of the corruptions.
 MANIFEST = "robustcsc.json"
@@ -91,17 +92,6 @@ def read_manifest(root: Path) -> Manifest | None:
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Writes the manifest of a folder in one step."""
     write_whole(root / MANIFEST, (json.dumps(asdict(manifest), indent=2) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file in one step: it has its old content or all of the new one, whatever happens."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) -> ImageSet:

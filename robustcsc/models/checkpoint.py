@@ -17,6 +17,7 @@ from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from robustcsc.errors import CheckpointError, UnknownNameError
+from robustcsc.files import write_whole
 from robustcsc.models.catalog import ModelSpec, build
 
 #: Checkpoints that ship with the package.
@@ -57,9 +58,7 @@ def save(path: Path, spec: ModelSpec, model: nn.Module, training: Mapping[str, A
     """Writes weights, specification and training facts to one safetensors file, replacing it in one step."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"spec": spec.to_json(), "training": json.dumps(dict(training))}
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(serialized(tensors, metadata))  # not save_file: a full disk stays an OSError
-    partial.replace(path)
+    write_whole(path, serialized(tensors, metadata))  # not save_file: a full disk stays an OSError
 
 
 def load(path: Path, *, trusted: str | None = None) -> Checkpoint:

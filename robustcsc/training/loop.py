@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from robustcsc.data import ImageSet, MemoryImages, StreamedImages
 from robustcsc.data.images import as_floats
 from robustcsc.errors import CheckpointError, RobustCSCError
+from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.progress import Progress, silent
 from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
@@ -182,11 +183,9 @@ def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.O
         "optimizer": optimizer.state_dict(),
         "history": [asdict(epoch) for epoch in history],
     }
-    partial = path.with_suffix(".partial")
     content = io.BytesIO()
     torch.save(state, content)
-    partial.write_bytes(content.getbuffer())  # not torch.save to the file: a full disk stays an OSError
-    partial.replace(path)
+    write_whole(path, content.getvalue())  # not torch.save to the file: a full disk stays an OSError
 
 
 def _restore(

@@ -39,7 +39,7 @@ def test_sweep_that_is_stopped_goes_on_where_it_was(
         patched.setattr("robustcsc.evaluation.sweep.corrupt", interrupting(corrupt, after=2))
         done = robustcsc(SWEEP)
     assert (done.code, done.out) == (130, "")
-    assert done.err == "Interrupted; what was measured is kept.\n"
+    assert done.err == "Interrupted; what was finished is kept.\n"
     with sqlite3.connect(run.store_path) as connection:
         kept = connection.execute("SELECT severity, created FROM records ORDER BY id").fetchall()
     connection.close()

@@ -53,7 +53,7 @@ def test_unknown_name_suggests_the_close_one(
 
 def test_ctrl_c_in_a_command_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_raising(KeyboardInterrupt(), monkeypatch) == 130
-    assert capsys.readouterr() == ("", "Interrupted; what was measured is kept.\n")
+    assert capsys.readouterr() == ("", "Interrupted; what was finished is kept.\n")
 
 
 def test_ctrl_c_outside_a_command_ends_with_130(
@@ -64,7 +64,7 @@ def test_ctrl_c_outside_a_command_ends_with_130(
 
     monkeypatch.setattr(cli_main, "app", interrupted)
     assert cli_main.main([]) == 130
-    assert capsys.readouterr().err == "Interrupted; what was measured is kept.\n"
+    assert capsys.readouterr().err == "Interrupted; what was finished is kept.\n"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@
 
 import csv
 import math
-from collections.abc import Iterable
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +21,9 @@ EXPECTED = Path(__file__).with_name("expected_statistics.csv")
 STATISTICS = ("mean", "std", "mad", "mse", "gradient")
 CROPS = {"cifar10_c": (4, 32, 1), "imagenet_c": (1, 224, 2)}  # shrink by, side in pixels, keep every n-th
 PASSES = {"cifar10_c": 6, "imagenet_c": 4}
-# Levels of grey. Truncating twice, or rounding instead, moves the mean by 0.3 to 0.5.
-LEAST = {"mean": 0.2, "std": 0.2, "mad": 0.2, "mse": 0.0, "gradient": 0.2}
+# One draw decides about a whole image here, so that few images need many passes.
+MORE_PASSES = {("imagenet_c", "motion_blur"): 16, ("imagenet_c", "frost"): 16, ("imagenet_c", "fog"): 16}
+LEVELS = 0.2  # least tolerance in grey levels; rounding where the definitions truncate moves a mean by 0.3 to 0.5
 
 
 @lru_cache
@@ -37,7 +36,9 @@ def photographs(table: str) -> npt.NDArray[np.uint8]:
         rows, columns = (length // (side * shrink) for length in picture.shape[:2])
         height, width = rows * side * shrink, columns * side * shrink
         top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-        blocks = picture[top : top + height, left : left + width].reshape(rows * side, shrink, columns * side, shrink, 3)
+        blocks = picture[top : top + height, left : left + width].reshape(
+            rows * side, shrink, columns * side, shrink, 3
+        )
         small = (blocks.sum((1, 3)) + shrink**2 // 2) // shrink**2
         squares = small.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
         patches.append(squares.reshape(-1, side, side, 3)[::step].astype(np.uint8))
@@ -66,18 +67,20 @@ def measured(table: str, name: str, severity: int, passes: int) -> npt.NDArray[n
     spec, clean = load_spec(table), photographs(table)
     images = torch.from_numpy(clean).permute(0, 3, 1, 2).contiguous() / 255
     indices = torch.arange(len(images))
-    seeds: Iterable[int] = range(passes)
-    results = (corrupt(images, spec, name, severity, seed=seed, indices=indices, quantize=True) for seed in seeds)
-    levels = (result.mul(255).round().byte().permute(0, 2, 3, 1).numpy() for result in results)
-    return np.mean([statistics(each, clean) for each in levels], axis=0)
+    values = []
+    for seed in range(passes):
+        result = corrupt(images, spec, name, severity, seed=seed, indices=indices, quantize=True)
+        levels = result.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+        values.append(statistics(levels, clean))
+    return np.array(values).mean(axis=0)
 
 
 def allowed(row: dict[str, float], key: str, passes: int) -> float:
-    """Largest difference of a statistic: by the spread over seeds, but not less than libraries may differ."""
+    """Largest difference of a statistic: from the spread over seeds, but not less than libraries may differ by."""
     value, spread = row[key], row[f"sd_{key}"]
-    if all(row[f"sd_{each}"] == 0 for each in STATISTICS):
-        return 0.03 * value if key == "mse" else 0.2
-    least = 0.2 if key == "mean" else 0.01 * value
+    if row["passes"] == 1:
+        return 0.03 * value if key == "mse" else LEVELS
+    least = LEVELS if key == "mean" else 0.01 * value
     return max(6 * spread * math.sqrt(1 / passes + 1 / row["passes"]), least)
 
 
@@ -99,6 +102,6 @@ def test_the_photographs_are_the_same(table: str) -> None:
 def test_statistics_agree_with_independent_code(table: str, name: str) -> None:
     for severity in range(1, 6):
         row = expected(table)[name, severity]
-        passes = PASSES[table] if any(row[f"sd_{key}"] for key in STATISTICS) else 1
+        passes = 1 if row["passes"] == 1 else MORE_PASSES.get((table, name), PASSES[table])
         for key, got in zip(STATISTICS, measured(table, name, severity, passes), strict=True):
             assert abs(got - row[key]) <= allowed(row, key, passes), (severity, key, got, row[key])
