@@ -33,6 +33,7 @@ import json
 import math
 import os
 import platform
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -52,28 +53,16 @@ from robustcsc.corruptions import Spec, corrupt, load_spec, select
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-IMAGES = HERE.parent.parent / "shared" / "reference" / "corruptions"
+PHOTOGRAPHS = HERE.parent / "tests" / "corruptions" / "test_statistics.py"
 PACKAGES = ("imagecorruptions-imaug==1.1.5",)
-#: Severity table -> file of real images, how many images robustcsc gets at a time on a CPU and on a GPU.
-TABLES = {"cifar10_c": ("cifar_images.npz", 256, 2048), "imagenet_c": ("imagenet_images.npz", 32, 256)}
+#: Severity table -> how many images robustcsc gets at a time on a CPU and on a GPU.
+TABLES = {"cifar10_c": (256, 2048), "imagenet_c": (32, 256)}
 Row = dict[str, Any]
 
 
 def clean_images(spec: Spec) -> np.ndarray:
-    """(N, H, W, 3) uint8: real images, or random ones whose spectrum falls with frequency as that of photographs."""
-    path = IMAGES / TABLES[spec.name][0]
-    if path.exists():
-        with np.load(path) as content:
-            return content["images"]
-    side = spec.image_size
-    rng = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
-    frequency[0, 0] = 1.0 / side
-    shape = (4 * 224 // side, 1, side, side)
-    noise = rng.normal(size=shape) + 0.3 * rng.normal(size=(shape[0], 3, side, side))
-    images = np.fft.ifft2(np.fft.fft2(noise) / frequency).real
-    images = 0.5 + 0.2 * (images - images.mean((2, 3), keepdims=True)) / images.std((2, 3), keepdims=True)
-    return (images.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    """(N, H, W, 3) uint8, crops of the photographs that scikit-learn brings along."""
+    return runpy.run_path(str(PHOTOGRAPHS))["photographs"](spec.name)
 
 
 class Engine:
@@ -82,7 +71,7 @@ class Engine:
     def __init__(self, spec: Spec, device: torch.device, seconds: float, batch_size: int | None) -> None:
         self.spec, self.device, self.seconds = spec, device, seconds
         levels = torch.from_numpy(clean_images(spec)).permute(0, 3, 1, 2)
-        self.count = batch_size or TABLES[spec.name][2 if device.type == "cuda" else 1]
+        self.count = batch_size or TABLES[spec.name][device.type == "cuda"]
         self.images = (levels[torch.arange(self.count) % len(levels)] / 255).contiguous().to(device)
         self.indices = torch.arange(self.count, device=device)
 

@@ -4,10 +4,10 @@
     python benchmarks/expected_statistics.py
 
 The functions of `reference_corruptions.py` corrupt the photographs of `tests/corruptions/test_statistics.py` with the
-levels of both severity tables; robustcsc's own kernels are not used. A random corruption is applied with several seeds,
-its row holds the mean of each statistic over these passes and its standard deviation from pass to pass. Frost is that of
-the package torch-uncertainty-assets, as in robustcsc. OpenCV before version 5 would not do: it rounds the coordinates
-of elastic_transform to 1/32 pixel.
+levels of both severity tables; robustcsc's own kernels are not used. A random corruption is applied with several
+seeds: its row holds the mean of each statistic over these passes and its standard deviation from pass to pass. The
+photographs of frost are those of the package torch-uncertainty-assets, as in robustcsc. OpenCV before version 5 would
+not do: it rounds the coordinates of elastic_transform to 1/32 pixel.
 
 Takes about a minute on one core.
 """

@@ -63,7 +63,7 @@ DEFAULT_DELTA, DEFAULT_PASSES, DEFAULT_BATCH_SIZE = 0.2, 10, 25
 INNER_STEPS = 10
 #: How often in a pass the fooled images are counted when crafting in batches.
 COUNTED = 6
-_COUNTING_BATCH = 50
+_COUNTING_BATCH = 100
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -225,7 +225,7 @@ class _Crafting:
         return self.most >= (1 - self._delta) * len(self) - 1e-9
 
     def count(self, perturbation: Tensor) -> bool:
-        """Counts the predictions that the perturbation changes; keeps it, and returns true, if they are more than ever."""
+        """Counts the predictions that the perturbation changes and returns whether they are more than ever."""
         fooled = 0
         for images, clean in self.batches():
             fooled += int((predictions(self._model, perturbed(images, perturbation)) != clean).sum())

@@ -27,6 +27,9 @@ METRICS = (FOOLING, FOOLING_OF_CORRECT)
 UNIVERSAL, NOISE = ("uap", "uap-control"), ("random-noise",)
 KINDS = (*UNIVERSAL, *NOISE)
 
+_WIDTH = 6.8
+"""Inches: two entries of the legend side by side."""
+
 _NAMES = {"uap": "UAP", "random-sign": "random signs", "gaussian": "Gaussian"}
 _RATES = (
     "Fooling rates in percent: predictions that differ from those for the clean images, over all images and over those "
@@ -220,6 +223,7 @@ def _curves(name: str, title: str, axis: str, rows: Mapping[_Row, Measured], lab
         lines.setdefault(row.curve, ", ".join(words))
     norms = sorted({row.norm for row in rows}, reverse=True)
     figure, axes = panels(len(norms), legend_rows(list(lines.values())))
+    figure.set_size_inches(max(_WIDTH, figure.get_figwidth()), figure.get_figheight())
     handles: dict[tuple[object, ...], Artist] = {}
     for ax, norm in zip(axes, norms, strict=True):
         for at, curve in enumerate(lines):
