@@ -151,7 +151,10 @@ def projected(total: Tensor, threat: ThreatModel) -> Tensor:
 
 
 def art(task: Task, seed: int) -> tuple[Tensor, int]:
-    """Crafts with the Adversarial Robustness Toolbox, which does not tell its passes (0 stands for that)."""
+    """Crafts with the Adversarial Robustness Toolbox, which does not tell its passes (0 stands for that).
+
+    It gets no clip values: with them the perturbation is cut to the box of each image it meets, and hardly fools.
+    """
     from art.attacks.evasion import UniversalPerturbation  # type: ignore[import-not-found]
     from art.estimators.classification import PyTorchClassifier  # type: ignore[import-not-found]
 
@@ -162,7 +165,6 @@ def art(task: Task, seed: int) -> tuple[Tensor, int]:
         loss=nn.CrossEntropyLoss(),
         input_shape=task.train.image_shape,
         nb_classes=len(task.train.classes),
-        clip_values=(0.0, 1.0),
         device_type="gpu" if task.device.type == "cuda" else "cpu",
     )
     inner = {"max_iter": INNER_STEPS, "epsilon": OVERSHOOT, "nb_grads": CLASSES, "batch_size": 1, "verbose": False}
