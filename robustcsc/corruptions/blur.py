@@ -110,7 +110,7 @@ def glass_blur(images: Tensor, seeds: Tensor, *, sigma: float, distance: float, 
     reach, sides = int(distance), images.shape[2:]
     if min(sides) <= 2 * reach:
         raise DataError(
-            f"glass_blur over a distance of {reach} needs images of at least {2 * reach + 1} pixels a side, "
+            f"Corruption glass_blur over a distance of {reach} needs images of at least {2 * reach + 1} pixels a side, "
             f"not {sides[0]} x {sides[1]}: use larger images or a smaller distance."
         )
     shape = (int(passes), (sides[0] - 2 * reach) * (sides[1] - 2 * reach), 2)

@@ -94,7 +94,7 @@ RANGES: dict[str, Range] = {
     "shift": Range(-1.0, 1.0),
     "sigma": Range(0.0, 1000.0),
     "std": Range(0.0, 10.0),
-    "step": Range(0.0, 1.0, positive=True),
+    "step": Range(0.001, 1.0),
     "strength": Range(0.0, 10.0),
     "texture_scale": Range(0.0, 1.0, positive=True),
     "threshold": Range(-10.0, 10.0),

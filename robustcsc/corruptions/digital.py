@@ -108,7 +108,7 @@ def saturate(images: Tensor, seeds: Tensor, *, gain: float, shift: float) -> Ten
         DataError: If the images are not in colour.
     """
     if images.shape[1] != 3:
-        raise DataError(f"Corruption saturate needs 3 colour channels, but the images have {images.shape[1]}.")
+        raise DataError(f"Corruption saturate needs colour images of 3 channels, not {images.shape[1]}.")
     return _by_blocks(images, partial(_scale_saturation, gain=gain, shift=shift))
 
 
@@ -219,7 +219,7 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
     """
     _, channels, height, width = images.shape
     if channels not in (1, 3):
-        raise DataError(f"Corruption jpeg_compression needs 1 or 3 channels, but the images have {channels}.")
+        raise DataError(f"Corruption jpeg_compression needs images of 1 or 3 channels, not {channels}.")
     if images.device.type == "cpu" and height * width >= _LIBRARY_PIXELS:
         return _through_files(images, int(quality))
     return _by_blocks(images, partial(_through_jpeg, quality=int(quality)))

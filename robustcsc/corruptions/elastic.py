@@ -46,7 +46,8 @@ def elastic_transform(images: Tensor, seeds: Tensor, *, alpha: float, sigma: flo
     height, width = images.shape[2:]
     if min(height, width) < _MIN_SIDE:
         raise DataError(
-            f"elastic_transform needs images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels, not {height} x {width}."
+            f"Corruption elastic_transform needs images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels, "
+            f"not {height} x {width}."
         )
     warped = torch.empty_like(images, memory_format=torch.contiguous_format)
     for rows in row_blocks(len(images), 2 * height * width, images.device):

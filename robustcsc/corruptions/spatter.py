@@ -72,9 +72,10 @@ def spatter(
     """
     channels, height, width = images.shape[1:]
     if channels != 3:
-        raise DataError(f"spatter needs colour images of 3 channels, not {channels}.")
+        raise DataError(f"Corruption spatter needs colour images of 3 channels, not {channels}.")
     if min(height, width) < _MIN_SIDE:
-        raise DataError(f"spatter needs images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels, not {height} x {width}.")
+        least = f"{_MIN_SIDE} x {_MIN_SIDE}"
+        raise DataError(f"Corruption spatter needs images of at least {least} pixels, not {height} x {width}.")
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
     for rows in row_blocks(len(images), height * width, images.device):
         draws = normal(seeds[rows], (height, width))

@@ -181,7 +181,7 @@ def add_snow(images: Tensor, layers: Tensor, *, image_weight: float) -> Tensor:
         DataError: If the images are neither RGB nor grey.
     """
     if images.shape[1] not in (1, 3):
-        raise DataError(f"Corruption snow needs RGB or grey images, not {images.shape[1]} channels.")
+        raise DataError(f"Corruption snow needs images of 1 or 3 channels, not {images.shape[1]}.")
     snowy = torch.empty_like(images)
     for rows in row_blocks(len(images), images.shape[1:].numel(), images.device):
         block, layer = images[rows], layers[rows].to(images.dtype)
@@ -285,7 +285,7 @@ def add_frost(
         DataError: If the images are not RGB.
     """
     if images.shape[1] != 3:
-        raise DataError(f"Corruption frost needs RGB images, not {images.shape[1]} channels.")
+        raise DataError(f"Corruption frost needs colour images of 3 channels, not {images.shape[1]}.")
     height, width = images.shape[2:]
     levels = torch.full((), 255.0, dtype=images.dtype, device=images.device)
     frosty = torch.empty_like(images)

@@ -229,9 +229,9 @@ def test_type_layout_input_and_empty_batches_are_kept(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "strength", "words"),
     [
-        ("saturate", (1, 8, 8), {}, "saturate needs 3 colour channels, but the images have 1"),
-        ("saturate", (4, 8, 8), {}, "saturate needs 3 colour channels, but the images have 4"),
-        ("jpeg_compression", (2, 8, 8), {}, "jpeg_compression needs 1 or 3 channels, but the images have 2"),
+        ("saturate", (1, 8, 8), {}, "saturate needs colour images of 3 channels, not 1"),
+        ("saturate", (4, 8, 8), {}, "saturate needs colour images of 3 channels, not 4"),
+        ("jpeg_compression", (2, 8, 8), {}, "jpeg_compression needs images of 1 or 3 channels, not 2"),
         ("pixelate", (3, 4, 8), {"scale": 0.2}, "pixelate at scale 0.2 leaves no pixel of images of 4x8 pixels"),
     ],
 )

@@ -224,8 +224,8 @@ def test_float64_and_strided_images_and_empty_batches(level: dict[str, float]) -
 
 
 def test_grey_and_tiny_images_are_refused() -> None:
-    with pytest.raises(DataError, match=r"^spatter needs colour images of 3 channels, not 1\.$"):
+    with pytest.raises(DataError, match=r"^Corruption spatter needs colour images of 3 channels, not 1\.$"):
         spatter(random(1, 1, 8, 8), seeds(1), **WATER)
-    with pytest.raises(DataError, match=r"^spatter needs images of at least 2 x 2 pixels, not 1 x 8\.$"):
+    with pytest.raises(DataError, match=r"^Corruption spatter needs images of at least 2 x 2 pixels, not 1 x 8\.$"):
         spatter(random(1, 3, 1, 8), seeds(1), **WATER)
     assert spatter(random(1, 3, 2, 2), seeds(1), **WATER).shape == (1, 3, 2, 2)

@@ -269,9 +269,9 @@ def test_kernels_keep_type_range_and_arguments(name: str) -> None:
 
 
 def test_images_without_colour_are_refused() -> None:
-    with pytest.raises(DataError, match=r"Corruption frost needs RGB images, not 1 channel"):
+    with pytest.raises(DataError, match=r"Corruption frost needs colour images of 3 channels, not 1"):
         KERNELS["frost"](pictures(2, 32, 32, channels=1), seeds(2), **LEVELS["frost"])
-    with pytest.raises(DataError, match=r"Corruption snow needs RGB or grey images, not 4 channels"):
+    with pytest.raises(DataError, match=r"Corruption snow needs images of 1 or 3 channels, not 4"):
         KERNELS["snow"](pictures(2, 32, 32, channels=4), seeds(2), **LEVELS["snow"])
 
 
