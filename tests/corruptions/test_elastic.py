@@ -197,6 +197,8 @@ def test_float64_and_strided_images_and_empty_batches() -> None:
 
 
 def test_images_too_small_for_the_control_points_are_refused() -> None:
-    with pytest.raises(DataError, match=r"^elastic_transform needs images of at least 3 x 3 pixels, not 2 x 9\.$"):
+    with pytest.raises(
+        DataError, match=r"^Corruption elastic_transform needs images of at least 3 x 3 pixels, not 2 x 9\.$"
+    ):
         elastic_transform(random(1, 3, 2, 9), seeds(1), **STRONG)
     assert elastic_transform(random(1, 3, 3, 3), seeds(1), **STRONG).shape == (1, 3, 3, 3)
