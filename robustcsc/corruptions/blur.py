@@ -54,8 +54,8 @@ def defocus_blur(images: Tensor, seeds: Tensor, *, radius: float, alias_sigma: f
     half, sides = len(kernel) // 2, images.shape[2:]
     if min(sides) <= half:
         raise DataError(
-            f"Corruption defocus_blur with a kernel of {len(kernel)} x {len(kernel)} pixels needs images of at least {half + 1} "
-            f"pixels a side, not {sides[0]} x {sides[1]}: use larger images or a smaller radius."
+            f"Corruption defocus_blur with a kernel of {len(kernel)} x {len(kernel)} pixels needs images of at least "
+            f"{half + 1} pixels a side, not {sides[0]} x {sides[1]}: use larger images or a smaller radius."
         )
     return correlate(images, kernel).clamp_(0.0, 1.0)
 
