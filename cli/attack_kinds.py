@@ -128,7 +128,7 @@ class Uap:
             universal.check_crafting(threat, self._delta, self._passes, 1)
         self._count = crafting_images or _CRAFTING_IMAGES
         self._protocols = _some("--protocols", protocols)
-        self._images: ImageSet | None = None
+        self._images: ImageSet  # from `prepare`
 
     def prepare(self, session: Session, data: DataChoice) -> None:
         """Checks the protocols and opens the training split."""
@@ -140,7 +140,6 @@ class Uap:
         from robustcsc.attacks.universal import DEFAULT_BATCH_SIZE
         from robustcsc.evaluation.fooling import Crafting, attack_uap
 
-        assert self._images is not None
         batch_size = common.batch_size or DEFAULT_BATCH_SIZE
         crafting = Crafting(
             images=self._images, delta=self._delta, passes=self._passes, batch_size=batch_size, seed=common.seed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from robustcsc.attacks.threat import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation
 from robustcsc.errors import StoreError
+from robustcsc.files import replacing
 
 _TENSOR, _FACTS = "perturbation", "crafting"
 _PICTURE_WIDTH, _CAPTION_HEIGHT = 288, 16  # pixels; small images are enlarged to at least this width
@@ -35,22 +35,16 @@ def save_perturbation(path: Path, made: UniversalPerturbation, key: str) -> None
     """
     facts = {name: value for name, value in asdict(made).items() if name != "values"}
     metadata = {_FACTS: json.dumps(facts, sort_keys=True), "key": key}
-    partial, picture = path.with_name(f"{path.name}.partial"), path.with_suffix(".png.partial")
+    drawn, scale = draw_perturbation(made.values)
+    told = PngInfo()
+    told.add_text("Scale", scale)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn, scale = draw_perturbation(made.values)
-        told = PngInfo()
-        told.add_text("Scale", scale)
-        drawn.save(picture, format="png", pnginfo=told)
-        save_file({_TENSOR: made.values.contiguous()}, partial, metadata)
-        picture.replace(path.with_suffix(".png"))
-        partial.replace(path)
+        with replacing(path) as partial, replacing(path.with_suffix(".png")) as picture:
+            drawn.save(picture, format="png", pnginfo=told)
+            save_file({_TENSOR: made.values.contiguous()}, partial, metadata)
     except OSError as error:
         raise StoreError(f"The perturbation cannot be written to {path}: {error.strerror or error}.") from error
-    finally:
-        for leftover in (partial, picture):
-            with suppress(OSError):
-                leftover.unlink(missing_ok=True)
 
 
 def load_perturbation(path: Path, key: str) -> UniversalPerturbation | None:

@@ -177,6 +177,11 @@ def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
     return chosen
 
 
+def total_score(records: Sequence[Record]) -> Score:
+    """Adds the counts of cells of the same images."""
+    return Score(sum(record.correct for record in records), sum(record.total for record in records), len(records))
+
+
 def pool(parts: Sequence[Part]) -> Score | None:
     """Adds the counts of all parts; ``None`` without parts or if one of their severities is missing.
 
@@ -184,8 +189,7 @@ def pool(parts: Sequence[Part]) -> Score | None:
     """
     if not parts or any(not set(wanted) <= set(measured) for measured, wanted in parts):
         return None
-    records = [measured[severity] for measured, wanted in parts for severity in wanted]
-    return Score(sum(record.correct for record in records), sum(record.total for record in records), len(records))
+    return total_score([measured[severity] for measured, wanted in parts for severity in wanted])
 
 
 def mean_cell(parts: Sequence[Part], *, with_n: bool = False) -> str:

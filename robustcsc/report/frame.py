@@ -8,7 +8,7 @@ from dataclasses import fields
 import pandas as pd
 
 from robustcsc.records import Condition, Record
-from robustcsc.report.cohorts import Cohort, Score, Setting, Subject, pool, series
+from robustcsc.report.cohorts import Cohort, Score, Setting, Subject, series, total_score
 from robustcsc.report.words import policy_rank, severities_words
 
 _WHOLE_OR_MISSING = ("severity", "steps", "restarts")
@@ -88,8 +88,7 @@ def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _wide_row(cohort: Cohort, setting: Setting, subject: Subject, measured: dict[int, Record]) -> dict[str, object]:
-    mean = pool([(measured, sorted(measured))])
-    assert mean is not None
+    mean = total_score(list(measured.values()))
     low, high = mean.interval
     row: dict[str, object] = {
         "run": subject.run,
