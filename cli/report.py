@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -36,11 +36,12 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the report.", rich_help_panel=options.OUTPUT)] = None,
     paper: Annotated[
-        bool,
+        Literal["sdnet", "detrame"] | None,
         typer.Option(
-            "--paper", help="Add the paper's figures in columns of their own.", rich_help_panel=options.OUTPUT
+            help="Lay what was measured into this paper's tables, its own figures beside it in columns of their own.",
+            rich_help_panel=options.OUTPUT,
         ),
-    ] = False,
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -61,20 +62,21 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Print the tables of one or more runs and write CSV, Markdown, LaTeX, figures and one HTML page."""
-    from robustcsc.report import report_sections, write_report
+    from robustcsc.report import Training, report_sections, write_report
 
     related, joining = _related(baseline)
     chosen = [runs.find(name) for name in names] if names else [_latest_measured()]
     chosen += [run for run in joining if run.folder.resolve() not in {other.folder.resolve() for other in chosen}]
     records, fits = collect(chosen)
+    known = [training for run in chosen if (training := Training.read(run.weights_path))]
     folder = out or chosen[0].reports
     title = title or f"Robustness of {', '.join(run.name for run in chosen)}"
-    paths = write_report(records, fits, folder, title=title, with_paper=paper, baseline=related)
+    paths = write_report(records, fits, folder, title=title, trainings=known, paper=paper, baseline=related)
     if as_json:
         print_json({"page": paths.page, "records": paths.records, "tables": paths.tables, "figures": paths.figures})
         return
     shown: list[Table] = []
-    for section in report_sections(records, fits, with_paper=paper, baseline=related):
+    for section in report_sections(records, fits, trainings=known, paper=paper, baseline=related):
         if section.anchor in WIDE_SECTIONS:
             shown += [upright(table) if len(table.columns) > MOST_COLUMNS else table for table in section.tables]
         elif section.anchor not in LONG_SECTIONS:

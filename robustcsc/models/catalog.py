@@ -128,17 +128,20 @@ def default_spec(
     The ImageNet form is chosen for images of 96 pixels and more, the CIFAR form below. Images of three channels are
     normalised as `normalization` (a data set's name, a key of `NORMALIZATION`) says, CIFAR-10's by default below 96
     pixels, ImageNet's above; other images with mean 0.5 and standard deviation 0.5. Options that a paper gives for that
-    data set (`DATA_OPTIONS`) are filled in.
+    data set (`DATA_OPTIONS`) are filled in, and all others with the builder's defaults.
 
     Raises:
         UnknownNameError: If the catalog has no such model.
     """
-    options = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
+    given = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
     if ":" in name:
-        return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
+        return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=given)
+    parameters = inspect.signature(_builder(name)).parameters.values()
+    defaults = {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY}
     large = min(image_shape[1:]) >= 96
-    if "form" in inspect.signature(_builder(name)).parameters and large:
-        options.setdefault("form", "imagenet")
+    if "form" in defaults and large:
+        defaults["form"] = "imagenet"
+    options = {**defaults, **given}
     channels = image_shape[0]
     mean, std = NORMALIZATION.get(normalization) or NORMALIZATION["imagenet" if large else "cifar10"]
     if len(mean) != channels:

@@ -57,7 +57,12 @@ def weights_hash(model: nn.Module, spec: ModelSpec) -> str:
 def save(path: Path, spec: ModelSpec, model: nn.Module, training: Mapping[str, Any]) -> None:
     """Writes weights, specification and training facts to one safetensors file, replacing it in one step."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"spec": spec.to_json(), "training": json.dumps(dict(training))}
+    metadata = {
+        "spec": spec.to_json(),
+        "training": json.dumps(dict(training)),
+        "weights": weights_hash(model, spec),  # for readers without PyTorch, as reports are
+        "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
+    }
     write_whole(path, serialized(tensors, metadata))  # not save_file: a full disk stays an OSError
 
 

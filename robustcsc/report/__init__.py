@@ -3,6 +3,7 @@
 from robustcsc.report.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.report.build import ReportPaths, report_sections, write_report
 from robustcsc.report.corruption_errors import corruption_error_tables, severity_tables
+from robustcsc.report.detrame_tables import detrame_tables
 from robustcsc.report.figures import Plot
 from robustcsc.report.fooling import fooling_frame, fooling_plots, fooling_tables
 from robustcsc.report.frame import accuracy_frame, records_frame
@@ -21,6 +22,7 @@ from robustcsc.report.plots import (
 from robustcsc.report.provenance import fit_tables, provenance_table
 from robustcsc.report.table import Table
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
+from robustcsc.report.trainings import TrainedModel, Training, seed_tables, trained_models
 
 __all__ = [
     "ALEXNET_NAME",
@@ -31,11 +33,14 @@ __all__ = [
     "Plot",
     "ReportPaths",
     "Table",
+    "TrainedModel",
+    "Training",
     "accuracy_frame",
     "all_plots",
     "attack_tables",
     "corruption_error_tables",
     "corruption_tables",
+    "detrame_tables",
     "fit_curve_plots",
     "fit_tables",
     "fooling_frame",
@@ -53,7 +58,9 @@ __all__ = [
     "records_frame",
     "report_sections",
     "residual_plots",
+    "seed_tables",
     "severity_plots",
     "severity_tables",
+    "trained_models",
     "write_report",
 ]

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from robustcsc.errors import StoreError
 from robustcsc.records import Record
 from robustcsc.report.baselines import Baseline
 from robustcsc.report.corruption_errors import corruption_error_tables, severity_tables
+from robustcsc.report.detrame_tables import detrame_tables
 from robustcsc.report.figures import Plot
 from robustcsc.report.fooling import fooling_frame, fooling_plots, fooling_tables
 from robustcsc.report.frame import accuracy_frame, record_order, records_frame
@@ -26,11 +27,14 @@ from robustcsc.report.plots import all_plots
 from robustcsc.report.provenance import fit_tables, provenance_table
 from robustcsc.report.table import markdown_text
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
+from robustcsc.report.trainings import Training, seed_tables, trained_models
 
 if TYPE_CHECKING:  # reports need no torch
     from robustcsc.adaptive.lines import LambdaFit
 
 MANIFEST = "manifest.json"
+Paper = Literal["sdnet", "detrame"]
+"""Papers whose figures a report can show beside the measured ones."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def report_sections(
     records: Sequence[Record],
     fits: Sequence[LambdaFit],
     *,
-    with_paper: bool = False,
+    trainings: Sequence[Training] = (),
+    paper: Paper | None = None,
     baseline: Baseline | None = None,
 ) -> list[Section]:
     """Returns all tables of a report, by section.
@@ -68,13 +73,17 @@ def report_sections(
     Args:
         records: What was measured, of any number of runs.
         fits: The lambda fits to show.
-        with_paper: Adds the papers' figures, in columns and tables of their own.
+        trainings: How the measured models were trained, as far as that is known.
+        paper: Adds this paper's figures, in columns and tables of their own.
         baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
 
     Raises:
         StoreError: Nothing in `records` can be related to the baseline.
     """
     records = joined(records)
+    models = trained_models(records, trainings)
+    with_paper = paper == "sdnet"
+    laid_out = {None: [], "sdnet": paper_tables(), "detrame": detrame_tables(models)}[paper]
     sections = [
         Section("headline", "Headline", tuple(headline_tables(records))),
         Section("gains", "What the adaptive lambda gains", tuple(gain_tables(records))),
@@ -88,7 +97,8 @@ def report_sections(
             (*severity_tables(records), *corruption_tables(records, with_paper=with_paper)),
         ),
         Section("fits", "Lambda fits", tuple(fit_tables(fits))),
-        Section("paper", "The paper's figures", tuple(paper_tables() if with_paper else [])),
+        Section("seeds", "Models over training seeds", tuple(seed_tables(models))),
+        Section("paper", "The paper's tables", tuple(laid_out)),
     ]
     return [section for section in sections if section.tables]
 
@@ -99,7 +109,8 @@ def write_report(
     folder: Path,
     *,
     title: str,
-    with_paper: bool = False,
+    trainings: Sequence[Training] = (),
+    paper: Paper | None = None,
     baseline: Baseline | None = None,
 ) -> ReportPaths:
     """Writes tables, figures and the page; a reader sees the old report or the new one, never half of one.
@@ -111,7 +122,8 @@ def write_report(
         fits: The lambda fits to show.
         folder: Where the report goes; replaced as a whole if it holds an earlier report and nothing else.
         title: Heading of the report.
-        with_paper: Adds the papers' figures, in columns and tables of their own.
+        trainings: How the measured models were trained, as far as that is known.
+        paper: Adds this paper's figures, in columns and tables of their own.
         baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
 
     Raises:
@@ -121,7 +133,7 @@ def write_report(
     if not records:
         raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
     ordered = sorted(records, key=record_order)
-    sections = report_sections(ordered, fits, with_paper=with_paper, baseline=baseline)
+    sections = report_sections(ordered, fits, trainings=trainings, paper=paper, baseline=baseline)
     contents = _contents(ordered, fits, title, sections)
     folder = folder.expanduser().resolve()
     try:

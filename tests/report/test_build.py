@@ -57,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def report(records: list[Record], fit: FitMaker, tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
     folder = tmp_path_factory.mktemp("runs") / "reports"
-    return write_report(records, [fit(), fit("shot")], folder, title="Digits & more", with_paper=True)
+    return write_report(records, [fit(), fit("shot")], folder, title="Digits & more", paper="sdnet")
 
 
 def test_the_same_number_stands_in_every_form(report: ReportPaths) -> None:
@@ -124,7 +124,7 @@ def test_the_same_records_in_any_order_give_the_same_bytes(
     report: ReportPaths, records: list[Record], fit: FitMaker, tmp_path: Path
 ) -> None:
     fits = [fit("shot"), fit()]
-    again = write_report(records[::-1], fits, tmp_path / "again", title="Digits & more", with_paper=True)
+    again = write_report(records[::-1], fits, tmp_path / "again", title="Digits & more", paper="sdnet")
     assert contents(again.folder) == contents(report.folder)
 
 
