@@ -25,7 +25,8 @@ def convert(
 
     The atoms start as the normalised filters of the convolution; its bias, which a sparse code does not have, is
     dropped. The layers behind are kept: a ReLU directly behind non-negative codes changes nothing, one behind a
-    batch normalisation cuts off what is below zero there, unlike in an SDNet.
+    batch normalisation cuts off what is below zero there, unlike in an SDNet. Activations that work in place no longer
+    do.
 
     Args:
         model: Any module with ``nn.Conv2d`` layers inside.
@@ -46,6 +47,9 @@ def convert(
     for name, layer in replacements.items():
         parent_name, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent_name), attribute, layer)
+    for module in model.modules():
+        if getattr(module, "inplace", False):  # would overwrite codes, which their own gradient still needs
+            module.inplace = False  # type: ignore[assignment]  # a plain attribute of activations
     fit_image_size(model, image_shape)
     return model
 

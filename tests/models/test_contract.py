@@ -1,7 +1,7 @@
 """What every model of the catalog promises, whatever its family."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustcsc.attacks.threat import ThreatModel
+from robustcsc.corruptions import load_spec
+from robustcsc.data import MemoryImages
+from robustcsc.errors import RobustCSCError
+from robustcsc.evaluation.adversarial import attack_pgd
+from robustcsc.evaluation.fooling import Crafting, attack_uap
+from robustcsc.evaluation.subject import Subject
+from robustcsc.evaluation.sweep import evaluate_clean, sweep
 from robustcsc.layers.constraints import Constrained, project_parameters
+from robustcsc.layers.csc import csc_layers
 from robustcsc.layers.dictionary import ConvDictionary
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_spec
+from robustcsc.models.convert import convert
+from robustcsc.records import Record
+from robustcsc.report import report_sections
+from robustcsc.store import ResultStore
 
 #: More than half a second for two images on one core.
 LARGE = ("34", "56", "110", "164", "-all", "-8", "plainnet12")
@@ -107,6 +120,52 @@ def test_a_checkpoint_gives_back_the_same_logits(entry: Entry, tmp_path: Path) -
     loaded = checkpoint.load(tmp_path / "weights.safetensors")
     assert loaded.spec == entry.spec
     assert torch.equal(entry.logits(loaded.model), expected)
+
+
+def test_its_convolutions_become_csc_layers(entry: Entry) -> None:
+    before = set(csc_layers(entry.model))
+    model = build(entry.spec)
+    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        with pytest.raises(RobustCSCError):
+            convert(model, entry.spec.image_shape)
+        return
+    convert(model, entry.spec.image_shape)
+    assert len(set(csc_layers(model)) - before) == 1
+    images = entry.images.clone().requires_grad_()
+    torch.autograd.backward(F.cross_entropy(model.train()(images), entry.labels))
+    assert images.grad is not None and images.grad.isfinite().all() and images.grad.any()
+
+
+def test_it_is_swept_attacked_and_reported_like_any_other(entry: Entry, tmp_path: Path) -> None:
+    subject = Subject(
+        run="r", model_name=entry.spec.name, weights="5d" * 32, model=entry.model.eval(), device=torch.device("cpu")
+    )
+    test = MemoryImages(
+        name="squares",
+        split="test",
+        classes=tuple("abcdefg"),
+        pixels=(entry.images * 255).to(torch.uint8),
+        labels=entry.labels,
+        positions=torch.arange(3),
+    )
+    logits = entry.logits()
+    right = int((subject.model(test.pixels / 255).argmax(1) == entry.labels).sum())
+    threat, crafting = ThreatModel("linf", 8 / 255), Crafting(images=replace(test, split="train"), passes=1)
+    policies = ("train",) if csc_layers(entry.model) else ("none",)
+    spec, noise = load_spec("cifar10_c"), ("gaussian_noise",)
+    with ResultStore(tmp_path / "results.sqlite") as store:
+        records: list[Record] = [
+            *evaluate_clean(subject, test, store, policies=policies),
+            *sweep(subject, test, spec, store, policies=policies, corruptions=noise, severities=[5]),
+            *attack_pgd(subject, test, store, threat=threat, protocols=["plain"], steps=1),
+            *attack_uap(subject, test, store, threats=[threat], crafting=crafting, folder=tmp_path),
+        ]
+    clean, noisy, attacked = records[:3]
+    assert (clean.correct, clean.total) == (right, 3)
+    assert noisy.total == 3 and attacked.correct <= clean.correct
+    assert {record.condition.kind for record in records[3:]} == {"uap", "uap-control"}
+    assert torch.equal(entry.logits(), logits)  # nothing stays behind
+    assert {section.anchor for section in report_sections(records, [])} >= {"headline", "attacks", "fooling"}
 
 
 def test_every_family_names_its_paper() -> None:

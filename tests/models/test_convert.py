@@ -120,3 +120,15 @@ def test_a_layer_that_does_not_exist_is_refused_with_those_that_do(small: nn.Seq
 def test_a_model_without_a_convolution_inside_is_refused(model: nn.Module) -> None:
     with pytest.raises(RobustCSCError, match="no convolution that could become a CSC layer: choose another model"):
         convert(model, SHAPE)
+
+
+def test_an_activation_that_worked_in_place_leaves_the_gradient_of_the_codes_alone() -> None:
+    torch.manual_seed(0)
+    model = convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)).double(), SHAPE)
+    images = torch.rand(1, *SHAPE, dtype=torch.float64, requires_grad=True)
+    torch.autograd.backward(model(images).sum())
+    codes = convert(nn.Sequential(nn.Conv2d(3, 4, 3)).double(), SHAPE)
+    codes.load_state_dict(model.state_dict())
+    expected = images.detach().clone().requires_grad_()
+    torch.autograd.backward(codes(expected).sum())
+    assert images.grad is not None and images.grad.any() and torch.equal(images.grad, expected.grad)  # type: ignore[arg-type]
