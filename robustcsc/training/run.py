@@ -122,6 +122,8 @@ def train_run(
         "augment": augment,
         "hardware": asdict(hardware),
         "final_epoch": asdict(history[-1]),
+        "trained_on": len(seen),
+        "seconds": sum(epoch.seconds for epoch in history),
     }
     if fabric.global_rank == 0:
         checkpoint.save(run.weights_path, spec, model, facts)
