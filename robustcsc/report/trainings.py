@@ -104,7 +104,7 @@ class Measure:
             return f"accuracy, {corruption_words(it.name)}"
         if it.kind == "random-noise":
             return f"{metric}, random noise, rho {it.epsilon:g}"
-        named = attack_words(replace(it, steps=None) if it.kind != "attack" else it)
+        named = attack_words(it if it.kind == "attack" else replace(it, steps=None))
         return f"{metric}, {named}" + (f", {it.protocol}" if it.protocol not in ("", "plain") else "")
 
     @property
@@ -260,13 +260,15 @@ def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
             cells = [
                 it.spreads[measure].cell() if it.severities.get(measure) == severities else MISSING for it in models
             ]
-            rows.append((words or measure.words, _images(measure.cohort), *cells))
+            rows.append((words or measure.words, _images(measure), *cells))
     title = f"Models over training seeds: {dataset} {split}"
     return Table(slug("seeds", dataset, split), title, ("", "images", *heads), tuple(rows), _NOTES)
 
 
-def _images(cohort: Cohort) -> str:
-    return ", ".join((f"{cohort.total} ({cohort.images})", *cohort.corruptions))
+def _images(measure: Measure) -> str:
+    it = measure.cohort
+    how = (it.spec,) if measure.setting.kind == "uap" else it.corruptions  # spec: what it was crafted on
+    return ", ".join((f"{it.total} ({it.images})", *how))
 
 
 def _options(training: Training) -> str:
