@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.attack_kinds import Attack, Common, Noise, Pgd, Uap, chosen_attack, refuse_foreign
+from robustcsc.cli.attack_accuracy import Named, OfSuite, Score, Settings
+from robustcsc.cli.attack_kinds import Attack, Common, Noise, Uap, chosen_attack, refuse_foreign
 from robustcsc.cli.console import progress_display
 from robustcsc.cli.context import DataChoice, ModelChoice, note_unreadable, open_session
 from robustcsc.cli.results import show
 
-_ATTACKS, _PGD, _UAP, _NOISE = "Which attack", "PGD", "Universal perturbation", "Random noise"
-_TO_PGD, _TO_UAP, _TO_NOISE = ("--pgd",), ("--uap",), ("--random-noise",)
+_ATTACKS, _ACCURACY, _UAP, _NOISE = "Which attack", "Attacks", "Universal perturbation", "Random noise"
+_TO_NAMED, _TO_UAP, _TO_NOISE = ("--pgd", "--attack"), ("--uap",), ("--random-noise",)
 
 
 def attack(
     pgd: Annotated[
         Literal["linf", "l2"] | None,
         typer.Option("--pgd", help="Projected gradient descent within this norm.", rich_help_panel=_ATTACKS),
+    ] = None,
+    attacks: Annotated[
+        str | None,
+        typer.Option(
+            "--attack",
+            metavar="LIST",
+            help="Attacks with commas between them: fgsm, pgd, apgd, apgd-t, square, fab, cw, deepfool, "
+            "autoattack-port (not the original AutoAttack).",
+            rich_help_panel=_ATTACKS,
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="paper (PGD as in the SDNet paper, and through the adaptive policy), standard (stronger attacks, "
+            "transfer, Square) or full (all protocols, an epsilon curve).",
+            rich_help_panel=_ATTACKS,
+        ),
+    ] = None,
+    score: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Score adversarial images of an earlier --save again.", rich_help_panel=_ATTACKS
+        ),
     ] = None,
     uap: Annotated[
         bool,
@@ -40,17 +67,18 @@ def attack(
     epsilon: Annotated[
         str | None,
         typer.Option(
-            metavar="NUMBER",
-            help="Budget in pixel units of [0, 1], like 8/255 or 0.5; by default 8/255 (linf), 0.5 (l2).",
-            rich_help_panel=_PGD,
+            metavar="LIST",
+            help="Budgets in pixel units of [0, 1], like 8/255 or 0.25,0.5; by default 8/255 (linf), 0.5 (l2).",
+            rich_help_panel=_ACCURACY,
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Gradient steps, by default 20.", rich_help_panel=_PGD)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Gradient steps, by default 20 (PGD).", rich_help_panel=_ACCURACY),
     ] = None,
     step_size: Annotated[
         str | None,
-        typer.Option(metavar="NUMBER", help="By default 2/255 (linf), 0.1 (l2).", rich_help_panel=_PGD),
+        typer.Option(metavar="NUMBER", help="Of PGD; by default 2/255 (linf), 0.1 (l2).", rich_help_panel=_ACCURACY),
     ] = None,
     restarts: Annotated[
         int | None,
@@ -58,12 +86,48 @@ def attack(
             metavar="N",
             min=1,
             help="Random restarts, by default 1; each image keeps its worst case.",
-            rich_help_panel=_PGD,
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = None,
+    loss: Annotated[
+        Literal["ce", "dlr"] | None,
+        typer.Option(
+            help="Loss that PGD and APGD raise: cross-entropy (default) or the difference of logits ratio, which "
+            "scaled logits cannot hide.",
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Queries of Square, by default 5000.", rich_help_panel=_ACCURACY),
+    ] = None,
+    min_epsilon: Annotated[
+        bool,
+        typer.Option(
+            "--min-epsilon",
+            help="The smallest budget that breaks each image, by binary search up to --epsilon.",
+            rich_help_panel=_ACCURACY,
+        ),
+    ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the adversarial images, for --score.", rich_help_panel=_ACCURACY),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Run or shipped model that transfer attacks are crafted on.",
+            rich_help_panel=_ACCURACY,
         ),
     ] = None,
     norm: Annotated[
         Literal["linf", "l2"] | None,
-        typer.Option(help="Norm of the perturbation, by default linf.", rich_help_panel=_UAP),
+        typer.Option(
+            help="Norm of the perturbation (--attack, --uap: by default linf; --suite: both).",
+            rich_help_panel=_ATTACKS,
+        ),
     ] = None,
     xi: Annotated[
         str | None,
@@ -121,8 +185,10 @@ def attack(
         typer.Option(
             metavar="LIST",
             help="How an attack meets lambda: plain, static (crafted at the training lambda, scored at the tuned one: "
-            "a transfer test), adaptive (crafted through the per-image policy); by default all that make sense (PGD), "
-            "plain (UAP).",
+            "a transfer test), tuned (the same at the best lambda by the test labels), fixed (each lambda of the "
+            "grid), adaptive (crafted through the per-image policy), grid "
+            "(against all lambdas at once), transfer (needs --from), black-box; by default plain, static and adaptive, "
+            "for a UAP plain.",
             rich_help_panel=options.LAMBDA,
         ),
     ] = None,
@@ -152,20 +218,36 @@ def attack(
     as_json: options.Json = False,
 ) -> None:
     """Measure accuracy under attack, or how many predictions a perturbation changes; PGD (linf) if nothing is named."""
-    refuse_foreign(
-        chosen_attack(pgd, uap, random_noise),
+    chosen = chosen_attack(
         {
-            _TO_PGD: {"--epsilon": epsilon, "--steps": steps, "--step-size": step_size, "--restarts": restarts},
-            _TO_UAP: {
-                "--norm": norm,
-                "--xi": xi,
-                "--delta": delta,
-                "--passes": passes,
-                "--crafting-images": crafting_images,
+            "--pgd": pgd is not None,
+            "--attack": attacks is not None,
+            "--suite": suite is not None,
+            "--score": score is not None,
+            "--uap": uap,
+            "--random-noise": random_noise,
+        }
+    )
+    refuse_foreign(
+        chosen,
+        {
+            _TO_NAMED: {
+                "--epsilon": epsilon,
+                "--steps": steps,
+                "--step-size": step_size,
+                "--restarts": restarts,
+                "--loss": loss,
+                "--queries": queries,
+                "--min-epsilon": min_epsilon or None,
+                "--save": save,
             },
-            _TO_NOISE: {"--rho": rho, "--lambda": policies or None},
+            _TO_UAP: {"--xi": xi, "--delta": delta, "--passes": passes, "--crafting-images": crafting_images},
+            _TO_NOISE: {"--rho": rho},
+            (*_TO_NOISE, "--score"): {"--lambda": policies or None},
             (*_TO_UAP, *_TO_NOISE): {"--seeds": seeds},
-            (*_TO_PGD, *_TO_UAP): {"--protocols": protocols},
+            (*_TO_NAMED, *_TO_UAP): {"--protocols": protocols},
+            (*_TO_NAMED, "--suite"): {"--from": source},
+            ("--attack", "--suite", *_TO_UAP): {"--norm": norm},
         },
     )
     asked: Attack
@@ -173,8 +255,14 @@ def attack(
         asked = Uap(norm or "linf", xi, delta, passes, crafting_images, "plain" if protocols is None else protocols)
     elif random_noise:
         asked = Noise(rho, policies)
+    elif suite is not None:
+        asked = OfSuite(suite, norm, source)
+    elif score is not None:
+        asked = Score(score, policies)
     else:
-        asked = Pgd(pgd or "linf", epsilon, steps or 20, step_size, restarts or 1, protocols or "")
+        settings = Settings(steps=steps, step_size=step_size, queries=queries, loss=loss, restarts=restarts)
+        names = "pgd" if attacks is None else attacks
+        asked = Named(names, pgd or norm or "linf", epsilon, settings, protocols or "", source, save, min_epsilon)
     choice = DataChoice(data, root, download, image_size, workers)
     session = open_session(ModelChoice(run, model, weights), choice, device)
     asked.prepare(session, choice)

@@ -1,4 +1,4 @@
-"""What each kind of attack reads from its options, checks and measures. Heavy imports stay inside the functions."""
+"""What attacks on predictions read from their options, check and measure. Heavy imports stay inside the functions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 from robustcsc.cli import options
 from robustcsc.cli.console import note
 from robustcsc.cli.context import DataChoice, Session
-from robustcsc.errors import AttackError, PolicyError, UnknownNameError
 from robustcsc.progress import Progress
 
 if TYPE_CHECKING:
     from robustcsc.attacks.threat import Norm
     from robustcsc.data import ImageSet
-    from robustcsc.evaluation.subject import Subject
     from robustcsc.records import Record
     from robustcsc.store import ResultStore
 
@@ -49,62 +47,6 @@ class Attack(Protocol):
         """Yields the records."""
 
 
-class Pgd:
-    """Projected gradient descent."""
-
-    def __init__(
-        self, norm: Norm, epsilon: str | None, steps: int, step_size: str | None, restarts: int, protocols: str
-    ) -> None:
-        from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
-
-        self._threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if epsilon is None else parse_epsilon(epsilon))
-        self._steps, self._step_size, self._restarts = steps, _step_size(step_size), restarts
-        self._protocols = options.words(protocols)
-
-    def prepare(self, session: Session, data: DataChoice) -> None:
-        """Chooses and checks the protocols."""
-        from robustcsc.evaluation.adversarial import default_protocols
-
-        subject: Subject = session.subject
-        _check_protocols(subject, self._protocols)
-        if not self._protocols and subject.has_lambda and not subject.fits:
-            note(
-                "Only the training lambda is attacked: for the adaptive one, first run "
-                f"`robustcsc fit-lambda --run {subject.run}`."
-            )
-        self._protocols = self._protocols or default_protocols(subject)
-
-    def measure(self, common: Common, store: ResultStore, progress: Progress) -> Iterator[Record]:
-        """Yields the accuracy on clean images, and under the attack for every protocol."""
-        from robustcsc.evaluation.adversarial import attack_pgd
-        from robustcsc.evaluation.sweep import evaluate_clean
-
-        subject, batch_size = common.session.subject, common.batch_size or _BATCH_SIZE
-        yield from evaluate_clean(
-            subject,
-            common.images,
-            store,
-            policies=subject.policies(("train",)),
-            batch_size=batch_size,
-            remeasure=common.remeasure,
-            progress=progress,
-        )
-        yield from attack_pgd(
-            subject,
-            common.images,
-            store,
-            threat=self._threat,
-            protocols=self._protocols,
-            steps=self._steps,
-            step_size=self._step_size,
-            restarts=self._restarts,
-            seed=common.seed,
-            batch_size=batch_size,
-            remeasure=common.remeasure,
-            progress=progress,
-        )
-
-
 class Uap:
     """Universal perturbations and their random controls."""
 
@@ -120,19 +62,22 @@ class Uap:
         from robustcsc.attacks import universal
         from robustcsc.attacks.threat import ThreatModel, parse_epsilon
 
-        sizes = (universal.DEFAULT_XI[norm],) if xi is None else tuple(map(parse_epsilon, _some("--xi", xi)))
+        sizes = (universal.DEFAULT_XI[norm],) if xi is None else tuple(map(parse_epsilon, some("--xi", xi)))
         self._threats = tuple(ThreatModel(norm, size) for size in sizes)
         self._delta = universal.DEFAULT_DELTA if delta is None else delta
         self._passes = passes or universal.DEFAULT_PASSES
         for threat in self._threats:
             universal.check_crafting(threat, self._delta, self._passes, 1)
         self._count = crafting_images or _CRAFTING_IMAGES
-        self._protocols = _some("--protocols", protocols)
+        self._protocols = some("--protocols", protocols)
         self._images: ImageSet  # from `prepare`
 
     def prepare(self, session: Session, data: DataChoice) -> None:
         """Checks the protocols and opens the training split."""
-        _check_protocols(session.subject, self._protocols)
+        from robustcsc.evaluation.fooling import uap_target
+
+        for protocol in self._protocols:
+            uap_target(session.subject, protocol)
         self._images = data.load(session.trained, "train", self._count)
 
     def measure(self, common: Common, store: ResultStore, progress: Progress) -> Iterator[Record]:
@@ -211,43 +156,28 @@ def refuse_foreign(chosen: str, options_of: Mapping[tuple[str, ...], Mapping[str
                 raise options.OptionError(f"{name} belongs to {' and '.join(attacks)}, not to {chosen}: leave it out.")
 
 
-def chosen_attack(pgd: str | None, uap: bool, random_noise: bool) -> str:
+def chosen_attack(named: Mapping[str, bool]) -> str:
     """Returns the option that names the attack, ``--pgd`` if none was given.
+
+    Args:
+        named: Whether each of the options that name an attack was given.
 
     Raises:
         OptionError: Several were given.
     """
-    named = {"--pgd": pgd is not None, "--uap": uap, "--random-noise": random_noise}
     given = [name for name, present in named.items() if present]
     if len(given) > 1:
         raise options.OptionError(f"{' and '.join(given)} are different attacks: run one after the other.")
     return given[0] if given else "--pgd"
 
 
-def _some(name: str, text: str) -> tuple[str, ...]:
+def some(name: str, text: str) -> tuple[str, ...]:
+    """Returns the words of a list with commas.
+
+    Raises:
+        OptionError: There are none.
+    """
     words: tuple[str, ...] = options.words(text)
     if not words:
         raise options.OptionError(f"{name} is empty: write a value, or leave it out.")
     return words
-
-
-def _step_size(text: str | None) -> float | None:
-    from robustcsc.attacks.threat import parse_epsilon
-
-    size = None if text is None else parse_epsilon(text)
-    if size == 0:
-        raise AttackError("A step size of 0 moves no image: leave --step-size out or write a number such as 2/255.")
-    return size
-
-
-def _check_protocols(subject: Subject, asked: tuple[str, ...]) -> None:
-    """Refuses protocols that do not exist or do not suit the model, before anything is measured."""
-    from robustcsc.evaluation.adversarial import PROTOCOLS
-
-    for protocol in asked:
-        if protocol not in PROTOCOLS:
-            raise UnknownNameError("attack protocol", protocol, PROTOCOLS)
-        if protocol != "plain" and not subject.has_lambda:
-            raise PolicyError(f"{subject.model_name} has no CSC layer: only the protocol plain makes sense for it.")
-        if protocol != "plain":
-            subject.fit_for(None)

@@ -136,7 +136,8 @@ def _swept(session: Session) -> list[Record]:
 def _attacked(session: Session) -> list[Record]:
     """Attacks under every protocol that makes sense, and tells what is left."""
     from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel
-    from robustcsc.evaluation.adversarial import attack_pgd, default_protocols
+    from robustcsc.evaluation.adversarial import attack_pgd
+    from robustcsc.evaluation.protocols import default_protocols
 
     subject, images = session.subject, DIGITS.load(session.trained, "test")
     with session.store() as store, progress_display() as progress:

@@ -15,6 +15,7 @@ from robustcsc.cli.console import note, print_json
 from robustcsc.cli.context import DEMO_RUN, DataChoice, ModelChoice, open_session
 from robustcsc.cli.results import print_tables, without_columns
 from robustcsc.errors import StoreError
+from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from robustcsc.report import Baseline, Table
 
 #: Sections that only the page and the files show: they would flood a terminal.
-LONG_SECTIONS = ("severity", "fits")
+LONG_SECTIONS = ("severity", "fits", "paired")
 
 #: Sections whose tables may have a column per corruption: a terminal shows those with more columns than this upright.
 WIDE_SECTIONS = ("headline", "means", "errors")
@@ -59,24 +60,65 @@ def report(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Where to put a copy of the page, which needs no other file.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            "--examples",
+            metavar="N",
+            min=1,
+            max=50,
+            help="Make N example images of each run first (clean, corrupted, adversarial) and show what it says of "
+            "them; later reports show them, too.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    data: options.Data = None,
+    root: options.Root = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print the tables of one or more runs and write CSV, Markdown, LaTeX, figures and one HTML page."""
-    from robustcsc.report import Training, report_sections, write_report
+    """Print the tables of one or more runs and write CSV, Markdown, LaTeX, figures and one HTML page.
+
+    --data and --root say where the images for --examples lie, if the run does not know.
+    """
+    from robustcsc.report import Training, perturbation_pictures, read_examples, write_report
 
     related, joining = _related(baseline)
     chosen = [runs.find(name) for name in names] if names else [_latest_measured()]
     chosen += [run for run in joining if run.folder.resolve() not in {other.folder.resolve() for other in chosen}]
     records, fits = collect(chosen)
     known = [training for run in chosen if (training := Training.read(run.weights_path))]
+    if examples is not None:
+        for run in chosen:
+            _make_examples(run, DataChoice(data, root), examples)
     folder = out or chosen[0].reports
     title = title or f"Robustness of {', '.join(run.name for run in chosen)}"
-    paths = write_report(records, fits, folder, title=title, trainings=known, paper=paper, baseline=related)
+    paths = write_report(
+        records,
+        fits,
+        folder,
+        title=title,
+        trainings=known,
+        paper=paper,
+        baseline=related,
+        pictures=perturbation_pictures(records, {run.name: run.folder for run in chosen}),
+        examples=[sheet for run in chosen if (sheet := read_examples(run.folder, run.name))],
+    )
+    if html is not None:
+        _copy_page(paths.page, html)
     if as_json:
         print_json({"page": paths.page, "records": paths.records, "tables": paths.tables, "figures": paths.figures})
         return
     shown: list[Table] = []
-    for section in report_sections(records, fits, trainings=known, paper=paper, baseline=related):
+    for section in paths.sections:
         if section.anchor in WIDE_SECTIONS:
             shown += [upright(table) if len(table.columns) > MOST_COLUMNS else table for table in section.tables]
         elif section.anchor not in LONG_SECTIONS:
@@ -107,6 +149,31 @@ def collect(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
         records += measured
         fits += [LambdaFit.load(path) for path in lambda_fits(run).values()]
     return records, fits
+
+
+def _copy_page(page: Path, file: Path) -> None:
+    """Copies the page to a file.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    try:
+        write_whole(file, page.read_bytes())
+    except OSError as error:
+        raise StoreError(f"The page cannot be written to {file}: {error.strerror or error}.") from error
+
+
+def _make_examples(run: Run, data: DataChoice, count: int) -> None:
+    """Writes example images of a run into its folder."""
+    from robustcsc.cli.evaluate import default_spec_name
+    from robustcsc.corruptions import load_spec
+    from robustcsc.evaluation.examples import make_examples
+    from robustcsc.report.examples import FOLDER
+
+    session = open_session(ModelChoice(str(run.folder)), data, "auto")
+    images = data.load(session.trained, "test")
+    spec = load_spec(default_spec_name(images.image_shape))
+    make_examples(session.subject, images, run.folder / FOLDER, count=count, spec=spec)
 
 
 def upright(table: Table) -> Table:

@@ -64,11 +64,18 @@ def show(run: Run, records: Sequence[Record], as_json: bool) -> None:
 def _tables(records: Sequence[Record]) -> list[Table]:
     """Returns the tables that a terminal has room for; a report has them all."""
     from robustcsc.report import attack_tables, fooling_tables, gain_tables, headline_tables
+    from robustcsc.report.adversarial import attack_list_tables, minimal_tables, worst_case_tables
     from robustcsc.report.tables import corruption_tables
 
     kinds = {record.condition.kind for record in records}
+    if "minimal-epsilon" in kinds:
+        return list(minimal_tables(records))
     if "attack" in kinds:
-        return list(attack_tables(records))
+        several = (
+            len({(it.condition.name, it.condition.epsilon) for it in records if it.condition.kind == "attack"}) > 1
+        )
+        tables = attack_list_tables(records) if several else attack_tables(records)
+        return [*tables, *worst_case_tables(records)]
     if kinds & {"uap", "random-noise"}:
         return list(fooling_tables(records))
     if "corruption" not in kinds:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from robustcsc.training.recipes import Recipe
 
 _TRAINING = "Training"
+#: From this number of training images on, task-driven models get the longer of their recipes.
+_MANY_IMAGES = 10_000
 _RunName = Annotated[
     str | None,
     typer.Option(
@@ -59,10 +61,21 @@ def train(
             min=0, max=0.9, help="Share of training images kept back for the lambda fit.", rich_help_panel=options.DATA
         ),
     ] = 0.1,
+    train_images: Annotated[
+        int | None,
+        typer.Option(
+            "--train-images",
+            metavar="N",
+            min=1,
+            help="Train on N of them only, chosen by the seed, equally many of each class.",
+            rich_help_panel=options.DATA,
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A recipe's name; by default digits for digits, else cpu, or on a GPU sdnet-cifar.",
+            help="A recipe's name; by default digits for digits, tddl-1k or -60k for tddl models, mnist-cnn for "
+            "mnist-cnn, else cpu, or on a GPU sdnet-cifar.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -106,15 +119,18 @@ def train(
 
     place = choose_device(device).type
     allow_own_code(model)
-    settings = _recipe(recipe or _default_recipe(data, place), epochs, learning_rate)
+    _recipe(recipe or "cpu", epochs, learning_rate)  # a mistake is told before images are read
     builder_options = _options(option or [])
     images = DataChoice(data, root, download, image_size, workers).load(None, "train")
+    settings = _recipe(
+        recipe or _default_recipe(model, data, place, train_images or len(images)), epochs, learning_rate
+    )
     name = run or re.sub(r"[^\w.-]+", "-", f"{model}-{images.name}")
     _check_unfinished(Run(runs.RUNS / name), resume)
     chosen_precision = ("bf16-mixed" if place == "cuda" else "32-true") if precision == "auto" else precision
     with (
         written(Run(runs.RUNS / name)) as folder,
-        _epoch_notes(folder, settings.epochs, tensorboard) as on_epoch,
+        _epoch_notes(folder, f"/{settings.epochs}" * (settings.epochs > 0), tensorboard) as on_epoch,
         progress_display() as progress,
     ):
         trained = train_run(
@@ -125,6 +141,7 @@ def train(
             data=data,
             root=root,
             heldout_fraction=heldout,
+            train_images=train_images,
             seed=seed,
             augment=augment,
             hardware=Hardware(device=place, devices=devices, precision=chosen_precision, compile=compile_model),
@@ -140,11 +157,16 @@ def train(
         print_json({**result, "spec": trained.spec, "training": trained.training})
     else:
         results_console().print(
-            f"{folder.weights_path}  ({model}, {settings.epochs} epochs, sha256 {trained.weights[:12]})"
+            f"{folder.weights_path}  ({model}, {trained.training['final_epoch']['number']} epochs, "
+            f"sha256 {trained.weights[:12]})"
         )
 
 
-def _default_recipe(data: str, device: str) -> str:
+def _default_recipe(model: str, data: str, device: str, images: int) -> str:
+    if model.startswith("tddl-"):
+        return "tddl-60k" if images >= _MANY_IMAGES else "tddl-1k"
+    if model == "mnist-cnn":
+        return "mnist-cnn"
     if data == "digits":
         return "digits"
     return "sdnet-cifar" if device == "cuda" else "cpu"
@@ -164,8 +186,9 @@ def _recipe(name: str, epochs: int | None, learning_rate: float | None) -> Recip
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]
     if epochs is not None:
-        milestones = tuple(round(milestone * epochs / recipe.epochs) for milestone in recipe.milestones)
-        recipe = replace(recipe, epochs=epochs, milestones=milestones)
+        stretch = epochs / recipe.epochs if recipe.epochs else 1
+        milestones = tuple(round(milestone * stretch) for milestone in recipe.milestones)
+        recipe = replace(recipe, epochs=epochs, iterations=0, milestones=milestones)
     if learning_rate is not None:
         if not 0 < learning_rate < float("inf"):
             raise RobustCSCError(f"--learning-rate {learning_rate:g}: a learning rate is a number above 0, like 0.1.")
@@ -190,7 +213,7 @@ def _check_unfinished(run: Run, resume: bool) -> None:
 
 
 @contextmanager
-def _epoch_notes(run: Run, epochs: int, tensorboard: bool) -> Iterator[Callable[[Epoch], None]]:
+def _epoch_notes(run: Run, of_epochs: str, tensorboard: bool) -> Iterator[Callable[[Epoch], None]]:
     """Yields what is called after each epoch: it prints a line, and logs to TensorBoard if asked."""
     from contextlib import ExitStack
 
@@ -202,7 +225,7 @@ def _epoch_notes(run: Run, epochs: int, tensorboard: bool) -> Iterator[Callable[
 
         def tell(epoch: Epoch) -> None:
             note(
-                f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, "
+                f"epoch {epoch.number}{of_epochs}: loss {epoch.loss:.4f}, "
                 f"training accuracy {epoch.accuracy:.1%}, {epoch.seconds:.0f} s"
             )
             if log is not None:

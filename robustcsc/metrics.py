@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from statistics import NormalDist
 
 #: Error rates (fractions in [0, 1]) by corruption, one per severity.
@@ -58,7 +59,7 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     _check_counts(correct, total)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be strictly between 0 and 1, not {confidence}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = _quantile((1 + confidence) / 2)
     share = correct / total
     centre = share + z * z / (2 * total)
     reach = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
@@ -67,6 +68,11 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     lower = 0.0 if correct == 0 else (centre - reach) / scale
     upper = 1.0 if correct == total else (centre + reach) / scale
     return lower, upper
+
+
+@cache
+def _quantile(share: float) -> float:
+    return NormalDist().inv_cdf(share)
 
 
 def mean_error(errors: ErrorRates) -> float:

@@ -16,7 +16,7 @@ from robustcsc.errors import StoreError
 from robustcsc.records import Condition, Record
 
 #: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: The fields of `Record.row` and how they are stored.
 COLUMNS = {
@@ -49,9 +49,10 @@ COLUMNS = {
     "seconds": "REAL NOT NULL",
     "created": "TEXT NOT NULL",
     "details": "TEXT NOT NULL DEFAULT ''",
+    "outcomes": "TEXT NOT NULL DEFAULT ''",
 }
 #: The columns that stores of an older version lack, by that version; they read as empty text.
-_ADDED_SINCE = {1: ("details",)}
+_ADDED_SINCE = {1: ("details", "outcomes"), 2: ("outcomes",)}
 
 _CREATE = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "

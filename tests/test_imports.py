@@ -24,6 +24,7 @@ LINES = (
     {"training"},
     {"evaluation"},
     {"report"},
+    {"inspection"},
     {"cli"},
 )
 LINE_OF = {part: number for number, parts in enumerate(LINES) for part in parts}

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
-from robustcsc.records import Condition, Record
+from robustcsc.records import Condition, Record, outcome_list, packed, unpacked
 
 CONDITION = Condition(
     run="first",
@@ -76,6 +76,27 @@ def test_row_is_flat_and_complete() -> None:
     assert row["norm"] == "linf"
     assert row["severity"] is None
     assert (row["correct"], row["total"], row["lam"]) == (3, 8, 0.4)
+
+
+def test_outcomes_are_packed_from_the_highest_bit_on() -> None:
+    assert packed([True, False, False, False, False, False, False, True, True]) == "gYA="  # 1000 0001  1000 0000
+    assert packed([]) == ""
+
+
+@pytest.mark.parametrize("total", [1, 7, 8, 9, 10_000])
+def test_outcomes_come_back(total: int) -> None:
+    outcomes = [place % 3 == 0 or place % 7 == 1 for place in range(total)]
+    bits = unpacked(packed(outcomes), total)
+    assert outcome_list(bits, total) == outcomes
+    assert bits.bit_count() == sum(outcomes)
+
+
+def test_records_of_the_same_images_are_compared_image_by_image() -> None:
+    first = replace(RECORD, total=4, outcomes=packed([True, True, False, True]))
+    second = replace(RECORD, total=4, outcomes=packed([True, False, False, False]))
+    assert first.bits is not None and second.bits is not None
+    assert ((first.bits & ~second.bits).bit_count(), (second.bits & ~first.bits).bit_count()) == (2, 0)
+    assert RECORD.bits is None
 
 
 def test_records_and_store_do_not_import_torch() -> None:

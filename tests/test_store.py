@@ -40,7 +40,7 @@ RECORDS = st.builds(
     total=INTEGERS,
     lam=st.none() | FLOATS,
     seconds=FLOATS,
-    **dict.fromkeys(["device", "versions", "created", "details"], TEXT),
+    **dict.fromkeys(["device", "versions", "created", "details", "outcomes"], TEXT),
 )
 
 
@@ -404,19 +404,23 @@ def test_paths_with_special_characters_work(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["results.sqlite"]
 
 
-def test_records_of_the_first_version_are_read_and_the_store_is_completed(path: Path) -> None:
+@pytest.mark.parametrize(("version", "lacking"), [(1, ("details", "outcomes")), (2, ("outcomes",))])
+def test_records_of_earlier_versions_are_read_and_the_store_is_completed(
+    path: Path, version: int, lacking: tuple[str, ...]
+) -> None:
     with ResultStore(path) as store:
         store.add(make(1))
     connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE records DROP COLUMN details")  # the one column the first version did not have
-    connection.execute("PRAGMA user_version = 1")
+    for column in lacking:
+        connection.execute(f"ALTER TABLE records DROP COLUMN {column}")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     before = path.read_bytes()
     with ResultStore(path, read_only=True) as store:
         assert store.records() == [make(1)]
         assert store.get(make(1).condition) == make(1)
     assert path.read_bytes() == before
-    told = replace(make(2), details='{"passes": 3}')
+    told = replace(make(2), details='{"passes": 3}', outcomes="gA==")
     with ResultStore(path) as store:
         assert store.add(told)
         assert store.records() == [make(1), told]

@@ -30,7 +30,7 @@ from robustcsc.adaptive.residuals import DEFINITIONS, Definition, layer_residual
 from robustcsc.corruptions import NOISE_KERNELS, Spec, apply_kernel, image_seeds, noise_levels
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
-from robustcsc.layers.csc import csc_layers
+from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.progress import Progress, silent
 
@@ -86,7 +86,7 @@ def fit_lambda(
         )
     if len(images) < 2 or len(grid) < 2 or not 0 <= grid[0] <= grid[-1] < float("inf"):
         raise PolicyError("The lambda fit needs at least two images and two different lambdas of at least 0.")
-    layers = csc_layers(model)
+    layers = lambda_layers(model)
     if not layers:
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
     if not noises:

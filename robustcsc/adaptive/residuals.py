@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustcsc.errors import PolicyError
-from robustcsc.layers.csc import CSCConv2d, csc_layers
+from robustcsc.layers.lambdas import LambdaLayer, lambda_layers
 
 #: ``squared``: ``||x - A z||^2``; ``norm``: its square root; ``relative``: ``||x - A z||^2 / ||x||^2``.
 Definition = Literal["squared", "norm", "relative"]
@@ -67,7 +67,7 @@ def layer_residuals(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     energies: list[Tensor] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
-        assert isinstance(module, CSCConv2d)
+        assert isinstance(module, LambdaLayer)
         residuals.append(module.residual(inputs[0], codes))
         energies.append(inputs[0].to(residuals[-1].dtype).flatten(1).square().sum(1))
         if len(residuals) == len(layers):
@@ -109,8 +109,8 @@ def mean_residual(squared: Tensor, energy: Tensor, definition: Definition) -> Te
     return squared.mean(1)
 
 
-def _layers(model: nn.Module) -> dict[str, CSCConv2d]:
-    layers = csc_layers(model)
+def _layers(model: nn.Module) -> dict[str, LambdaLayer]:
+    layers = lambda_layers(model)
     if not layers:
         raise PolicyError("This model has no CSC layer, so it has no lambda: use the policy 'none' or an SDNet.")
     return layers

@@ -1,44 +1,35 @@
 """Attacks on models with and without lambda, and what they leave of the accuracy.
 
-Source: SDNet (Dai et al., NeurIPS 2022), section 4.3 and table 4.
+Protocols are explained in `protocols`. Every record of an attack keeps which images stayed right, and says in its
+details, as a JSON object, what the attack cost and whether it can be trusted:
 
-Differences from the paper: it crafts adversarial images at the training lambda and tunes lambda afterwards, which is a
-transfer test. That protocol is called ``static`` here and stands beside ``adaptive``, where the attacker differentiates
-through the residual and the predicted lambda of every image.
+- ``attacked``: images it worked on; ``forward_calls`` and ``gradient_calls``: images that went through the attacked
+  model forwards, and that a gradient was taken for, counted by hooks on it.
+- ``rounded_correct``: images that stay right after rounding to 8 bits (only where all images were attacked).
+- ``checks``: `robustcsc.attacks.sanity.Checks` of the attacked model on a few images; ``flags``: what speaks against
+  the accuracy, some of `robustcsc.attacks.sanity.FLAGS`.
+- ``broken_beyond_white_box``: of attacks without gradients and of transfer attacks, how many images they break that
+  no white-box attack so far did, under the same lambda policy.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
-from torch import nn
-
-from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda
-from robustcsc.attacks.gradient import pgd
+from robustcsc.adaptive.fit import GRID
+from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.threat import ThreatModel
-from robustcsc.data import Batch, ImageSet
-from robustcsc.errors import PolicyError, UnknownNameError
+from robustcsc.data import ImageSet
 from robustcsc.evaluation.cells import measure_cell
+from robustcsc.evaluation.crafting import Bench, Workshop
+from robustcsc.evaluation.protocols import WHITE_BOX, Target, targets
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import clean_condition
-from robustcsc.layers.modes import evaluation_mode
 from robustcsc.progress import Progress, silent
-from robustcsc.records import Record
+from robustcsc.records import THEN, Record, outcome_list, packed
 from robustcsc.store import ResultStore
-
-#: Protocols by name, with the policies under which the crafted images are scored.
-PROTOCOLS: dict[str, tuple[str, ...]] = {
-    "plain": ("none", "train"),
-    "static": ("adaptive",),
-    "adaptive": ("adaptive-image",),
-}
-
-
-def default_protocols(subject: Subject) -> tuple[str, ...]:
-    """Returns every protocol that makes sense: only ``plain`` without CSC layers or without a lambda fit."""
-    return tuple(PROTOCOLS) if subject.has_lambda and subject.fits else ("plain",)
 
 
 def attack_pgd(
@@ -56,14 +47,14 @@ def attack_pgd(
     remeasure: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Record]:
-    """Yields the accuracy under projected gradient descent, one record per protocol.
+    """Yields the accuracy under projected gradient descent, as `attack_images` does for any attack.
 
     Args:
         subject: The model.
-        images: Clean test images; the adversarial ones are held in memory.
+        images: Clean test images.
         store: Where records are kept.
         threat: Norm and budget in pixel units of [0, 1].
-        protocols: Keys of `PROTOCOLS`.
+        protocols: Keys of `protocols.PROTOCOLS`.
         steps: Gradient steps.
         step_size: Length of a step; the attack's default when ``None``.
         restarts: Random restarts; every image keeps its worst case.
@@ -76,97 +67,148 @@ def attack_pgd(
         UnknownNameError: If a protocol is unknown.
         PolicyError: If a protocol needs a lambda or a fit that the model or run lacks.
     """
-    crafted: dict[str, list[Batch]] = {}
-    base = replace(
-        clean_condition(subject, images),
-        kind="attack",
-        name="pgd" if step_size is None else f"pgd (step {step_size:g})",
-        norm=threat.norm,
-        epsilon=float(threat.epsilon),
-        steps=steps,
-        restarts=restarts,
+    sized = {} if step_size is None else {"step_size": step_size}
+    bench = Bench(
+        subject=subject,
+        images=images,
+        store=store,
         seed=seed,
-        source="generated",
         batch_size=batch_size,
+        remeasure=remeasure,
+        progress=progress,
     )
-    for protocol in protocols:
-        policy = protocol_policy(subject, protocol)
-        cell = replace(base, protocol=protocol)
-        victim, name = protocol_victim(subject, protocol)
-
-        def stream(victim: nn.Module = victim, name: str = name) -> Iterator[Batch]:
-            if name not in crafted:
-                attempt = _craft(
-                    victim, images, threat, steps, step_size, restarts, seed, batch_size, subject, name, progress
-                )
-                crafted[name] = [Batch(*(part.cpu() for part in batch)) for batch in attempt]
-            return (Batch(*(part.to(subject.device) for part in batch)) for batch in crafted[name])
-
-        yield from measure_cell(
-            subject,
-            cell,
-            (policy,),
-            stream,
-            store,
-            num_classes=len(images.classes),
-            batch_size=batch_size,
-            remeasure=remeasure,
-        )
+    attack = Chosen("pgd", {"steps": steps, **sized}, restarts)
+    yield from attack_images(bench, [attack], threat, protocols=protocols)
 
 
-def protocol_policy(subject: Subject, protocol: str) -> str:
-    """Returns the lambda policy under which what a protocol crafts is scored.
+def attack_images(
+    bench: Bench,
+    attacks: Sequence[Chosen],
+    threat: ThreatModel,
+    *,
+    protocols: Sequence[str],
+    lambdas: Sequence[float] = GRID,
+    source: Subject | None = None,
+    in_turn: bool = False,
+) -> Iterator[Record]:
+    """Yields the accuracy under attacks, one record per protocol, lambda policy and attack.
+
+    Args:
+        bench: The model, the images and the store.
+        attacks: The attacks.
+        threat: Norm and budget in pixel units of [0, 1].
+        protocols: Keys of `protocols.PROTOCOLS`.
+        lambdas: The lambdas of the protocols ``fixed`` and ``grid``.
+        source: The model that transfer attacks are crafted on.
+        in_turn: Whether an attack gets only the images that the ones before it left (where the protocol allows it); its
+            record then counts them all, under a name such as ``"pgd > apgd"``. Attacks after the last image was broken
+            are left out.
 
     Raises:
-        UnknownNameError: If the protocol is unknown.
-        PolicyError: If it needs a lambda or a fit that the model or run lacks.
+        UnknownNameError: If a protocol is unknown.
+        PolicyError: If a protocol needs a lambda or a fit that the model or run lacks.
+        AttackError: If an attack does not know the norm.
     """
-    if protocol not in PROTOCOLS:
-        raise UnknownNameError("attack protocol", protocol, PROTOCOLS)
-    if protocol == "plain":
-        return "train" if subject.has_lambda else "none"
-    if not subject.has_lambda:
-        raise PolicyError(f"{subject.model_name} has no CSC layer: only the protocol 'plain' makes sense for it.")
-    subject.fit_for(None)
-    return PROTOCOLS[protocol][0]
+    for attack in attacks:
+        attack.check_norm(threat.norm)
+    planned = [it for name in protocols for it in targets(bench.subject, name, lambdas=lambdas, source=source)]
+    workshop = Workshop(bench, threat)
+    for target in planned:
+        yield from attack_target(workshop, target, attacks, in_turn=in_turn)
 
 
-def protocol_victim(subject: Subject, protocol: str) -> tuple[nn.Module, str]:
-    """Returns the model the attacker differentiates through, and its name."""
-    if protocol == "adaptive":
-        return AdaptiveLambda(subject.model, subject.fit_for(None), "image"), "the adaptive policy"
-    if subject.lam0 is not None:
-        return FixedLambda(subject.model, subject.lam0), "the training lambda"
-    return subject.model, "the model"
+def attack_target(
+    workshop: Workshop, target: Target, attacks: Sequence[Chosen], *, in_turn: bool = False
+) -> Iterator[Record]:
+    """Yields the records of attacks on one target, as `attack_images` says."""
+    standing: list[bool] | None = None
+    before: list[str] = []
+    for attack in attacks:
+        records = _measure(workshop, target, attack, THEN.join([*before, attack.label]), standing)
+        yield from records
+        if in_turn and not target.alone:
+            before.append(attack.full_label)
+            bits = records[0].bits
+            standing = None if bits is None else outcome_list(bits, records[0].total)
+            if not records[0].correct:
+                return
 
 
-def _craft(
-    victim: nn.Module,
-    images: ImageSet,
-    threat: ThreatModel,
-    steps: int,
-    step_size: float | None,
-    restarts: int,
-    seed: int,
-    batch_size: int,
-    subject: Subject,
-    name: str,
-    progress: Progress,
-) -> Iterator[Batch]:
-    done = 0
-    # Measuring runs in inference mode, in which no gradient can be taken.
-    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(victim):
-        for batch in images.batches(batch_size, device=subject.device):
-            adversarial = pgd(
-                victim,
-                batch.images,
-                batch.labels,
-                threat,
-                steps=steps,
-                step_size=step_size,
-                restarts=restarts,
-                seed=seed * 1_000_003 + int(batch.indices[0]),
-            )
-            done += len(batch.labels)
-            progress(f"PGD {threat.norm} against {name}", done, len(images))
-            yield batch._replace(images=adversarial)
+def _measure(
+    workshop: Workshop, target: Target, attack: Chosen, name: str, standing: list[bool] | None
+) -> list[Record]:
+    """Returns one record per policy of the target; nothing is crafted if the store has them all."""
+    bench, threat = workshop.bench, workshop.threat
+    cell = replace(
+        clean_condition(bench.subject, bench.images),
+        kind="attack",
+        name=name,
+        norm=threat.norm,
+        epsilon=float(threat.epsilon),
+        steps=attack.effort,
+        restarts=attack.restarts,
+        protocol=target.protocol,
+        seed=bench.seed,
+        source="generated",
+        batch_size=bench.batch_size,
+    )
+    crafted = workshop.crafted(target, attack, standing)
+
+    def complete(record: Record) -> Record:
+        right = outcome_list(record.bits or 0, record.total)
+        told = json.loads(record.details or "{}")
+        if standing is not None:
+            right = [before and now for before, now in zip(standing, right, strict=True)]
+            del told["rounded_correct"]
+        counted = replace(record, correct=sum(right), outcomes=packed(right))
+        details = {**told, **crafted.costs(), **workshop.checks(target)}
+        beyond = _beyond_white_box(bench.store, counted, target)
+        return replace(
+            counted,
+            seconds=round(record.seconds + crafted.seconds, 3),
+            details=json.dumps(_joined(details, beyond), sort_keys=True),
+        )
+
+    return measure_cell(
+        bench.subject,
+        cell,
+        target.policies,
+        crafted.stream,
+        bench.store,
+        num_classes=len(bench.images.classes),
+        batch_size=bench.batch_size,
+        remeasure=bench.remeasure,
+        complete=complete,
+    )
+
+
+def _joined(details: dict[str, object], more: dict[str, object]) -> dict[str, object]:
+    flags = [*_list(details.get("flags")), *_list(more.get("flags"))]
+    return {**details, **more, "flags": flags}
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _beyond_white_box(store: ResultStore, record: Record, target: Target) -> dict[str, object]:
+    """Returns how many images an attack that knows less breaks beyond the white-box attacks, and what that means."""
+    if target.white_box or target.protocol == "static":
+        return {}
+    it = record.condition
+    rivals = [
+        other
+        for other in store.records()
+        if other.condition.protocol in WHITE_BOX
+        and other.bits is not None
+        and other.total == record.total
+        and replace(other.condition, name=it.name, protocol=it.protocol, steps=it.steps, restarts=it.restarts) == it
+    ]
+    if not rivals or record.bits is None:
+        return {}
+    left = ~0
+    for rival in rivals:
+        left &= rival.bits or 0
+    beaten = record.correct < min(rival.correct for rival in rivals)
+    flag = "black-box-beats-white-box" if target.protocol == "black-box" else "transfer-beats-white-box"
+    return {"broken_beyond_white_box": (left & ~record.bits).bit_count(), "flags": [flag] if beaten else []}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import torch
@@ -16,9 +17,9 @@ from robustcsc.adaptive.policies import AdaptiveLambda, Scope, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
 from robustcsc.errors import RobustCSCError
-from robustcsc.evaluation.subject import FITTED, Subject, device_words, fixed_lambda, versions_words
+from robustcsc.evaluation.subject import FITTED, Subject, device_words, fixed_lambda, versions_words, worst_lambdas
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.records import Condition, Record
+from robustcsc.records import Condition, Record, packed
 from robustcsc.store import ResultStore
 
 #: Starts a new pass over the (perturbed) images of a cell.
@@ -35,6 +36,7 @@ def measure_cell(
     num_classes: int,
     batch_size: int,
     remeasure: bool = False,
+    complete: Callable[[Record], Record] = lambda record: record,
 ) -> list[Record]:
     """Returns one record per policy, measuring those that the store does not have yet, and stores them.
 
@@ -47,6 +49,7 @@ def measure_cell(
         num_classes: Number of classes of the images.
         batch_size: Images at a time in `stream`.
         remeasure: Whether to measure again what the store has.
+        complete: Adds to a measured record what only the caller knows, before it is stored.
 
     Raises:
         RobustCSCError: If the model does not return one logit per class.
@@ -56,27 +59,27 @@ def measure_cell(
     missing = [condition for condition in conditions if stored.get(condition.key) is None]
     if missing:
         for measured in _measure(subject, missing, stream, num_classes):
-            store.add(measured, replace=remeasure)
+            store.add(complete(measured), replace=remeasure)
     return [record for condition in conditions if (record := store.get(condition)) is not None]
 
 
 @dataclass
 class _Tally:
-    correct: int = 0
-    total: int = 0
+    right: list[bool] = field(default_factory=list)
+    rounded: list[bool] = field(default_factory=list)  # of adversarial images, after rounding to 8 bits
     lam: float = 0.0
     seconds: float = 0.0
 
 
 def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream, num_classes: int) -> list[Record]:
     """Counts correct images under every condition in one pass (two for lambda per data set)."""
+    attacked = conditions[0].kind == "attack"
     with evaluation_mode(subject.model), torch.inference_mode():
         choices: dict[str, Callable[[Tensor], Tensor | float | None]] = {}
         tallies: dict[str, _Tally] = {}
         for condition in conditions:
             started = time.perf_counter()
-            names = [f"fixed={lam:g}" for lam in GRID] if condition.policy == "oracle" else [condition.policy]
-            for name in names:
+            for name in _tried(condition.policy):
                 if name not in choices:
                     choices[name] = lambda_choice(subject, name, condition, stream)
                     tallies[name] = _Tally(seconds=time.perf_counter() - started)
@@ -88,8 +91,9 @@ def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream, 
                 logits = subject.model(images) if lam is None else logits_at(subject.model, images, lam)
                 check_logits(subject, logits, len(images), num_classes)
                 tally = tallies[name]
-                tally.correct += int((logits.argmax(1) == batch.labels).sum())
-                tally.total += len(batch.labels)
+                tally.right += (logits.argmax(1) == batch.labels).tolist()
+                if attacked:
+                    tally.rounded += (_rounded_logits(subject, images, choose).argmax(1) == batch.labels).tolist()
                 if lam is not None:
                     tally.lam += float(torch.as_tensor(lam).mean()) * len(batch.labels)
                 tally.seconds += time.perf_counter() - started
@@ -113,22 +117,40 @@ def lambda_choice(
     return lambda images: lam
 
 
+def _rounded_logits(subject: Subject, images: Tensor, choose: Callable[[Tensor], Tensor | float | None]) -> Tensor:
+    """Returns the logits of images after rounding to 8 bits, under the same policy."""
+    rounded = images.mul(255).round_().div_(255)
+    lam = choose(rounded)
+    logits: Tensor = subject.model(rounded) if lam is None else logits_at(subject.model, rounded, lam)
+    return logits
+
+
+def _tried(policy: str) -> list[str]:
+    """Returns the policies that have to be tried for one."""
+    lambdas = GRID if policy == "oracle" else worst_lambdas(policy)
+    return [f"fixed={lam:g}" for lam in lambdas] if lambdas else [policy]
+
+
 def _record(subject: Subject, condition: Condition, tallies: dict[str, _Tally]) -> Record:
-    if condition.policy == "oracle":
-        tried = [tallies[f"fixed={lam:g}"] for lam in GRID]
-        best = max(tried, key=lambda tally: tally.correct)
-        tally = replace(best, seconds=sum(each.seconds for each in tried))
-    else:
-        tally = tallies[condition.policy]
+    tried = [tallies[name] for name in _tried(condition.policy)]
+    tally = replace(max(tried, key=lambda each: sum(each.right)), seconds=sum(each.seconds for each in tried))
+    several = worst_lambdas(condition.policy)
+    if several:
+        tally.right = [all(outcomes) for outcomes in zip(*(each.right for each in tried), strict=True)]
+        tally.rounded = [all(outcomes) for outcomes in zip(*(each.rounded for each in tried), strict=True)]
+    details = {"rounded_correct": sum(tally.rounded)} if condition.kind == "attack" else {}
+    total = len(tally.right)
     return Record(
         condition=condition,
-        correct=tally.correct,
-        total=tally.total,
-        lam=None if condition.policy == "none" else round(tally.lam / max(1, tally.total), 6),
+        correct=sum(tally.right),
+        total=total,
+        lam=None if condition.policy == "none" or several else round(tally.lam / max(1, total), 6),
         device=device_words(subject.device),
         versions=versions_words(),
         seconds=round(tally.seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        details=json.dumps(details) if details else "",
+        outcomes=packed(tally.right),
     )
 
 

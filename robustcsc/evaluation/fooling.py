@@ -30,10 +30,10 @@ from robustcsc.attacks.universal import (
     universal_perturbation,
 )
 from robustcsc.data import Batch, ImageSet
-from robustcsc.errors import AttackError, PolicyError
-from robustcsc.evaluation.adversarial import protocol_policy, protocol_victim
+from robustcsc.errors import AttackError, PolicyError, UnknownNameError
 from robustcsc.evaluation.changed import Made, Scorer
 from robustcsc.evaluation.perturbations import load_perturbation, save_perturbation
+from robustcsc.evaluation.protocols import BASIC, Target, targets
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import clean_condition
 from robustcsc.progress import Progress, silent
@@ -90,7 +90,7 @@ def attack_uap(
         threats: Norms and radii xi in pixel units of [0, 1].
         crafting: The crafting images and settings.
         folder: Where perturbations are kept; one that lies there is not crafted again.
-        protocols: Keys of `adversarial.PROTOCOLS`.
+        protocols: Some of `protocols.BASIC`.
         control_seeds: Seeds of the random perturbations of norm xi, one of each kind per seed.
         batch_size: Images scored at a time.
         remeasure: Whether to craft and measure again what is there.
@@ -102,9 +102,10 @@ def attack_uap(
         PolicyError: If a protocol needs a lambda or a fit that the model or run lacks.
     """
     check_uap(crafting, threats)
-    policies = {protocol: protocol_policy(subject, protocol) for protocol in protocols}
+    attacked = {protocol: uap_target(subject, protocol) for protocol in protocols}
     scorer = Scorer(subject, images, store, batch_size, remeasure, progress)
-    for protocol, policy in policies.items():
+    for protocol, target in attacked.items():
+        policy = target.policies[0]
         for threat in threats:
             base = replace(
                 clean_condition(subject, images),
@@ -114,7 +115,7 @@ def attack_uap(
                 source="generated",
             )
             cell = replace(base, kind="uap", name="uap", steps=crafting.passes, spec=crafting.words, seed=crafting.seed)
-            make = partial(_universal, subject, cell, threat, crafting, folder, remeasure, progress)
+            make = partial(_universal, subject, target, cell, threat, crafting, folder, remeasure, progress)
             yield from scorer.measure(cell, policy, make)
             for name in CONTROLS:
                 for seed in control_seeds:
@@ -182,6 +183,19 @@ def check_uap(crafting: Crafting, threats: Sequence[ThreatModel]) -> None:
         )
 
 
+def uap_target(subject: Subject, protocol: str) -> Target:
+    """Returns what a universal perturbation is crafted on, and how it is scored.
+
+    Raises:
+        UnknownNameError: The protocol is not one of `protocols.BASIC`.
+        PolicyError: It needs a lambda or a fit that the model or run lacks.
+    """
+    if protocol not in BASIC:
+        raise UnknownNameError("attack protocol", protocol, BASIC)
+    (target,) = targets(subject, protocol)
+    return target
+
+
 def check_noise(rhos: Sequence[float], policies: Sequence[str]) -> None:
     """Refuses settings that make no sense, before anything is measured.
 
@@ -209,6 +223,7 @@ def _control(name: str, images: ImageSet, threat: ThreatModel, seed: int) -> Mad
 
 def _universal(
     subject: Subject,
+    target: Target,
     cell: Condition,
     threat: ThreatModel,
     crafting: Crafting,
@@ -217,15 +232,14 @@ def _universal(
     progress: Progress,
 ) -> Made:
     """Crafts a universal perturbation and keeps it, or takes the one that is kept."""
-    victim, name = protocol_victim(subject, cell.protocol)
     fit = subject.fit_for(None).digest if cell.protocol == "adaptive" else ""
-    decisive = [cell.weights, name, fit, cell.norm, cell.epsilon, cell.steps, cell.spec, cell.seed]
+    decisive = [cell.weights, target.name, fit, cell.norm, cell.epsilon, cell.steps, cell.spec, cell.seed]
     key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     path = folder / f"uap-{threat.norm}-{threat.epsilon:g}-{key[:8]}.safetensors"
     made = None if remeasure else load_perturbation(path, key)
     if made is None:
         made = universal_perturbation(
-            victim,
+            target.victim,
             crafting.images,
             threat,
             delta=crafting.delta,

@@ -15,7 +15,7 @@ from robustcsc.adaptive.fit import GRID
 from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.corruptions import NOISE_KERNELS
 from robustcsc.errors import PolicyError, UnknownNameError
-from robustcsc.layers.csc import csc_layers
+from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
 
@@ -68,12 +68,12 @@ class Subject:
     @property
     def has_lambda(self) -> bool:
         """Whether the model has a CSC layer."""
-        return bool(csc_layers(self.model))
+        return bool(lambda_layers(self.model))
 
     @property
     def lam0(self) -> float | None:
         """The training lambda, ``None`` without CSC layers."""
-        return next((layer.lam0 for layer in csc_layers(self.model).values()), None)
+        return next((layer.lam0 for layer in lambda_layers(self.model).values()), None)
 
     def fit_for(self, corruption: str | None) -> LambdaFit:
         """Returns the fit of the corruption's noise family, else the pooled one, the Gaussian one, or any.
@@ -142,6 +142,12 @@ def fixed_lambda(policy: str) -> float | None:
     if not 0 <= lam < float("inf"):
         raise PolicyError(f"{policy!r} is not a lambda: write fixed=0.5, for example.")
     return lam
+
+
+def worst_lambdas(policy: str) -> tuple[float, ...]:
+    """Returns the lambdas of a policy ``"worst=0.1,0.5"``, at all of which an image has to be right; else none."""
+    name, _, values = policy.partition("=")
+    return tuple(float(value) for value in values.split(",")) if name == "worst" else ()
 
 
 def _checked(policy: str) -> str:

@@ -20,12 +20,13 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from robustcsc.layers.dictionary import ConvDictionary
+from robustcsc.layers.lambdas import LambdaLayer, squared_norms
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.prox import nonnegative_soft_threshold, soft_threshold
 from robustcsc.layers.solvers import SOLVERS
@@ -40,13 +41,11 @@ def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-class CSCConv2d(nn.Module):
+class CSCConv2d(LambdaLayer):
     """A drop-in replacement for ``nn.Conv2d`` that outputs the convolutional sparse code of its input.
 
     Attributes:
-        lam: The lambda in force: 0-d, or ``(N,)`` for one per image. Assigning a number works too. It is a buffer, so
-            ``torch.func.functional_call`` can override it for one call and differentiate through it.
-        lam0: The lambda the layer was trained with.
+        lam: The lambda in force, as `LambdaLayer` says; so `lam0`.
         dictionary: The atoms and their operators.
 
     Args:
@@ -65,8 +64,6 @@ class CSCConv2d(nn.Module):
         ValueError: If `lam` is negative (at construction or when assigned), `num_steps` below 1 or `solver` unknown.
     """
 
-    lam: Tensor
-
     def __init__(
         self,
         in_channels: int,
@@ -81,25 +78,15 @@ class CSCConv2d(nn.Module):
         signed: bool = False,
         solver: Literal["fista", "ista"] = "fista",
     ) -> None:
-        super().__init__()
+        super().__init__(lam)
         if num_steps < 1 or solver not in SOLVERS:
             raise ValueError(f"num_steps must be at least 1 and solver fista or ista, got {num_steps} and {solver!r}")
         self.dictionary = ConvDictionary(
             in_channels, out_channels, _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
         )
-        self.register_buffer("lam", torch.zeros(()))
-        self.lam = lam  # type: ignore[assignment]  # checked and made a tensor by __setattr__
-        self.lam0 = float(lam)
         self.num_steps = num_steps
         self.signed = signed
         self.solver = solver
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "lam" and isinstance(value, int | float):
-            if not value >= 0:
-                raise ValueError(f"lam must be at least 0, got {value}")
-            value = self.lam.new_tensor(float(value))
-        super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         """Shows lambda and how the code is computed."""
@@ -134,21 +121,12 @@ class CSCConv2d(nn.Module):
 
     def residual(self, images: Tensor, codes: Tensor) -> Tensor:
         """Returns ``||x - A z||_2^2`` of every image, ``(N,)`` in float32 or better."""
-        difference = images - self.dictionary.synthesize(codes, (images.shape[2], images.shape[3]))
-        if difference.dtype in (torch.bfloat16, torch.float16):
-            difference = difference.float()
-        return difference.flatten(1).square().sum(1)
+        return squared_norms(images - self.dictionary.synthesize(codes, (images.shape[2], images.shape[3])))
 
 
 def csc_layers(model: nn.Module) -> dict[str, CSCConv2d]:
     """Returns the CSC layers of `model` by their qualified name, in the order of registration."""
     return {name: module for name, module in model.named_modules() if isinstance(module, CSCConv2d)}
-
-
-def set_lambda(model: nn.Module, lam: float) -> None:
-    """Sets lambda in all CSC layers of `model`, in place."""
-    for layer in csc_layers(model).values():
-        layer.lam = lam  # type: ignore[assignment]  # a number becomes the 0-d buffer
 
 
 @torch.no_grad()

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+#: Images with less contrast than this are not stretched to unit norm: it is all rounding.
+SMALLEST_NORM = 1e-4
+
 
 class Normalize(nn.Module):
     """Maps pixels in [0, 1] to ``(x - mean) / std`` per channel.
@@ -27,3 +30,18 @@ class Normalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns the normalised images, ``(N, C, H, W)``."""
         return (images - self.mean) / self.std
+
+
+class UnitNorm(nn.Module):
+    """Maps every image to zero mean and unit l2 norm, over all its channels and pixels.
+
+    An image without contrast becomes (almost) zero.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the normalised images, of the shape of `images` ``(N, ...)``."""
+        flat = images.flatten(1)
+        centred = flat - flat.mean(1, keepdim=True)
+        norms = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+        normalised: Tensor = centred / norms.clamp_min(SMALLEST_NORM)
+        return normalised.view_as(images)

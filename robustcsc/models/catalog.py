@@ -15,7 +15,18 @@ from torch import nn
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
-from robustcsc.models import detrame, plainnet, resnet, sdnet, wide_resnet
+from robustcsc.models import (
+    detrame,
+    ml_csc,
+    mnist_cnn,
+    msd_csc,
+    plainnet,
+    res_csc,
+    resnet,
+    sdnet,
+    tddl,
+    wide_resnet,
+)
 
 #: Builds a network of ``(num_classes, in_channels, **options)`` for normalised images.
 Builder = Callable[..., nn.Module]
@@ -26,9 +37,12 @@ MODELS: dict[str, Builder] = {
     "resnet34": resnet.resnet34,
     "resnet8": resnet.resnet8,
     "resnet20": resnet.resnet20,
+    "resnet32": resnet.resnet32,
+    "resnet44": resnet.resnet44,
     "resnet56": resnet.resnet56,
     "resnet110": resnet.resnet110,
     "resnet164": resnet.resnet164,
+    "resnet218": resnet.resnet218,
     "resnet-digits": resnet.resnet_digits,
     "sdnet18": sdnet.sdnet18,
     "sdnet34": sdnet.sdnet34,
@@ -55,6 +69,41 @@ MODELS: dict[str, Builder] = {
     "detrame-resnet164": detrame.detrame_resnet164,
     "detrame-wideresnet16-4": detrame.detrame_wideresnet16_4,
     "detrame-wideresnet16-8": detrame.detrame_wideresnet16_8,
+    "res-csc20": res_csc.res_csc20,
+    "res-csc32": res_csc.res_csc32,
+    "res-csc44": res_csc.res_csc44,
+    "res-csc56": res_csc.res_csc56,
+    "res-csc110": res_csc.res_csc110,
+    "res-csc218": res_csc.res_csc218,
+    "res-csc20-simplified": res_csc.res_csc20_simplified,
+    "res-csc32-simplified": res_csc.res_csc32_simplified,
+    "res-csc44-simplified": res_csc.res_csc44_simplified,
+    "res-csc56-simplified": res_csc.res_csc56_simplified,
+    "res-csc110-simplified": res_csc.res_csc110_simplified,
+    "res-csc218-simplified": res_csc.res_csc218_simplified,
+    "plain20": res_csc.plain20,
+    "plain32": res_csc.plain32,
+    "plain44": res_csc.plain44,
+    "plain56": res_csc.plain56,
+    "plain110": res_csc.plain110,
+    "plain218": res_csc.plain218,
+    "msdnet6": msd_csc.msdnet6,
+    "msdnet9": msd_csc.msdnet9,
+    "msdnet12": msd_csc.msdnet12,
+    "msd-csc-ista6": msd_csc.msd_csc_ista6,
+    "msd-csc-ista9": msd_csc.msd_csc_ista9,
+    "msd-csc-ista12": msd_csc.msd_csc_ista12,
+    "msd-csc-fista6": msd_csc.msd_csc_fista6,
+    "msd-csc-fista9": msd_csc.msd_csc_fista9,
+    "msd-csc-fista12": msd_csc.msd_csc_fista12,
+    "ml-csc-feedforward": ml_csc.ml_csc_feedforward,
+    "ml-csc-thresholding": ml_csc.ml_csc_thresholding,
+    "ml-csc-ista": ml_csc.ml_csc_ista,
+    "ml-csc-fista": ml_csc.ml_csc_fista,
+    "tddl-lin": tddl.tddl_lin,
+    "tddl-cnn": tddl.tddl_cnn,
+    "tddl-cifar": tddl.tddl_cifar,
+    "mnist-cnn": mnist_cnn.mnist_cnn,
 }
 
 #: What the models of a family are from, by the name of its file.
@@ -64,6 +113,11 @@ PAPERS: dict[str, str] = {
     "plainnet": "Springenberg et al., ICLR 2015 workshop; Tang et al., arXiv 2020",
     "wide_resnet": "Zagoruyko and Komodakis, BMVC 2016",
     "detrame": "Tang et al., arXiv 2020",
+    "res_csc": "Zhang and Zhang, arXiv 2019",
+    "msd_csc": "Zhang and Zhang, arXiv 2019; Pelt and Sethian, PNAS 2018",
+    "ml_csc": "Zhang and Zhang, arXiv 2019; Papyan et al., JMLR 2017",
+    "tddl": "Tirer and Giryes, EUSIPCO 2018",
+    "mnist_cnn": "Vedaldi and Lenc, ACM MM 2015; Tirer and Giryes, EUSIPCO 2018",
 }
 
 #: Options that a paper gives per data set, by model and data set.
@@ -128,25 +182,32 @@ def default_spec(
     The ImageNet form is chosen for images of 96 pixels and more, the CIFAR form below. Images of three channels are
     normalised as `normalization` (a data set's name, a key of `NORMALIZATION`) says, CIFAR-10's by default below 96
     pixels, ImageNet's above; other images with mean 0.5 and standard deviation 0.5. Options that a paper gives for that
-    data set (`DATA_OPTIONS`) are filled in, and all others with the builder's defaults.
+    data set (`DATA_OPTIONS`) are filled in.
 
     Raises:
         UnknownNameError: If the catalog has no such model.
     """
-    given = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
+    options = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
     if ":" in name:
-        return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=given)
-    parameters = inspect.signature(_builder(name)).parameters.values()
-    defaults = {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY}
+        return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
     large = min(image_shape[1:]) >= 96
-    if "form" in defaults and large:
-        defaults["form"] = "imagenet"
-    options = {**defaults, **given}
+    if "form" in inspect.signature(_builder(name)).parameters and large:
+        options.setdefault("form", "imagenet")
     channels = image_shape[0]
     mean, std = NORMALIZATION.get(normalization) or NORMALIZATION["imagenet" if large else "cifar10"]
     if len(mean) != channels:
         mean, std = (0.5,) * channels, (0.5,) * channels
     return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, mean=mean, std=std, options=options)
+
+
+def all_options(spec: ModelSpec) -> dict[str, Any]:
+    """Returns the options of `spec` and, where it has none, the defaults of its builder."""
+    if ":" in spec.name:
+        return spec.options
+    parameters = inspect.signature(_builder(spec.name)).parameters.values()
+    # The size of the images is not an option: `build` takes it from the specification.
+    defaults = {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY and it.name != "image_size"}
+    return {**defaults, **spec.options}
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -161,7 +222,10 @@ def build(spec: ModelSpec) -> nn.Module:
         if ":" in spec.name:
             model = builder(**spec.options)
         else:
-            network = builder(spec.num_classes, spec.image_shape[0], **spec.options)
+            # Some layers are sized by the image; most networks suit all sizes and do not ask.
+            sized = "image_size" in inspect.signature(builder).parameters
+            options = {"image_size": spec.image_shape[1:]} | spec.options if sized else spec.options
+            network = builder(spec.num_classes, spec.image_shape[0], **options)
             layers = OrderedDict(normalize=Normalize(spec.mean, spec.std), network=network)
             model = nn.Sequential(layers)
     except (TypeError, ValueError) as error:

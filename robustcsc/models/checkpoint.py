@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robustcsc.errors import CheckpointError, UnknownNameError
 from robustcsc.files import write_whole
-from robustcsc.models.catalog import ModelSpec, build
+from robustcsc.models.catalog import ModelSpec, all_options, build
 
 #: Checkpoints that ship with the package.
 SHIPPED = ("sdnet-digits", "sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg")
@@ -60,7 +60,9 @@ def save(path: Path, spec: ModelSpec, model: nn.Module, training: Mapping[str, A
     metadata = {
         "spec": spec.to_json(),
         "training": json.dumps(dict(training)),
-        "weights": weights_hash(model, spec),  # for readers without PyTorch, as reports are
+        # For readers without PyTorch, as reports are:
+        "options": json.dumps(all_options(spec), sort_keys=True),
+        "weights": weights_hash(model, spec),
         "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
     }
     write_whole(path, serialized(tensors, metadata))  # not save_file: a full disk stays an OSError

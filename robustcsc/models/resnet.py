@@ -8,9 +8,12 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 | `resnet34` | 3-4-6-3 | 64-128-256-512 | 21.3M |
 | `resnet8` | 1-1-1 | 16-32-64 | 0.08M |
 | `resnet20` | 3-3-3 | 16-32-64 | 0.27M |
+| `resnet32` | 5-5-5 | 16-32-64 | 0.47M |
+| `resnet44` | 7-7-7 | 16-32-64 | 0.66M |
 | `resnet56` | 9-9-9 | 16-32-64 | 0.86M |
 | `resnet110` | 18-18-18 | 16-32-64 | 1.73M |
 | `resnet164` | 27-27-27 | 16-32-64 | 2.61M |
+| `resnet218` | 36-36-36 | 16-32-64 | 3.48M |
 | `resnet_digits` | 1-1 | 16-32 | 20k |
 
 Differences from the paper: shortcuts as `robustcsc.layers.residual` says. ResNet-164 has 27 blocks of two 3x3 layers in
@@ -50,6 +53,16 @@ def resnet20(num_classes: int, in_channels: int = 3) -> nn.Module:
     return _resnet((3, 3, 3), (16, 32, 64), num_classes, in_channels, "cifar")
 
 
+def resnet32(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """Returns the CIFAR network of 32 layers and widths 16-32-64."""
+    return _resnet((5, 5, 5), (16, 32, 64), num_classes, in_channels, "cifar")
+
+
+def resnet44(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """Returns the CIFAR network of 44 layers and widths 16-32-64."""
+    return _resnet((7, 7, 7), (16, 32, 64), num_classes, in_channels, "cifar")
+
+
 def resnet56(num_classes: int, in_channels: int = 3) -> nn.Module:
     """Returns the CIFAR network of 56 layers and widths 16-32-64."""
     return _resnet((9, 9, 9), (16, 32, 64), num_classes, in_channels, "cifar")
@@ -63,6 +76,11 @@ def resnet110(num_classes: int, in_channels: int = 3) -> nn.Module:
 def resnet164(num_classes: int, in_channels: int = 3) -> nn.Module:
     """Returns the CIFAR network of 164 layers and widths 16-32-64."""
     return _resnet((27, 27, 27), (16, 32, 64), num_classes, in_channels, "cifar")
+
+
+def resnet218(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """Returns the CIFAR network of 218 layers and widths 16-32-64."""
+    return _resnet((36, 36, 36), (16, 32, 64), num_classes, in_channels, "cifar")
 
 
 def resnet_digits(num_classes: int, in_channels: int = 1) -> nn.Module:

@@ -10,7 +10,7 @@ from itertools import product
 from robustcsc.errors import StoreError
 from robustcsc.metrics import STANDARD_CORRUPTIONS
 from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Series, Setting, Subject
+from robustcsc.report.cohorts import Cohort, Nested, Series, Setting, Subject
 from robustcsc.report.frame import SEVERITIES
 from robustcsc.report.words import policy_words
 
@@ -33,8 +33,6 @@ _WORDS = {
     "seed": "seed",
     "metric": "metric",
 }
-
-Nested = Mapping[Cohort, Mapping[Setting, Mapping[Subject, Series]]]
 
 
 @dataclass(frozen=True)

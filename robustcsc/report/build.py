@@ -5,36 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from robustcsc.errors import StoreError
 from robustcsc.records import Record
 from robustcsc.report.baselines import Baseline
-from robustcsc.report.corruption_errors import corruption_error_tables, severity_tables
-from robustcsc.report.detrame_tables import detrame_tables
+from robustcsc.report.examples import ExampleSheet
 from robustcsc.report.figures import Plot
-from robustcsc.report.fooling import fooling_frame, fooling_plots, fooling_tables
-from robustcsc.report.frame import accuracy_frame, record_order, records_frame
-from robustcsc.report.gains import gain_tables
-from robustcsc.report.headline import headline_tables
+from robustcsc.report.fooling import fooling_frame
+from robustcsc.report.frame import TIMING, accuracy_frame, record_order, records_frame
 from robustcsc.report.join import joined
-from robustcsc.report.page import Section, render_page
-from robustcsc.report.papers import paper_tables
-from robustcsc.report.plots import all_plots
-from robustcsc.report.provenance import fit_tables, provenance_table
+from robustcsc.report.page import render_page
+from robustcsc.report.pictures import Picture
+from robustcsc.report.sections import Paper, Section, made_section, report_plots, report_sections
 from robustcsc.report.table import markdown_text
-from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
-from robustcsc.report.trainings import Training, seed_tables, trained_models
+from robustcsc.report.trainings import Training
 
 if TYPE_CHECKING:  # reports need no torch
     from robustcsc.adaptive.lines import LambdaFit
 
 MANIFEST = "manifest.json"
-Paper = Literal["sdnet", "detrame"]
-"""Papers whose figures a report can show beside the measured ones."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,7 @@ class ReportPaths:
         accuracy: One row per run, policy and corruption, one column per severity, ``accuracy.csv``.
         tables: ``tables/<name>.csv``, ``.md`` and ``.tex`` of every table.
         figures: ``figures/<name>.svg`` and ``.png`` of every figure.
+        sections: All tables, as `report_sections` returns them.
     """
 
     folder: Path
@@ -58,49 +54,7 @@ class ReportPaths:
     accuracy: Path
     tables: tuple[Path, ...]
     figures: tuple[Path, ...]
-
-
-def report_sections(
-    records: Sequence[Record],
-    fits: Sequence[LambdaFit],
-    *,
-    trainings: Sequence[Training] = (),
-    paper: Paper | None = None,
-    baseline: Baseline | None = None,
-) -> list[Section]:
-    """Returns all tables of a report, by section.
-
-    Args:
-        records: What was measured, of any number of runs.
-        fits: The lambda fits to show.
-        trainings: How the measured models were trained, as far as that is known.
-        paper: Adds this paper's figures, in columns and tables of their own.
-        baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
-
-    Raises:
-        StoreError: Nothing in `records` can be related to the baseline.
-    """
-    records = joined(records)
-    models = trained_models(records, trainings)
-    with_paper = paper == "sdnet"
-    laid_out = {None: [], "sdnet": paper_tables(), "detrame": detrame_tables(models)}[paper]
-    sections = [
-        Section("headline", "Headline", tuple(headline_tables(records))),
-        Section("gains", "What the adaptive lambda gains", tuple(gain_tables(records))),
-        Section("means", "Corruptions: means", tuple(mean_tables(records, with_paper=with_paper))),
-        Section("errors", "Corruption errors", tuple(corruption_error_tables(records, baseline))),
-        Section("attacks", "Attacks", tuple(attack_tables(records, with_paper=with_paper))),
-        Section("fooling", "Universal perturbations and random noise", tuple(fooling_tables(records))),
-        Section(
-            "severity",
-            "By severity",
-            (*severity_tables(records), *corruption_tables(records, with_paper=with_paper)),
-        ),
-        Section("fits", "Lambda fits", tuple(fit_tables(fits))),
-        Section("seeds", "Models over training seeds", tuple(seed_tables(models))),
-        Section("paper", "The paper's tables", tuple(laid_out)),
-    ]
-    return [section for section in sections if section.tables]
+    sections: tuple[Section, ...] = field(repr=False)
 
 
 def write_report(
@@ -112,6 +66,8 @@ def write_report(
     trainings: Sequence[Training] = (),
     paper: Paper | None = None,
     baseline: Baseline | None = None,
+    pictures: Sequence[Picture] = (),
+    examples: Sequence[ExampleSheet] = (),
 ) -> ReportPaths:
     """Writes tables, figures and the page; a reader sees the old report or the new one, never half of one.
 
@@ -126,6 +82,9 @@ def write_report(
         paper: Adds this paper's figures, in columns and tables of their own.
         baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
 
+        pictures: Universal perturbations to show.
+        examples: Images with predictions to show.
+
     Raises:
         StoreError: There are no records, nothing in them can be related to the baseline, `folder` holds other files,
             or it cannot be written.
@@ -133,8 +92,14 @@ def write_report(
     if not records:
         raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
     ordered = sorted(records, key=record_order)
-    sections = report_sections(ordered, fits, trainings=trainings, paper=paper, baseline=baseline)
-    contents = _contents(ordered, fits, title, sections)
+    comparable = joined(ordered)
+    frame = records_frame(ordered, timing=True)
+    sections = report_sections(comparable, fits, trainings=trainings, paper=paper, baseline=baseline)
+    contents = {
+        **_data(frame.drop(columns=list(TIMING)), comparable),
+        **_shown(title, sections, made_section(ordered), frame, report_plots(comparable, fits), pictures, examples),
+    }
+    contents[MANIFEST] = _manifest(contents)
     folder = folder.expanduser().resolve()
     try:
         _refuse_foreign_files(folder)
@@ -150,50 +115,62 @@ def write_report(
         raise StoreError(
             f"The report cannot be written to {folder} ({reason}): free some space or name another folder."
         ) from error
-    return _paths(folder, list(contents))
+    return _paths(folder, list(contents), sections)
 
 
-def _contents(
-    records: Sequence[Record], fits: Sequence[LambdaFit], title: str, sections: Sequence[Section]
-) -> dict[str, bytes]:
-    """Returns every file of the report by its name inside the folder."""
-    comparable = joined(records)
-    plots = [*all_plots(comparable, fits), *fooling_plots(comparable)]
-    drawn = [(plot, plot.to_svg()) for plot in plots]
-    provenance = Section("made", "How the numbers were made", (provenance_table(records),))
-    texts = {
-        "index.html": render_page(title, sections, drawn, records),
-        "report.md": _markdown(title, [*sections, provenance], plots),
-        "records.csv": records_frame(records).to_csv(index=False, lineterminator="\n"),
-        "accuracy.csv": accuracy_frame(comparable).to_csv(index=False, lineterminator="\n"),
-    }
+def _data(frame: pd.DataFrame, comparable: Sequence[Record]) -> dict[str, bytes]:
+    """Returns the data frames as files."""
+    frames = {"records.csv": frame, "accuracy.csv": accuracy_frame(comparable)}
     fooling = fooling_frame(comparable)
     if len(fooling):
-        texts["fooling.csv"] = fooling.to_csv(index=False, lineterminator="\n")
-    for table in (table for section in [*sections, provenance] for table in section.tables):
+        frames["fooling.csv"] = fooling
+    return {name: frame.to_csv(index=False, lineterminator="\n").encode() for name, frame in frames.items()}
+
+
+def _shown(
+    title: str,
+    sections: Sequence[Section],
+    made: Section,
+    frame: pd.DataFrame,
+    plots: Mapping[str, Sequence[Plot]],
+    pictures: Sequence[Picture],
+    examples: Sequence[ExampleSheet],
+) -> dict[str, bytes]:
+    """Returns the page, the Markdown, and every table and figure as files."""
+    page = render_page(title, sections, made, plots, frame, pictures=pictures, examples=examples)
+    texts = {"index.html": page, "report.md": _markdown(title, [*sections, made], plots, pictures)}
+    for table in (table for section in [*sections, made] for table in section.tables):
         texts[f"tables/{table.name}.csv"] = table.to_csv()
         texts[f"tables/{table.name}.md"] = table.to_markdown()
         texts[f"tables/{table.name}.tex"] = table.to_latex()
     files = {name: text.encode() for name, text in texts.items()}
-    for plot, svg in drawn:
-        files[f"figures/{plot.name}.svg"] = svg.encode()
+    for plot in (plot for shown in plots.values() for plot in shown):
+        files[f"figures/{plot.name}.svg"] = plot.to_svg().encode()
         files[f"figures/{plot.name}.png"] = plot.to_png()
-    manifest = {"made by": "robustcsc report", "files": sorted([*files, MANIFEST])}
-    return {**files, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
+    files |= {f"figures/{picture.name}.png": picture.png for picture in pictures}
+    return files
 
 
-def _markdown(title: str, sections: Sequence[Section], plots: Sequence[Plot]) -> str:
+def _manifest(names: Iterable[str]) -> bytes:
+    manifest = {"made by": "robustcsc report", "files": sorted([*names, MANIFEST])}
+    return (json.dumps(manifest, indent=2) + "\n").encode()
+
+
+def _markdown(
+    title: str, sections: Sequence[Section], plots: Mapping[str, Sequence[Plot]], pictures: Sequence[Picture]
+) -> str:
     parts = [f"# {markdown_text(title)}\n"]
     for section in sections:
         parts.append(f"## {section.heading}\n")
+        parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in plots.get(section.anchor, ())]
+        if section.anchor == "fooling":
+            parts += [_linked(f"{it.name}.png", it.title, it.description) for it in pictures]
         parts += [table.to_markdown() for table in section.tables]
-    if plots:
-        parts.append("## Figures\n")
-        parts += [
-            f"![{markdown_text(plot.title)}](figures/{plot.name}.svg)\n\n{markdown_text(plot.description)}\n"
-            for plot in plots
-        ]
     return "\n".join(parts)
+
+
+def _linked(file: str, title: str, description: str) -> str:
+    return f"![{markdown_text(title)}](figures/{file})\n\n{markdown_text(description)}\n"
 
 
 def _refuse_foreign_files(folder: Path) -> None:
@@ -228,7 +205,7 @@ def _replace(folder: Path, fresh: Path, old: Path) -> None:
     shutil.rmtree(old)
 
 
-def _paths(folder: Path, names: Sequence[str]) -> ReportPaths:
+def _paths(folder: Path, names: Sequence[str], sections: Sequence[Section]) -> ReportPaths:
     return ReportPaths(
         folder=folder,
         page=folder / "index.html",
@@ -237,4 +214,5 @@ def _paths(folder: Path, names: Sequence[str]) -> ReportPaths:
         accuracy=folder / "accuracy.csv",
         tables=tuple(folder / name for name in sorted(names) if name.startswith("tables/")),
         figures=tuple(folder / name for name in sorted(names) if name.startswith("figures/")),
+        sections=tuple(sections),
     )

@@ -10,9 +10,11 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 
 from robustcsc.metrics import wilson_interval
-from robustcsc.records import Record
+from robustcsc.records import THEN, Record
 from robustcsc.report.words import MISSING, policy_rank, policy_words, protocol_rank, slug
 
 
@@ -107,6 +109,11 @@ class Setting:
         return cls(it.kind, it.name, it.norm, it.epsilon, it.steps, it.restarts, it.protocol)
 
     @property
+    def basic(self) -> bool:
+        """Whether this is one attack under a protocol of the paper's table, and not part of a suite."""
+        return self.kind == "attack" and THEN not in self.name and self.protocol in ("", "plain", "static", "adaptive")
+
+    @property
     def rank(self) -> tuple[object, ...]:
         """Sorting key of attack columns: name, norm, budget, steps, restarts, protocol."""
         numbers = (-1 if value is None else value for value in (self.epsilon, self.steps, self.restarts))
@@ -160,6 +167,13 @@ class Score:
         return f"{text} n={self.total}" if with_n else text
 
 
+_PLACE = attrgetter(
+    *("dataset", "split", "source", "spec", "images", "seed", "metric"),  # the cohort
+    *("kind", "name", "norm", "epsilon", "steps", "restarts", "protocol"),  # the setting
+    *("run", "model", "weights", "policy"),  # the subject
+)
+
+
 def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
     """Returns the records to show, by cohort, setting and subject, then by severity.
 
@@ -167,9 +181,13 @@ def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
     that series are left out (`records_frame` still has them). Of equal measurements the newest counts.
     """
     fits: dict[Place, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    alike: dict[tuple[object, ...], list[Record]] = defaultdict(list)  # a place is named once, not for every record
     for record in records:
-        place = (Cohort.of(record), Setting.of(record), Subject.of(record))
-        fits[place][record.condition.fit].append(record)
+        alike[(*_PLACE(record.condition), record.total)].append(record)
+    for group in alike.values():
+        place = (Cohort.of(group[0]), Setting.of(group[0]), Subject.of(group[0]))
+        for record in group:
+            fits[place][record.condition.fit].append(record)
     chosen: dict[Place, dict[int, Record]] = {}
     for place in sorted(fits, key=_place_rank):
         newest = max(fits[place].values(), key=lambda group: max(map(_age, group)))
@@ -201,8 +219,28 @@ def mean_cell(parts: Sequence[Part], *, with_n: bool = False) -> str:
     return f"{MISSING} ({there} of {sum(len(wanted) for _, wanted in parts)})" if there else MISSING
 
 
-def by_cohort(records: Iterable[Record]) -> dict[Cohort, dict[Setting, dict[Subject, Series]]]:
+Nested = Mapping[Cohort, Mapping[Setting, Mapping[Subject, Series]]]
+"""`series` by cohort, setting and subject."""
+
+
+class Shown(list[Record]):
+    """Records that no longer change, and what all tables and figures read off them, which is made once."""
+
+    @cached_property
+    def nested(self) -> Nested:
+        """`by_cohort` of the records."""
+        return by_cohort(iter(self))
+
+    @cached_property
+    def subjects(self) -> frozenset[Subject]:
+        """Who was measured."""
+        return frozenset(map(Subject.of, self))
+
+
+def by_cohort(records: Iterable[Record]) -> Nested:
     """Returns `series` nested by cohort, setting and subject, in the order tables show them."""
+    if isinstance(records, Shown):
+        return records.nested
     nested: dict[Cohort, dict[Setting, dict[Subject, Series]]] = {}
     for (cohort, setting, subject), measured in series(records).items():
         nested.setdefault(cohort, {}).setdefault(setting, {})[subject] = measured
@@ -234,8 +272,8 @@ def without_fixed(subjects: Sequence[Subject]) -> list[Subject]:
     return [s for s in subjects if not s.policy.startswith("fixed=") or (s.run, s.model, s.weights) not in others]
 
 
-def _age(record: Record) -> tuple[str, str, int]:
-    return (record.created, record.condition.key, record.correct)
+def _age(record: Record) -> tuple[str, str, int, int]:
+    return (record.created, record.condition.fit, record.condition.batch_size or 0, record.correct)
 
 
 def _place_rank(place: Place) -> tuple[object, ...]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from robustcsc.metrics import STANDARD_CORRUPTIONS
 from robustcsc.records import Record
-from robustcsc.report.baselines import Errors, Nested
-from robustcsc.report.cohorts import Cohort, Series, Subject, by_cohort, without_fixed
+from robustcsc.report.baselines import Errors
+from robustcsc.report.cohorts import Cohort, Nested, Series, Subject, by_cohort, without_fixed
 from robustcsc.report.frame import SEVERITIES
 from robustcsc.report.join import joined
 from robustcsc.report.tables import FIXED_NOTE, Labels, labels_of, ranked
@@ -86,8 +86,16 @@ class Corrupted:
 
 def corrupted_cells(records: Sequence[Record]) -> Nested:
     """Returns the corrupted cells in which images are counted as labelled, by what they may be compared with."""
-    kept = [it for it in joined(records) if it.condition.kind == "corruption" and it.condition.metric == "accuracy"]
-    return by_cohort(kept)
+    return _of_kind(by_cohort(joined(records)), "corruption")
+
+
+def _of_kind(nested: Nested, kind: str) -> Nested:
+    kept = {
+        cohort: {setting: rows for setting, rows in settings.items() if setting.kind == kind}
+        for cohort, settings in nested.items()
+        if cohort.metric == "accuracy"
+    }
+    return {cohort: settings for cohort, settings in kept.items() if settings}
 
 
 def corrupted(records: Sequence[Record]) -> list[Corrupted]:
@@ -96,8 +104,9 @@ def corrupted(records: Sequence[Record]) -> list[Corrupted]:
     Args:
         records: What was measured, of any number of runs that are to stand side by side.
     """
+    records = joined(records)
     labels = labels_of(records)
-    clean = by_cohort(it for it in records if it.condition.kind == "clean" and it.condition.metric == "accuracy")
+    clean = _of_kind(by_cohort(records), "clean")
     made = []
     for cohort, settings in corrupted_cells(records).items():
         rows = {setting.name: by_subject for setting, by_subject in settings.items()}

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -25,9 +26,17 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":")
+MOST_LINES = 14
+"""Lines of one figure that can still be told apart; a report of more rows draws the first ones."""
+MOST_MAPS = 6
+"""Panels of a heat map; of more rows the first ones are drawn."""
+MOST_PANELS = 20
+"""Panels that the figures of one kind may have together, the first figure excepted: drawing one takes a while."""
 
 _PANEL_WIDTH, _PANEL_HEIGHT, _LEGEND_ROW = 3.1, 2.5, 0.24  # inches
+_DPI = 150  # that of the files, too: letters are laid out at the size they are drawn at
 _MOST_COLUMNS = 3
+_HEADING_WIDTH = 18  # letters
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,13 @@ class Plot:
 
     def __post_init__(self) -> None:
         # Laying out once gives SVG and PNG the same layout, in half the time.
+        for ax in self.figure.axes:
+            for drawn in (*ax.lines, *ax.collections, *ax.images, *ax.texts):
+                drawn.set_in_layout(False)  # they lie inside the axes: measuring them takes most of the time
+        engine = self.figure.get_layout_engine()
         with _reproducible(self.name):
-            self.figure.draw_without_rendering()
+            if engine is not None:
+                engine.execute(self.figure)
         self.figure.set_layout_engine("none")
 
     def to_svg(self) -> str:
@@ -67,7 +81,7 @@ class Plot:
         """Returns the figure as a PNG image of 150 dots per inch."""
         image = io.BytesIO()
         with _reproducible(self.name):
-            self.figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
+            self.figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
         return image.getvalue()
 
 
@@ -84,13 +98,18 @@ def verbatim(text: str) -> str:
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
+def plain(text: str) -> str:
+    """Returns the text that `verbatim` was given."""
+    return text.removeprefix(" ").replace(r"\$", "$")
+
+
 def panels(count: int, legend_rows: int) -> tuple[Figure, list[Axes]]:
     """Returns a figure with `count` panels in rows of at most three, with room for a legend below."""
     columns = 2 if count == 4 else min(count, _MOST_COLUMNS)
     rows = math.ceil(count / columns)
     width = max(columns * _PANEL_WIDTH, 4.6)
     height = rows * _PANEL_HEIGHT + legend_rows * _LEGEND_ROW + 0.2
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
     axes = [figure.add_subplot(rows, columns, at + 1) for at in range(count)]
     for ax in axes:
         ax.grid(visible=True, color="#dddddd", linewidth=0.6)
@@ -101,10 +120,14 @@ def panels(count: int, legend_rows: int) -> tuple[Figure, list[Axes]]:
 
 
 def share_heights(axes: Sequence[Axes]) -> None:
-    """Gives all panels the same vertical range, so that they can be compared by eye."""
+    """Gives all panels the same vertical range, so that they can be compared by eye; the first of a row is labelled."""
     ends = [ax.get_ylim() for ax in axes]
     for ax in axes:
         ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+        place = ax.get_subplotspec()
+        if place is not None and not place.is_first_col():
+            ax.tick_params(labelleft=False)
+            ax.yaxis.label.set_visible(False)
 
 
 def title_panel(ax: Axes, title: str, x: str, y: str) -> None:
@@ -146,6 +169,11 @@ def draw_line(ax: Axes, curve: Curve, at: int) -> Artist:
     return line
 
 
+def left_out(whole: int, most: int, what: str) -> str:
+    """Returns a sentence that says how much is not drawn; empty if all is."""
+    return f" Drawn are the first {most} of {whole} {what}; the tables have all." if whole > most else ""
+
+
 def draw_points(ax: Axes, curve: Curve, at: int) -> Artist:
     """Draws accuracies as points with their 95 % intervals, in the style of line number `at`; returns the points."""
     xs = sorted(curve)
@@ -166,6 +194,34 @@ def draw_points(ax: Axes, curve: Curve, at: int) -> Artist:
         markersize=5,
     ).lines[0]
     return points
+
+
+def grouped_points(
+    name: str, title: str, description: str, columns: Sequence[str], rows: Mapping[str, Sequence[Score | None]]
+) -> Plot:
+    """Returns a figure of points with intervals: a group per column, in it one point per row, in the row's style.
+
+    Args:
+        name: As in `Plot`.
+        title: As in `Plot`.
+        description: As in `Plot`; the names of the rows are added.
+        columns: Headings of the groups.
+        rows: By name, one score per column; ``None`` where there is none. Of many the first `MOST_LINES` are drawn.
+    """
+    names = list(rows)[:MOST_LINES]
+    figure, (ax,) = panels(1, legend_rows(names))
+    figure.set_size_inches(max(1.3 * len(columns) + 0.8, 4.6), figure.get_size_inches()[1] + 0.5)
+    handles: list[Artist] = []
+    for at, row in enumerate(names):
+        shift = 0.6 * ((at + 0.5) / len(names) - 0.5)
+        scores = enumerate(rows[row])
+        handles.append(draw_points(ax, {place + shift: score for place, score in scores if score is not None}, at))
+    ax.set_xlim(-0.6, len(columns) - 0.4)
+    ax.set_xticks(range(len(columns)), [verbatim(fill(heading, _HEADING_WIDTH)) for heading in columns])
+    title_panel(ax, "", "", "accuracy (%)")
+    legend_below(figure, handles, names)
+    described = f"{description} Points: {'; '.join(names)}.{left_out(len(rows), MOST_LINES, 'rows')}"
+    return Plot(name, title, described, figure)
 
 
 def shades(count: int) -> list[tuple[float, float, float, float]]:

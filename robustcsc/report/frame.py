@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from operator import attrgetter
 
 import pandas as pd
 
 from robustcsc.records import Condition, Record
-from robustcsc.report.cohorts import Cohort, Score, Setting, Subject, series, total_score
+from robustcsc.report.cohorts import Cohort, Score, Series, Setting, Subject, by_cohort, total_score
 from robustcsc.report.words import policy_rank, severities_words
 
 _WHOLE_OR_MISSING = ("severity", "steps", "restarts")
+_CONDITION = tuple(field.name for field in fields(Condition))
 COLUMNS = (
-    *(field.name for field in fields(Condition)),
-    *(field.name for field in fields(Record) if field.name != "condition"),
+    *_CONDITION,
+    *(field.name for field in fields(Record) if field.name not in ("condition", "outcomes")),
     "accuracy",
     "low",
     "high",
 )
-"""Columns of `records_frame`."""
+"""Columns of `records_frame`: all but the outcomes of single images, which are for comparing records."""
 TIMING = ("seconds", "created")
 """Columns that say when and how long: the only ones in which two runs of one command differ."""
 
@@ -30,7 +32,9 @@ def record_order(record: Record) -> tuple[object, ...]:
     """Returns a sorting key: by run and weights, then by what was measured; never by when, among different cells."""
     it = record.condition
     what = (it.run, it.model, it.weights, it.kind, it.dataset, it.split, it.source, it.spec, it.name)
-    return (*what, it.severity or 0, it.protocol, policy_rank(it.policy), it.key, record.created, record.correct)
+    how = (it.severity or 0, it.protocol, policy_rank(it.policy), it.norm or "", it.epsilon or 0.0, it.steps or 0)
+    rest = (it.restarts or 0, it.seed, it.metric, it.images, it.fit, it.batch_size or 0, record.created, record.correct)
+    return (*what, *how, *rest)
 
 
 def records_frame(records: Iterable[Record], *, timing: bool = False) -> pd.DataFrame:
@@ -43,13 +47,22 @@ def records_frame(records: Iterable[Record], *, timing: bool = False) -> pd.Data
         records: What was measured, in any order.
         timing: Adds the columns `TIMING`, which differ each time something is measured.
     """
-    rows: list[dict[str, object]] = []
-    for record in sorted(records, key=record_order):
-        score = Score(record.correct, record.total)
-        low, high = score.interval
-        rows.append({**record.row(), "accuracy": score.accuracy, "low": low, "high": high})
-    columns = [name for name in COLUMNS if timing or name not in TIMING]
-    frame = pd.DataFrame(rows, columns=columns)
+    ordered = sorted(records, key=record_order)
+    conditions = [record.condition for record in ordered]
+    scores = [Score(record.correct, record.total) for record in ordered]
+    ends = [score.interval for score in scores]
+    of_score = {
+        "accuracy": [score.accuracy for score in scores],
+        "low": [low for low, _ in ends],
+        "high": [high for _, high in ends],
+    }
+    columns: dict[str, Sequence[object]] = {}
+    for name in COLUMNS:
+        if name in of_score:
+            columns[name] = of_score[name]
+        elif timing or name not in TIMING:
+            columns[name] = list(map(attrgetter(name), conditions if name in _CONDITION else ordered))
+    frame = pd.DataFrame(columns)
     return frame.astype(dict.fromkeys(_WHOLE_OR_MISSING, "Int64"))
 
 
@@ -59,9 +72,10 @@ def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
     Accuracies are fractions. `mean`, `low` and `high` pool the severities named in `severities`.
     """
     rows: list[dict[str, object]] = []
-    for (cohort, setting, subject), by_severity in series(records).items():
-        if setting.kind == "corruption":
-            rows.append(_wide_row(cohort, setting, subject, by_severity))
+    for cohort, settings in by_cohort(records).items():
+        for setting, measured in settings.items():
+            if setting.kind == "corruption":
+                rows += [_wide_row(cohort, setting, subject, series) for subject, series in measured.items()]
     columns = [
         "run",
         "model",
@@ -87,7 +101,7 @@ def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, *(f"lambda_{s}" for s in SEVERITIES)])
 
 
-def _wide_row(cohort: Cohort, setting: Setting, subject: Subject, measured: dict[int, Record]) -> dict[str, object]:
+def _wide_row(cohort: Cohort, setting: Setting, subject: Subject, measured: Series) -> dict[str, object]:
     mean = total_score(list(measured.values()))
     low, high = mean.interval
     row: dict[str, object] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from robustcsc.records import Record
@@ -12,11 +12,15 @@ from robustcsc.report.table import Table
 from robustcsc.report.tables import Labels, labels_of, ranked
 from robustcsc.report.words import MISSING, corruption_rank, corruption_words, policy_words, severities_words
 
+MOST_RUNS = 6
+"""Of more runs side by side, each is compared with the first only: all pairs would fill a book."""
+
 _NOTES = (
     "Gains in percentage points, over the severities both were measured at.",
     "The 95 % interval of a gain is Newcombe's hybrid of the two Wilson intervals (method 10, 1998), as if the "
     "images of the two rows were independent; both rows saw the same images, which usually makes it too wide.",
 )
+_MANY = f"Of more than {MOST_RUNS} runs each is compared with the first only."
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def gain_tables(records: Sequence[Record]) -> list[Table]:
             for row in _rows(setting, settings[setting], labels)
         ]
         if rows:
-            tables.append(_gain_table(cohort, rows))
+            many = len({(it.run, it.weights) for it in labels}) > MOST_RUNS
+            tables.append(_gain_table(cohort, rows, (*_NOTES, _MANY) if many else _NOTES))
     return tables
 
 
@@ -91,10 +96,9 @@ _Row = tuple[tuple[str, ...], tuple[str, ...], Mapping[int, str]]
 
 def _rows(setting: Setting, measured: Mapping[Subject, Series], labels: Labels) -> Iterator[_Row]:
     """Yields who is compared, the gain of the means, and the gain at each severity."""
-    for first in ranked(measured):
-        if not first.policy.startswith("adaptive"):
-            continue
-        for second in _opponents(first, list(measured)):
+    baselines = baselines_of(measured)
+    for first in ranked(it for it in measured if it.policy.startswith("adaptive")):
+        for second in opponents(first, baselines):
             shared = sorted(set(measured[first]) & set(measured[second]))
             ours, theirs = (pool([(measured[it], shared)]) for it in (first, second))
             if ours is None or theirs is None or not ours.total or not theirs.total:
@@ -118,14 +122,20 @@ def _gain(first: Record, second: Record) -> Gain:
     return Gain.between(Score(first.correct, first.total), Score(second.correct, second.total))
 
 
-def _opponents(subject: Subject, others: Sequence[Subject]) -> list[Subject]:
-    """Returns the training lambda of the same weights, then the baseline of every other run."""
-    mine = (subject.run, subject.model, subject.weights)
+def baselines_of(subjects: Iterable[Subject]) -> list[Subject]:
+    """Returns one row per run, in the order of tables: without lambda, else at its training lambda."""
     baselines: dict[tuple[str, str, str], Subject] = {}
-    for other in ranked(others):
-        if other.policy in ("none", "train"):
-            baselines.setdefault((other.run, other.model, other.weights), other)
-    return sorted(baselines.values(), key=lambda it: ((it.run, it.model, it.weights) != mine, it.rank))
+    for subject in ranked(it for it in subjects if it.policy in ("none", "train")):
+        baselines.setdefault((subject.run, subject.model, subject.weights), subject)
+    return list(baselines.values())
+
+
+def opponents(subject: Subject, baselines: Sequence[Subject]) -> list[Subject]:
+    """Returns the training lambda of the same weights, then the baseline of every other run (of many, of the first)."""
+    mine = (subject.run, subject.model, subject.weights)
+    own = [it for it in baselines if (it.run, it.model, it.weights) == mine]
+    others = [it for it in baselines if (it.run, it.model, it.weights) != mine]
+    return own + others[: 1 if len(baselines) > MOST_RUNS else None]
 
 
 def _name(subject: Subject, opponent: Subject, labels: Labels) -> str:
@@ -135,7 +145,7 @@ def _name(subject: Subject, opponent: Subject, labels: Labels) -> str:
     return run if opponent.policy == "none" else f"{run} at its training lambda"
 
 
-def _gain_table(cohort: Cohort, rows: Sequence[_Row]) -> Table:
+def _gain_table(cohort: Cohort, rows: Sequence[_Row], notes: tuple[str, ...]) -> Table:
     severities = sorted({severity for *_, gains in rows for severity in gains})
     cells = tuple(
         (*before, *after, *(gains.get(severity, MISSING) for severity in severities)) for before, after, gains in rows
@@ -149,5 +159,5 @@ def _gain_table(cohort: Cohort, rows: Sequence[_Row]) -> Table:
             *("mean gain", "95 % interval", "verdict", "severities", *by_severity),
         ),
         rows=cells,
-        notes=_NOTES,
+        notes=notes,
     )

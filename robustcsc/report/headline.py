@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from robustcsc.records import Record
+from robustcsc.report.adversarial import ALL_ATTACKS, robust_columns
 from robustcsc.report.cohorts import (
     Cohort,
+    Nested,
     Part,
+    Score,
     Series,
-    Setting,
     Subject,
     by_cohort,
     mean_cell,
+    pool,
     severities_of,
     without_fixed,
 )
+from robustcsc.report.figures import Plot, grouped_points
 from robustcsc.report.table import Table
 from robustcsc.report.tables import (
     FIXED_NOTE,
@@ -31,6 +35,7 @@ from robustcsc.report.tables import (
 )
 from robustcsc.report.words import MISSING, attack_words, corruption_rank, corruption_words, slug
 
+_ATTACKS_DRAWN = 4
 _PROTOCOLS = {"static": "static (a transfer test)", "adaptive": "adaptive", "plain": "plain"}
 _PROTOCOL_NOTES = {
     "static": "static: crafted at lambda_0, scored at the tuned lambda (a transfer test).",
@@ -45,11 +50,13 @@ class _Column:
     members: tuple[tuple[Mapping[Subject, Series], tuple[int, ...]], ...]
 
     def cell(self, subject: Subject) -> str:
-        parts: list[Part] = [(rows.get(subject, {}), wanted) for rows, wanted in self.members]
-        return mean_cell(parts, with_n=True)
+        return mean_cell(self.parts(subject), with_n=True)
 
+    def score(self, subject: Subject) -> Score | None:
+        return pool(self.parts(subject))
 
-Nested = Mapping[Cohort, Mapping[Setting, Mapping[Subject, Series]]]
+    def parts(self, subject: Subject) -> list[Part]:
+        return [(rows.get(subject, {}), wanted) for rows, wanted in self.members]
 
 
 def headline_tables(records: Sequence[Record]) -> list[Table]:
@@ -58,33 +65,93 @@ def headline_tables(records: Sequence[Record]) -> list[Table]:
     Clean and PGD columns repeat in the tables of different sources. Columns never mix images or seeds: where
     there are several, each has its own column that names them. Fixed lambdas are left to the lambda curves.
     """
-    subjects = ranked(Subject.of(record) for record in records)
-    kept = set(without_fixed(subjects))
-    left_out = [] if len(kept) == len(subjects) else [FIXED_NOTE]
-    shown = [it for it in records if Subject.of(it) in kept and it.condition.metric == "accuracy"]
-    nested = by_cohort(shown)
+    labels = labels_of(records)
+    kept = set(without_fixed(ranked(labels)))
+    left_out = [] if len(kept) == len(labels) else [FIXED_NOTE]
+    nested = _kept(by_cohort(records), kept)
+    return [_headline(part, labels, left_out) for part in _by_source(nested)]
+
+
+def headline_plots(records: Sequence[Record]) -> list[Plot]:
+    """Returns one figure per headline table: clean accuracy, the means over corruptions, and attacks, with intervals.
+
+    Points of one colour belong to one row. Left out are single corruptions and all but the first `_ATTACKS_DRAWN`
+    attacks; so are figures that would show clean accuracy only.
+    """
+    labels = labels_of(records)
+    plots = []
+    for nested in _by_source(_kept(by_cohort(records), set(without_fixed(ranked(labels))))):
+        clean, noisy, attacked = (_of_kind(nested, kind) for kind in ("clean", "corruption", "attack"))
+        means = [it for it in _noise_columns(noisy) if len(it.members) > 1]
+        columns = [*_clean_columns(clean), *means, *_attack_columns(attacked)[:_ATTACKS_DRAWN]]
+        everyone = ranked(subject for column in columns for rows, _ in column.members for subject in rows)
+        if len(columns) > 1:
+            about = next(iter(noisy or nested))
+            described = "; ".join(column.heading for column in columns)
+            plots.append(
+                grouped_points(
+                    slug("overview", about.dataset, about.split, *about.corruptions),
+                    f"Overview: {', '.join((f'{about.dataset} {about.split}', *about.corruptions))}",
+                    f"Accuracy in percent with 95 % intervals: {described}.",
+                    [column.heading for column in columns],
+                    {", ".join(labels[it]): [column.score(it) for column in columns] for it in everyone},
+                )
+            )
+    return plots
+
+
+def _by_source(nested: Nested) -> list[Nested]:
+    """Returns what stands in one table: one data set and split, one source of corrupted images."""
     corrupted = {it: (it.source, it.spec) for it in _of_kind(nested, "corruption")}
-    tables = []
+    parts: list[Nested] = []
     for dataset, split in sorted({(it.dataset, it.split) for it in nested}):
         here = {it: rows for it, rows in nested.items() if (it.dataset, it.split) == (dataset, split)}
         for source in sorted({corrupted[it] for it in here if it in corrupted}) or [("", "")]:
             joined = {it: rows for it, rows in here.items() if corrupted.get(it, source) == source}
-            tables.append(_headline(joined, labels_of(records), left_out))
-    return tables
+            parts.append(joined)
+    return parts
+
+
+def _kept(nested: Nested, kept: Set[Subject]) -> Nested:
+    """Returns the accuracies of the subjects in `kept`."""
+    found = {
+        cohort: {
+            setting: {subject: series for subject, series in rows.items() if subject in kept}
+            for setting, rows in settings.items()
+        }
+        for cohort, settings in nested.items()
+        if cohort.metric == "accuracy"
+    }
+    filled = {cohort: {it: rows for it, rows in settings.items() if rows} for cohort, settings in found.items()}
+    return {cohort: settings for cohort, settings in filled.items() if settings}
 
 
 def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Table:
     clean, noisy, attacked = (_of_kind(nested, kind) for kind in ("clean", "corruption", "attack"))
     columns = [*_clean_columns(clean), *_noise_columns(noisy), *_attack_columns(attacked)]
     subjects = ranked(subject for column in columns for rows, _ in column.members for subject in rows)
+    robust = robust_columns(
+        it
+        for settings in attacked.values()
+        for rows in settings.values()
+        for row in rows.values()
+        for it in row.values()
+    )
     about = next(iter(noisy or nested))
     title = ", ".join((f"{about.dataset} {about.split}", *about.corruptions))
     return Table(
         name=slug("headline", about.dataset, about.split, *about.corruptions),
         title=f"Headline: {title}",
-        columns=("run", "lambda policy", *(column.heading for column in columns)),
-        rows=tuple((*labels[it], *(column.cell(it) for column in columns)) for it in subjects),
-        notes=(*_notes(nested, noisy, attacked), *more_notes),
+        columns=("run", "lambda policy", *(column.heading for column in columns), *(heading for heading, _ in robust)),
+        rows=tuple(
+            (
+                *labels[it],
+                *(column.cell(it) for column in columns),
+                *(scores[it].cell(with_n=True) if it in scores else MISSING for _, scores in robust),
+            )
+            for it in subjects
+        ),
+        notes=(*_notes(nested, noisy, attacked), *([ALL_ATTACKS] if robust else []), *more_notes),
     )
 
 
@@ -121,7 +188,7 @@ def _attack_columns(nested: Nested) -> list[_Column]:
     columns = []
     for cohort, settings in nested.items():
         for setting in sorted(settings, key=lambda it: it.rank):
-            if setting.name.startswith("pgd"):
+            if setting.name.startswith("pgd") and setting.basic:
                 protocol = _PROTOCOLS.get(setting.protocol, setting.protocol or MISSING)
                 words = f"{attack_words(setting)}, {protocol}"
                 columns.append(_Column(_heading(words, cohort, nested), ((settings[setting], (0,)),)))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from robustcsc.records import Condition, Record
+from robustcsc.report.cohorts import Shown
 
 
-def joined(records: Sequence[Record]) -> list[Record]:
+def joined(records: Sequence[Record]) -> Shown:
     """Returns the records with the same images named alike, so that cells of published files can be averaged.
 
     Published files have a fingerprint for each corruption and severity, followed by that of the clean images they
@@ -19,10 +20,12 @@ def joined(records: Sequence[Record]) -> list[Record]:
     Args:
         records: What was measured, of any number of runs that are to stand side by side.
     """
+    if isinstance(records, Shown):
+        return records
     files: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for record in records:
         files[_cell(record.condition)].add(record.condition.images)
-    return [_renamed(record, alone=len(files[_cell(record.condition)]) == 1) for record in records]
+    return Shown(_renamed(record, alone=len(files[_cell(record.condition)]) == 1) for record in records)
 
 
 def _renamed(record: Record, *, alone: bool) -> Record:

@@ -1,99 +1,150 @@
-"""The report as one HTML file that needs nothing else: no network, no scripts."""
+"""The report as one HTML file that needs nothing else, above all no network.
+
+Tables of up to `PAGE_ROWS` rows are plain HTML, which the page's script makes sortable and filterable. Of longer ones
+the page shows the first rows and packs all of them; so are the charts' data and the charting library, plotly.js, in
+the form browsers unpack themselves (gzip).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import base64
+import gzip
+import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 
-from robustcsc.records import Record
+from robustcsc.report.charts import chart
+from robustcsc.report.examples import ExampleSheet
 from robustcsc.report.figures import Plot
-from robustcsc.report.frame import records_frame
-from robustcsc.report.provenance import provenance_table
+from robustcsc.report.glossary import GLOSSARY
+from robustcsc.report.pictures import Picture
+from robustcsc.report.sections import Section
 from robustcsc.report.table import Table
 
-GLOSSARY = (
-    (
-        "Accuracy and interval",
-        "Images classified as labelled, out of n, in percent; the bracket is the 95 % Wilson interval of the counts. "
-        "It says how far another draw of images would move the number, not another training run.",
-    ),
-    (
-        "Never mixed",
-        "Generated and official corruptions, severity tables, data sets, splits, seeds and sets of images have "
-        "separate tables or columns; no mean spans two of them.",
-    ),
-    (
-        "Lambda policy",
-        "Training lambda: the value the model was trained with. Adaptive lambda: read off the fitted line from the "
-        "residual of the images, per data set unless per batch or per image is said. Fixed lambda: the same value "
-        "everywhere. Oracle lambda: the best value on the test images themselves (uses test labels), an upper bound "
-        "and not a method.",
-    ),
-    (
-        "Attack protocol",
-        "Static: crafted at lambda_0, scored at the tuned lambda. This is a transfer test, as the attacker does not "
-        "know the lambda in use. Adaptive: crafted through the policy that scores it. Plain: crafted at and scored "
-        "with the training lambda, or on a model without lambda.",
-    ),
-    (
-        "Weights and fit",
-        "The first digits of the SHA-256 of the weights and of the lambda fit; after a refit only the newest fit of "
-        "a series is shown in tables, the records keep all.",
-    ),
-)
+PAGE_ROWS = 40
+"""Tables of more rows come in pages."""
+_FIRST_ROWS = 20
+"""How many rows of those are there without a script, and on paper."""
 
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and its tables."""
-
-    anchor: str
-    heading: str
-    tables: tuple[Table, ...]
+Column = tuple[Sequence[str], NDArray[np.intp]]
+"""The different cells of a column, and for each row which of them it has."""
 
 
 def render_page(
-    title: str, sections: Sequence[Section], plots: Sequence[tuple[Plot, str]], records: Sequence[Record]
+    title: str,
+    sections: Sequence[Section],
+    made: Section,
+    plots: Mapping[str, Sequence[Plot]],
+    records: pd.DataFrame,
+    *,
+    pictures: Sequence[Picture] = (),
+    examples: Sequence[ExampleSheet] = (),
 ) -> str:
     """Returns the page as HTML text; every name in it is escaped.
 
     Args:
         title: Heading of the page.
-        sections: Tables by section; sections without tables are left out.
-        plots: Figures and their SVG, which is drawn into the page as it is.
-        records: What the tables were made of, at least one.
+        sections: Tables by section.
+        made: How the numbers were made.
+        plots: Figures by the anchor of their section.
+        records: `records_frame` with its timing columns: everything that was measured, at least one row.
+        pictures: Universal perturbations.
+        examples: Images with predictions.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(files("robustcsc.report").joinpath("page.html").read_text("utf-8"))
-    times = sorted(record.created for record in records)
-    text = template.render(
-        title=title,
-        count=len(records),
-        first=times[0] if times else "",
-        last=times[-1] if times else "",
-        sections=[section for section in sections if section.tables],
-        plots=[(plot, Markup(svg)) for plot, svg in plots],  # matplotlib escapes the text it writes
-        provenance=provenance_table(records),
-        glossary=GLOSSARY,
-        records=_records_table(records),
+    template = environment.from_string(_asset("page.html"))
+    tables = [table for section in (*sections, made) for table in section.tables]
+    long = {table.name: _pack(table) for table in tables if len(table.rows) > PAGE_ROWS}
+    charts = {plot.name: chart(plot) for shown in plots.values() for plot in shown}
+    return (
+        template.render(
+            title=title,
+            count=len(records),
+            first=records["created"].min(),
+            last=records["created"].max(),
+            sections=sections,
+            made=made,
+            plots=plots,
+            pictures=pictures,
+            examples=examples,
+            glossary=GLOSSARY,
+            records=_records_table(records),
+            packed={**long, "records": _pack_frame(records)},
+            first_rows=_FIRST_ROWS,
+            charts=_json(charts),
+            library=_packed(_plotly()) if charts else "",
+            style=Markup(_asset("page.css")),
+            scripts=[Markup(_asset(name)) for name in ("tables.js", "charts.js")],
+        )
+        + "\n"
     )
-    return text + "\n"
 
 
-def _records_table(records: Sequence[Record]) -> Table:
-    frame = records_frame(records, timing=True)
-    rows = tuple(tuple(map(_cell, row)) for row in frame.itertuples(index=False, name=None))
-    return Table("records", "Records", tuple(frame.columns), rows)
+def _asset(name: str) -> str:
+    return files("robustcsc.report").joinpath(name).read_text("utf-8")
 
 
-def _cell(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _plotly() -> bytes:
+    """Returns the script of plotly.js, with its licence at the head."""
+    return files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
+
+
+def _json(value: object) -> Markup:
+    """Returns JSON that no HTML parser takes for the end of a script."""
+    return Markup(json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", r"\u003c"))
+
+
+def _records_table(records: pd.DataFrame) -> Table:
+    """Returns the first records as a table; the rest is packed."""
+    first = records.head(_FIRST_ROWS)
+    columns = [[_text(value) for value in first[name]] for name in first.columns]
+    return Table("records", "Everything that was measured", tuple(first.columns), tuple(zip(*columns, strict=True)))
+
+
+def _text(value: object) -> str:
+    """Returns a value as CSV files have it."""
+    return "" if value is None or value is pd.NA or (isinstance(value, float) and value != value) else str(value)
+
+
+def _pack_frame(frame: pd.DataFrame) -> str:
+    columns: list[Column] = []
+    numeric = []
+    for name in frame.columns:
+        codes, values = pd.factorize(frame[name], use_na_sentinel=False)
+        columns.append(([_text(value) for value in values], codes))
+        numeric.append(bool(pd.api.types.is_numeric_dtype(frame[name])))
+    return _packed(_table_data(list(frame.columns), numeric, columns))
+
+
+def _pack(table: Table) -> str:
+    columns: list[Column] = []
+    for cells in zip(*table.rows, strict=True):
+        codes, values = pd.factorize(np.array(cells, dtype=object))
+        columns.append((list(values), codes))
+    return _packed(_table_data(table.columns, table.numeric, columns))
+
+
+def _table_data(headings: Sequence[str], numeric: Sequence[bool], columns: Sequence[Column]) -> bytes:
+    shown = [
+        {
+            "heading": heading,
+            "numeric": right,
+            "values": values,
+            "bytes": (size := 1 if len(values) <= 2**8 else 2 if len(values) <= 2**16 else 4),
+            "codes": base64.b64encode(np.asarray(codes, dtype=f"<u{size}").tobytes()).decode(),
+        }
+        for heading, right, (values, codes) in zip(headings, numeric, columns, strict=True)
+    ]
+    return json.dumps(shown, separators=(",", ":")).encode()

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from robustcsc.records import Record
 from robustcsc.report.cohorts import (
     Cohort,
-    Part,
     Score,
     Series,
     Setting,
@@ -26,10 +25,13 @@ from robustcsc.report.figures import (
     COLOURS,
     DASHES,
     MARKERS,
+    MOST_LINES,
+    MOST_PANELS,
     Curve,
     Plot,
     draw_line,
-    draw_points,
+    grouped_points,
+    left_out,
     legend_below,
     legend_rows,
     panels,
@@ -64,7 +66,8 @@ def severity_plots(records: Sequence[Record]) -> list[Plot]:
     plots = []
     for cohort, settings in by_cohort(records).items():
         noisy = _corruptions(settings)
-        subjects = _lines(subject for rows in noisy.values() for subject in rows)
+        everyone = _lines(subject for rows in noisy.values() for subject in rows)
+        subjects = everyone[:MOST_LINES]
         if not subjects:
             continue
         names = [", ".join(labels[subject]) for subject in subjects]
@@ -81,6 +84,7 @@ def severity_plots(records: Sequence[Record]) -> list[Plot]:
         legend_below(figure, [handles[subject] for subject in subjects], names)
         title = f"Accuracy by severity: {cohort.title}"
         described = f"{len(noisy)} panels ({', '.join(map(corruption_words, noisy))}), lines: {'; '.join(names)}."
+        described += left_out(len(everyone), MOST_LINES, "lines")
         plots.append(Plot(cohort.file_name("severity"), title, described, figure))
     return plots
 
@@ -100,28 +104,18 @@ def noise_plots(records: Sequence[Record]) -> list[Plot]:
 def _noise_plot(
     cohort: Cohort, noisy: Mapping[str, Mapping[Subject, Series]], subjects: Sequence[Subject], labels: Labels
 ) -> Plot:
-    names = [", ".join(labels[subject]) for subject in subjects]
     columns = [(corruption_words(name), [name]) for name in noisy]
     columns += [(f"all {len(noisy)}", list(noisy))] if len(noisy) > 1 else []
     wanted = {name: severities_of(rows.values()) for name, rows in noisy.items()}
-    figure, (ax,) = panels(1, legend_rows(names))
-    figure.set_size_inches(max(1.3 * len(columns) + 0.8, 4.6), figure.get_size_inches()[1] + 0.5)
-    handles: list[Artist] = []
-    for at, subject in enumerate(subjects):
-        shift = 0.6 * ((at + 0.5) / len(subjects) - 0.5)
-        curve: dict[float, Score] = {}
-        for column, (_, members) in enumerate(columns):
-            parts: list[Part] = [(noisy[name].get(subject, {}), wanted[name]) for name in members]
-            score = pool(parts)
-            if score is not None:
-                curve[column + shift] = score
-        handles.append(draw_points(ax, curve, at))
-    ax.set_xticks(range(len(columns)), [heading for heading, _ in columns])
-    title_panel(ax, "", "", f"{_ACCURACY}, mean over severities")
-    legend_below(figure, handles, names)
-    title = f"Noise families: {cohort.title}"
-    described = f"Mean over severities for {', '.join(it for it, _ in columns)}; points: {'; '.join(names)}."
-    return Plot(cohort.file_name("noises"), title, described, figure)
+    rows = {
+        ", ".join(labels[subject]): [
+            pool([(noisy[name].get(subject, {}), wanted[name]) for name in members]) for _, members in columns
+        ]
+        for subject in subjects
+    }
+    headings = [heading for heading, _ in columns]
+    described = f"Mean accuracy over severities for {', '.join(headings)}."
+    return grouped_points(cohort.file_name("noises"), f"Noise families: {cohort.title}", described, headings, rows)
 
 
 def lambda_plots(records: Sequence[Record]) -> list[Plot]:
@@ -136,10 +130,12 @@ def lambda_plots(records: Sequence[Record]) -> list[Plot]:
         for name, rows in _corruptions(settings).items():
             for run, curves in _lambda_curves(rows, labels).items():
                 runs[run][name] = curves
-        for run in sorted(runs):
+        fit_in = max(1, MOST_PANELS // max(map(len, runs.values()), default=1))
+        more = left_out(len(runs), fit_in, "runs")
+        for run in sorted(runs)[:fit_in]:
             title = f"Accuracy over lambda: {run}, {cohort.title}"
             drawn = {corruption_words(name): curves for name, curves in runs[run].items()}
-            plots.append(_curve_plot(cohort.file_name("lambda", run), title, drawn))
+            plots.append(_curve_plot(cohort.file_name("lambda", run), title, drawn, more))
     return plots
 
 
@@ -199,7 +195,7 @@ def _by_model(fits: Sequence[LambdaFit]) -> dict[tuple[str, str, str], list[Lamb
     return groups
 
 
-def _curve_plot(name: str, title: str, noises: Mapping[str, Mapping[str, Curve]]) -> Plot:
+def _curve_plot(name: str, title: str, noises: Mapping[str, Mapping[str, Curve]], more: str = "") -> Plot:
     lines = list(dict.fromkeys(label for curves in noises.values() for label in curves))
     figure, axes = panels(len(noises), legend_rows(lines))
     tints = shades(len(lines))
@@ -217,7 +213,7 @@ def _curve_plot(name: str, title: str, noises: Mapping[str, Mapping[str, Curve]]
         title_panel(ax, noise, "lambda", _ACCURACY)
     share_heights(axes)
     legend_below(figure, [handles[label] for label in lines], lines)
-    described = f"Panels: {', '.join(noises)}; lines: {'; '.join(lines)}; a marker shows each line's best lambda."
+    described = f"Panels: {', '.join(noises)}; lines: {'; '.join(lines)}; a marker shows each line's best lambda.{more}"
     return Plot(name, title, described, figure)
 
 

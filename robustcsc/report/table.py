@@ -15,23 +15,25 @@ import rich.text
 from robustcsc.report.words import MISSING
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?( \[[-+.\d]+, [-+.\d]+\])?( n=\d+)?")
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "[": "{[}",  # a row that starts with a bracket would be read as an argument of the line break before it
-    "]": "{]}",
-    "*": "{*}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "∞": r"$\infty$",
-    "λ": r"$\lambda$",
-    MISSING: "--",
-    **{character: f"\\{character}" for character in "&%$#_"},
-}
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "[": "{[}",  # a row that starts with a bracket would be read as an argument of the line break before it
+        "]": "{]}",
+        "*": "{*}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "∞": r"$\infty$",
+        "λ": r"$\lambda$",
+        MISSING: "--",
+        **{character: f"\\{character}" for character in "&%$#_"},
+    }
+)
 _MARKDOWN = {
     **{character: f"\\{character}" for character in "\\`*_|~#"},
     "&": "&amp;",
@@ -39,6 +41,7 @@ _MARKDOWN = {
     ">": "&gt;",
     "](": "]\\(",
 }
+_SPECIAL = re.compile("|".join(map(re.escape, _MARKDOWN)))
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,11 @@ def _one_line(text: str) -> str:
 
 def markdown_text(text: str) -> str:
     """Returns text on one line that Markdown shows as it is."""
-    pattern = "|".join(re.escape(special) for special in _MARKDOWN)
+    line = _one_line(text)
+    if not _SPECIAL.search(line):
+        return line
     # an underscore or hash inside a word means nothing to Markdown and stays readable
-    escaped = re.sub(pattern, lambda found: _MARKDOWN[found.group()], _one_line(text))
+    escaped = _SPECIAL.sub(lambda found: _MARKDOWN[found.group()], line)
     return re.sub(r"(?<=\w)\\([_#])(?=\w)", r"\1", escaped)
 
 
@@ -143,7 +148,8 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in _one_line(text))
+    # two hyphens in a row would become a dash
+    return "-{}-".join(part.translate(_LATEX) for part in _one_line(text).split("--"))
 
 
 def _latex_row(cells: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from robustcsc.report.cohorts import (
     Score,
     Series,
     Setting,
+    Shown,
     Subject,
     by_cohort,
     mean_cell,
@@ -50,7 +51,7 @@ Labels = Mapping[Subject, tuple[str, str]]
 
 def labels_of(records: Iterable[Record]) -> Labels:
     """Returns run and policy in words for every subject of `records`."""
-    return subject_labels({Subject.of(record) for record in records})
+    return subject_labels(records.subjects if isinstance(records, Shown) else {Subject.of(it) for it in records})
 
 
 def ranked(subjects: Iterable[Subject]) -> list[Subject]:
@@ -165,11 +166,14 @@ def severities_note(wanted: Mapping[str, Sequence[int]]) -> str:
 
 
 def attack_tables(records: Sequence[Record], *, with_paper: bool = False) -> list[Table]:
-    """Returns one table per cohort: accuracy under each attack and the protocol in words (SDNet, Table 4)."""
+    """Returns one table per cohort: accuracy under single attacks and the protocol in words (SDNet, Table 4).
+
+    What suites measure beyond that stands in `robustcsc.report.adversarial`.
+    """
     labels = labels_of(records)
     tables = []
     for cohort, settings in by_cohort(records).items():
-        attacks = {setting: rows for setting, rows in settings.items() if setting.kind == "attack"}
+        attacks = {setting: rows for setting, rows in settings.items() if setting.basic}
         if attacks:
             tables.append(_attack_table(cohort, attacks, labels, with_paper))
     return tables

@@ -73,7 +73,7 @@ class Training:
             return cls(
                 weights=metadata["weights"],
                 model=spec["name"],
-                options=json.dumps(spec["options"], sort_keys=True),
+                options=metadata["options"],
                 parameters=int(metadata["parameters"]),
                 data=facts["data"],
                 trained_on=facts["trained_on"],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from typing import Protocol
 
 from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.records import THEN
 
 MISSING = "\N{EN DASH}"
 NOISE_FAMILIES = ("gaussian_noise", "shot_noise", "speckle_noise", "impulse_noise")
@@ -20,7 +22,20 @@ _POLICIES = {
     "adaptive-image": "adaptive lambda (per image)",
     "oracle": "oracle lambda (uses test labels)",
 }
-_ATTACKS = {"pgd": "PGD", "fgsm": "FGSM", "square": "Square", "uap": "UAP"}
+_ATTACKS = {
+    "pgd": "PGD",
+    "fgsm": "FGSM",
+    "apgd": "APGD",
+    "apgd-t": "APGD-T",
+    "square": "Square",
+    "fab": "FAB",
+    "cw": "C&W",
+    "deepfool": "DeepFool",
+    "autoattack-port": "AutoAttack port",
+    "uap": "UAP",
+    "random-sign": "random signs",
+    "gaussian": "Gaussian noise",
+}
 _NORMS = {"linf": "L∞", "l2": "L2"}
 
 
@@ -52,6 +67,8 @@ def policy_words(policy: str) -> str:
     """Returns a lambda policy in words, ``"fixed=0.5"`` as ``"fixed lambda 0.5"``."""
     if policy.startswith("fixed="):
         return f"fixed lambda {policy.removeprefix('fixed=')}"
+    if policy.startswith("worst="):
+        return f"worst lambda of {policy.removeprefix('worst=').replace(',', ', ')}"
     return _POLICIES.get(policy, policy)
 
 
@@ -63,6 +80,7 @@ def fixed_lambda(policy: str) -> float | None:
         return None
 
 
+@cache
 def policy_rank(policy: str) -> tuple[int, float, str]:
     """Returns a sorting key: the order of the rows of one run."""
     order = ["none", "train", "fixed", "adaptive", "adaptive-batch", "adaptive-image", "oracle"]
@@ -77,6 +95,14 @@ def protocol_words(protocol: str, policy: str) -> str:
     if protocol == "adaptive":
         through = "the adaptive policy" if policy.startswith("adaptive") else "the policy that scores it"
         return f"crafted through {through}"
+    if protocol == "fixed":
+        return "crafted at and scored with this lambda"
+    if protocol == "grid":
+        return "crafted against the mean loss over several lambdas, scored at the worst of them"
+    if protocol == "black-box":
+        return "asks for logits only"
+    if protocol.startswith("transfer from "):
+        return f"crafted on {protocol.removeprefix('transfer from ')} (a transfer test)"
     if protocol == "plain":
         at = "on the model that is scored" if policy == "none" else "at and scored with the training lambda"
         return f"crafted {at}"
@@ -101,17 +127,24 @@ def norm_words(norm: str) -> str:
 
 def attack_words(attack: Attack) -> str:
     """Returns name, norm, budget, steps and restarts of an attack, e.g. ``"PGD L∞ 8/255, 20 steps"``."""
-    words = [_ATTACKS.get(attack.name, attack.name)]
+    words = [THEN.join(map(_attack_name, attack.name.split(THEN)))]
     if attack.norm is not None:
         words.append(norm_words(attack.norm))
     if attack.epsilon is not None:
         words.append(epsilon_words(attack.epsilon))
     parts = [" ".join(words)]
     if attack.steps is not None:
-        parts.append(f"{attack.steps} steps" if attack.steps != 1 else "1 step")
+        unit = "queries" if attack.name.split(THEN)[-1].startswith("square") else "steps"
+        parts.append(f"{attack.steps} {unit}" if attack.steps != 1 else "1 step")
     if attack.restarts is not None and attack.restarts > 1:
         parts.append(f"{attack.restarts} restarts")
     return ", ".join(parts)
+
+
+def _attack_name(label: str) -> str:
+    """Returns an attack as it is written, with its settings: ``"pgd (loss dlr)"`` as ``"PGD (loss dlr)"``."""
+    name, bracket, settings = label.partition(" (")
+    return f"{_ATTACKS.get(name, name)}{bracket}{settings}"
 
 
 def corruption_words(name: str) -> str:
@@ -140,6 +173,6 @@ def slug(*parts: str, key: tuple[str, ...] = ()) -> str:
 
 
 def protocol_rank(protocol: str) -> tuple[int, str]:
-    """Returns a sorting key: plain, static, adaptive, then all others."""
-    order = ("plain", "static", "adaptive")
+    """Returns a sorting key: plain, static, fixed, adaptive, grid, black-box, then all others."""
+    order = ("plain", "static", "fixed", "adaptive", "grid", "black-box")
     return (order.index(protocol) if protocol in order else len(order), protocol)

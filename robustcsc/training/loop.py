@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,13 +86,7 @@ def train(
     signature = _signature(model, images, recipe, seed, augment, fabric)
     device = fabric.device
     model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.rate_at(0),
-        momentum=recipe.momentum,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-    )
+    optimizer = _optimizer(model, recipe)
     history: list[Epoch] = []
     if resume and state_path is not None and state_path.exists():
         history = _restore(state_path, signature, model, optimizer, device)
@@ -99,13 +94,14 @@ def train(
     wrapped.train()
     batches = _Batches(images, recipe, seed, augment, fabric)
     first = fabric.global_rank == 0
-    for epoch in range(len(history), recipe.epochs):
+    epochs = recipe.length(batches.per_epoch)
+    for epoch in range(len(history), epochs):
         started = time.perf_counter()
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         seen = 0
         for index, (inputs, labels) in enumerate(batches.of_epoch(epoch)):
-            rate = recipe.rate_at(epoch + index / batches.per_epoch)
+            rate = recipe.rate_at(epoch + index / batches.per_epoch, batches.per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             logits = wrapped(inputs)
@@ -118,7 +114,7 @@ def train(
             correct += (logits.detach().argmax(1) == labels).sum()
             seen += len(labels)
             if first:
-                progress(f"epoch {epoch + 1}/{recipe.epochs}", index + 1, batches.per_epoch)
+                progress(f"epoch {epoch + 1}/{epochs}", index + 1, batches.steps_in(epoch))
         if not torch.isfinite(loss_sum):
             raise RobustCSCError(f"The loss of epoch {epoch + 1} is not finite: lower the learning rate.")
         history.append(Epoch(epoch + 1, loss_sum.item() / seen, correct.item() / seen, time.perf_counter() - started))
@@ -141,11 +137,15 @@ class _Batches:
             self.pixels = images.pixels.to(fabric.device)
             self.labels = images.labels.to(fabric.device)
 
+    def steps_in(self, epoch: int) -> int:
+        """Returns the number of batches of an epoch: fewer in the last one where the recipe counts steps."""
+        return min(self.per_epoch, self.recipe.steps(self.per_epoch) - epoch * self.per_epoch)
+
     def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
         order = torch.randperm(len(self.images), generator=generator)
         order = order[self.fabric.global_rank :: self.fabric.world_size]
-        order = order[: self.per_epoch * self.recipe.batch_size]
+        order = order[: self.steps_in(epoch) * self.recipe.batch_size]
         for inputs, labels in self._augmented(order, epoch, generator):
             if self.augment == "gaussian":
                 inputs = add_gaussian_noise(inputs, GAUSSIAN_MAX_STD, generator)
@@ -163,6 +163,23 @@ class _Batches:
             rows = rows.to(self.fabric.device)
             inputs = as_floats(self.pixels[rows], self.fabric.device)
             yield crop_and_flip(inputs, recipe.crop_padding, recipe.flip, generator), self.labels[rows]
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """Returns SGD with the recipe's weight decay on those parameters that it names."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups[fnmatchcase(name, recipe.decayed)].append(parameter)
+    return torch.optim.SGD(
+        [
+            {"params": parameters, "weight_decay": recipe.weight_decay if decayed else 0.0}
+            for decayed, parameters in groups.items()
+            if parameters
+        ],
+        lr=recipe.rate_at(0),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+    )
 
 
 def _signature(

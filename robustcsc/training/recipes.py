@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi
+from math import ceil, cos, pi
 from typing import Literal
 
-Schedule = Literal["cosine", "steps", "onecycle"]
+Schedule = Literal["cosine", "steps", "onecycle", "inverse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,17 +14,21 @@ class Recipe:
     """One way to train a model by SGD with cross-entropy.
 
     Attributes:
-        epochs: Passes over the training images.
+        epochs: Passes over the training images; 0 where `iterations` says how long.
         batch_size: Images per step.
         learning_rate: Initial (cosine, steps) or largest (onecycle) learning rate.
         schedule: ``"cosine"`` to 0; ``"steps"``, times `drop` at `milestones`; ``"onecycle"``, linear up for the first
-            quarter, linear down to 0.
+            quarter, linear down to 0; ``"inverse"``, constant for `turn` steps, then falling as 1 / step.
         milestones: Epochs at which the learning rate drops (steps only).
         drop: Factor of the learning rate at a milestone (steps only).
-        momentum: Nesterov momentum.
-        weight_decay: Weight of the squared norm of all parameters.
+        momentum: Momentum of SGD.
+        nesterov: Whether it is Nesterov's.
+        weight_decay: Weight of half the squared norm of the decayed parameters.
+        decayed: Name pattern of the parameters with weight decay, with ``*`` as a wildcard.
         crop_padding: Random crops after zero padding by this many pixels (0: none).
         flip: Whether half of the images are mirrored.
+        iterations: Optimiser steps in total, whatever the number of images; 0 where `epochs` says how long.
+        turn: Steps before the learning rate falls (inverse only).
         source: Where the settings are from.
     """
 
@@ -36,12 +40,31 @@ class Recipe:
     milestones: tuple[int, ...] = ()
     drop: float = 0.1
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 5e-4
+    decayed: str = "*"
     crop_padding: int = 4
     flip: bool = True
+    iterations: int = 0
+    turn: int = 0
 
-    def rate_at(self, epoch: float) -> float:
-        """Returns the learning rate at a (fractional) epoch in ``[0, epochs]``."""
+    def steps(self, per_epoch: int) -> int:
+        """Returns the number of optimiser steps in total, when an epoch has `per_epoch`."""
+        return self.iterations or self.epochs * per_epoch
+
+    def length(self, per_epoch: int) -> int:
+        """Returns the number of epochs, the last of which may be cut short."""
+        return ceil(self.steps(per_epoch) / per_epoch)
+
+    def rate_at(self, epoch: float, per_epoch: int = 1) -> float:
+        """Returns the learning rate at a (fractional) epoch in ``[0, epochs]``.
+
+        Args:
+            epoch: Epochs since the start.
+            per_epoch: Steps in an epoch, which ``"inverse"`` counts: ``min(1, turn / t)`` at the step t, from 1.
+        """
+        if self.schedule == "inverse":
+            return self.learning_rate * min(1.0, self.turn / (epoch * per_epoch + 1))
         if self.schedule == "cosine":
             return self.learning_rate * (1 + cos(pi * epoch / self.epochs)) / 2
         if self.schedule == "steps":
@@ -90,6 +113,24 @@ RECIPES: dict[str, Recipe] = {
         flip=False,
         source="DeTraMe-Net (Tang et al., arXiv:2002.07898), section 5.2, SVHN",
     ),
+    # Neither gives a weight decay: 5e-4 as in SDNet's. Translations are the usual crops after padding by 4.
+    "res-csc-cifar": Recipe(
+        epochs=200,
+        batch_size=128,
+        learning_rate=0.1,
+        schedule="steps",
+        milestones=(100, 150),
+        source="Res-CSC (Zhang and Zhang), section VII-A, CIFAR-10 and CIFAR-100 (weight decay not given: 5e-4)",
+    ),
+    "msd-csc-cifar": Recipe(
+        epochs=150,
+        batch_size=128,
+        learning_rate=0.05,
+        schedule="steps",
+        milestones=(75, 115),
+        nesterov=False,
+        source="MSD-CSC (Zhang and Zhang), section VII-B, CIFAR-10 and CIFAR-100 (weight decay not given: 5e-4)",
+    ),
     "cpu": Recipe(
         epochs=16,
         batch_size=128,
@@ -105,5 +146,46 @@ RECIPES: dict[str, Recipe] = {
         crop_padding=1,
         flip=False,
         source="ours: some seconds on one CPU core",
+    ),
+    # Algorithm 1 averages the gradient over the mini-batch; nu_1 is on W only, nu_2 on the features is 0.
+    "tddl-60k": Recipe(
+        epochs=0,
+        iterations=40_000,
+        batch_size=100,
+        learning_rate=0.05,
+        schedule="inverse",
+        turn=4_000,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.1,
+        decayed="*.head.weight",
+        crop_padding=0,
+        flip=False,
+        source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, all training images",
+    ),
+    "tddl-1k": Recipe(
+        epochs=0,
+        iterations=1_000,
+        batch_size=100,
+        learning_rate=0.05,
+        schedule="inverse",
+        turn=4_000,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.1,
+        decayed="*.head.weight",
+        crop_padding=0,
+        flip=False,
+        source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, 1,000 training images",
+    ),
+    "mnist-cnn": Recipe(
+        epochs=20,
+        batch_size=100,
+        learning_rate=0.001,
+        schedule="steps",
+        nesterov=False,
+        crop_padding=0,
+        flip=False,
+        source="MatConvNet's MNIST example (Vedaldi and Lenc, ACM MM 2015), as TDDL-CNN (EUSIPCO 2018) uses it",
     ),
 }

@@ -11,12 +11,13 @@ import torch
 from lightning_fabric import Fabric
 
 from robustcsc.data import ImageSet, hold_out
-from robustcsc.errors import RobustCSCError
+from robustcsc.errors import DataError, RobustCSCError
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, build
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.progress import Progress, silent
 from robustcsc.runs import Run
+from robustcsc.training.initialise import initialise
 from robustcsc.training.loop import Augmentation, Epoch, train
 from robustcsc.training.recipes import Recipe
 
@@ -56,6 +57,7 @@ def train_run(
     data: str,
     root: Path | None,
     heldout_fraction: float = 0.1,
+    train_images: int | None = None,
     seed: int = 0,
     augment: Augmentation = "none",
     hardware: Hardware | None = None,
@@ -75,7 +77,8 @@ def train_run(
         data: Name under which `images` were loaded, kept so that later commands find them.
         root: Folder they were loaded from.
         heldout_fraction: Share of each class that is held out; 0 trains on all images.
-        seed: Seed of the initial weights, the order, the augmentation and the held-out part.
+        train_images: Train on this many of the other images only, as `balanced_subset` chooses them.
+        seed: Seed of the initial weights, the order, the augmentation, the held-out part and the subset.
         augment: As `loop.train`.
         hardware: Where to train; one CPU process when ``None``.
         resume: Whether to go on from the state of an interrupted training.
@@ -94,9 +97,13 @@ def train_run(
     if heldout_fraction > 0:
         seen, held = hold_out(images, heldout_fraction, seed)
         heldout["fingerprint"] = held.fingerprint
+    if train_images is not None:
+        seen = balanced_subset(seen, train_images, seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build(spec)
+    if not (resume and run.training_path.exists()):
+        initialise(model, seen, nu=recipe.weight_decay, seed=seed, progress=progress)
     fabric = hardware.fabric()
     if hardware.compile:
         model.compile()
@@ -117,6 +124,7 @@ def train_run(
         "root": str(root.absolute()) if root else None,
         "images": images.fingerprint,
         "heldout": heldout,
+        "subset": None if train_images is None else {"images": len(seen), "fingerprint": seen.fingerprint},
         "recipe": asdict(recipe),
         "seed": seed,
         "augment": augment,
@@ -129,6 +137,32 @@ def train_run(
         checkpoint.save(run.weights_path, spec, model, facts)
     fabric.barrier()
     return checkpoint.load(run.weights_path, trusted=spec.name)
+
+
+def balanced_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
+    """Returns `count` images in their order, chosen at random and equally many of each class (or one more).
+
+    Args:
+        images: The images to choose from.
+        count: How many.
+        seed: Chooses among the possible subsets.
+
+    Raises:
+        DataError: If a class has too few images, or there would be none of it.
+    """
+    classes = len(images.classes)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for label, name in enumerate(images.classes):
+        share = count // classes + (label < count % classes)
+        rows = (images.labels == label).nonzero().flatten()
+        if not 0 < share <= len(rows):
+            raise DataError(
+                f"A balanced subset of {count} images needs {share} of class {name!r}, which has {len(rows)}: "
+                "choose another number of training images."
+            )
+        chosen.append(rows[torch.randperm(len(rows), generator=generator)[:share]])
+    return images.subset(torch.cat(chosen).sort().values)
 
 
 def heldout_images(images: ImageSet, trained: Checkpoint) -> tuple[ImageSet, bool]:

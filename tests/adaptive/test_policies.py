@@ -12,7 +12,7 @@ from robustcsc.adaptive.lines import LambdaFit, Line
 from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda, dataset_lambda
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual, residuals
 from robustcsc.errors import PolicyError
-from robustcsc.layers.csc import set_lambda
+from robustcsc.layers.lambdas import set_lambda
 
 FitMaker = Callable[..., LambdaFit]
 

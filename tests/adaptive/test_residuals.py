@@ -11,7 +11,8 @@ from torch.nn.grad import conv2d_input
 
 from robustcsc.adaptive.residuals import Definition, layer_residuals, logits_at, mean_residual, residuals
 from robustcsc.errors import PolicyError
-from robustcsc.layers.csc import CSCConv2d, set_lambda
+from robustcsc.layers.csc import CSCConv2d
+from robustcsc.layers.lambdas import set_lambda
 
 
 def by_hand(coder: CSCConv2d, inputs: Tensor, lam: float) -> tuple[Tensor, Tensor]:

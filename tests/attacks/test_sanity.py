@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.attacks.sanity import is_deterministic, zero_gradient_share
+from robustcsc.attacks.catalog import Chosen
+from robustcsc.attacks.sanity import FLAGS, check_masking, is_deterministic, zero_gradient_share
+from robustcsc.attacks.threat import ThreatModel
 from robustcsc.errors import AttackError
 
 IMAGES = torch.linspace(0.1, 0.9, 4 * 8).view(4, 2, 2, 2)
@@ -89,3 +91,84 @@ def test_dropout_counts_as_deterministic_because_models_are_evaluated_without_it
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5)).train()
     assert is_deterministic(model, IMAGES)
     assert all(module.training for module in model.modules())
+
+
+class Network(nn.Module):
+    """Convolutions whose logits are scaled: a large scale hides the gradient of the cross-entropy."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.body = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+        self.scale = scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.scale * self.body(images)
+        return logits
+
+
+def probe(model: nn.Module) -> tuple[Tensor, Tensor]:
+    images = torch.rand(12, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return images, model(images).argmax(1)
+
+
+@pytest.mark.parametrize("threat", [ThreatModel("linf", 0.1), ThreatModel("l2", 0.5)])
+def test_an_ordinary_model_raises_no_flag(threat: ThreatModel) -> None:
+    images, labels = probe(Network())
+    checks = check_masking(Network(), images, labels, threat)
+    assert checks.flags == () and checks.images == 12
+
+
+def test_scaled_logits_are_flagged() -> None:
+    images, labels = probe(Network())
+    flags = check_masking(Network(1e6), images, labels, ThreatModel("linf", 0.1)).flags
+    assert "zero-gradients" in flags and "not-zero-at-a-large-budget" in flags
+
+
+def test_a_staircase_and_a_random_model_are_flagged() -> None:
+    class Staircase(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Network()
+
+        def forward(self, images: Tensor) -> Tensor:
+            flat = torch.floor(images * 4) / 4
+            logits: Tensor = self.body(flat + 0 * images)
+            return logits
+
+    class Random(Staircase):
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.body(images + 0.01 * torch.randn_like(images))
+            return logits
+
+    images, labels = probe(Network())
+    flags = check_masking(Staircase(), images, labels, ThreatModel("linf", 0.02)).flags
+    assert {"zero-gradients", "loss-does-not-rise", "not-zero-at-a-large-budget"} <= set(flags)
+    assert "not-deterministic" in check_masking(Random(), images, labels, ThreatModel("linf", 0.1)).flags
+
+
+def test_every_flag_has_words() -> None:
+    from robustcsc.report.flags import WORDS
+
+    assert set(WORDS) == set(FLAGS)
+
+
+def test_a_planted_adversarial_example_is_found() -> None:
+    # Class 1 is a narrow ridge at one point of the ball; a quadratic bowl leads to it.
+    images = torch.full((1, 2, 4, 4), 0.5)
+    planted = images + 0.1 * torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(3)).sign()
+
+    class Planted(nn.Module):
+        def forward(self, seen: Tensor) -> Tensor:
+            distance = (seen - planted).flatten(1).square().sum(1)
+            return torch.stack([distance, torch.full_like(distance, 0.02)], dim=1)
+
+    labels = torch.tensor([0])
+    model = Planted()
+    assert int(model(images).argmax()) == 0 and int(model(planted).argmax()) == 1
+    threat = ThreatModel("linf", 0.1)
+    for name in ("pgd", "apgd", "fgsm"):
+        found = Chosen(name).craft(model, images, labels, threat, seed=0)
+        assert int(model(found).argmax()) == 1, name

@@ -79,10 +79,10 @@ WRONG = {
     "two attacks": ("--pgd linf --uap", "--pgd and --uap are different attacks"),
     "two attacks again": ("--uap --random-noise", "--uap and --random-noise are different attacks"),
     "xi of PGD": ("--xi 0.1", "--xi belongs to --uap, not to --pgd"),
-    "steps of noise": ("--random-noise --steps 3", "--steps belongs to --pgd, not to --random-noise"),
-    "epsilon of a UAP": ("--uap --epsilon 0.1", "--epsilon belongs to --pgd, not to --uap"),
+    "steps of noise": ("--random-noise --steps 3", "--steps belongs to --pgd and --attack, not to --random-noise"),
+    "epsilon of a UAP": ("--uap --epsilon 0.1", "--epsilon belongs to --pgd and --attack, not to --uap"),
     "seeds of PGD": ("--pgd l2 --seeds 3", "--seeds belongs to --uap and --random-noise, not to --pgd"),
-    "lambda of a UAP": ("--uap --lambda train", "--lambda belongs to --random-noise, not to --uap"),
+    "lambda of a UAP": ("--uap --lambda train", "--lambda belongs to --random-noise and --score, not to --uap"),
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 from robustcsc import runs
 from robustcsc.metrics import STANDARD_CORRUPTIONS
 from robustcsc.records import Condition, Record
+from robustcsc.runs import Run
 from robustcsc.store import ResultStore
 
 Command = Callable[..., Any]
@@ -21,8 +22,8 @@ SPEC = "imagenet_c@1a2b3c4d"
 @pytest.fixture(autouse=True)
 def tables_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves figures and page out, which take seconds for 15 corruptions: the tables are looked at here."""
-    monkeypatch.setattr("robustcsc.report.build.all_plots", lambda *_: [])
-    monkeypatch.setattr("robustcsc.report.build.render_page", lambda *_: "")
+    monkeypatch.setattr("robustcsc.report.build.report_plots", lambda *_: {})
+    monkeypatch.setattr("robustcsc.report.build.render_page", lambda *_, **__: "")
 
 
 def store_run(
@@ -114,3 +115,49 @@ def test_alexnet_needs_its_own_severity_table(robustcsc: Command) -> None:
     done = robustcsc("report model --baseline alexnet")
     assert done.code == 2
     assert "are for the severity table imagenet_c, not cifar10_c: name a run as --baseline instead." in done.err
+
+
+def test_a_copy_of_the_page_goes_where_it_is_wanted(robustcsc: Command, place: Path) -> None:
+    store_run("model", 300, 100, ["fog"])
+    assert robustcsc("report model --html page.html").code == 0
+    assert (place / "page.html").read_bytes() == (place / "runs/model/reports/index.html").read_bytes()
+    done = robustcsc("report model --html nowhere/page.html")
+    assert (done.code, done.out) == (2, "")
+    assert "The page cannot be written to nowhere/page.html" in done.err
+
+
+def test_examples_are_made_once_and_shown_from_then_on(
+    robustcsc: Command, place: Path, make_run: Callable[[str, str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run("demo", "sdnet-digits")
+    shown: list[Any] = []
+
+    def render(*_: Any, examples: Any, **__: Any) -> str:
+        shown.append(examples)
+        return ""
+
+    monkeypatch.setattr("robustcsc.report.build.render_page", render)
+    assert robustcsc("evaluate --run demo --limit 20").code == 0
+    for command in ("report demo", "report demo --examples 2", "report demo"):
+        assert robustcsc(command).code == 0
+    before, made, after = shown
+    assert before == []
+    assert made == after
+    (sheet,) = made
+    assert (sheet.run, len(sheet.examples)) == ("demo", 2)
+    assert len(list((place / "runs/demo/examples").glob("*.png"))) == 2 * len(sheet.examples[0].versions)
+
+
+def test_examples_need_a_model(robustcsc: Command) -> None:
+    store_run("model", 300, 100, ["fog"])
+    done = robustcsc("report model --examples 2")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+
+
+def test_a_run_without_results_is_one_sentence(robustcsc: Command) -> None:
+    runs.create("empty")
+    ResultStore(runs.find("empty").store_path).close()
+    done = robustcsc("report empty")
+    assert (done.code, done.out) == (2, "")
+    assert "Run 'empty' has no results to report yet" in done.err

@@ -20,7 +20,7 @@ from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import DataError
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean, sweep
-from robustcsc.layers.csc import set_lambda
+from robustcsc.layers.lambdas import set_lambda
 from robustcsc.records import Record
 from robustcsc.store import ResultStore
 

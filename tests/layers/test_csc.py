@@ -9,8 +9,9 @@ from sklearn.linear_model import Lasso
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from robustcsc.layers.csc import CSCConv2d, csc_layers, fit_image_size, set_lambda
+from robustcsc.layers.csc import CSCConv2d, csc_layers, fit_image_size
 from robustcsc.layers.dictionary import ConvDictionary
+from robustcsc.layers.lambdas import set_lambda
 
 DenseMatrix = Callable[[ConvDictionary, tuple[int, int]], Tensor]
 

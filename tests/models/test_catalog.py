@@ -9,7 +9,7 @@ from torch import nn
 
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.layers.csc import csc_layers
-from robustcsc.models.catalog import MODELS, NORMALIZATION, ModelSpec, build, default_spec
+from robustcsc.models.catalog import MODELS, NORMALIZATION, ModelSpec, all_options, build, default_spec
 
 FACTORY = """
 from torch import nn
@@ -40,11 +40,11 @@ def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "users_package.nets"
 
 
-@pytest.mark.parametrize(("size", "form"), [((32, 32), "cifar"), ((95, 200), "cifar"), ((96, 96), "imagenet")])
-def test_the_imagenet_form_begins_at_96_pixels(size: tuple[int, int], form: str) -> None:
+@pytest.mark.parametrize(("size", "form"), [((32, 32), None), ((95, 200), None), ((96, 96), "imagenet")])
+def test_the_imagenet_form_begins_at_96_pixels(size: tuple[int, int], form: str | None) -> None:
     spec = default_spec("sdnet18", 10, (3, *size))
     assert spec.options.get("form") == form
-    assert (spec.mean, spec.std) == NORMALIZATION["imagenet" if form == "imagenet" else "cifar10"]
+    assert (spec.mean, spec.std) == NORMALIZATION["imagenet" if form else "cifar10"]
 
 
 def test_a_form_that_was_asked_for_stays() -> None:
@@ -53,12 +53,13 @@ def test_a_form_that_was_asked_for_stays() -> None:
 
 
 def test_a_model_of_one_form_is_given_none() -> None:
-    assert "form" not in default_spec("sdnet20", 10, (3, 224, 224)).options
+    assert default_spec("sdnet20", 10, (3, 224, 224)).options == {}
 
 
-def test_a_specification_names_the_defaults_of_its_builder() -> None:
-    assert default_spec("detrame-resnet8", 10, (3, 32, 32)).options == {"num_steps": 3}
-    assert default_spec("detrame-resnet8", 10, (3, 32, 32), options={"num_steps": 5}).options == {"num_steps": 5}
+def test_all_options_have_the_defaults_of_the_builder() -> None:
+    assert all_options(default_spec("detrame-resnet8", 10, (3, 32, 32))) == {"num_steps": 3}
+    asked = default_spec("detrame-resnet8", 10, (3, 32, 32), options={"num_steps": 5})
+    assert all_options(asked) == {"num_steps": 5}
 
 
 def test_normalisation_is_by_name_and_centred_for_images_that_are_not_coloured() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from robustcsc.data import load as load_images
 from robustcsc.errors import CheckpointError, UnknownNameError
 from robustcsc.layers.constraints import project_parameters
-from robustcsc.layers.csc import csc_layers, set_lambda
+from robustcsc.layers.csc import csc_layers
+from robustcsc.layers.lambdas import set_lambda
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, build, default_spec
 

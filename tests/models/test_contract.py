@@ -19,8 +19,12 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean, sweep
 from robustcsc.layers.constraints import Constrained, project_parameters
 from robustcsc.layers.csc import csc_layers
+from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.dictionary import ConvDictionary
+from robustcsc.layers.lambdas import lambda_layers, set_lambda
+from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 from robustcsc.layers.qmetric import QMetricReLU
+from robustcsc.layers.task_driven import ElasticNetCode
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_spec
 from robustcsc.models.convert import convert
@@ -28,8 +32,20 @@ from robustcsc.records import Record
 from robustcsc.report import report_sections
 from robustcsc.store import ResultStore
 
-#: More than half a second for two images on one core.
-LARGE = ("34", "56", "110", "164", "-all", "-8", "plainnet12")
+#: One or two of each family, small enough for every run; all others are slow tests.
+QUICK = (
+    *("resnet8", "resnet-digits", "sdnet20", "sdnet-digits", "plainnet3", "detrame-plainnet3", "detrame-resnet8"),
+    *(
+        "plain20",
+        "res-csc20",
+        "res-csc20-simplified",
+        "msdnet6",
+        "msd-csc-fista6",
+        "ml-csc-feedforward",
+        "ml-csc-fista",
+    ),
+    *("tddl-lin", "tddl-cnn", "mnist-cnn"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,7 @@ class Entry:
 
 def entries() -> Iterator[object]:
     for name in MODELS:
-        slow = name.endswith(LARGE) or "-all" in name
-        yield pytest.param(name, marks=pytest.mark.slow) if slow else name
+        yield name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
 
 
 @torch.no_grad()
@@ -93,12 +108,18 @@ def test_constraints_hold_after_a_step_of_the_optimiser(entry: Entry) -> None:
     torch.autograd.backward(F.cross_entropy(entry.model.train()(entry.images), entry.labels))
     optimizer.step()
     project_parameters(entry.model)
-    known = (ConvDictionary, QMetricReLU)
+    known = (ConvDictionary, DenseCSCConv2d, ElasticNetCode, MultilayerCSCConv2d, QMetricReLU)
     for module in entry.model.modules():
         assert isinstance(module, known) or not isinstance(module, Constrained), "say here what holds for it"
         if isinstance(module, ConvDictionary):
             norms = module.weight.detach().flatten(1).norm(dim=1)
             torch.testing.assert_close(norms, torch.ones_like(norms))
+        if isinstance(module, DenseCSCConv2d) and module.unfolding:
+            assert 0 <= module.c.item() <= 1
+        if isinstance(module, MultilayerCSCConv2d) and module.c is not None:
+            assert module.c.item() <= 0
+        if isinstance(module, ElasticNetCode):
+            assert module.dictionary.detach().norm(dim=0).max() <= 1 + 1e-6
         if isinstance(module, QMetricReLU):
             height, width = module.weight.shape[2:]
             assert not module.weight[:, :, height // 2, width // 2].diagonal().any()
@@ -130,6 +151,7 @@ def test_its_convolutions_become_csc_layers(entry: Entry) -> None:
             convert(model, entry.spec.image_shape)
         return
     convert(model, entry.spec.image_shape)
+    set_lambda(model, 1e-3)  # unit atoms make smaller features, which a code behind them must not call zero
     assert len(set(csc_layers(model)) - before) == 1
     images = entry.images.clone().requires_grad_()
     torch.autograd.backward(F.cross_entropy(model.train()(images), entry.labels))
@@ -151,7 +173,7 @@ def test_it_is_swept_attacked_and_reported_like_any_other(entry: Entry, tmp_path
     logits = entry.logits()
     right = int((subject.model(test.pixels / 255).argmax(1) == entry.labels).sum())
     threat, crafting = ThreatModel("linf", 8 / 255), Crafting(images=replace(test, split="train"), passes=1)
-    policies = ("train",) if csc_layers(entry.model) else ("none",)
+    policies = ("train",) if lambda_layers(entry.model) else ("none",)
     spec, noise = load_spec("cifar10_c"), ("gaussian_noise",)
     with ResultStore(tmp_path / "results.sqlite") as store:
         records: list[Record] = [

@@ -182,3 +182,41 @@ def test_fewer_images_than_a_batch_are_one_batch(digits: MemoryImages, spec: Mod
     few = digits.subset(torch.arange(10))
     trained(fresh(spec), few, replace(recipe, epochs=2), progress=lambda label, done, total: seen.append((done, total)))
     assert seen == [(1, 1), (1, 1)]
+
+
+def test_a_recipe_that_counts_steps_ends_inside_an_epoch(
+    digits: MemoryImages, spec: ModelSpec, recipe: Recipe, tmp_path: Path
+) -> None:
+    counted = replace(recipe, epochs=0, iterations=7, schedule="inverse", turn=2, momentum=0.0, nesterov=False)
+    seen: list[tuple[str, int, int]] = []
+    whole = fresh(spec)
+    epochs = trained(whole, digits, counted, progress=lambda *told: seen.append(told))
+    assert seen == [*[(f"epoch {e}/3", i, 3) for e in (1, 2) for i in (1, 2, 3)], ("epoch 3/3", 1, 1)]
+    assert len(epochs) == 3
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise Stopped
+
+    state = tmp_path / "training.pt"
+    with pytest.raises(Stopped):
+        trained(fresh(spec), digits, counted, state_path=state, on_epoch=stop)
+    resumed = build(spec)
+    trained(resumed, digits, counted, state_path=state, resume=True)
+    torch.testing.assert_close(everything(resumed), everything(whole), rtol=0, atol=0)
+
+
+def test_weight_decay_reaches_only_the_parameters_that_are_named(
+    digits: MemoryImages, spec: ModelSpec, recipe: Recipe
+) -> None:
+    """One plain step: the difference that decay makes is ``-rate * decay * weight`` where it is meant."""
+    one = replace(recipe, epochs=0, iterations=1, schedule="inverse", turn=1, momentum=0.0, nesterov=False)
+    models = {}
+    for decay in (0.0, 0.5):
+        models[decay] = fresh(spec)
+        trained(models[decay], digits, replace(one, weight_decay=decay, decayed="*.head.weight"))
+    start = dict(fresh(spec).named_parameters())
+    without = dict(models[0.0].named_parameters())
+    for name, decayed in models[0.5].named_parameters():
+        expected = -0.1 * 0.5 * start[name] if name == "network.head.weight" else torch.zeros_like(decayed)
+        torch.testing.assert_close(decayed - without[name], expected, rtol=1e-4, atol=1e-7)

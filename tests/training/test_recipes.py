@@ -50,3 +50,23 @@ def test_detrame_settings_are_those_of_section_5_2() -> None:
     assert (cifar.epochs, cifar.crop_padding, cifar.flip) == (200, 4, True)
     assert [svhn.rate_at(epoch) for epoch in (0, 79.9, 80, 120)] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
     assert (svhn.epochs, svhn.crop_padding, svhn.flip) == (160, 0, False)  # no augmentation but on CIFAR
+
+
+def test_tddl_settings_are_those_of_section_iv() -> None:
+    many, few = RECIPES["tddl-60k"], RECIPES["tddl-1k"]
+    assert (many.iterations, few.iterations) == (40_000, 1_000)
+    for recipe in (many, few):
+        assert (recipe.batch_size, recipe.learning_rate, recipe.turn) == (100, 0.05, 4_000)
+        assert (recipe.weight_decay, recipe.decayed, recipe.momentum) == (0.1, "*.head.weight", 0.0)
+
+
+def test_the_rate_is_constant_until_t0_and_then_falls_as_one_over_t() -> None:
+    recipe = RECIPES["tddl-60k"]
+    for t in (1, 600, 4_000, 4_001, 8_000, 40_000):
+        assert recipe.rate_at((t - 1) / 600, 600) == pytest.approx(min(0.05, 0.05 * 4_000 / t))
+
+
+def test_iterations_decide_the_number_of_epochs() -> None:
+    recipe = RECIPES["tddl-60k"]
+    assert (recipe.steps(600), recipe.length(600)) == (40_000, 67)  # 66 epochs of 600 and one of 400
+    assert (RECIPES["digits"].steps(20), RECIPES["digits"].length(20)) == (400, 20)

@@ -2,20 +2,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 
 from robustcsc.data import MemoryImages, hold_out, load
-from robustcsc.errors import CheckpointError, RobustCSCError
+from robustcsc.errors import CheckpointError, DataError, RobustCSCError
 from robustcsc.models import checkpoint
-from robustcsc.models.catalog import ModelSpec, build
+from robustcsc.models.catalog import ModelSpec, build, default_spec
 from robustcsc.models.checkpoint import Checkpoint, weights_hash
 from robustcsc.runs import Run, create
 from robustcsc.training.loop import Epoch, train
-from robustcsc.training.recipes import Recipe
-from robustcsc.training.run import Hardware, heldout_images, train_run
+from robustcsc.training.recipes import RECIPES, Recipe
+from robustcsc.training.run import Hardware, balanced_subset, heldout_images, train_run
 
 
 @pytest.fixture
@@ -139,3 +140,54 @@ def test_bfloat16_trains_close_to_32_bit_and_keeps_32_bit_weights(
     assert models["bf16-mixed"].weights != models["32-true"].weights
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.05)
     assert {p.dtype for p in models["bf16-mixed"].model.parameters()} == {torch.float32}
+
+
+def test_a_balanced_subset_has_equally_many_of_each_class_and_follows_the_seed() -> None:
+    images = load("digits", split="train")
+    subset = balanced_subset(images, 104, 0)
+    assert torch.bincount(subset.labels).tolist() == [11] * 4 + [10] * 6
+    assert subset.positions.tolist() == sorted(set(subset.positions.tolist()))
+    assert balanced_subset(images, 104, 0).fingerprint == subset.fingerprint
+    assert balanced_subset(images, 104, 1).fingerprint != subset.fingerprint
+
+
+@pytest.mark.parametrize("count", [9, 2000])
+def test_a_subset_that_cannot_be_balanced_is_refused(count: int) -> None:
+    with pytest.raises(DataError, match=f"balanced subset of {count} images needs .*choose another number"):
+        balanced_subset(load("digits", split="train"), count, 0)
+
+
+def test_a_model_of_few_images_says_which_and_keeps_its_held_out_part(
+    digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
+) -> None:
+    trained = train_run(create("r", tmp_path), spec, digits, short, data="digits", root=None, train_images=40, seed=2)
+    others, held = hold_out(digits, 0.1, 2)
+    assert trained.training["subset"] == {
+        "images": 40,
+        "fingerprint": balanced_subset(others, 40, 2).fingerprint,
+    }
+    assert trained.training["trained_on"] == 40
+    part, known = heldout_images(digits, trained)
+    assert (part.fingerprint, known) == (held.fingerprint, False)
+
+
+def test_a_task_driven_model_starts_from_its_classes_and_resumes_to_the_same_weights(
+    digits: MemoryImages, tmp_path: Path
+) -> None:
+    spec = default_spec("tddl-cnn", 10, (1, 8, 8), options={"atoms": 20})
+    counted = replace(RECIPES["tddl-1k"], iterations=5, batch_size=32)
+    losses: list[float] = []
+
+    def note(epoch: Epoch) -> None:
+        losses.append(epoch.loss)
+
+    def interrupt(epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"data": "digits", "root": None}
+    whole = train_run(create("whole", tmp_path), spec, digits, counted, on_epoch=note, **settings)
+    assert losses[0] < 1.5  # chance is log 10 = 2.3, which fresh weights exceed
+    run = create("stopped", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run, spec, digits, counted, on_epoch=interrupt, **settings)
+    assert train_run(run, spec, digits, counted, resume=True, **settings).weights == whole.weights

@@ -1,0 +1,196 @@
+"""What all attacks share: a view of the model that torchattacks cannot harm, and the worst case that is kept.
+
+What is guarded, and why (torchattacks 3.5.1, which every attack here but DeepFool goes through):
+
+- Calling an attack switches the whole model between training and evaluation mode, and not back after an error.
+  Here every submodule gets back the mode it had.
+- FAB, CW and DeepFool call ``backward``, which adds to the gradients of the weights. Here no weight takes part.
+- Square writes into the logits it is given. Here it is given a copy.
+- PGD, APGD, Square and FAB draw from torch's global random state; APGD, Square and FAB seed it first, on every device.
+  Here the state is what it was before, and the seeding is left out.
+- A model without parameters is answered with printing. Here there always is one.
+- FAB converts to float32. Here the model gets the type of the images.
+- Results are clamped to [0, 1] silently, and rounding can leave the ball. Here images outside [0, 1] are refused, and
+  what comes back is projected exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from robustcsc.attacks.isolation import differentiating, seeded
+from robustcsc.attacks.threat import Norm, ThreatModel, check_images
+from robustcsc.errors import AttackError
+from robustcsc.layers.modes import evaluation_mode
+
+#: Norms as torchattacks names them.
+NORM_NAMES: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
+
+
+class Attacked(nn.Module):
+    """The model as an attack sees it.
+
+    Args:
+        model: Images to logits.
+        images: An example of the images: their type and device.
+        scaled: Whether gradients have a largest entry of 1 in every image; attacks that follow directions only then
+            do not lose small gradients to added constants. Attacks that measure distances need ``False``.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, *, scaled: bool) -> None:
+        super().__init__()
+        # torchattacks moves the images to the device of the first parameter, and prints if there is none.
+        self.place = nn.Parameter(torch.empty(0, device=images.device), requires_grad=False)
+        self.model = model
+        self._dtype, self._scaled = images.dtype, scaled
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the logits of `images`, a tensor that may be written to."""
+        logits: Tensor = self.model(_Gradient.apply(images.to(self._dtype), self._scaled))
+        return logits.clone()
+
+
+#: What makes one try at the images that are not broken yet: (attacked model, images, labels) to changed images.
+Attempt = Callable[[Attacked, Tensor, Tensor], Tensor]
+
+
+def strongest(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    attempt: Attempt,
+    *,
+    restarts: int = 1,
+    seed: int = 0,
+    scaled: bool = True,
+    gradients: bool = True,
+    minimum_norm: bool = False,
+) -> Tensor:
+    """Returns images within `threat`: for each image the strongest version that `attempt` finds.
+
+    Every restart attacks the images that no earlier restart broke. An image keeps its first misclassified version;
+    one that is never misclassified keeps the version of highest loss, the clean one included. If the logits of an
+    image depend on the other images of the batch, misclassification is judged in the batch that was attacked: score
+    the returned images again.
+
+    The model runs in evaluation mode; its modes, weights and gradients and the global random state are afterwards what
+    they were.
+
+    Args:
+        model: Images (N, C, H, W) in [0, 1] to logits (N, K).
+        images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
+        labels: (N,) int64, the true classes.
+        threat: Norm and budget; budget 0, or one that the images' type rounds to 0, returns the images unchanged.
+        attempt: What is tried; called inside the guards.
+        restarts: Number of attempts at an image, at least 1.
+        seed: Seed of torch's global generators while attempts run, at least 0.
+        scaled: As in `Attacked`.
+        gradients: Whether the attack needs them; a model that gives none is then refused.
+        minimum_norm: Whether the attack seeks the smallest change and knows no budget: then images that are
+            misclassified already are left alone, and a change that exceeds the budget is dropped, not shrunk.
+
+    Raises:
+        AttackError: Images, labels or settings make no sense, the model returns no logits (N, K), or no finite
+            gradient reaches the images.
+    """
+    check_images(images, labels)
+    if restarts < 1:
+        raise AttackError(f"restarts must be at least 1, not {restarts}.")
+    if not 0 <= seed < 2**63:
+        raise AttackError(f"seed must be at least 0 and below 2**63, not {seed}.")
+    with differentiating(), evaluation_mode(model), _frozen(model), seeded(seed, images.device):
+        clean = images.detach().clone(memory_format=torch.contiguous_format)
+        targets = labels.to(images.device, copy=True)
+        if threat.epsilon < torch.finfo(clean.dtype).tiny or len(clean) == 0:
+            return clean
+        if gradients:
+            _check_differentiable(model, clean[:1])
+        attacked = Attacked(model, clean, scaled=scaled).eval()  # torchattacks would put it back into training mode
+        worst = clean.clone()
+        wrong, loss = outcome(model, clean, targets)
+        remaining = (~wrong if minimum_norm else torch.ones_like(wrong)).nonzero().flatten()
+        for _ in range(restarts):
+            if len(remaining) == 0:
+                break
+            start = clean[remaining]
+            found = _allowed(attempt(attacked, start, targets[remaining]), start, threat, drop=minimum_norm)
+            found_wrong, found_loss = outcome(model, found, targets[remaining])
+            was_wrong, was_loss = wrong[remaining], loss[remaining]
+            better = (found_wrong & ~was_wrong) | ((found_wrong == was_wrong) & (found_loss >= was_loss))
+            improved = remaining[better]
+            worst[improved], wrong[improved], loss[improved] = found[better], found_wrong[better], found_loss[better]
+            remaining = remaining[~found_wrong]
+        return worst
+
+
+@torch.no_grad()
+def outcome(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns which images are misclassified, (N,) bool, and their cross-entropy, (N,).
+
+    Raises:
+        AttackError: The model returns no logits (N, K), or a label is no class of it.
+    """
+    logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        raise AttackError("The model must return logits of shape (N, K): one row per image, one column per class.")
+    check_images(images, labels, num_classes=logits.shape[1])
+    return logits.argmax(dim=1) != labels, cross_entropy(logits.double(), labels, reduction="none")
+
+
+def _allowed(found: Tensor, clean: Tensor, threat: ThreatModel, *, drop: bool) -> Tensor:
+    """Returns what was found inside the ball and the box; what is not a number counts as not found."""
+    found = torch.where(found.isfinite(), found, clean).to(clean.dtype)
+    inside = threat.project(found, clean)
+    if drop:
+        kept = (inside == found).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+        return torch.where(kept, inside, clean)
+    return inside
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Takes the weights out of the gradient within the block."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+class _Gradient(torch.autograd.Function):
+    """The identity, with a gradient that is finite and contiguous, and scaled if asked."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, scaled: bool) -> Tensor:
+        ctx.scaled = scaled
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
+        if not torch.isfinite(largest).all():  # torchattacks would take NaN for "no change"
+            raise AttackError("The gradient of the model is not finite: check its weights and its inputs.")
+        if ctx.scaled:
+            gradient = torch.where(largest == 0, gradient, gradient / largest)
+        return gradient.contiguous(), None
+
+
+def _check_differentiable(model: nn.Module, image: Tensor) -> None:
+    probe = image.clone().requires_grad_()
+    output = model(probe)
+    reached = isinstance(output, Tensor) and output.requires_grad
+    if not reached or torch.autograd.grad(output.sum(), probe, allow_unused=True)[0] is None:
+        raise AttackError(
+            "No gradient reaches the images through the model, so a gradient attack would find nothing: "
+            "make the model differentiable or use an attack without gradients."
+        )

@@ -1,0 +1,171 @@
+r"""The layer of MSD-CSC: a lasso over the dictionary ``[I F']``, which is a dense connection and a dilated convolution.
+
+Source: Zhang and Zhang, "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse
+Coding", sections V and VI, algorithms 2 and 3, proposition 1.
+
+For the signal X, with c = 1/L and b = -beta / L, a step of ISTA or FISTA for
+
+    min_z  1/2 ||X - [I F'] z||^2 + beta ||z_F||_1,     z = (z_I, z_F) >= 0
+
+is ``z <- ReLU(z - c (r, F r) + (0, b))`` with ``r = z_I + F' z_F - X``. The first one, from 0, is
+``ReLU(c (X, F X) + (0, b))``: for c = 1 that is a layer of MSDNet, which appends new features to those it is given.
+
+Differences from the paper:
+- Only the new features have a bias, as in proposition 1; algorithms 2 and 3 leave open whether X has one, too. So a
+  layer without further steps is one of MSDNet whatever it learns: c only scales its input. As ``z_I`` costs nothing,
+  the solution of the lasso is (X, 0), and further steps go towards it: features remain because the steps are few.
+- ``z_I`` and ``z_F`` are kept apart until the end: algorithms 2 and 3 concatenate and split in every step. The first
+  step is one convolution with the filters times c. That is all a matter of speed.
+- Initial filters are not given. Here those of C channels in and w out have the standard deviation
+  ``1 / (2 k (sqrt(C) + sqrt(w)))``: the largest eigenvalue of ``FF'`` is about 1/4 (the Marchenko-Pastur edge).
+- With further steps, c stays in [0, 1] and the largest eigenvalue of ``FF'`` at most 0.9, by projection after each
+  optimiser step. So ``c lambda_max(D'D) = c (1 + lambda_max(FF')) < 2`` (lemma 3), with which the iteration converges;
+  once that is violated, training diverges. The authors' code has batch normalisation instead, in every step and on all
+  channels, with which ``[I F']`` is the dictionary no more.
+- Proposition 1 needs a non-negative X, which normalised images are not. So the codes of an image's own channels keep
+  their sign (the operator S instead of S+, with threshold 0): only so they reach later layers as they do in MSDNet.
+"""
+
+from math import sqrt
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustcsc.layers.multilayer_csc import check_unfolding
+from robustcsc.layers.synthesis import fixed_pattern, power_iteration, synthesize
+
+#: Largest eigenvalue of ``FF'`` that the filters start with, about ...
+INITIAL_EIGENVALUE = 0.25
+#: ... and that they may have when the layer takes further steps.
+LARGEST_EIGENVALUE = 0.9
+#: Side of the image on which it is estimated: on larger ones it is hardly larger.
+_SIDE = 12
+
+
+class DenseCSCConv2d(nn.Module):
+    """Appends `width` features to its input, and goes on for `unfolding` more steps of sparse coding.
+
+    Attributes:
+        weight: The filters F, ``(width, in_channels, kernel_size, kernel_size)``.
+        bias: b, ``(width,)``: minus the thresholds.
+        c: 1/L, 0-d.
+        lowest: Lower bound of the codes of each input channel, 0 or minus infinity, ``(in_channels, 1, 1)``.
+        eigenvector: Where the next power iteration starts; not part of the state dict, and neither is `lowest`.
+
+    Args:
+        in_channels: Channels of the signal.
+        width: Number of new features.
+        kernel_size: Height and width of the filters, odd.
+        dilation: Distance between neighbouring taps.
+        signed: Channels at the front of the input that may be negative, and so may be their codes; 0 or more.
+        unfolding: Steps after the first one.
+        solver: ``"ista"`` or ``"fista"``.
+
+    Raises:
+        ValueError: If `kernel_size` is even, `unfolding` negative or `solver` unknown.
+    """
+
+    lowest: Tensor
+    eigenvector: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        kernel_size: int = 3,
+        dilation: int = 1,
+        *,
+        signed: int = 0,
+        unfolding: int,
+        solver: Literal["ista", "fista"] = "ista",
+    ) -> None:
+        super().__init__()
+        check_unfolding(unfolding, solver)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+        self.padding, self.dilation = dilation * (kernel_size // 2), dilation
+        self.unfolding, self.solver = unfolding, solver
+        self.weight = nn.Parameter(torch.empty(width, in_channels, kernel_size, kernel_size))
+        nn.init.normal_(self.weight, std=sqrt(INITIAL_EIGENVALUE) / (kernel_size * (sqrt(in_channels) + sqrt(width))))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.c = nn.Parameter(torch.ones(()))
+        lowest = torch.zeros(in_channels, 1, 1)
+        lowest[:signed] = -torch.inf
+        self.register_buffer("lowest", lowest, persistent=False)
+        self.register_buffer("eigenvector", fixed_pattern(in_channels, (_SIDE, _SIDE)), persistent=False)
+
+    def extra_repr(self) -> str:
+        """Shows the filters and how the code is computed."""
+        width, channels, size, _ = self.weight.shape
+        shape = f"{channels}, {width}, kernel_size={size}, dilation={self.dilation}"
+        return f"{shape}, unfolding={self.unfolding}, {self.solver}"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the codes ``(N, in_channels + width, H, W)`` of `images` ``(N, in_channels, H, W)``."""
+        weight: Tensor = self.weight
+        learns = weight.requires_grad and torch.is_grad_enabled()
+        if learns and self.dilation > 1 and images.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # oneDNN: in bfloat16, the weight gradients of dilated convolutions of channels-last tensors can be NaN.
+            images, weight = images.contiguous(), self.weight.contiguous()
+        new = self._analyse(images, self.c * weight, self.bias).relu_()
+        images = images.to(new.dtype)
+        kept = self.c.relu().to(new.dtype) * images
+        previous = kept, new
+        extrapolations = _extrapolations(self.unfolding) if self.solver == "fista" else [0.0] * self.unfolding
+        for extrapolation in extrapolations:
+            point = kept, new
+            if extrapolation:
+                end = 1 + extrapolation
+                point = torch.lerp(previous[0], kept, end), torch.lerp(previous[1], new, end)
+            previous = kept, new
+            kept, new = self._step(images, weight, *point)
+        return torch.cat((kept, new), 1)
+
+    def _step(self, images: Tensor, weight: Tensor, kept: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns both parts of the code after one step of ISTA from ``(kept, new)``."""
+        step = -self.c.to(new.dtype)
+        error = self._synthesize(new, weight).add_(kept).sub_(images)
+        shift = self.bias.to(new.dtype).view(-1, 1, 1)
+        return (
+            torch.clamp(torch.addcmul(kept, error, step), self.lowest.to(new.dtype)),
+            torch.addcmul(new, self._analyse(error, weight), step).add_(shift).relu_(),
+        )
+
+    def _analyse(self, images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(images, weight, bias, 1, self.padding, self.dilation)
+
+    def _synthesize(self, new: Tensor, weight: Tensor) -> Tensor:
+        return synthesize(new, weight, (new.shape[2], new.shape[3]), padding=self.padding, dilation=self.dilation)
+
+    def reconstruct(self, codes: Tensor) -> Tensor:
+        """Returns ``z_I + F' z_F`` of the codes ``(N, in_channels + width, H, W)``, ``(N, in_channels, H, W)``."""
+        channels = self.weight.shape[1]
+        return codes[:, :channels] + self._synthesize(codes[:, channels:], self.weight)
+
+    def largest_eigenvalue(self, image_size: tuple[int, int]) -> float:
+        """Returns the largest eigenvalue of ``FF'`` for images of this size, by power iteration from a cold start."""
+        start = fixed_pattern(self.weight.shape[1], image_size).to(self.weight)
+        return float(power_iteration(self.weight, start, 100, padding=self.padding, dilation=self.dilation)[0])
+
+    @torch.no_grad()
+    def project_parameters(self) -> None:
+        """With further steps: limits the largest eigenvalue of ``FF'`` to 0.9 and c to [0, 1], in place."""
+        if not self.unfolding:
+            return
+        # Dilated filters act on every second (third, ...) pixel as the undilated ones on all.
+        half = self.weight.shape[2] // 2
+        largest, self.eigenvector = power_iteration(self.weight, self.eigenvector, 2, padding=half)
+        self.weight.mul_((LARGEST_EIGENVALUE / largest).sqrt().clamp(max=1.0))
+        self.c.clamp_(0, 1)
+
+
+def _extrapolations(count: int) -> list[float]:
+    """Returns the weights ``(t_k - 1) / t_{k+1}`` of algorithm 3, those of `robustcsc.layers.solvers.fista`."""
+    weights, momentum = [], 1.0
+    for _ in range(count):
+        following = (1 + sqrt(1 + 4 * momentum**2)) / 2
+        weights.append((momentum - 1) / following)
+        momentum = following
+    return weights

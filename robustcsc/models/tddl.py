@@ -1,0 +1,156 @@
+"""Task-driven dictionary learning on features: a linear classifier of the elastic-net code of features of the image.
+
+Source: Tirer and Giryes, "Task-Driven Dictionary Learning Based on Convolutional Neural Network Features", EUSIPCO 2018
+(eq. 8-10, section IV), after Mairal, Bach and Ponce, "Task-Driven Dictionary Learning", IEEE TPAMI 2012.
+
+Logits are ``W'alpha(f(x), D)``. Features f, dictionary D and classifier W are learned together, through the implicit
+gradient of `robustcsc.layers.task_driven`.
+
+| builder | features of an image of 28x28 | their parameters | lambda_1 |
+|---|---|---|---|
+| `tddl_lin` | Z x, Z of 196x784 | 153,664 | 0.8 |
+| `tddl_cnn` | convolution 20 5x5, max-pool 2, convolution 12 5x5, max-pool 2: 192 | 6,532 | 4 |
+| `tddl_cifar` | three times convolution 3x3, ReLU, max-pool 2; standardised | 28,048 (colour: 28,624) | 0.8 |
+
+400 atoms, lambda_2 = 0 (section IV). Images are normalised to zero mean and unit norm; weights of the features start as
+standard normal numbers, biases at 0. How D and W start is `robustcsc.training.initialise`.
+
+Differences from the paper:
+- It is about 28x28 digits. For images below 28 pixels, convolutions are padded by 2, so that something is left.
+- `tddl_cifar` is ours, a small network for colour images with 32, 64 and 16 channels. Its features are standardised
+  (zero mean, unit variance), so that their norm, and with it what lambda_1 means, does not depend on their number; its
+  weights start as in He et al.
+- The atoms start as random unit vectors, for use without the paper's initialisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.layers.normalize import UnitNorm
+from robustcsc.layers.task_driven import ElasticNetCode
+
+#: Below this size of an image, convolutions of `tddl_cnn` are padded.
+UNPADDED_FROM = 28
+
+
+class TaskDriven(nn.Module):
+    """Images to features to sparse codes to logits.
+
+    Attributes:
+        features: Images ``(N, C, H, W)`` to vectors ``(N, m)``.
+        code: Vectors to codes ``(N, p)``.
+        head: Codes to logits, linear without a bias; its weight is W', one row per class.
+
+    Args:
+        features: The built feature network.
+        code: The built code.
+        num_classes: Number of logits.
+    """
+
+    def __init__(self, features: nn.Module, code: ElasticNetCode, num_classes: int) -> None:
+        super().__init__()
+        self.features = features
+        self.code = code
+        self.head = nn.Linear(code.dictionary.shape[1], num_classes, bias=False)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Returns the sparse codes ``(N, p)`` of the images."""
+        codes: Tensor = self.code(self.features(images))
+        return codes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the logits ``(N, num_classes)`` of the images."""
+        logits: Tensor = self.head(self.encode(images))
+        return logits
+
+
+def tddl_lin(
+    num_classes: int,
+    in_channels: int = 1,
+    *,
+    image_size: tuple[int, int] = (28, 28),
+    features: int = 196,
+    atoms: int = 400,
+    lam: float = 0.8,
+    lam2: float = 0.0,
+) -> nn.Module:
+    """Returns TDDL-LIN: the code of a learned linear transform of the image."""
+    transform = nn.Linear(in_channels * image_size[0] * image_size[1], features, bias=False)
+    network = nn.Sequential(UnitNorm(), nn.Flatten(), transform)
+    _start_normal(network)
+    return TaskDriven(network, ElasticNetCode(features, atoms, lam=lam, lam2=lam2), num_classes)
+
+
+def tddl_cnn(
+    num_classes: int,
+    in_channels: int = 1,
+    *,
+    image_size: tuple[int, int] = (28, 28),
+    atoms: int = 400,
+    lam: float = 4.0,
+    lam2: float = 0.0,
+) -> nn.Module:
+    """Returns TDDL-CNN: the code of the features of two convolutions and two poolings."""
+    padding = 2 if min(image_size) < UNPADDED_FROM else 0
+    network = nn.Sequential(
+        UnitNorm(),
+        nn.Conv2d(in_channels, 20, 5, padding=padding),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 12, 5, padding=padding),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+    )
+    _start_normal(network)
+    length = 12 * _after(image_size, lambda side: (side + 2 * padding - 4) // 2, 2)
+    return TaskDriven(network, ElasticNetCode(length, atoms, lam=lam, lam2=lam2), num_classes)
+
+
+def tddl_cifar(
+    num_classes: int,
+    in_channels: int = 3,
+    *,
+    image_size: tuple[int, int] = (32, 32),
+    atoms: int = 400,
+    lam: float = 0.8,
+    lam2: float = 0.0,
+) -> nn.Module:
+    """Returns the code of the features of a small CNN for colour images: three convolutions, ReLUs and poolings."""
+    layers: list[nn.Module] = [UnitNorm()]
+    channels = in_channels
+    for width in (32, 64, 16):
+        convolution = nn.Conv2d(channels, width, 3, padding=1)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        layers += [convolution, nn.ReLU(), nn.MaxPool2d(2)]
+        channels = width
+    length = channels * _after(image_size, lambda side: side // 2, 3)
+    network = nn.Sequential(*layers, nn.Flatten(), nn.LayerNorm(length, eps=1e-12, elementwise_affine=False))
+    return TaskDriven(network, ElasticNetCode(length, atoms, lam=lam, lam2=lam2), num_classes)
+
+
+def _after(image_size: tuple[int, int], stage: Callable[[int], int], stages: int) -> int:
+    """Returns how many pixels are left of an image after some stages that each change its sides.
+
+    Raises:
+        ValueError: If nothing is left.
+    """
+    height, width = image_size
+    for _ in range(stages):
+        height, width = stage(height), stage(width)
+    if height < 1 or width < 1:
+        raise ValueError(f"images of {image_size[0]}x{image_size[1]} pixels are too small for its poolings")
+    return height * width
+
+
+@torch.no_grad()
+def _start_normal(network: nn.Module) -> None:
+    """Draws all weights from the standard normal distribution and sets the biases to 0 (section IV)."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        else:
+            parameter.normal_()

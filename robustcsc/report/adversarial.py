@@ -1,0 +1,301 @@
+"""Accuracy under many attacks: what all of them leave, attack by attack, and the smallest budgets that break images.
+
+The accuracy under several attacks on the same images is that of an attacker who may try all of them: an image counts
+only if it stays right under each. It is computed image by image, from the outcomes that records keep.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.artist import Artist
+
+from robustcsc.records import MINIMAL, THEN, Record
+from robustcsc.report.cohorts import Cohort, Score, Subject, by_cohort
+from robustcsc.report.figures import Plot, draw_line, legend_below, legend_rows, panels, share_heights, title_panel
+from robustcsc.report.flags import flags_of
+from robustcsc.report.table import Table
+from robustcsc.report.tables import PERCENT, Labels, labels_of
+from robustcsc.report.words import (
+    MISSING,
+    attack_words,
+    epsilon_words,
+    fixed_lambda,
+    norm_words,
+    policy_rank,
+    protocol_rank,
+    protocol_words,
+)
+
+ALL_ATTACKS = (
+    "Under all attacks an image counts only if it stays right under each of them, counted image by image: the robust "
+    "accuracy as far as it was measured, an upper bound of the true one."
+)
+_WORST_NOTES = (
+    ALL_ATTACKS,
+    "Attacks under the protocol static are crafted without knowing the tuned lambda: a transfer test.",
+    "Of fixed lambdas the best one is shown, each attacked at its own. They and the oracle, which uses the test "
+    "labels, do not enter the last row.",
+)
+_MINIMAL_NOTE = (
+    "The smallest budget at which an image was broken, 0 where it is misclassified when clean: found by binary search, "
+    "and an upper bound, because a stronger attack may need less."
+)
+EVERYTHING = "all of these"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Whose attacks are taken together: a run's weights on one set of images, at one budget."""
+
+    cohort: Cohort
+    run: str
+    weights: str
+    norm: str
+    epsilon: float
+
+
+def worst_case_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table per cohort: what all attacks on a model leave, per lambda policy and under all of them.
+
+    Records without outcomes of single images (measured by earlier versions) are left out.
+    """
+    labels = labels_of(records)
+    rows: dict[Cohort, list[tuple[str, ...]]] = defaultdict(list)
+    for model, attacks in _by_model(records).items():
+        rows[model.cohort] += _worst_rows(model, attacks, labels)
+    return [
+        Table(
+            name=cohort.file_name("worst-case"),
+            title=f"Under all attacks: {cohort.title}",
+            columns=(
+                "run",
+                "budget",
+                "lambda policy",
+                "attacks",
+                "strongest single attack",
+                "left by it",
+                "left by all",
+            ),
+            rows=tuple(found),
+            notes=(f"{PERCENT} n = {cohort.total} images.", *_WORST_NOTES),
+        )
+        for cohort, found in rows.items()
+    ]
+
+
+def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Subject, Score]]]:
+    """Returns heading and scores of what all attacks together leave, by subject (run and lambda policy).
+
+    One column per norm, budget and cohort of images; where no row was attacked more than once there is none, because it
+    would repeat the accuracy under that attack.
+    """
+    found: dict[tuple[Cohort, str, float], dict[Subject, Score]] = defaultdict(dict)
+    several: set[tuple[Cohort, str, float]] = set()
+    for model, attacks in _by_model(records).items():
+        place = (model.cohort, model.norm, model.epsilon)
+        for subject, mine in _by_subject(attacks).items():
+            found[place][subject] = _left(mine)
+            several |= {place} if len(mine) > 1 else set()
+    cohorts = {cohort for cohort, _, _ in several}
+    return [
+        (_robust_heading(cohort, norm, epsilon, named=len(cohorts) > 1), scores)
+        for (cohort, norm, epsilon), scores in found.items()
+        if (cohort, norm, epsilon) in several
+    ]
+
+
+def _robust_heading(cohort: Cohort, norm: str, epsilon: float, *, named: bool) -> str:
+    words = f"under all attacks, {norm_words(norm)} {epsilon_words(epsilon)}"
+    return f"{words} ({cohort.words})" if named else words
+
+
+def attack_list_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table per cohort: every attack with its protocol, what it left, what it cost, and its flags."""
+    labels = labels_of(records)
+    tables = []
+    for cohort, settings in by_cohort(records).items():
+        found = [
+            (subject.rank, protocol_rank(setting.protocol), setting.rank, (subject, measured[0]))
+            for setting, rows in settings.items()
+            if setting.kind == "attack"
+            for subject, measured in rows.items()
+        ]
+        rows = [
+            (*labels[subject], *_attack_cells(record)) for *_, (subject, record) in sorted(found, key=lambda it: it[:3])
+        ]
+        if rows:
+            tables.append(
+                Table(
+                    name=cohort.file_name("attack-list"),
+                    title=f"Attack by attack: {cohort.title}",
+                    columns=(
+                        *("run", "lambda policy", "how the attack met lambda", "attack", "accuracy", "in 8 bits"),
+                        *("attacked", "forward calls", "gradient calls", "flags"),
+                    ),
+                    rows=tuple(rows),
+                    notes=(
+                        f"{PERCENT} n = {cohort.total} images. Budgets are in pixel units of [0, 1].",
+                        f"A{THEN}B: B attacked the images that A left, and both are counted. Calls are per attacked "
+                        "image, counted on the model.",
+                    ),
+                )
+            )
+    return tables
+
+
+def minimal_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table per cohort: quartiles of the smallest budget that breaks an image."""
+    labels = labels_of(records)
+    rows: dict[Cohort, list[tuple[str, ...]]] = defaultdict(list)
+    for record in _minimal(records):
+        it, budgets = record.condition, minimal_budgets(record)
+        quartiles = [_quantile(budgets, share) for share in (0.25, 0.5, 0.75)]
+        cells = [
+            f"more than {epsilon_words(it.epsilon or 0)}" if size == math.inf else f"{size:.4g}" for size in quartiles
+        ]
+        resisted = Score(record.correct, record.total).cell()
+        made = protocol_words(it.protocol, it.policy)
+        rows[Cohort.of(record)].append((*labels[Subject.of(record)], made, attack_words(it), *cells, resisted))
+    return [
+        Table(
+            name=cohort.file_name("minimal-epsilon"),
+            title=f"Smallest budgets: {cohort.title}",
+            columns=(
+                *("run", "lambda policy", "how the attack met lambda", "attack and largest budget"),
+                *("first quarter", "median", "third quarter", "right at the largest"),
+            ),
+            rows=tuple(found),
+            notes=(_MINIMAL_NOTE,),
+        )
+        for cohort, found in rows.items()
+    ]
+
+
+def minimal_plots(records: Sequence[Record]) -> list[Plot]:
+    """Returns one figure per cohort: the accuracy over the budget, from the smallest budgets that break images."""
+    labels = labels_of(records)
+    by_place: dict[Cohort, list[Record]] = defaultdict(list)
+    for record in _minimal(records):
+        by_place[Cohort.of(record)].append(record)
+    return [_minimal_plot(cohort, found, labels) for cohort, found in by_place.items()]
+
+
+def minimal_budgets(record: Record) -> list[float]:
+    """Returns the smallest budget of every image, infinity where it resisted the largest one, in their order."""
+    told = json.loads(record.details)
+    parts, upper = 2 ** told["levels"], record.condition.epsilon or 0.0
+    levels = base64.b64decode(told["minimal"])
+    return [math.inf if level == 255 else upper * level / parts for level in levels]
+
+
+def _by_model(records: Iterable[Record]) -> dict[Model, list[Record]]:
+    found: dict[Model, list[Record]] = defaultdict(list)
+    for record in records:
+        it = record.condition
+        if it.kind == "attack" and it.metric == "accuracy" and record.bits is not None and it.norm and it.epsilon:
+            found[Model(Cohort.of(record), it.run, it.weights, it.norm, it.epsilon)].append(record)
+    return dict(sorted(found.items(), key=lambda item: (item[0].cohort, item[0].run, item[0].norm, item[0].epsilon)))
+
+
+def _by_subject(records: Iterable[Record]) -> dict[Subject, list[Record]]:
+    found: dict[Subject, list[Record]] = defaultdict(list)
+    for record in records:
+        found[Subject.of(record)].append(record)
+    return dict(sorted(found.items(), key=lambda item: policy_rank(item[0].policy)))
+
+
+def _left(records: Sequence[Record]) -> Score:
+    bits = ~0
+    for record in records:
+        bits &= record.bits or 0
+    return Score(bits.bit_count(), records[0].total)
+
+
+def _worst_rows(model: Model, attacks: Sequence[Record], labels: Labels) -> list[tuple[str, ...]]:
+    by_subject = _by_subject(attacks)
+    fixed = {subject: found for subject, found in by_subject.items() if fixed_lambda(subject.policy) is not None}
+    best = max(fixed, key=lambda subject: _left(fixed[subject]).correct, default=None)
+    budget = f"{norm_words(model.norm)} {epsilon_words(model.epsilon)}"
+    rows: list[tuple[str, ...]] = []
+    for subject, found in by_subject.items():
+        if subject in fixed and subject != best:
+            continue
+        run, policy = labels[subject]
+        words = f"{policy} (best of {len(fixed)})" if subject == best and len(fixed) > 1 else policy
+        rows.append((run, budget, words, *_worst_cells(found)))
+    if len(rows) > 1:
+        chosen = [subject for subject in by_subject if subject not in fixed and subject.policy != "oracle"]
+        kept = [record for subject in chosen for record in by_subject[subject]]
+        rows.append((rows[0][0], budget, EVERYTHING, *_worst_cells(kept or attacks)))
+    return rows
+
+
+def _worst_cells(records: Sequence[Record]) -> tuple[str, str, str, str]:
+    strongest = min(records, key=lambda record: record.correct)
+    it = strongest.condition
+    words = f"{attack_words(it)} ({it.protocol})" if it.protocol not in ("", "plain") else attack_words(it)
+    return str(len(records)), words, Score(strongest.correct, strongest.total).cell(), _left(records).cell()
+
+
+def _attack_cells(record: Record) -> tuple[str, ...]:
+    it, told = record.condition, json.loads(record.details) if record.details else {}
+    attacked = told.get("attacked")
+    calls = [f"{told[name] / attacked:.1f}" if attacked else MISSING for name in ("forward_calls", "gradient_calls")]
+    rounded = told.get("rounded_correct")
+    return (
+        protocol_words(it.protocol, it.policy),
+        attack_words(it),
+        Score(record.correct, record.total).cell(),
+        MISSING if rounded is None else f"{100 * rounded / record.total:.2f}",
+        MISSING if attacked is None else str(attacked),
+        *calls,
+        "; ".join(flags_of(record)) or "none",
+    )
+
+
+def _minimal(records: Iterable[Record]) -> list[Record]:
+    found = [record for record in records if record.condition.kind == MINIMAL]
+    return sorted(
+        found, key=lambda record: (Subject.of(record).rank, record.condition.norm or "", record.condition.key)
+    )
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """Returns the smallest value that at least this share of all values do not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def _minimal_plot(cohort: Cohort, records: Sequence[Record], labels: Labels) -> Plot:
+    lines = [
+        ", ".join((*labels[Subject.of(record)], attack_words(record.condition), record.condition.protocol))
+        for record in records
+    ]
+    norms = sorted({record.condition.norm or "" for record in records}, reverse=True)
+    figure, axes = panels(len(norms), legend_rows(lines))
+    figure.set_figwidth(max(6.8, figure.get_figwidth()))
+    handles: list[Artist] = []
+    for ax, norm in zip(axes, norms, strict=True):
+        for at, record in enumerate(records):
+            if record.condition.norm == norm:
+                handles.append(draw_line(ax, _curve(record), at))
+        title_panel(ax, norm_words(norm), "epsilon", "accuracy (%)")
+    share_heights(axes)
+    ordered = [
+        line for norm in norms for line, record in zip(lines, records, strict=True) if record.condition.norm == norm
+    ]
+    legend_below(figure, handles, ordered)
+    described = f"Share of images that no smaller budget broke; lines: {'; '.join(lines)}."
+    return Plot(cohort.file_name("minimal-epsilon"), f"Smallest budgets: {cohort.title}", described, figure)
+
+
+def _curve(record: Record) -> Mapping[float, Score]:
+    budgets = minimal_budgets(record)
+    parts, upper = 2 ** json.loads(record.details)["levels"], record.condition.epsilon or 0.0
+    steps = [upper * level / parts for level in range(parts + 1)]
+    return {size: Score(sum(budget > size for budget in budgets), len(budgets)) for size in steps}

@@ -1,0 +1,83 @@
+"""Accuracy over the budget of an attack: the curve has to fall, and to reach zero where the budget allows any image."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from matplotlib.artist import Artist
+
+from robustcsc.records import Record
+from robustcsc.report.cohorts import Cohort, Score, Series, Setting, Subject, by_cohort
+from robustcsc.report.figures import (
+    MOST_LINES,
+    Curve,
+    Plot,
+    draw_line,
+    left_out,
+    legend_below,
+    legend_rows,
+    panels,
+    share_heights,
+    title_panel,
+)
+from robustcsc.report.tables import Labels, labels_of
+from robustcsc.report.words import attack_words, norm_words
+
+Curves = Mapping[str, Mapping[str, Curve]]
+"""By norm and line in words."""
+
+
+def epsilon_plots(records: Sequence[Record]) -> list[Plot]:
+    """Returns one figure per cohort: accuracy over epsilon, a panel per norm, a line per row, attack and protocol.
+
+    Lines of fewer than two budgets are left out; so are figures without a line.
+    """
+    labels = labels_of(records)
+    plots = []
+    for cohort, settings in by_cohort(records).items():
+        curves = _curves(settings, labels) if cohort.metric == "accuracy" else {}
+        if curves:
+            plots.append(_plot(cohort, curves))
+    return plots
+
+
+def _curves(settings: Mapping[Setting, Mapping[Subject, Series]], labels: Labels) -> Curves:
+    found: dict[str, dict[str, dict[float, Score]]] = defaultdict(lambda: defaultdict(dict))
+    lines = [
+        (subject.rank, setting.rank, subject, setting, measured[0])
+        for setting, rows in settings.items()
+        if setting.kind == "attack" and setting.norm and setting.epsilon is not None
+        for subject, measured in rows.items()
+    ]
+    for *_, subject, setting, record in sorted(lines, key=lambda line: line[:2]):
+        attack = attack_words(_without_budget(setting))
+        protocol = setting.protocol if setting.protocol not in ("", "plain") else ""
+        words = ", ".join(filter(None, (*labels[subject], attack, protocol)))
+        found[setting.norm or ""][words][setting.epsilon or 0.0] = Score(record.correct, record.total)
+    curves = {
+        norm: {words: curve for words, curve in by_words.items() if len(curve) > 1} for norm, by_words in found.items()
+    }
+    return {norm: curves[norm] for norm in sorted(curves, reverse=True) if curves[norm]}
+
+
+def _without_budget(setting: Setting) -> Setting:
+    return Setting(setting.kind, setting.name, None, None, setting.steps, setting.restarts, setting.protocol)
+
+
+def _plot(cohort: Cohort, curves: Curves) -> Plot:
+    everything = list(dict.fromkeys(words for by_words in curves.values() for words in by_words))
+    lines = everything[:MOST_LINES]
+    figure, axes = panels(len(curves), legend_rows(lines))
+    figure.set_figwidth(max(6.8, figure.get_figwidth()))
+    handles: dict[str, Artist] = {}
+    for ax, (norm, by_words) in zip(axes, curves.items(), strict=True):
+        for at, words in enumerate(lines):
+            if words in by_words:
+                handles.setdefault(words, draw_line(ax, by_words[words], at))
+        title_panel(ax, norm_words(norm), "epsilon", "accuracy (%)")
+    share_heights(axes)
+    shown = [words for words in lines if words in handles]
+    legend_below(figure, [handles[words] for words in shown], shown)
+    described = f"Accuracy over the budget; lines: {'; '.join(lines)}.{left_out(len(everything), MOST_LINES, 'lines')}"
+    return Plot(cohort.file_name("epsilon"), f"Accuracy over epsilon: {cohort.title}", described, figure)

@@ -1,0 +1,173 @@
+"""How a task-driven model starts: a dictionary from each class's features, then the best classifier of its codes.
+
+Source: Tirer and Giryes, EUSIPCO 2018, section IV: with the features as they are drawn, online dictionary learning on
+the features of each class, started from some of them, gives the class's share of the atoms; with this dictionary, the
+classifier W minimises eq. 5.
+
+Differences from the paper:
+- It does not say for how long, and with which lambda: here for `PASSES` passes over the features with the model's
+  lambda_1, in mini-batches of `BATCH_SIZE`, by scikit-learn's `MiniBatchDictionaryLearning`.
+- Classes that do not divide the number of atoms get one atom more or less.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustcsc.data import ImageSet
+from robustcsc.errors import DataError
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.models.tddl import TaskDriven
+from robustcsc.progress import Progress, silent
+
+#: Passes of online dictionary learning over the features of a class, and features at a time.
+PASSES, BATCH_SIZE = 5, 100
+#: Images at a time where features and codes are computed.
+IMAGES_AT_A_TIME = 1000
+#: Iterations of L-BFGS for the classifier; it stops earlier where it has converged.
+CLASSIFIER_STEPS = 200
+
+
+class _FeaturesKnown(Exception):
+    """Ends a forward pass behind the features."""
+
+
+def initialise(model: nn.Module, images: ImageSet, *, nu: float, seed: int = 0, progress: Progress = silent) -> None:
+    """Initialises the dictionary and the classifier of a task-driven model in place; other models stay as they are.
+
+    Args:
+        model: Images ``(N, C, H, W)`` in [0, 1] to logits.
+        images: Training images.
+        nu: Weight nu_1 of half the squared norm of W.
+        seed: Seed of the features that dictionaries start from, and of the order of online learning.
+        progress: Told after each class and each batch of images.
+
+    Raises:
+        DataError: If a class has fewer images than atoms.
+    """
+    network = next((module for module in model.modules() if isinstance(module, TaskDriven)), None)
+    if network is None:
+        return
+    with torch.no_grad(), evaluation_mode(model):
+        shares = _shares(network.code.dictionary.shape[1], images)
+        features = _features_of(model, network, images, progress)
+        atoms = []
+        for label, share in enumerate(shares):
+            rows = features[images.labels == label]
+            atoms.append(learn_atoms(rows, share, network.code.lam0, seed=seed + label))
+            progress("dictionaries of the classes", label + 1, len(shares))
+        network.code.dictionary.copy_(torch.cat(atoms, 1))
+        network.code.project_parameters()
+        codes = _codes_of(network, features, progress)
+    weight = fit_classifier(codes, images.labels, len(images.classes), nu)
+    with torch.no_grad():
+        network.head.weight.copy_(weight)
+
+
+def learn_atoms(features: Tensor, count: int, lam: float, *, seed: int) -> Tensor:
+    """Returns a dictionary ``(m, count)`` of atoms in the unit ball for `features` ``(n, m)``, by online learning.
+
+    Minimises ``1/2 ||x - D alpha||^2 + lam ||alpha||_1`` over D and alpha (Mairal et al., JMLR 2010), started from
+    `count` of the features, scaled to unit norm.
+
+    Args:
+        features: At least `count` vectors.
+        count: Number of atoms.
+        lam: Weight of the l1 norm.
+        seed: Seed of the first atoms and the order.
+    """
+    from sklearn.decomposition import MiniBatchDictionaryLearning
+    from sklearn.exceptions import ConvergenceWarning
+
+    chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:count]
+    learning = MiniBatchDictionaryLearning(
+        count,
+        alpha=lam,
+        max_iter=PASSES,
+        batch_size=min(BATCH_SIZE, len(features)),
+        fit_algorithm="cd",
+        dict_init=F.normalize(features[chosen].double(), dim=1).numpy(),
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of one mini-batch's codes: the next one goes on
+        learning.fit(features.double().numpy())
+    return torch.from_numpy(np.ascontiguousarray(learning.components_.T)).to(features)
+
+
+def fit_classifier(codes: Tensor, labels: Tensor, num_classes: int, nu: float) -> Tensor:
+    """Returns the W' ``(num_classes, p)`` that minimises the mean cross-entropy plus ``nu / 2 ||W||^2`` (eq. 5 and 15).
+
+    Args:
+        codes: ``(n, p)``.
+        labels: ``(n,)``, int64.
+        num_classes: Number of classes.
+        nu: At least 0; above 0 the minimum is unique.
+    """
+    weight = codes.new_zeros(num_classes, codes.shape[1], requires_grad=True)
+    solver = torch.optim.LBFGS(
+        [weight], max_iter=CLASSIFIER_STEPS, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> Tensor:
+        solver.zero_grad()
+        value = F.cross_entropy(codes @ weight.T, labels) + nu / 2 * weight.square().sum()
+        torch.autograd.backward(value)
+        return value
+
+    solver.step(objective)  # type: ignore[no-untyped-call]
+    return weight.detach()
+
+
+def _shares(atoms: int, images: ImageSet) -> list[int]:
+    """Returns the number of atoms of each class.
+
+    Raises:
+        DataError: If a class has fewer images than that.
+    """
+    classes = len(images.classes)
+    shares = [atoms // classes + (label < atoms % classes) for label in range(classes)]
+    counts = torch.bincount(images.labels, minlength=classes).tolist()
+    for name, share, count in zip(images.classes, shares, counts, strict=True):
+        if share > count or not share:
+            raise DataError(
+                f"Class {name!r} has {count} training images for its {share} of {atoms} atoms: "
+                "use more images or, with --option atoms=N, another number of atoms."
+            )
+    return shares
+
+
+def _features_of(model: nn.Module, network: TaskDriven, images: ImageSet, progress: Progress) -> Tensor:
+    """Returns the features of all images, on the CPU; the forward passes stop behind them."""
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs.append(output.cpu())
+        raise _FeaturesKnown
+
+    handle = network.features.register_forward_hook(keep)
+    device = next(model.parameters()).device
+    try:
+        for batch in images.batches(IMAGES_AT_A_TIME, device=device):
+            with suppress(_FeaturesKnown):
+                model(batch.images)
+            progress("features", sum(map(len, outputs)), len(images))
+    finally:
+        handle.remove()
+    return torch.cat(outputs)
+
+
+def _codes_of(network: TaskDriven, features: Tensor, progress: Progress) -> Tensor:
+    """Returns the codes of all features, on the CPU."""
+    device = network.code.dictionary.device
+    codes: list[Tensor] = []
+    for part in torch.split(features, IMAGES_AT_A_TIME):
+        codes.append(network.code(part.to(device)).cpu())
+        progress("codes", sum(map(len, codes)), len(features))
+    return torch.cat(codes)
