@@ -6,6 +6,9 @@ Differences from the paper: it speaks of "the averaged residual from all CSC lay
 code uses the squared sum of the first layer as a running mean; their five published lambdas are linear in the noise
 variance, which is what a squared residual measures. Here the residual is computed anew at each call, per image and
 layer, in one of three definitions, and averaged over the layers.
+
+What is said of CSC layers here and in the other modules of this package holds for every `LambdaLayer`: the elastic-net
+code of a task-driven model has a lambda and a residual, too, which no paper has tried to adapt.
 """
 
 from __future__ import annotations

@@ -138,10 +138,12 @@ def _shown(
 ) -> dict[str, bytes]:
     """Returns the page, the Markdown, and every table and figure as files."""
     page = render_page(title, sections, made, plots, frame, pictures=pictures, examples=examples)
-    texts = {"index.html": page, "report.md": _markdown(title, [*sections, made], plots, pictures)}
-    for table in (table for section in [*sections, made] for table in section.tables):
+    tables = [table for section in [*sections, made] for table in section.tables]
+    written = {table.name: table.to_markdown() for table in tables}
+    texts = {"index.html": page, "report.md": _markdown(title, [*sections, made], plots, pictures, written)}
+    for table in tables:
         texts[f"tables/{table.name}.csv"] = table.to_csv()
-        texts[f"tables/{table.name}.md"] = table.to_markdown()
+        texts[f"tables/{table.name}.md"] = written[table.name]
         texts[f"tables/{table.name}.tex"] = table.to_latex()
     files = {name: text.encode() for name, text in texts.items()}
     for plot in (plot for shown in plots.values() for plot in shown):
@@ -157,7 +159,11 @@ def _manifest(names: Iterable[str]) -> bytes:
 
 
 def _markdown(
-    title: str, sections: Sequence[Section], plots: Mapping[str, Sequence[Plot]], pictures: Sequence[Picture]
+    title: str,
+    sections: Sequence[Section],
+    plots: Mapping[str, Sequence[Plot]],
+    pictures: Sequence[Picture],
+    written: Mapping[str, str],
 ) -> str:
     parts = [f"# {markdown_text(title)}\n"]
     for section in sections:
@@ -165,7 +171,7 @@ def _markdown(
         parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in plots.get(section.anchor, ())]
         if section.anchor == "fooling":
             parts += [_linked(f"{it.name}.png", it.title, it.description) for it in pictures]
-        parts += [table.to_markdown() for table in section.tables]
+        parts += [written[table.name] for table in section.tables]
     return "\n".join(parts)
 
 

@@ -35,6 +35,7 @@ MOST_PANELS = 20
 
 _PANEL_WIDTH, _PANEL_HEIGHT, _LEGEND_ROW = 3.1, 2.5, 0.24  # inches
 _DPI = 150  # that of the files, too: letters are laid out at the size they are drawn at
+_FAST = {"compress_level": 3}  # a tenth larger than with 6, in half the time
 _MOST_COLUMNS = 3
 _HEADING_WIDTH = 18  # letters
 
@@ -81,7 +82,7 @@ class Plot:
         """Returns the figure as a PNG image of 150 dots per inch."""
         image = io.BytesIO()
         with _reproducible(self.name):
-            self.figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
+            self.figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs=_FAST)
         return image.getvalue()
 
 
