@@ -158,6 +158,7 @@ class _Paths:
         signs: Sign of its correlation, ``(n, K)``, 0 in an empty slot.
         values: Its coefficient, ``(n, K)``, 0 in an empty slot.
         inverse: ``Q_AA^-1``, ``(n, K, K)``, without meaning in the rows and columns of empty slots.
+        direction: ``Q_AA^-1 s``: how the coefficients grow as lambda falls, ``(n, K)``, 0 in an empty slot.
         used: Number of slots that have been used, ``(n, 1)``.
         left: Atom that left in the last step (p for none): its correlation is still at the bound, from where it moves
             inwards, so that it may not enter at once, ``(n, 1)``.
@@ -172,6 +173,7 @@ class _Paths:
     signs: Tensor
     values: Tensor
     inverse: Tensor
+    direction: Tensor
     used: Tensor
     left: Tensor
     arrived: Tensor
@@ -182,6 +184,7 @@ class _Paths:
         n, free = len(goal), len(gram) - 1
         level, first = correlation.abs().max(1, keepdim=True)
         empty = correlation.new_zeros(n, SLOTS)
+        signs = empty.index_copy(1, first.new_zeros(1), correlation.gather(1, first).sign())
         inverse = correlation.new_zeros(n, SLOTS, SLOTS)
         inverse[:, 0, 0] = 1 / gram.diagonal()[first[:, 0]]
         return cls(
@@ -190,9 +193,10 @@ class _Paths:
             level=level,
             goal=goal,
             atoms=torch.full((n, SLOTS), free, device=goal.device).index_copy_(1, first.new_zeros(1), first),
-            signs=empty.index_copy(1, first.new_zeros(1), correlation.gather(1, first).sign()),
+            signs=signs,
             values=empty,
             inverse=inverse,
+            direction=_times(inverse, signs),
             used=torch.ones_like(first),
             left=torch.full_like(first, free),
             arrived=level <= goal,
@@ -206,12 +210,14 @@ class _Paths:
     def add_slots(self, free: int) -> None:
         """Makes room for `SLOTS` more active atoms."""
         self.atoms = F.pad(self.atoms, (0, SLOTS), value=free)
-        self.signs, self.values = F.pad(self.signs, (0, SLOTS)), F.pad(self.values, (0, SLOTS))
+        self.signs, self.values, self.direction = (
+            F.pad(each, (0, SLOTS)) for each in (self.signs, self.values, self.direction)
+        )
         self.inverse = F.pad(self.inverse, (0, SLOTS, 0, SLOTS))
 
     def step(self, gram: Tensor) -> None:
         """Moves every signal to the next event on its path, in place."""
-        direction = _times(self.inverse, self.signs).mul_(self.signs.abs())
+        direction = self.direction
         slope = _combine(gram, self.atoms, direction)
         until_entry, entering = self._entries(slope)
         until_zero = (-self.values / direction).masked_fill_(self.values * direction >= 0, torch.inf)
@@ -223,7 +229,7 @@ class _Paths:
         self.correlation.addcmul_(distance, slope, value=-1)
         self.arrived |= until_goal <= until_event
         self.level = torch.where(self.arrived, self.goal, self.level - distance)
-        self._exchange(gram, entering, leaving, until_exit <= until_entry)
+        self._exchange(gram, slope, entering, leaving, until_exit <= until_entry)
 
     def _entries(self, slope: Tensor) -> tuple[Tensor, Tensor]:
         """Returns how far lambda may fall until the correlation of an inactive atom reaches it, and which atom's."""
@@ -236,7 +242,7 @@ class _Paths:
         nearest = distance.min(1, keepdim=True)
         return nearest.values, nearest.indices
 
-    def _exchange(self, gram: Tensor, entering: Tensor, leaving: Tensor, leaves: Tensor) -> None:
+    def _exchange(self, gram: Tensor, slope: Tensor, entering: Tensor, leaving: Tensor, leaves: Tensor) -> None:
         """Lets one atom of each signal that has not arrived enter or leave: a rank-one update of the inverse."""
         free, last = len(gram) - 1, self.atoms.shape[1] - 1
         slot = torch.where(leaves, leaving, self.used)
@@ -248,13 +254,17 @@ class _Paths:
         pivot = torch.where(leaves, -own, pivot.clamp_(min=torch.finfo(column.dtype).tiny))
         vector.scatter_(1, slot, torch.where(leaves, own, -1))
         scale = pivot.reciprocal_().masked_fill_(self.arrived, 0)
-        self.inverse.addcmul_((vector * scale)[:, :, None], vector[:, None, :])
+        change = vector * scale
+        self.inverse.addcmul_(change[:, :, None], vector[:, None, :])
+        sign = self.correlation.gather(1, entering).sign_()
+        gain = torch.where(leaves, self.direction.gather(1, slot), slope.gather(1, entering) - sign)
         self.left = torch.where(leaves, self.atoms.gather(1, slot), free)
         slot = slot.masked_fill_(self.arrived, last)
         empty = leaves | self.arrived
         self.atoms.scatter_(1, slot, torch.where(empty, free, entering))
-        self.signs.scatter_(1, slot, self.correlation.gather(1, entering).sign_().masked_fill_(empty, 0))
+        self.signs.scatter_(1, slot, sign.masked_fill_(empty, 0))
         self.values.scatter_(1, slot, 0)
+        self.direction = self.direction.addcmul(change, gain).mul_(self.signs.abs())
         self.used += ~empty
 
     def polished(self, correlation: Tensor, gram: Tensor, lam: Tensor) -> Tensor:
