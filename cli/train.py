@@ -18,6 +18,7 @@ from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
+    from robustcsc.training.adversarial import AdversarialTraining
     from robustcsc.training.loop import Epoch
     from robustcsc.training.recipes import Recipe
 
@@ -91,6 +92,18 @@ def train(
         Literal["none", "gaussian"],
         typer.Option(help="gaussian: half of the images of a batch get Gaussian noise.", rich_help_panel=_TRAINING),
     ] = "none",
+    adversarial: Annotated[
+        Literal["none", "pgd-7", "fgsm"],
+        typer.Option(help="Train on attacked images: the baseline of a defence.", rich_help_panel=_TRAINING),
+    ] = "none",
+    epsilon: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Budget of --adversarial in the maximum norm, in pixel units of [0, 1]; 8/255 if not given.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     device: options.Device = "auto",
     devices: Annotated[
         int, typer.Option(metavar="N", min=1, help="GPUs, one process each.", rich_help_panel=options.COMPUTE)
@@ -120,6 +133,7 @@ def train(
     place = choose_device(device).type
     allow_own_code(model)
     _recipe(recipe or "cpu", epochs, learning_rate)  # a mistake is told before images are read
+    adversary = _adversary(adversarial, epsilon)
     builder_options = _options(option or [])
     images = DataChoice(data, root, download, image_size, workers).load(None, "train")
     settings = _recipe(
@@ -144,6 +158,7 @@ def train(
             train_images=train_images,
             seed=seed,
             augment=augment,
+            adversarial=adversary,
             hardware=Hardware(device=place, devices=devices, precision=chosen_precision, compile=compile_model),
             resume=resume,
             on_epoch=on_epoch,
@@ -194,6 +209,22 @@ def _recipe(name: str, epochs: int | None, learning_rate: float | None) -> Recip
             raise RobustCSCError(f"--learning-rate {learning_rate:g}: a learning rate is a number above 0, like 0.1.")
         recipe = replace(recipe, learning_rate=learning_rate)
     return recipe
+
+
+def _adversary(adversarial: Literal["none", "pgd-7", "fgsm"], epsilon: str | None) -> AdversarialTraining | None:
+    """Returns what attacks the training images.
+
+    Raises:
+        RobustCSCError: A budget without an adversary, or one that makes no sense.
+    """
+    from robustcsc.attacks.threat import DEFAULT_EPSILON, parse_epsilon
+    from robustcsc.training.adversarial import AdversarialTraining
+
+    if adversarial == "none":
+        if epsilon is not None:
+            raise options.OptionError("--epsilon is the budget of --adversarial: add --adversarial pgd-7 or fgsm.")
+        return None
+    return AdversarialTraining(adversarial, DEFAULT_EPSILON["linf"] if epsilon is None else parse_epsilon(epsilon))
 
 
 def _check_unfinished(run: Run, resume: bool) -> None:

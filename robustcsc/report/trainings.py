@@ -45,7 +45,7 @@ class Training:
         data: Data set it was trained on.
         trained_on: Number of training images, and ``images``, their fingerprint before some were held out.
         images: Fingerprint of the training split.
-        recipe: All settings of the recipe, the augmentation and the precision, as JSON.
+        recipe: All settings of the recipe, the augmentation, the adversary and the precision, as JSON.
         epochs: Passes over the training images.
         seed: Seed of the training.
         seconds: Time of the training.
@@ -78,7 +78,10 @@ class Training:
                 data=facts["data"],
                 trained_on=facts["trained_on"],
                 images=facts["images"],
-                recipe=json.dumps([facts["recipe"], facts["augment"], facts["hardware"]["precision"]], sort_keys=True),
+                recipe=json.dumps(
+                    [facts["recipe"], facts["augment"], facts.get("adversarial"), facts["hardware"]["precision"]],
+                    sort_keys=True,
+                ),
                 epochs=facts["recipe"]["epochs"],
                 seed=facts["seed"],
                 seconds=facts["seconds"],

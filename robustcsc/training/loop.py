@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import torch
@@ -30,6 +31,7 @@ from robustcsc.errors import CheckpointError, RobustCSCError
 from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.progress import Progress, silent
+from robustcsc.training.adversarial import AdversarialTraining
 from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
 from robustcsc.training.recipes import Recipe
 
@@ -56,6 +58,7 @@ def train(
     fabric: Fabric,
     seed: int = 0,
     augment: Augmentation = "none",
+    adversarial: AdversarialTraining | None = None,
     state_path: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
@@ -74,6 +77,7 @@ def train(
         fabric: Device, precision and processes.
         seed: Seed of order and augmentation.
         augment: ``"gaussian"`` adds noise of a random strength to half of the images of each batch.
+        adversarial: Attacks the (augmented) images of each batch; loss and accuracy are then those of attacked images.
         state_path: Where the state is kept after each epoch; ``None`` keeps none.
         resume: Whether to go on from `state_path` if it exists.
         on_epoch: Called after each epoch, in the first process only; it sees that process's share of the images.
@@ -83,7 +87,7 @@ def train(
         RobustCSCError: If the loss becomes infinite or not a number.
         CheckpointError: If `state_path` was written with other settings.
     """
-    signature = _signature(model, images, recipe, seed, augment, fabric)
+    signature = _signature(model, images, recipe, seed, augment, adversarial, fabric)
     device = fabric.device
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(model, recipe)
@@ -104,6 +108,9 @@ def train(
             rate = recipe.rate_at(epoch + index / batches.per_epoch, batches.per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
+            if adversarial is not None:
+                with fabric.autocast():
+                    inputs = adversarial.attack(model, inputs, labels, seed=batches.seed_of(epoch, index))
             logits = wrapped(inputs)
             loss = F.cross_entropy(logits, labels)
             wrapped_optimizer.zero_grad()
@@ -140,6 +147,10 @@ class _Batches:
     def steps_in(self, epoch: int) -> int:
         """Returns the number of batches of an epoch: fewer in the last one where the recipe counts steps."""
         return min(self.per_epoch, self.recipe.steps(self.per_epoch) - epoch * self.per_epoch)
+
+    def seed_of(self, epoch: int, index: int) -> int:
+        """Returns the seed of what is drawn for one batch of one process."""
+        return Random(f"{self.seed} {epoch} {index} {self.fabric.global_rank}").getrandbits(62)
 
     def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
@@ -183,11 +194,17 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def _signature(
-    model: nn.Module, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation, fabric: Fabric
+    model: nn.Module,
+    images: ImageSet,
+    recipe: Recipe,
+    seed: int,
+    augment: Augmentation,
+    adversarial: AdversarialTraining | None,
+    fabric: Fabric,
 ) -> str:
     shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
     hardware = [fabric.device.type, fabric.world_size, fabric.strategy.precision.precision]
-    facts = [repr(model), shapes, images.fingerprint, asdict(recipe), seed, augment, hardware]
+    facts = [repr(model), shapes, images.fingerprint, asdict(recipe), seed, augment, repr(adversarial), hardware]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

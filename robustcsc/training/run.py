@@ -17,6 +17,7 @@ from robustcsc.models.catalog import ModelSpec, build
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.progress import Progress, silent
 from robustcsc.runs import Run
+from robustcsc.training.adversarial import AdversarialTraining
 from robustcsc.training.initialise import initialise
 from robustcsc.training.loop import Augmentation, Epoch, train
 from robustcsc.training.recipes import Recipe
@@ -60,6 +61,7 @@ def train_run(
     train_images: int | None = None,
     seed: int = 0,
     augment: Augmentation = "none",
+    adversarial: AdversarialTraining | None = None,
     hardware: Hardware | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
@@ -80,6 +82,7 @@ def train_run(
         train_images: Train on this many of the other images only, as `balanced_subset` chooses them.
         seed: Seed of the initial weights, the order, the augmentation, the held-out part and the subset.
         augment: As `loop.train`.
+        adversarial: As `loop.train`.
         hardware: Where to train; one CPU process when ``None``.
         resume: Whether to go on from the state of an interrupted training.
         on_epoch: Called after each epoch.
@@ -114,6 +117,7 @@ def train_run(
         fabric=fabric,
         seed=seed,
         augment=augment,
+        adversarial=adversarial,
         state_path=run.training_path,
         resume=resume,
         on_epoch=on_epoch,
@@ -128,6 +132,7 @@ def train_run(
         "recipe": asdict(recipe),
         "seed": seed,
         "augment": augment,
+        "adversarial": asdict(adversarial) if adversarial else None,
         "hardware": asdict(hardware),
         "final_epoch": asdict(history[-1]),
         "trained_on": len(seen),

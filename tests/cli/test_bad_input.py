@@ -50,6 +50,8 @@ WRONG_ANYWHERE = {
     "unknown builder option": ("train sdnet-digits --option atom=3", "unexpected keyword argument 'atom'"),
     "builder option without a value": ("train sdnet-digits --option atoms", "--option 'atoms': write KEY=VALUE"),
     "learning rate below zero": ("train sdnet-digits --learning-rate -1", "a learning rate is a number above 0"),
+    "budget without an adversary": ("train sdnet-digits --epsilon 0.1", "add --adversarial pgd-7 or fgsm"),
+    "budget in grey values": ("train sdnet-digits --adversarial fgsm --epsilon 8", "did you mean 8/255?"),
     "training data without its folder": ("train sdnet20 --data cifar10", "cifar10 needs the folder"),
     "training data in no folder": ("train sdnet20 --data imagefolder --root nowhere", "nowhere is not a folder"),
     "name that is no file name": ("train sdnet-digits --run a/b", "'a/b' cannot be the name of a run"),

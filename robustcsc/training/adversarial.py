@@ -1,0 +1,65 @@
+"""Adversarial training: every batch is attacked before the step, the baseline that a defence is compared with.
+
+Source:
+    Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018: PGD with seven steps of
+    2/255 from a random start, on CIFAR-10.
+    Wong, Rice & Kolter, "Fast is better than free", ICLR 2020: one step of 1.25 times the budget from a random start.
+
+Differences from the papers: images are attacked in evaluation mode, so that the running statistics of a batch
+normalisation are those of the images that are trained on, once per step. A version that lowers the loss is dropped.
+Steps scale with the budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.attacks.gradient import pgd
+from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel
+from robustcsc.errors import RobustCSCError
+
+Adversary = Literal["pgd-7", "fgsm"]
+#: Steps, and their size as a share of the budget.
+STEPS: dict[Adversary, tuple[int, float]] = {"pgd-7": (7, 1 / 4), "fgsm": (1, 5 / 4)}
+
+
+@dataclass(frozen=True)
+class AdversarialTraining:
+    """What attacks the training images.
+
+    Attributes:
+        adversary: ``"pgd-7"``, or ``"fgsm"``, which costs about a quarter of it and can fail suddenly: the model
+            learns to resist one step and nothing else. Measure the result with PGD.
+        epsilon: Budget in the maximum norm, in pixel units of [0, 1]; above 0, at most 1.
+
+    Raises:
+        RobustCSCError: There is no such adversary, or nothing to attack with.
+        AttackError: The budget is outside its range.
+    """
+
+    adversary: Adversary
+    epsilon: float = DEFAULT_EPSILON["linf"]
+
+    def __post_init__(self) -> None:
+        if self.adversary not in STEPS:
+            raise RobustCSCError(f"Adversarial training knows {' and '.join(STEPS)}, not {self.adversary!r}.")
+        if ThreatModel("linf", self.epsilon).epsilon == 0:
+            raise RobustCSCError("Adversarial training with a budget of 0 is ordinary training: leave it out.")
+
+    def attack(self, model: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
+        """Returns the images as the adversary leaves them; modes, weights and gradients of `model` stay as they are.
+
+        Args:
+            model: Images to logits (N, K).
+            images: (N, C, H, W) in [0, 1].
+            labels: (N,) int64.
+            seed: Seed of the random start.
+        """
+        steps, share = STEPS[self.adversary]
+        threat = ThreatModel("linf", self.epsilon)
+        attacked = pgd(model, images, labels, threat, steps=steps, step_size=share * self.epsilon, seed=seed)
+        return attacked.contiguous(memory_format=torch.channels_last)
