@@ -1,11 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.sanity import FLAGS, check_masking, is_deterministic, zero_gradient_share
 from robustcsc.attacks.threat import ThreatModel
+from robustcsc.data import load
 from robustcsc.errors import AttackError
+from robustcsc.layers.lambdas import set_lambda
+from robustcsc.models.catalog import build, default_spec
+from robustcsc.models.checkpoint import load_shipped
+from robustcsc.training.loop import train
+from robustcsc.training.recipes import RECIPES
 
 IMAGES = torch.linspace(0.1, 0.9, 4 * 8).view(4, 2, 2, 2)
 LABELS = torch.tensor([0, 1, 0, 1])
@@ -125,6 +134,31 @@ def test_scaled_logits_are_flagged() -> None:
     images, labels = probe(Network())
     flags = check_masking(Network(1e6), images, labels, ThreatModel("linf", 0.1)).flags
     assert "zero-gradients" in flags and "not-zero-at-a-large-budget" in flags
+
+
+@pytest.mark.parametrize(
+    ("lam", "flags"),
+    [
+        (0.1, set()),  # as it was trained
+        (3.0, {"zero-gradients", "loss-does-not-rise", "not-zero-at-a-large-budget"}),  # no atom is worth its price
+    ],
+)
+def test_a_very_large_lambda_is_flagged_and_that_of_the_training_is_not(lam: float, flags: set[str]) -> None:
+    model = load_shipped("sdnet-digits").model
+    set_lambda(model, lam)
+    batch = next(load("digits", split="test").batches(20))
+    assert set(check_masking(model, batch.images, batch.labels, ThreatModel("linf", 8 / 255)).flags) == flags
+
+
+def test_a_plain_trained_network_is_not_flagged() -> None:
+    # Next to the shipped SDNet for digits there is no plain network for them: a few epochs make one.
+    spec = default_spec("resnet-digits", 10, (1, 8, 8))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build(spec)
+    train(model, load("digits", split="train"), replace(RECIPES["digits"], epochs=4), fabric=Fabric(accelerator="cpu"))
+    batch = next(load("digits", split="test").batches(20))
+    assert check_masking(model, batch.images, batch.labels, ThreatModel("linf", 8 / 255)).flags == ()
 
 
 def test_a_staircase_and_a_random_model_are_flagged() -> None:
