@@ -16,19 +16,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from art_toolbox import toolbox
 from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
@@ -44,7 +40,6 @@ RESULTS = Path(__file__).parent / "results"
 MODELS = ("sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg")
 STEPS, BATCH = 20, 100
 STEP_SIZE: dict[Norm, float] = {"linf": 2 / 255, "l2": 0.1}
-PACKAGES = ("adversarial-robustness-toolbox", "six", "tqdm")  # without their own needs, which are here already
 FIELDS = (
     "device", "torch", "threads", "model", "images", "norm", "epsilon", "attack", "way",
     "correct", "accuracy", "low", "high", "clean", "seconds", "cpu_seconds", "forward_calls", "gradient_calls",
@@ -164,25 +159,6 @@ def right(model: nn.Module, images: Tensor, labels: Tensor) -> int:
     )
 
 
-@contextmanager
-def toolbox() -> Iterator[bool]:
-    """Installs the toolbox into a temporary folder; yields whether it can be imported."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, *PACKAGES]
-        installed = subprocess.run(command, capture_output=True, text=True, check=False)
-        if installed.returncode != 0:
-            reason = (installed.stderr.strip().splitlines() or ["pip failed"])[-1]
-            print(f"Without the Adversarial Robustness Toolbox, which could not be installed: {reason}", flush=True)
-            yield False
-            return
-        sys.path.insert(0, folder)
-        try:
-            importlib.import_module("art")
-            yield True
-        finally:
-            sys.path.remove(folder)
-
-
 def tasks(arguments: argparse.Namespace) -> Iterator[Task]:
     """Yields every model with every norm."""
     device = torch.device(arguments.device)
@@ -234,7 +210,7 @@ def main() -> None:
     path = arguments.output / f"adversarial-{arguments.device}.csv"
     rows: list[dict[str, Any]] = list(csv.DictReader(path.open())) if path.exists() else []
     done = {tuple(str(row[name]) for name in KEY) for row in rows}
-    with toolbox() if not arguments.without_art else nothing() as found:
+    with toolbox(wanted=not arguments.without_art) as found:
         for task in tasks(arguments):
             clean = right(task.model, task.images, task.labels)
             for attack in ("pgd", "square"):
@@ -246,12 +222,6 @@ def main() -> None:
                     rows.append(measure(task, attack, way, clean))
                     print(rows[-1], flush=True)
                     write(path, rows)
-
-
-@contextmanager
-def nothing() -> Iterator[bool]:
-    """Yields that the toolbox is not there."""
-    yield False
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -19,20 +19,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import random
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from art_toolbox import toolbox
 from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
@@ -52,7 +48,6 @@ BUDGETS: dict[str, tuple[Norm, float]] = {
     "sdnet20-cifar10-jpeg": ("linf", 0.03),
 }
 PASSES, DELTA, CLASSES, OVERSHOOT, INNER_STEPS = 10, 0.2, 10, 0.02, 10
-PACKAGES = ("adversarial-robustness-toolbox", "six", "tqdm")  # without their own needs, which are here already
 FIELDS = (
     "device", "torch", "threads", "model", "norm", "xi", "crafting_images", "test_images", "seed", "way",
     "seconds", "cpu_seconds", "times_batched", "cpu_times_batched", "passes",
@@ -184,29 +179,6 @@ def art(task: Task, seed: int) -> tuple[Tensor, int]:
     return torch.from_numpy(attack.noise[0]).float(), 0
 
 
-@contextmanager
-def toolbox() -> Iterator[bool]:
-    """Installs the toolbox into a temporary folder; yields whether it can be imported."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, *PACKAGES]
-        installed = subprocess.run(command, capture_output=True, text=True, check=False)
-        if installed.returncode != 0:
-            reason = (installed.stderr.strip().splitlines() or ["pip failed"])[-1]
-            print(f"Without the Adversarial Robustness Toolbox, which could not be installed: {reason}", flush=True)
-            yield False
-            return
-        sys.path.insert(0, folder)
-        try:
-            importlib.import_module("art")
-        except ImportError as error:
-            print(f"Without the Adversarial Robustness Toolbox, which cannot be imported: {error}", flush=True)
-            yield False
-        else:
-            yield True
-        finally:
-            sys.path.remove(folder)
-
-
 def open_task(name: str, arguments: argparse.Namespace) -> Task:
     """Returns a shipped model with evenly spaced images of its data set."""
     device = torch.device(arguments.device)
@@ -329,7 +301,7 @@ def main() -> None:
     keep_freed_memory()
     ways: dict[str, Way] = {"batched": batched, "one by one": one_by_one, "written out": written_out}
     rows: list[dict[str, object]] = []
-    with toolbox() if not arguments.without_art else nothing() as found:
+    with toolbox(wanted=not arguments.without_art) as found:
         ways = {**ways, "ART": art} if found else ways
         for name in arguments.models:
             rows += measure(open_task(name, arguments), ways, range(arguments.seeds))
@@ -342,12 +314,6 @@ def main() -> None:
     text = summary(rows)
     path.with_suffix(".md").write_text(text)
     print(text)
-
-
-@contextmanager
-def nothing() -> Iterator[bool]:
-    """Installs nothing."""
-    yield False
 
 
 if __name__ == "__main__":

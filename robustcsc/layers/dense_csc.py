@@ -34,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcsc.layers.multilayer_csc import check_unfolding
+from robustcsc.layers.solvers import extrapolation_weights
 from robustcsc.layers.synthesis import fixed_pattern, power_iteration, synthesize
 
 #: Largest eigenvalue of ``FF'`` that the filters start with, about ...
@@ -113,8 +114,8 @@ class DenseCSCConv2d(nn.Module):
         images = images.to(new.dtype)
         kept = self.c.relu().to(new.dtype) * images
         previous = kept, new
-        extrapolations = _extrapolations(self.unfolding) if self.solver == "fista" else [0.0] * self.unfolding
-        for extrapolation in extrapolations:
+        weights = extrapolation_weights(self.unfolding + 1)[1:] if self.solver == "fista" else [0.0] * self.unfolding
+        for extrapolation in weights:
             point = kept, new
             if extrapolation:
                 end = 1 + extrapolation
@@ -159,13 +160,3 @@ class DenseCSCConv2d(nn.Module):
         largest, self.eigenvector = power_iteration(self.weight, self.eigenvector, 2, padding=half)
         self.weight.mul_((LARGEST_EIGENVALUE / largest).sqrt().clamp(max=1.0))
         self.c.clamp_(0, 1)
-
-
-def _extrapolations(count: int) -> list[float]:
-    """Returns the weights ``(t_k - 1) / t_{k+1}`` of algorithm 3, those of `robustcsc.layers.solvers.fista`."""
-    weights, momentum = [], 1.0
-    for _ in range(count):
-        following = (1 + sqrt(1 + 4 * momentum**2)) / 2
-        weights.append((momentum - 1) / following)
-        momentum = following
-    return weights

@@ -42,17 +42,21 @@ def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | flo
 
     Args: as `ista`.
     """
-    codes = extrapolated = start
-    momentum = 1.0
-    for step in range(num_steps):
-        previous, codes = codes, prox(_descend(extrapolated, gradient, step_size))
-        next_momentum = (1 + sqrt(1 + 4 * momentum**2)) / 2
-        weight = (momentum - 1) / next_momentum
-        momentum = next_momentum
-        if step == num_steps - 1:
-            break
+    codes = previous = start
+    for weight in extrapolation_weights(num_steps):
         extrapolated = torch.lerp(previous, codes, 1 + weight) if weight else codes
+        previous, codes = codes, prox(_descend(extrapolated, gradient, step_size))
     return codes
+
+
+def extrapolation_weights(num_steps: int) -> list[float]:
+    """Returns how far each step of `fista` goes beyond the last iterate: 0, 0, and then ``(m_l - 1) / m_{l+1}``."""
+    weights, momentum = [0.0], 1.0
+    for _ in range(num_steps - 1):
+        following = (1 + sqrt(1 + 4 * momentum**2)) / 2
+        weights.append((momentum - 1) / following)
+        momentum = following
+    return weights[:num_steps]
 
 
 def _descend(codes: Tensor, gradient: Gradient, step_size: Tensor | float) -> Tensor:
