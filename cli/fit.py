@@ -29,13 +29,14 @@ def fit_lambda(
         ),
     ] = "gaussian",
     grid: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="LIST",
-            help="Lambdas to try, as numbers with commas, or FIRST:LAST:STEP.",
+            help="Lambdas to try, as numbers with commas, or FIRST:LAST:STEP; by default 1 to 15 times the training "
+            "lambda, which is 0.1:1.5:0.1 for an SDNet.",
             rich_help_panel=options.LAMBDA,
         ),
-    ] = "0.1:1.5:0.1",
+    ] = None,
     run: options.Run = None,
     model: options.Model = None,
     weights: options.Weights = None,
@@ -62,7 +63,7 @@ def fit_lambda(
 
     if split != "train":
         raise PolicyError(f"--split {split}: lambda is fitted on training images only, never on those of a test.")
-    lambdas = options.numbers(grid)
+    lambdas = None if grid is None else options.numbers(grid)
     choice = DataChoice(data, root, download, image_size, workers)
     session = open_session(ModelChoice(run, model, weights), choice, device)
     images = choice.load(session.trained, "train")
@@ -88,7 +89,7 @@ def measure_fits(
         session: The model and its run.
         images: The whole training split.
         noise: Noise families, as typed by the user.
-        grid: Lambdas to try; the paper's if ``None``.
+        grid: Lambdas to try; 1 to 15 times the training lambda, as in the paper, if ``None``.
         limit: Number of held-out images to use at most.
         spec: Severity table that the noise levels bracket; the one for the image size if ``None``.
         batch_size: Images at a time.
@@ -96,7 +97,6 @@ def measure_fits(
     """
     import torch
 
-    from robustcsc.adaptive.fit import GRID
     from robustcsc.adaptive.fit import fit_lambda as fit
     from robustcsc.cli.evaluate import default_spec_name
     from robustcsc.corruptions import NOISE_KERNELS, load_spec
@@ -115,7 +115,7 @@ def measure_fits(
             noises=(*NOISE_KERNELS, "pooled") if noise == "all" else options.words(noise),
             spec=load_spec(spec or default_spec_name(images.image_shape)),
             trained_on_images=known,
-            grid=grid or GRID,
+            grid=grid,
             seed=seed,
             batch_size=batch_size,
             device=session.subject.device,

@@ -34,10 +34,15 @@ from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.progress import Progress, silent
 
-#: Lambda values that are tried: SDNet section 4.2 gives the range [0.1, 1.5].
-GRID = tuple(round(0.1 * step, 1) for step in range(1, 16))
+#: Lambdas that are tried, as multiples of the training lambda: SDNet section 4.2 gives the range [0.1, 1.5] for 0.1.
+MULTIPLES = tuple(range(1, 16))
 #: Weights of the batch mean that are compared for per-image residuals.
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def multiples_of(lam0: float | None, multiples: Sequence[float] = MULTIPLES) -> tuple[float, ...]:
+    """Returns multiples of the training lambda, or of 0.1 where there is none or it is 0."""
+    return tuple(float(f"{(lam0 or 0.1) * multiple:.6g}") for multiple in multiples)
 
 
 def fit_lambda(
@@ -49,7 +54,7 @@ def fit_lambda(
     noises: Sequence[str],
     spec: Spec,
     trained_on_images: bool,
-    grid: Sequence[float] = GRID,
+    grid: Sequence[float] | None = None,
     seed: int = 0,
     batch_size: int = 250,
     device: str | torch.device = "cpu",
@@ -68,7 +73,7 @@ def fit_lambda(
             no level is measured twice.
         spec: Severity table that the noise levels bracket.
         trained_on_images: Whether the model was trained on `images` too, recorded in the fit.
-        grid: Candidate values of lambda.
+        grid: Candidate values of lambda; by default `MULTIPLES` of the training lambda.
         seed: Seed of the noise.
         batch_size: Images at a time.
         device: Where to compute.
@@ -79,15 +84,16 @@ def fit_lambda(
             or more different values of at least 0.
         UnknownNameError: If a noise is unknown.
     """
-    grid = tuple(sorted({float(lam) for lam in grid}))
+    layers = lambda_layers(model)
+    lam0 = next((layer.lam0 for layer in layers.values()), None)
+    grid = tuple(sorted({float(lam) for lam in (multiples_of(lam0) if grid is None else grid)}))
     if images.split != "train":
         raise PolicyError(
             "The lambda fit takes training images only: a line fitted on test images would know the answers."
         )
     if len(images) < 2 or len(grid) < 2 or not 0 <= grid[0] <= grid[-1] < float("inf"):
         raise PolicyError("The lambda fit needs at least two images and two different lambdas of at least 0.")
-    layers = lambda_layers(model)
-    if not layers:
+    if lam0 is None:
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
     if not noises:
         raise UnknownNameError("noise", "", (*NOISE_KERNELS, "pooled"))
@@ -111,7 +117,7 @@ def fit_lambda(
                 seed=seed,
                 heldout=images.fingerprint,
                 trained_on_heldout=trained_on_images,
-                lam0=next(iter(layers.values())).lam0,
+                lam0=lam0,
                 grid=grid,
                 levels=tuple(level.summary for level in measured),
                 lines=lines,

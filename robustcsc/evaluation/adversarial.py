@@ -18,7 +18,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from robustcsc.adaptive.fit import GRID
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.threat import ThreatModel
 from robustcsc.data import ImageSet
@@ -87,7 +86,7 @@ def attack_images(
     threat: ThreatModel,
     *,
     protocols: Sequence[str],
-    lambdas: Sequence[float] = GRID,
+    lambdas: Sequence[float] | None = None,
     source: Subject | None = None,
     in_turn: bool = False,
 ) -> Iterator[Record]:
@@ -98,7 +97,7 @@ def attack_images(
         attacks: The attacks.
         threat: Norm and budget in pixel units of [0, 1].
         protocols: Keys of `protocols.PROTOCOLS`.
-        lambdas: The lambdas of the protocols ``fixed`` and ``grid``.
+        lambdas: The lambdas of the protocols ``fixed`` and ``grid``; by default `Subject.grid`.
         source: The model that transfer attacks are crafted on.
         in_turn: Whether an attack gets only the images that the ones before it left (where the protocol allows it); its
             record then counts them all, under a name such as ``"pgd > apgd"``. Attacks after the last image was broken

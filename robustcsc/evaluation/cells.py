@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.fit import GRID
 from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.policies import AdaptiveLambda, Scope, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
@@ -79,7 +78,7 @@ def _measure(subject: Subject, conditions: Sequence[Condition], stream: Stream, 
         tallies: dict[str, _Tally] = {}
         for condition in conditions:
             started = time.perf_counter()
-            for name in _tried(condition.policy):
+            for name in _tried(subject, condition.policy):
                 if name not in choices:
                     choices[name] = lambda_choice(subject, name, condition, stream)
                     tallies[name] = _Tally(seconds=time.perf_counter() - started)
@@ -125,14 +124,14 @@ def _rounded_logits(subject: Subject, images: Tensor, choose: Callable[[Tensor],
     return logits
 
 
-def _tried(policy: str) -> list[str]:
+def _tried(subject: Subject, policy: str) -> list[str]:
     """Returns the policies that have to be tried for one."""
-    lambdas = GRID if policy == "oracle" else worst_lambdas(policy)
+    lambdas = subject.grid if policy == "oracle" else worst_lambdas(policy)
     return [f"fixed={lam:g}" for lam in lambdas] if lambdas else [policy]
 
 
 def _record(subject: Subject, condition: Condition, tallies: dict[str, _Tally]) -> Record:
-    tried = [tallies[name] for name in _tried(condition.policy)]
+    tried = [tallies[name] for name in _tried(subject, condition.policy)]
     tally = replace(max(tried, key=lambda each: sum(each.right)), seconds=sum(each.seconds for each in tried))
     several = worst_lambdas(condition.policy)
     if several:

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.fit import GRID
 from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.errors import PolicyError, UnknownNameError
@@ -124,14 +123,14 @@ def check_protocol(subject: Subject, protocol: str, source: Subject | None = Non
 
 
 def targets(
-    subject: Subject, protocol: str, *, lambdas: Sequence[float] = GRID, source: Subject | None = None
+    subject: Subject, protocol: str, *, lambdas: Sequence[float] | None = None, source: Subject | None = None
 ) -> list[Target]:
     """Returns what a protocol attacks: one target, and for ``fixed`` one for each lambda.
 
     Args:
         subject: The model that is scored.
         protocol: A key of `PROTOCOLS`.
-        lambdas: The lambdas of ``fixed`` and ``grid``.
+        lambdas: The lambdas of ``fixed`` and ``grid``; by default `Subject.grid`.
         source: The model that transfer attacks are crafted on.
 
     Raises:
@@ -139,7 +138,7 @@ def targets(
         PolicyError: It needs a lambda, a fit or another model, which is not there.
     """
     check_protocol(subject, protocol, source)
-    model = subject.model
+    model, lambdas = subject.model, subject.grid if lambdas is None else lambdas
     own = _at_training_lambda(subject)
     own_name = "the training lambda" if subject.has_lambda else "the model"
     own_policy = "train" if subject.has_lambda else "none"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import robustcsc
-from robustcsc.adaptive.fit import GRID
+from robustcsc.adaptive.fit import multiples_of
 from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.corruptions import NOISE_KERNELS
 from robustcsc.errors import PolicyError, UnknownNameError
@@ -75,6 +75,11 @@ class Subject:
         """The training lambda, ``None`` without CSC layers."""
         return next((layer.lam0 for layer in lambda_layers(self.model).values()), None)
 
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The lambdas that ``"grid"`` and ``"oracle"`` try: those that a lambda fit tries by default."""
+        return multiples_of(self.lam0)
+
     def fit_for(self, corruption: str | None) -> LambdaFit:
         """Returns the fit of the corruption's noise family, else the pooled one, the Gaussian one, or any.
 
@@ -115,7 +120,7 @@ class Subject:
             return ("train", "adaptive") if self.fits else ("train",)
         expanded: list[str] = []
         for policy in asked:
-            expanded += [f"fixed={lam:g}" for lam in GRID] if policy == "grid" else [_checked(policy)]
+            expanded += [f"fixed={lam:g}" for lam in self.grid] if policy == "grid" else [_checked(policy)]
         if set(expanded) & set(FITTED):
             self._require_fits()
         return tuple(dict.fromkeys(expanded))

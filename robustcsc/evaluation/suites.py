@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from robustcsc.adaptive.fit import multiples_of
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.threat import DEFAULT_EPSILON, Norm, ThreatModel
 from robustcsc.evaluation.adversarial import attack_target
@@ -21,12 +22,12 @@ class Round:
     Attributes:
         protocol: A key of `protocols.PROTOCOLS`.
         attacks: The attacks, in turn where the protocol allows it; those that do not know a norm are left out there.
-        lambdas: Those of the protocols ``fixed`` and ``grid``.
+        multiples: The lambdas of the protocols ``fixed`` and ``grid``, as multiples of that of the training.
     """
 
     protocol: str
     attacks: tuple[Chosen, ...]
-    lambdas: tuple[float, ...] = ()
+    multiples: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ THOROUGH = (
     Chosen("cw"),
     Chosen("fab", {"steps": 30}),
 )
-#: Lambdas between the ends of the grid, but for that of the training, which is the protocol ``plain``.
-LAMBDAS = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5)
+#: Multiples of the training lambda, which itself is the protocol ``plain``.
+LARGER = (3, 5, 7, 9, 11, 13, 15)
 
 SUITES: dict[str, Suite] = {
     "paper": Suite(
@@ -90,8 +91,8 @@ SUITES: dict[str, Suite] = {
             Round(protocol="tuned", attacks=(PGD,)),
             Round(protocol="adaptive", attacks=THOROUGH),
             Round(protocol="transfer", attacks=(PGD,)),
-            Round(protocol="fixed", attacks=(Chosen("fgsm"), PGD), lambdas=LAMBDAS),
-            Round(protocol="grid", attacks=(Chosen("pgd", {"steps": 10}),), lambdas=(0.1, 0.5, 1.0, 1.5)),
+            Round(protocol="fixed", attacks=(Chosen("fgsm"), PGD), multiples=LARGER),
+            Round(protocol="grid", attacks=(Chosen("pgd", {"steps": 10}),), multiples=(1, 5, 10, 15)),
             Round(protocol="black-box", attacks=(Chosen("square", {"queries": 300}),)),
         ),
         epsilon=DEFAULT_EPSILON,
@@ -146,5 +147,7 @@ def run_suite(
 
 def _run_round(workshop: Workshop, each: Round, norm: Norm, source: Subject | None) -> Iterator[Record]:
     attacks = [attack for attack in each.attacks if norm in attack.kind.norms]
-    for target in targets(workshop.bench.subject, each.protocol, lambdas=each.lambdas, source=source):
+    subject = workshop.bench.subject
+    lambdas = multiples_of(subject.lam0, each.multiples)
+    for target in targets(subject, each.protocol, lambdas=lambdas, source=source):
         yield from attack_target(workshop, target, attacks, in_turn=True)

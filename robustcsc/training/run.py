@@ -173,8 +173,9 @@ def balanced_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
 def heldout_images(images: ImageSet, trained: Checkpoint) -> tuple[ImageSet, bool]:
     """Returns the part of the training split for the lambda fit, and whether the model was trained on it.
 
-    The part is the one that was held out from training. For a model trained on everything, or of unknown training, a
-    tenth of the images stands in, and the answer is True: the model may know them.
+    The part is the one that was held out from training, or where none was, the images that are not in the subset that
+    the model was trained on. For a model trained on everything, or of unknown training, a tenth of the images stands
+    in, and the answer is True: the model may know them.
 
     Args:
         images: The whole training split.
@@ -185,4 +186,10 @@ def heldout_images(images: ImageSet, trained: Checkpoint) -> tuple[ImageSet, boo
         part = hold_out(images, heldout["fraction"], heldout["seed"])[1]
         if part.fingerprint == heldout["fingerprint"]:
             return part, False
+    elif trained.training.get("subset"):
+        facts = trained.training["subset"]
+        subset = balanced_subset(images, facts["images"], trained.training["seed"])
+        if subset.fingerprint == facts["fingerprint"]:
+            others = ~torch.isin(images.positions, subset.positions)
+            return images.subset(others.nonzero().flatten()), False
     return hold_out(images, 0.1, 0)[1], True

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.fit import fit_lambda
+from robustcsc.adaptive.fit import fit_lambda, multiples_of
 from robustcsc.adaptive.lines import LambdaFit, Line
 from robustcsc.corruptions import Spec, load_spec, noise_levels
 from robustcsc.data import MemoryImages
@@ -212,3 +212,13 @@ def test_the_digest_knows_everything_but_the_time(gaussian: LambdaFit) -> None:
         {"levels": gaussian.levels[:-1]},
     ):
         assert replace(gaussian, **changes).digest != gaussian.digest
+
+
+@pytest.mark.parametrize(
+    ("lam0", "first", "last"), [(0.1, 0.1, 1.5), (4.0, 4.0, 60.0), (0.0, 0.1, 1.5), (None, 0.1, 1.5)]
+)
+def test_the_lambdas_tried_are_multiples_of_that_of_the_training(lam0: float | None, first: float, last: float) -> None:
+    grid = multiples_of(lam0)
+    assert (len(grid), grid[0], grid[-1]) == (15, first, last)
+    if lam0 == 0.1:
+        assert grid == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)

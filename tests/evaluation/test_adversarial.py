@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.fit import GRID
+from robustcsc.adaptive.fit import multiples_of
 from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.residuals import logits_at, residuals
 from robustcsc.attacks.catalog import Chosen
@@ -343,6 +343,6 @@ def test_tuned_is_the_transfer_test_at_the_best_lambda_by_the_labels(
     assert len(crafted) == 2  # once for all three
     assert (tuned.condition.protocol, tuned.condition.policy) == ("static", "oracle")
     changed = torch.cat([found for _, _, found in crafted])
-    by_lambda = {lam: count(bench.subject.model, changed, images.labels, [lam] * 60) for lam in GRID}
+    by_lambda = {lam: count(bench.subject.model, changed, images.labels, [lam] * 60) for lam in multiples_of(0.1)}
     assert tuned.correct == max(by_lambda.values()) >= max(plain.correct, static.correct)
     assert tuned.lam is not None and by_lambda[round(tuned.lam, 4)] == tuned.correct

@@ -19,7 +19,7 @@ SMALL = Suite(
     rounds=(
         Round(protocol="plain", attacks=(QUICK, Chosen("cw", {"steps": 2, "searches": 1}))),
         Round(protocol="static", attacks=(QUICK,)),
-        Round(protocol="fixed", attacks=(QUICK,), lambdas=(0.2, 0.9)),
+        Round(protocol="fixed", attacks=(QUICK,), multiples=(2, 9)),
         Round(protocol="transfer", attacks=(QUICK,)),
     ),
     epsilon={"linf": 0.05, "l2": 0.3},
@@ -66,7 +66,7 @@ def test_suites_name_what_exists(name: str) -> None:
     norms: tuple[Norm, ...] = ("linf", "l2")
     for each in (*SUITES[name].rounds, *SUITES[name].curve_rounds):
         assert each.protocol in PROTOCOLS
-        assert bool(each.lambdas) == (each.protocol in ("fixed", "grid"))
+        assert bool(each.multiples) == (each.protocol in ("fixed", "grid"))
         assert all(any(norm in attack.kind.norms for norm in norms) for attack in each.attacks)
     assert set(SUITES[name].epsilon) == set(norms)
 

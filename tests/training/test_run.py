@@ -171,6 +171,27 @@ def test_a_model_of_few_images_says_which_and_keeps_its_held_out_part(
     assert (part.fingerprint, known) == (held.fingerprint, False)
 
 
+def test_without_a_held_out_part_the_images_outside_the_subset_take_its_place(
+    digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
+) -> None:
+    trained = train_run(
+        create("r", tmp_path),
+        spec,
+        digits,
+        short,
+        data="digits",
+        root=None,
+        heldout_fraction=0,
+        train_images=40,
+        seed=2,
+    )
+    part, known = heldout_images(digits, trained)
+    seen = set(balanced_subset(digits, 40, 2).positions.tolist())
+    assert not known
+    assert len(part) == len(digits) - 40
+    assert not seen & set(part.positions.tolist())
+
+
 def test_a_task_driven_model_starts_from_its_classes_and_resumes_to_the_same_weights(
     digits: MemoryImages, tmp_path: Path
 ) -> None:
