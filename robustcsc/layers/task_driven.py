@@ -1,8 +1,8 @@
 """The sparse code of task-driven dictionary learning, with the gradient of its exact solution.
 
-Source: Mairal, Bach and Ponce, "Task-Driven Dictionary Learning", IEEE TPAMI 2012; here as in "Task-driven dictionary
-learning based on convolutional neural network features" (papers' name in this package: TDDL-CNN), eq. 3 and 4,
-Algorithm 1 and eq. 12.
+Source: Mairal, Bach and Ponce, "Task-Driven Dictionary Learning", IEEE TPAMI 2012; here as in Tirer and Giryes,
+"Task-Driven Dictionary Learning Based on Convolutional Neural Network Features", EUSIPCO 2018, eq. 3, 4 and 12 and
+Algorithm 1.
 
 The output ``alpha`` of `ElasticNetCode` is the elastic-net code of its input x over a dictionary D whose atoms lie in
 the unit ball. Its gradient is that of the solution, not of the iterations that found it: with g the gradient with
