@@ -97,7 +97,7 @@ SUITES: dict[str, Suite] = {
         ),
         epsilon=DEFAULT_EPSILON,
         curve={"linf": (0.5 / 255, 1 / 255, 2 / 255, 4 / 255), "l2": (0.0625, 0.125, 0.25)},
-        curve_rounds=(Round(protocol="adaptive", attacks=(PGD,)),),
+        curve_rounds=tuple(Round(protocol=protocol, attacks=(PGD,)) for protocol in ("plain", "adaptive")),
     ),
 }
 
