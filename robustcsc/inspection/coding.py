@@ -31,9 +31,9 @@ from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.coherence import mutual_coherence
+from robustcsc.inspection.layers import CONVOLUTIONAL, layers_of, watch
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
-from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 
 
@@ -204,7 +204,6 @@ class _Sums:
         )
 
 
-@torch.no_grad()
 def inspect_coding(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCoding]:
     """Returns what every layer of sparse coding does, in the order in which they are registered.
 
@@ -215,23 +214,9 @@ def inspect_coding(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCod
     Raises:
         RobustCSCError: If the model has no such layer, or there are no images.
     """
-    kinds = (MultilayerCSCConv2d, DenseCSCConv2d, CSCConv2d)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    layers = layers_of(model, CONVOLUTIONAL)
     if not layers:
         raise RobustCSCError("This model has no layer of sparse coding: inspect an SDNet, an ML-CSC or an MSD-CSC.")
-    sums = {layer: _Sums() for layer in layers.values()}
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
-        sums[module].add(module, inputs[0], codes)  # type: ignore[index]  # hooks are on these layers only
-
-    hooks = [layer.register_forward_hook(note) for layer in sums]
-    try:
-        with evaluation_mode(model):
-            for images in batches:
-                model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not all(entry.images for entry in sums.values()):
-        raise RobustCSCError("There are no images to inspect the model on: give at least one.")
-    return [sums[layer].result(name) for name, layer in layers.items()]
+    sums = {name: _Sums() for name in layers}
+    watch(model, layers, batches, lambda name, signals, codes: sums[name].add(layers[name], signals, codes))
+    return [entry.result(name) for name, entry in sums.items()]

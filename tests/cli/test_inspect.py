@@ -87,4 +87,5 @@ def test_an_out_folder_that_is_a_file_is_refused(robustcsc: Command, place: Path
 def test_inspect_alone_shows_what_it_can_do(robustcsc: Command) -> None:
     done = robustcsc("inspect --help")
     assert done.code == 0
-    assert "coding" in done.out
+    for command in ("atoms", "classifier", "codes", "coding", "metric", "reconstruction", "residuals"):
+        assert command in done.out

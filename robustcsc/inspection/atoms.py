@@ -1,0 +1,151 @@
+"""The dictionaries of a model: their atoms as pictures, their norms and their coherence.
+
+Source: SDNet (Dai et al., NeurIPS 2022), figure 5: the atoms of the first layer, each as a small image. The atoms of
+deeper layers live among codes: they are drawn as a matrix of grey filters, atoms downwards, channels to the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.inspection.coherence import mutual_coherence
+from robustcsc.inspection.layers import CONVOLUTIONAL, chosen, coding_layers, kind_of, shown
+from robustcsc.inspection.sheets import sheet_plot, stretched
+from robustcsc.layers.csc import CSCConv2d
+from robustcsc.layers.dense_csc import DenseCSCConv2d
+from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
+from robustcsc.layers.task_driven import ElasticNetCode
+from robustcsc.report.figures import Plot
+from robustcsc.report.table import Table
+from robustcsc.report.words import slug
+
+#: Filters that are drawn of a deeper layer, in each direction.
+MOST_FILTERS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dictionary:
+    """The atoms of a layer.
+
+    Attributes:
+        layer: Its name.
+        kind: What it is called.
+        atoms: ``(k, C, kh, kw)``, or ``(k, m)`` for vectors.
+        stride: Distance between neighbouring positions of an atom.
+        dilation: Distance between neighbouring taps of an atom.
+    """
+
+    layer: str
+    kind: str
+    atoms: Tensor
+    stride: int = 1
+    dilation: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DictionaryFacts:
+    """What is told of a dictionary.
+
+    Attributes:
+        layer: Its name.
+        kind: What the layer is called.
+        shape: Of the atoms: their number first.
+        smallest_norm: The smallest l2 norm of an atom.
+        largest_norm: The largest one.
+        coherence: Mutual coherence, in [0, 1]. The identity in the dictionary of MSD-CSC does not count.
+    """
+
+    layer: str
+    kind: str
+    shape: tuple[int, ...]
+    smallest_norm: float
+    largest_norm: float
+    coherence: float
+
+
+def dictionaries(model: nn.Module, patterns: Iterable[str] = ()) -> list[Dictionary]:
+    """Returns the dictionaries of the layers of sparse coding, in the order of registration.
+
+    Args:
+        model: A model with such layers.
+        patterns: Which of them, as `chosen` says.
+
+    Raises:
+        RobustCSCError: If it has none, or a pattern fits none.
+    """
+    known = (*CONVOLUTIONAL, ElasticNetCode)
+    layers = {name: layer for name, layer in coding_layers(model).items() if isinstance(layer, known)}
+    return [_dictionary(shown(name), layer) for name, layer in chosen(layers, patterns).items()]
+
+
+def _dictionary(name: str, layer: nn.Module) -> Dictionary:
+    atoms, stride, dilation = torch.empty(0), 1, 1
+    if isinstance(layer, CSCConv2d):
+        atoms = layer.dictionary.weight
+        stride, dilation = layer.dictionary.stride[0], layer.dictionary.dilation[0]
+    elif isinstance(layer, MultilayerCSCConv2d):
+        atoms, stride = layer.weight, layer.stride
+    elif isinstance(layer, DenseCSCConv2d):
+        atoms, dilation = layer.weight, layer.dilation
+    elif isinstance(layer, ElasticNetCode):
+        atoms = layer.dictionary.T
+    return Dictionary(layer=name, kind=kind_of(layer), atoms=atoms.detach(), stride=stride, dilation=dilation)
+
+
+def facts(dictionary: Dictionary) -> DictionaryFacts:
+    """Returns what is told of a dictionary."""
+    norms = torch.linalg.vector_norm(dictionary.atoms.flatten(1).double(), dim=1)
+    atoms = dictionary.atoms if dictionary.atoms.ndim == 4 else dictionary.atoms[:, :, None, None]
+    return DictionaryFacts(
+        layer=dictionary.layer,
+        kind=dictionary.kind,
+        shape=tuple(dictionary.atoms.shape),
+        smallest_norm=float(norms.min()),
+        largest_norm=float(norms.max()),
+        coherence=mutual_coherence(atoms, stride=dictionary.stride, dilation=dictionary.dilation),
+    )
+
+
+def atoms_table(found: Iterable[DictionaryFacts], subject: str) -> Table:
+    """Returns one row per dictionary."""
+    rows = tuple(
+        (
+            it.layer,
+            it.kind,
+            str(it.shape[0]),
+            "x".join(map(str, it.shape[1:])),
+            f"{it.smallest_norm:.4g}",
+            f"{it.largest_norm:.4g}",
+            f"{it.coherence:.3f}",
+        )
+        for it in found
+    )
+    columns = ("layer", "kind", "atoms", "of", "smallest norm", "largest norm", "coherence")
+    notes = ("coherence: the largest inner product of two different atoms, scaled to unit norm, at any positions.",)
+    return Table(name="atoms", title=f"Dictionaries: {subject}", columns=columns, rows=rows, notes=notes)
+
+
+def atoms_plot(dictionary: Dictionary, subject: str) -> Plot:
+    """Returns the atoms of a convolutional dictionary as pictures, each stretched to its full range."""
+    atoms = dictionary.atoms.double().cpu()
+    count, channels = atoms.shape[:2]
+    title = f"Atoms of {dictionary.layer}: {subject}"
+    name = slug("atoms", dictionary.layer)
+    if channels in (1, 3):
+        described = f"The {count} atoms in the order of reading, each stretched to its full range."
+        return sheet_plot(name, title, described, stretched(atoms.numpy()))
+    filters = atoms[:MOST_FILTERS, :MOST_FILTERS]
+    described = (
+        f"A row for each of {_part(len(filters), count, 'atoms')}, in it a filter for each of "
+        f"{_part(filters.shape[1], channels, 'channels')}; each atom stretched to its full range."
+    )
+    pictures = stretched(filters.numpy()).reshape(-1, 1, *atoms.shape[2:])
+    return sheet_plot(name, title, described, pictures, columns=[""] * filters.shape[1], rows=[""] * len(filters))
+
+
+def _part(shown_number: int, whole: int, what: str) -> str:
+    return f"the {whole} {what}" if shown_number == whole else f"the first {shown_number} of {whole} {what}"

@@ -1,0 +1,269 @@
+"""From codes back to the image, through the dictionaries and whatever stands between them.
+
+Source: SDNet (Dai et al., NeurIPS 2022), appendix B.1, eq. 12-14: ``x~ = A_1(A_2(... A_l(z_l)))``.
+
+What stands between two dictionaries is undone on the way:
+
+| module | undone by |
+|---|---|
+| normalisation of pixels, batch normalisation | its inverse, exactly; a channel that it multiplies by 0 gets its mean |
+| ReLU, dropout | nothing: codes that passed it are the same |
+| stride of a layer | nothing: the dictionary places its atoms at that stride |
+| pooling | bilinear interpolation to the size before, which is no inverse |
+
+Equations 13 and 14 mention none of these; the authors' code does the same, up to the epsilon in batch normalisation.
+
+Whether a layer hangs on a plain chain is found by running the model: its input has to be the very tensor that another
+module returned, and so on back to the image. A shortcut, or a function called between modules, makes a tensor that no
+module returned and ends the chain. At its start, a function that maps each channel linearly (a normalisation that is no
+module) is recognised by its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustcsc.errors import RobustCSCError
+from robustcsc.inspection.coding import Lasso, lasso_of
+from robustcsc.inspection.layers import CONVOLUTIONAL, layers_of, shown
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.normalize import Normalize
+
+_NOTHING = (nn.Identity, nn.ReLU, nn.Dropout, nn.Dropout2d)
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+#: Largest error of a linear map of each channel, relative to what it gives, that counts as rounding.
+_ROUNDING = 1e-4
+
+
+@dataclass(eq=False)
+class _Call:
+    """One call of a module.
+
+    Attributes:
+        name: Of the module.
+        module: The module.
+        source: The call that returned its input; ``None`` if no module did.
+        from_image: Whether its input is the image.
+        shape: Shape of its input.
+        given: Its input, kept where it may be needed.
+        codes: Its output, if it codes.
+    """
+
+    name: str
+    module: nn.Module
+    source: _Call | None
+    from_image: bool
+    shape: torch.Size
+    given: Tensor | None = None
+    codes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Some images, taken back from the codes of a layer.
+
+    Attributes:
+        layer: Its name.
+        depth: Number of dictionaries between the codes and the image.
+        signal: Input of the first layer of the chain, ``(N, C, H, W)``.
+        estimate: The same by eq. 14.
+        pixels: The estimate with the normalisation undone, as images; neither is cut to [0, 1].
+    """
+
+    layer: str
+    depth: int
+    signal: Tensor
+    estimate: Tensor
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """What could be taken back.
+
+    Attributes:
+        found: In the order of depth.
+        layers: Number of convolutional layers of sparse coding that ran.
+        obstacle: What ends the chain before the first layer that could not be taken back; empty if all could.
+    """
+
+    found: list[Reconstruction]
+    layers: int
+    obstacle: str
+
+
+@dataclass
+class _Trace:
+    """Which module returned which tensor, in one forward pass."""
+
+    image: Tensor
+    calls: list[_Call] = field(default_factory=list)
+    _made: dict[int, tuple[Tensor, int, _Call]] = field(default_factory=dict)
+    _source: _Call | None = None
+
+    def before(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Finds out which call returned the input of a module; none did if it was changed in place since."""
+        tensor = inputs[0] if inputs else None
+        made, version, call = self._made.get(id(tensor), (None, 0, None))
+        self._source = call if made is not None and made is tensor and made._version == version else None
+
+    def after(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        """Returns a hook that notes the call of a module."""
+
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
+                return
+            tensor = inputs[0]
+            untouched = tensor is self.image and tensor._version == 0
+            call = _Call(name, module, self._source, untouched, tensor.shape)
+            first = not any(isinstance(it.module, CONVOLUTIONAL) for it in _upstream(self._source))
+            if first and output is not tensor:
+                call.given = tensor.clone()
+            if isinstance(module, CONVOLUTIONAL):
+                call.codes = output.clone()  # a ReLU behind it may overwrite them
+                self.calls.append(call)
+            self._made[id(output)] = (output, output._version, call)
+
+        return hook
+
+
+def _trace(model: nn.Module, images: Tensor) -> _Trace:
+    trace = _Trace(images.clone())
+    watched = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, CONVOLUTIONAL) or not any(True for _ in module.children())
+    }
+    hooks = []
+    for name, module in watched.items():
+        hooks += [module.register_forward_pre_hook(trace.before), module.register_forward_hook(trace.after(name))]
+    try:
+        with evaluation_mode(model):
+            model(trace.image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return trace
+
+
+@torch.no_grad()
+def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
+    """Takes images back from the codes of every convolutional layer that hangs on a plain chain.
+
+    Args:
+        model: Images to logits; left in the mode it is in.
+        images: ``(N, C, H, W)`` in [0, 1], on the device of the model.
+
+    Raises:
+        RobustCSCError: If the model has no such layer, or nothing can be taken back.
+    """
+    if not layers_of(model, CONVOLUTIONAL):
+        raise RobustCSCError(
+            "This model has no convolutional layer of sparse coding, from whose codes an image could be "
+            "reconstructed: inspect an SDNet, an ML-CSC or an MSD-CSC."
+        )
+    trace = _trace(model, images)
+    lassos = {call.module: lasso_of(call.module, (call.shape[2], call.shape[3])) for call in trace.calls}
+    found, obstacle = [], ""
+    for call in trace.calls:
+        path = list(_upstream(call))
+        start = _start(path, images)
+        if isinstance(start, str):
+            obstacle = obstacle or f"before {shown(call.name)} stands {start}"
+        else:
+            found.append(_taken_back(call, path, start, lassos))
+    if not found:
+        raise RobustCSCError(f"No codes of this model can be taken back to the image: {obstacle or 'no layer ran'}.")
+    return Reconstructed(sorted(found, key=lambda it: it.depth), len(trace.calls), obstacle)
+
+
+def _upstream(call: _Call | None) -> Iterator[_Call]:
+    """Yields a call, the one before it, and so on, up to the image or where the chain ends."""
+    while call is not None and _undone(call.module):
+        yield call
+        call = call.source
+
+
+def _start(path: list[_Call], images: Tensor) -> _Linear | str:
+    """Returns how the image becomes the input of the last call of a path, or what ends the chain there."""
+    last = path[-1]
+    if last.from_image:
+        return _Linear(torch.ones_like(images[0, :, :1, :1]), torch.zeros_like(images[0, :, :1, :1]))
+    if last.given is not None and last.given.shape == images.shape and (found := _linear_map(images, last.given)):
+        return found
+    if last.source is None:
+        return "a shortcut or a function that is no module"
+    return f"{shown(last.source.name)} ({type(last.source.module).__name__}), which is no dictionary"
+
+
+def _taken_back(
+    call: _Call, path: list[_Call], start: _Linear, lassos: Mapping[nn.Module, Lasso | None]
+) -> Reconstruction:
+    """Returns the images from the codes of a call."""
+    dictionaries = [it for it in path if it.module in lassos]
+    first = dictionaries[-1]
+    values = estimate = call.codes
+    assert values is not None
+    for it in path:
+        values = _undo(it, values, lassos)
+        if it is first:
+            estimate = values
+    assert estimate is not None and first.given is not None
+    pixels = torch.where(start.factor != 0, (values - start.shift) / start.factor, torch.zeros_like(values))
+    return Reconstruction(shown(call.name), len(dictionaries), first.given, estimate, pixels)
+
+
+def _undone(module: nn.Module) -> bool:
+    """Tells whether a module can be undone."""
+    if isinstance(module, nn.BatchNorm2d):
+        return module.running_mean is not None
+    return isinstance(module, (*CONVOLUTIONAL, *_NOTHING, *_POOLS, Normalize))
+
+
+def _undo(call: _Call, values: Tensor, lassos: Mapping[nn.Module, Lasso | None]) -> Tensor:
+    """Returns an estimate of the input of a call from one of its output."""
+    module, lasso = call.module, lassos.get(call.module)
+    if lasso is not None:
+        return lasso.reconstruct(values, values.new_empty(1).expand(call.shape))
+    if isinstance(module, Normalize):
+        return values * module.std + module.mean
+    if isinstance(module, nn.BatchNorm2d):
+        return _undo_batch_norm(module, values)
+    if isinstance(module, _POOLS):
+        return F.interpolate(values, (call.shape[2], call.shape[3]), mode="bilinear", align_corners=False)
+    return values
+
+
+def _undo_batch_norm(module: nn.BatchNorm2d, values: Tensor) -> Tensor:
+    mean, variance = module.running_mean, module.running_var
+    assert mean is not None and variance is not None
+    scale = (variance + module.eps).sqrt()
+    weight = torch.ones_like(mean) if module.weight is None else module.weight
+    bias = torch.zeros_like(mean) if module.bias is None else module.bias
+    scale = torch.where(weight != 0, scale / weight, torch.zeros_like(scale))
+    return (values - bias.view(-1, 1, 1)) * scale.view(-1, 1, 1) + mean.view(-1, 1, 1)
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A linear map of each channel; both ``(C, 1, 1)``."""
+
+    factor: Tensor
+    shift: Tensor
+
+
+def _linear_map(images: Tensor, given: Tensor) -> _Linear | None:
+    """Returns with what map of the channels `images` become `given`, ``None`` if there is none."""
+    x, y = (it.double().transpose(0, 1).flatten(1) for it in (images, given))
+    centred = x - x.mean(1, keepdim=True)
+    factor = (centred * y).sum(1) / centred.square().sum(1).clamp_min(1e-30)
+    shift = y.mean(1) - factor * x.mean(1)
+    error = (factor[:, None] * x + shift[:, None] - y).abs().max()
+    if not error <= _ROUNDING * y.abs().max():
+        return None
+    return _Linear(factor.to(given.dtype).view(-1, 1, 1), shift.to(given.dtype).view(-1, 1, 1))

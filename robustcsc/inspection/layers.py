@@ -1,0 +1,136 @@
+"""Which layers of a model code sparsely, which of them are meant, and what they do with images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.errors import RobustCSCError
+from robustcsc.layers.csc import CSCConv2d
+from robustcsc.layers.dense_csc import DenseCSCConv2d
+from robustcsc.layers.lambdas import LambdaLayer
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
+from robustcsc.layers.task_driven import ElasticNetCode
+
+#: What a layer of sparse coding is called.
+KINDS: dict[type[nn.Module], str] = {
+    MultilayerCSCConv2d: "ML-CSC",
+    DenseCSCConv2d: "MSD-CSC",
+    CSCConv2d: "CSC",
+    ElasticNetCode: "task-driven",
+}
+#: Those whose dictionary is a convolution.
+CONVOLUTIONAL = (MultilayerCSCConv2d, DenseCSCConv2d, CSCConv2d)
+
+#: Told what a layer did in one forward pass: its name, its input and its output.
+Note = Callable[[str, Tensor, Tensor], None]
+
+
+def kind_of(layer: nn.Module) -> str:
+    """Returns what a layer of sparse coding is called: one of `KINDS`, or ``"lambda"`` for a user's own."""
+    return next((kind for built, kind in KINDS.items() if isinstance(layer, built)), "lambda")
+
+
+def shown(name: str) -> str:
+    """Returns the name of a layer as it is shown: without the part that all models of the catalog have in front."""
+    return name.removeprefix("network.")
+
+
+def layers_of(model: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> dict[str, nn.Module]:
+    """Returns the layers of some kinds by their name, in the order of registration."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+
+
+def coding_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Returns the layers of sparse coding by their name, in the order of registration.
+
+    Raises:
+        RobustCSCError: If the model has none.
+    """
+    layers = layers_of(model, (*CONVOLUTIONAL, LambdaLayer))
+    if not layers:
+        raise RobustCSCError(
+            "This model has no layer of sparse coding: inspect an SDNet, an ML-CSC, an MSD-CSC, a tddl model, or a "
+            "model of your own with such layers."
+        )
+    return layers
+
+
+def chosen(layers: Mapping[str, nn.Module], patterns: Iterable[str]) -> dict[str, nn.Module]:
+    """Returns the layers that at least one pattern fits; all without patterns.
+
+    Args:
+        layers: By name.
+        patterns: Names as in ``model.named_modules()``, or as `shown`, with ``*`` as a wildcard.
+
+    Raises:
+        RobustCSCError: If a pattern fits no layer.
+    """
+    patterns = list(patterns)
+    if not patterns:
+        return dict(layers)
+    for pattern in patterns:
+        if not any(_fits(name, pattern) for name in layers):
+            known = ", ".join(map(shown, layers))
+            raise RobustCSCError(f"There is no layer {pattern!r} to inspect: choose among {known}.")
+    return {name: layer for name, layer in layers.items() if any(_fits(name, pattern) for pattern in patterns)}
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(shown(name), pattern)
+
+
+class _AllSeen(Exception):
+    """Ends a forward pass as soon as all layers that are watched have run."""
+
+
+@torch.no_grad()
+def watch(model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor], note: Note) -> None:
+    """Runs images through a model in evaluation mode and tells what some of its layers do.
+
+    A forward pass stops behind the last of them: for a network whose only layer of sparse coding is its first, this
+    costs next to nothing.
+
+    Args:
+        model: Images ``(N, C, H, W)`` in [0, 1] to logits, each of the layers called once; left in the mode it is in.
+        layers: Those to watch, by name.
+        batches: The images, on the device of the model.
+        note: Told after each call of a layer.
+
+    Raises:
+        RobustCSCError: If a layer is never called: it is not used, or there are no images.
+    """
+    if not layers:
+        return
+    unseen, missing = set(layers), set(layers)
+
+    def told(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
+            unseen.discard(name)
+            missing.discard(name)
+            note(name, inputs[0], codes)
+            if not missing:
+                raise _AllSeen
+
+        return hook
+
+    hooks = [layer.register_forward_hook(told(name)) for name, layer in layers.items()]
+    try:
+        with evaluation_mode(model):
+            for images in batches:
+                missing.update(layers)
+                with suppress(_AllSeen):
+                    model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if len(unseen) == len(layers):
+        raise RobustCSCError("There are no images to inspect the model on: give at least one.")
+    if unseen:
+        idle = next(name for name in layers if name in unseen)
+        raise RobustCSCError(f"The model never uses its layer {shown(idle)!r}: choose others.")

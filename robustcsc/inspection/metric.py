@@ -1,0 +1,211 @@
+r"""The learned metrics of a DeTraMe-Net: W~, h and b of its Q-Metric ReLUs.
+
+Source: Tang et al., "Deep Transform and Metric Learning Network", arXiv:2002.07898, eq. 18-24; no figure of the paper
+shows them.
+
+With the metric Q of theorem 4.1, ``W~ = (Theta + beta)^-1 (Theta - Q)`` where Theta is the diagonal of Q. So
+
+    I - W~ = (Theta + beta)^-1 (Q + beta I)
+
+is the metric up to a scale for each channel. For a plain ReLU it is the identity. Two numbers tell how far a learned
+one is from that: the distance ``||I - W~ - c I|| / ||I - W~||`` to the closest multiple of the identity (Frobenius
+norms), and the asymmetry, ``||W~ - W~'|| / (2 ||W~||)``: 0 for a symmetric metric with equal scales, 1 if
+``W~' = -W~``, about 0.7 for random entries. Training does not ask for symmetry.
+
+The spectrum is that of W~ as a convolution on an image of `SIDE` x `SIDE` pixels with wrapped edges. The recurrence
+``U <- ReLU(... + W~ U)`` is a contraction if the largest singular value is below 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from robustcsc.errors import RobustCSCError
+from robustcsc.inspection.layers import layers_of, shown
+from robustcsc.layers.qmetric import QMetricReLU
+from robustcsc.report.figures import COLOURS, Plot, panels, title_panel
+from robustcsc.report.table import Table
+from robustcsc.report.words import slug
+
+#: Side of the image for the spectrum of a convolution.
+SIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a Q-Metric ReLU has learned.
+
+    Attributes:
+        layer: Its name.
+        channels: k.
+        kernel: Height and width of the filters of W~.
+        blocks: Number of diagonal blocks.
+        norm: ``||W~||_F``.
+        from_identity: Distance of ``I - W~`` to the closest multiple of the identity, relative, in [0, 1].
+        asymmetry: ``||W~ - W~'||_F / (2 ||W~||_F)``, in [0, 1]; 0 if W~ is 0.
+        largest_singular: Largest singular value of W~.
+        spectral_radius: Largest ``|eigenvalue|`` of W~.
+        gain: Smallest, mean and largest entry of h.
+        threshold: The same of b.
+    """
+
+    layer: str
+    channels: int
+    kernel: tuple[int, int]
+    blocks: int
+    norm: float
+    from_identity: float
+    asymmetry: float
+    largest_singular: float
+    spectral_radius: float
+    gain: tuple[float, float, float]
+    threshold: tuple[float, float, float]
+
+
+def metric_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Returns the Q-Metric ReLUs by name, in the order of registration.
+
+    Raises:
+        RobustCSCError: If the model has none.
+    """
+    layers = layers_of(model, QMetricReLU)
+    if not layers:
+        raise RobustCSCError("This model has no Q-Metric ReLU, whose metric could be shown: inspect a detrame model.")
+    return layers
+
+
+def whole_weight(layer: QMetricReLU) -> Tensor:
+    """Returns W~ with the zeros outside its blocks, ``(k, k, kh, kw)`` in float64 on the CPU."""
+    weight = layer.weight.detach().double().cpu()
+    channels, per_block = weight.shape[:2]
+    whole = weight.new_zeros(channels, channels, *weight.shape[2:])
+    for start in range(0, channels, per_block):
+        rows = slice(start, start + per_block)
+        whole[rows, rows] = weight[rows]
+    return whole
+
+
+def responses(weight: Tensor) -> Tensor:
+    """Returns what a convolution does to each frequency of a wrapped image, ``(frequencies, k, k)``, complex.
+
+    Args:
+        weight: ``(k, k, kh, kw)`` with odd kh and kw. A side of 1 has no frequencies in its direction; a side above
+            `SIDE` has as many as it is long.
+    """
+    height, width = weight.shape[2:]
+    sides = [1 if side == 1 else max(SIDE, side) for side in (height, width)]
+    padded = nn.functional.pad(weight, (0, sides[1] - width, 0, sides[0] - height))
+    spectrum: Tensor = torch.fft.fft2(padded.roll((-(height // 2), -(width // 2)), (2, 3))).conj_physical()
+    return spectrum.permute(2, 3, 0, 1).flatten(0, 1)
+
+
+def describe(name: str, layer: QMetricReLU) -> Metric:
+    """Returns what a layer has learned."""
+    weight = whole_weight(layer)
+    middle = (weight.shape[2] // 2, weight.shape[3] // 2)
+    norm = float(weight.norm())
+    remainder = -weight
+    diagonal = remainder[:, :, *middle].diagonal()
+    diagonal += 1  # I - W~
+    whole = float(remainder.norm())
+    diagonal -= diagonal.mean().clone()
+    mirrored = weight.transpose(0, 1).flip(2, 3)
+    frequencies = responses(weight)
+    return Metric(
+        layer=shown(name),
+        channels=len(weight),
+        kernel=(weight.shape[2], weight.shape[3]),
+        blocks=layer.blocks,
+        norm=norm,
+        from_identity=float(remainder.norm()) / whole if whole else 0.0,
+        asymmetry=float((weight - mirrored).norm()) / (2 * norm) if norm else 0.0,
+        largest_singular=float(torch.linalg.matrix_norm(frequencies, 2).max()),
+        spectral_radius=float(torch.linalg.eigvals(frequencies).abs().max()),
+        gain=_summary(layer.gain),
+        threshold=_summary(layer.threshold),
+    )
+
+
+def _summary(values: Tensor) -> tuple[float, float, float]:
+    values = values.detach().double()
+    return float(values.min()), float(values.mean()), float(values.max())
+
+
+def metric_table(found: Sequence[Metric], subject: str) -> Table:
+    """Returns one row per Q-Metric ReLU."""
+    rows = tuple(
+        (
+            it.layer,
+            str(it.channels),
+            "x".join(map(str, it.kernel)),
+            str(it.blocks),
+            f"{it.norm:.3g}",
+            f"{it.from_identity:.3f}",
+            f"{it.asymmetry:.3f}",
+            f"{it.largest_singular:.3f}",
+            f"{it.spectral_radius:.3f}",
+            _three(it.gain),
+            _three(it.threshold),
+        )
+        for it in found
+    )
+    columns = (
+        "layer", "channels", "filters", "blocks", "||W~||", "from c I", "asymmetry", "singular value",
+        "spectral radius", "h", "b",
+    )  # fmt: skip
+    notes = (
+        "from c I: distance of I - W~ to the closest multiple of the identity, relative; 0 is a plain ReLU. asymmetry: "
+        "0 is symmetric, 0.7 as random entries. singular value: the largest; below 1 the recurrence is a contraction. "
+        "h and b: smallest, mean, largest.",
+    )
+    return Table(name="metric", title=f"Learned metrics: {subject}", columns=columns, rows=rows, notes=notes)
+
+
+def _three(values: tuple[float, float, float]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)
+
+
+def metric_plot(name: str, layer: QMetricReLU, subject: str) -> Plot:
+    """Returns W~ as a picture, its singular values, its eigenvalues, and h and b, of one layer."""
+    weight = whole_weight(layer)
+    frequencies = responses(weight)
+    figure, axes = panels(4, 0)
+    _picture(figure, axes[0], weight)
+    singular = torch.linalg.svdvals(frequencies).flatten().sort(descending=True).values.numpy()
+    axes[1].plot(np.linspace(0, 1, len(singular)), singular, color=COLOURS[0], linewidth=1.4)
+    axes[1].axhline(1, color="black", linewidth=0.8, linestyle=":")
+    title_panel(axes[1], "Singular values of W~", "share of all", "singular value")
+    eigenvalues = torch.linalg.eigvals(frequencies).flatten().numpy()
+    axes[2].plot(eigenvalues.real, eigenvalues.imag, ".", color=COLOURS[0], markersize=2, rasterized=True)
+    angles = np.linspace(0, 2 * np.pi, 200)
+    axes[2].plot(np.cos(angles), np.sin(angles), color="black", linewidth=0.8, linestyle=":")
+    axes[2].set_aspect("equal", adjustable="datalim")
+    title_panel(axes[2], "Eigenvalues of W~", "real part", "imaginary part")
+    for values, label, at in ((layer.gain, "h", 0), (layer.threshold, "b", 1)):
+        heights = values.detach().double().cpu().sort().values.numpy()
+        axes[3].plot(heights, color=COLOURS[at], linewidth=1.4, label=label)
+    axes[3].legend(fontsize=8, frameon=False)
+    title_panel(axes[3], "h and b, sorted", "channel", "value")
+    described = (
+        "W~ as a matrix of channels (of filters, their entry of the largest size), its singular values and eigenvalues "
+        "over all frequencies (dotted: 1), and the sorted entries of h and b."
+    )
+    return Plot(slug("metric", shown(name)), f"Learned metric of {shown(name)}: {subject}", described, figure)
+
+
+def _picture(figure: Figure, ax: Axes, weight: Tensor) -> None:
+    """Draws W~: of each filter its entry of the largest size."""
+    flat = weight.flatten(2)
+    matrix = flat.gather(2, flat.abs().argmax(2, keepdim=True))[:, :, 0].numpy()
+    reach = max(float(np.abs(matrix).max()), 1e-12)
+    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
+    ax.grid(visible=False)
+    figure.colorbar(image, ax=ax, fraction=0.046)
+    title_panel(ax, "W~", "from channel", "to channel")
