@@ -15,7 +15,7 @@ import typer
 
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.cli import attack, data, evaluate, fit, inspect, lists, quickstart, report, train
+from robustcsc.cli import attack, data, evaluate, fit, inspect, leaderboard, lists, quickstart, report, train
 from robustcsc.errors import RobustCSCError
 
 USER_ERROR = 2
@@ -66,6 +66,7 @@ app.command("sweep", rich_help_panel=_MEASURE)(evaluate.sweep)
 app.command("fit-lambda", rich_help_panel=_MEASURE)(fit.fit_lambda)
 app.command("attack", rich_help_panel=_MEASURE)(attack.attack)
 app.command("report", rich_help_panel=_MEASURE)(report.report)
+app.command("leaderboard", rich_help_panel=_MEASURE)(leaderboard.leaderboard)
 app.add_typer(inspect.app, name="inspect", rich_help_panel=_LOOK)
 app.command("models", rich_help_panel=_LOOK)(lists.models)
 app.command("corruptions", rich_help_panel=_LOOK)(lists.corruptions)

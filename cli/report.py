@@ -37,7 +37,7 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the report.", rich_help_panel=options.OUTPUT)] = None,
     paper: Annotated[
-        Literal["sdnet", "detrame"] | None,
+        Literal["sdnet", "detrame", "res-msd-csc", "tddl"] | None,
         typer.Option(
             help="Lay what was measured into this paper's tables, its own figures beside it in columns of their own.",
             rich_help_panel=options.OUTPUT,
@@ -121,6 +121,8 @@ def report(
     for section in paths.sections:
         if section.anchor in WIDE_SECTIONS:
             shown += [upright(table) if len(table.columns) > MOST_COLUMNS else table for table in section.tables]
+        elif section.anchor == "paper":
+            shown += section.tables
         elif section.anchor not in LONG_SECTIONS:
             shown += [without_columns(table, ("severity ",)) for table in section.tables]
     print_tables(shown)

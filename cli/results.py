@@ -64,7 +64,8 @@ def show(run: Run, records: Sequence[Record], as_json: bool) -> None:
 def _tables(records: Sequence[Record]) -> list[Table]:
     """Returns the tables that a terminal has room for; a report has them all."""
     from robustcsc.report import attack_tables, fooling_tables, gain_tables, headline_tables
-    from robustcsc.report.adversarial import attack_list_tables, minimal_tables, worst_case_tables
+    from robustcsc.report.adversarial import attack_list_tables, worst_case_tables
+    from robustcsc.report.minimal import minimal_tables
     from robustcsc.report.tables import corruption_tables
 
     kinds = {record.condition.kind for record in records}

@@ -3,7 +3,6 @@
 from robustcsc.report.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.report.build import ReportPaths, write_report
 from robustcsc.report.corruption_errors import corruption_error_tables, severity_tables
-from robustcsc.report.detrame_tables import detrame_tables
 from robustcsc.report.epsilon_curves import epsilon_plots
 from robustcsc.report.examples import ExampleSheet, read_examples
 from robustcsc.report.figures import Plot
@@ -14,8 +13,10 @@ from robustcsc.report.gains import Gain, gain_tables
 from robustcsc.report.headline import headline_plots, headline_tables
 from robustcsc.report.heat_maps import heat_maps
 from robustcsc.report.join import joined
+from robustcsc.report.leaderboard import Board, leaderboards
 from robustcsc.report.paired import Pair, paired_tables
-from robustcsc.report.papers import PAPER_SDNET, paper_tables
+from robustcsc.report.paper_figures import paper_plots
+from robustcsc.report.papers import Paper, paper_tables
 from robustcsc.report.pictures import Picture, perturbation_pictures
 from robustcsc.report.plots import (
     all_plots,
@@ -33,12 +34,13 @@ from robustcsc.report.trainings import TrainedModel, Training, seed_tables, trai
 
 __all__ = [
     "ALEXNET_NAME",
-    "PAPER_SDNET",
     "PUBLISHED_ALEXNET",
     "Baseline",
+    "Board",
     "ExampleSheet",
     "Gain",
     "Pair",
+    "Paper",
     "Picture",
     "Plot",
     "ReportPaths",
@@ -51,7 +53,6 @@ __all__ = [
     "attack_tables",
     "corruption_error_tables",
     "corruption_tables",
-    "detrame_tables",
     "epsilon_plots",
     "fit_curve_plots",
     "fit_tables",
@@ -65,10 +66,12 @@ __all__ = [
     "heat_maps",
     "joined",
     "lambda_plots",
+    "leaderboards",
     "mean_tables",
     "measured_baseline",
     "noise_plots",
     "paired_tables",
+    "paper_plots",
     "paper_tables",
     "perturbation_pictures",
     "provenance_table",

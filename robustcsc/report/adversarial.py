@@ -1,4 +1,4 @@
-"""Accuracy under many attacks: what all of them leave, attack by attack, and the smallest budgets that break images.
+"""Accuracy under many attacks: what all of them leave, and attack by attack.
 
 The accuracy under several attacks on the same images is that of an attacker who may try all of them: an image counts
 only if it stays right under each. It is computed image by image, from the outcomes that records keep.
@@ -6,18 +6,13 @@ only if it stays right under each. It is computed image by image, from the outco
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.artist import Artist
-
-from robustcsc.records import MINIMAL, THEN, Record
-from robustcsc.report.cohorts import Cohort, Score, Subject, by_cohort
-from robustcsc.report.figures import Plot, draw_line, legend_below, legend_rows, panels, share_heights, title_panel
+from robustcsc.records import THEN, Record
+from robustcsc.report.cohorts import Cohort, Score, Subject, by_cohort, of_kinds
 from robustcsc.report.flags import flags_of
 from robustcsc.report.table import Table
 from robustcsc.report.tables import PERCENT, Labels, labels_of
@@ -41,10 +36,6 @@ _WORST_NOTES = (
     "Attacks under the protocol static are crafted without knowing the tuned lambda: a transfer test.",
     "Of fixed lambdas the best one is shown, each attacked at its own. They and the oracle, which uses the test "
     "labels, do not enter the last row.",
-)
-_MINIMAL_NOTE = (
-    "The smallest budget at which an image was broken, 0 where it is misclassified when clean: found by binary search, "
-    "and an upper bound, because a stronger attack may need less."
 )
 EVERYTHING = "all of these"
 
@@ -149,56 +140,11 @@ def attack_list_tables(records: Sequence[Record]) -> list[Table]:
     return tables
 
 
-def minimal_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table per cohort: quartiles of the smallest budget that breaks an image."""
-    labels = labels_of(records)
-    rows: dict[Cohort, list[tuple[str, ...]]] = defaultdict(list)
-    for record in _minimal(records):
-        it, budgets = record.condition, minimal_budgets(record)
-        quartiles = [_quantile(budgets, share) for share in (0.25, 0.5, 0.75)]
-        cells = [
-            f"more than {epsilon_words(it.epsilon or 0)}" if size == math.inf else f"{size:.4g}" for size in quartiles
-        ]
-        resisted = Score(record.correct, record.total).cell()
-        made = protocol_words(it.protocol, it.policy)
-        rows[Cohort.of(record)].append((*labels[Subject.of(record)], made, attack_words(it), *cells, resisted))
-    return [
-        Table(
-            name=cohort.file_name("minimal-epsilon"),
-            title=f"Smallest budgets: {cohort.title}",
-            columns=(
-                *("run", "lambda policy", "how the attack met lambda", "attack and largest budget"),
-                *("first quarter", "median", "third quarter", "right at the largest"),
-            ),
-            rows=tuple(found),
-            notes=(_MINIMAL_NOTE,),
-        )
-        for cohort, found in rows.items()
-    ]
-
-
-def minimal_plots(records: Sequence[Record]) -> list[Plot]:
-    """Returns one figure per cohort: the accuracy over the budget, from the smallest budgets that break images."""
-    labels = labels_of(records)
-    by_place: dict[Cohort, list[Record]] = defaultdict(list)
-    for record in _minimal(records):
-        by_place[Cohort.of(record)].append(record)
-    return [_minimal_plot(cohort, found, labels) for cohort, found in by_place.items()]
-
-
-def minimal_budgets(record: Record) -> list[float]:
-    """Returns the smallest budget of every image, infinity where it resisted the largest one, in their order."""
-    told = json.loads(record.details)
-    parts, upper = 2 ** told["levels"], record.condition.epsilon or 0.0
-    levels = base64.b64decode(told["minimal"])
-    return [math.inf if level == 255 else upper * level / parts for level in levels]
-
-
 def _by_model(records: Iterable[Record]) -> dict[Model, list[Record]]:
     found: dict[Model, list[Record]] = defaultdict(list)
-    for record in records:
+    for record in of_kinds(records, ("attack",)):
         it = record.condition
-        if it.kind == "attack" and it.metric == "accuracy" and record.bits is not None and it.norm and it.epsilon:
+        if it.metric == "accuracy" and record.bits is not None and it.norm and it.epsilon:
             found[Model(Cohort.of(record), it.run, it.weights, it.norm, it.epsilon)].append(record)
     return dict(sorted(found.items(), key=lambda item: (item[0].cohort, item[0].run, item[0].norm, item[0].epsilon)))
 
@@ -257,45 +203,3 @@ def _attack_cells(record: Record) -> tuple[str, ...]:
         *calls,
         "; ".join(flags_of(record)) or "none",
     )
-
-
-def _minimal(records: Iterable[Record]) -> list[Record]:
-    found = [record for record in records if record.condition.kind == MINIMAL]
-    return sorted(
-        found, key=lambda record: (Subject.of(record).rank, record.condition.norm or "", record.condition.key)
-    )
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """Returns the smallest value that at least this share of all values do not exceed."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-
-
-def _minimal_plot(cohort: Cohort, records: Sequence[Record], labels: Labels) -> Plot:
-    lines = [
-        ", ".join((*labels[Subject.of(record)], attack_words(record.condition), record.condition.protocol))
-        for record in records
-    ]
-    norms = sorted({record.condition.norm or "" for record in records}, reverse=True)
-    figure, axes = panels(len(norms), legend_rows(lines))
-    figure.set_figwidth(max(6.8, figure.get_figwidth()))
-    handles: list[Artist] = []
-    for ax, norm in zip(axes, norms, strict=True):
-        for at, record in enumerate(records):
-            if record.condition.norm == norm:
-                handles.append(draw_line(ax, _curve(record), at))
-        title_panel(ax, norm_words(norm), "epsilon", "accuracy (%)")
-    share_heights(axes)
-    ordered = [
-        line for norm in norms for line, record in zip(lines, records, strict=True) if record.condition.norm == norm
-    ]
-    legend_below(figure, handles, ordered)
-    described = f"Share of images that no smaller budget broke; lines: {'; '.join(lines)}."
-    return Plot(cohort.file_name("minimal-epsilon"), f"Smallest budgets: {cohort.title}", described, figure)
-
-
-def _curve(record: Record) -> Mapping[float, Score]:
-    budgets = minimal_budgets(record)
-    parts, upper = 2 ** json.loads(record.details)["levels"], record.condition.epsilon or 0.0
-    steps = [upper * level / parts for level in range(parts + 1)]
-    return {size: Score(sum(budget > size for budget in budgets), len(budgets)) for size in steps}

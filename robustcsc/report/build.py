@@ -18,11 +18,20 @@ from robustcsc.report.baselines import Baseline
 from robustcsc.report.examples import ExampleSheet
 from robustcsc.report.figures import Plot
 from robustcsc.report.fooling import fooling_frame
-from robustcsc.report.frame import TIMING, accuracy_frame, record_order, records_frame
+from robustcsc.report.frame import (
+    TIMING,
+    Coded,
+    accuracy_frame,
+    coded_columns,
+    frame_csv,
+    ordered_frame,
+    record_order,
+)
 from robustcsc.report.join import joined
 from robustcsc.report.page import render_page
+from robustcsc.report.papers import Paper
 from robustcsc.report.pictures import Picture
-from robustcsc.report.sections import Paper, Section, made_section, report_plots, report_sections
+from robustcsc.report.sections import Section, made_section, report_plots, report_sections
 from robustcsc.report.table import markdown_text
 from robustcsc.report.trainings import Training
 
@@ -43,7 +52,7 @@ class ReportPaths:
         records: One tidy row per record, ``records.csv``.
         accuracy: One row per run, policy and corruption, one column per severity, ``accuracy.csv``.
         tables: ``tables/<name>.csv``, ``.md`` and ``.tex`` of every table.
-        figures: ``figures/<name>.svg`` and ``.png`` of every figure.
+        figures: ``figures/<name>.svg`` and ``.png`` of every figure, ``.pdf`` of a paper's, too.
         sections: All tables, as `report_sections` returns them.
     """
 
@@ -79,7 +88,7 @@ def write_report(
         folder: Where the report goes; replaced as a whole if it holds an earlier report and nothing else.
         title: Heading of the report.
         trainings: How the measured models were trained, as far as that is known.
-        paper: Adds this paper's figures, in columns and tables of their own.
+        paper: Adds this paper's tables, its own figures in columns of their own.
         baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
 
         pictures: Universal perturbations to show.
@@ -93,11 +102,20 @@ def write_report(
         raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
     ordered = sorted(records, key=record_order)
     comparable = joined(ordered)
-    frame = records_frame(ordered, timing=True)
+    frame = ordered_frame(ordered, timing=True)
+    columns = coded_columns(frame)
     sections = report_sections(comparable, fits, trainings=trainings, paper=paper, baseline=baseline)
     contents = {
-        **_data(frame.drop(columns=list(TIMING)), comparable),
-        **_shown(title, sections, made_section(ordered), frame, report_plots(comparable, fits), pictures, examples),
+        **_data(columns, comparable),
+        **_shown(
+            title,
+            sections,
+            made_section(ordered),
+            (frame, columns),
+            report_plots(comparable, fits, paper, trainings),
+            pictures,
+            examples,
+        ),
     }
     contents[MANIFEST] = _manifest(contents)
     folder = folder.expanduser().resolve()
@@ -118,26 +136,29 @@ def write_report(
     return _paths(folder, list(contents), sections)
 
 
-def _data(frame: pd.DataFrame, comparable: Sequence[Record]) -> dict[str, bytes]:
+def _data(columns: Mapping[str, Coded], comparable: Sequence[Record]) -> dict[str, bytes]:
     """Returns the data frames as files."""
-    frames = {"records.csv": frame, "accuracy.csv": accuracy_frame(comparable)}
+    files = {
+        "records.csv": {name: column for name, column in columns.items() if name not in TIMING},
+        "accuracy.csv": coded_columns(accuracy_frame(comparable)),
+    }
     fooling = fooling_frame(comparable)
     if len(fooling):
-        frames["fooling.csv"] = fooling
-    return {name: frame.to_csv(index=False, lineterminator="\n").encode() for name, frame in frames.items()}
+        files["fooling.csv"] = coded_columns(fooling)
+    return {name: frame_csv(coded).encode() for name, coded in files.items()}
 
 
 def _shown(
     title: str,
     sections: Sequence[Section],
     made: Section,
-    frame: pd.DataFrame,
+    measured: tuple[pd.DataFrame, Mapping[str, Coded]],
     plots: Mapping[str, Sequence[Plot]],
     pictures: Sequence[Picture],
     examples: Sequence[ExampleSheet],
 ) -> dict[str, bytes]:
     """Returns the page, the Markdown, and every table and figure as files."""
-    page = render_page(title, sections, made, plots, frame, pictures=pictures, examples=examples)
+    page = render_page(title, sections, made, plots, *measured, pictures=pictures, examples=examples)
     tables = [table for section in [*sections, made] for table in section.tables]
     written = {table.name: table.to_markdown() for table in tables}
     texts = {"index.html": page, "report.md": _markdown(title, [*sections, made], plots, pictures, written)}
@@ -149,6 +170,7 @@ def _shown(
     for plot in (plot for shown in plots.values() for plot in shown):
         files[f"figures/{plot.name}.svg"] = plot.to_svg().encode()
         files[f"figures/{plot.name}.png"] = plot.to_png()
+    files |= {f"figures/{plot.name}.pdf": plot.to_pdf() for plot in plots.get("paper", ())}
     files |= {f"figures/{picture.name}.png": picture.png for picture in pictures}
     return files
 

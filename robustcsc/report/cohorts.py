@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
+from typing import NamedTuple
 
 from robustcsc.metrics import wilson_interval
 from robustcsc.records import THEN, Record
 from robustcsc.report.words import MISSING, policy_rank, policy_words, protocol_rank, slug
 
 
-@dataclass(frozen=True, order=True)
-class Cohort:
+class Cohort(NamedTuple):
     """What records must share to stand in one column."""
 
     dataset: str
@@ -69,8 +68,7 @@ class Cohort:
         return slug(*parts, self.dataset, self.split, source, key=self.key)
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """Who was measured: one run (with its weights) under one lambda policy. A row of most tables."""
 
     run: str
@@ -90,8 +88,7 @@ class Subject:
         return (self.policy != "none", self.run, self.model, self.weights, policy_rank(self.policy))
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """What was done to the images, without the severity."""
 
     kind: str
@@ -128,8 +125,7 @@ Part = tuple[Series, Collection[int]]
 """What a mean takes from one series: the series (empty if nothing was measured) and the severities it needs."""
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """Counts and what follows from them.
 
     Attributes:
@@ -154,17 +150,26 @@ class Score:
         Pooled cells show the same images and are not independent: their mean gets the interval of a single cell of the
         same accuracy, which is what it would have if every image behaved alike in all of them.
         """
-        if not self.total:
-            return math.nan, math.nan
-        return wilson_interval(round(self.correct / self.cells), self.total // self.cells)
+        return _interval(self)
 
     def cell(self, *, with_n: bool = False) -> str:
         """Returns ``"81.78 [81.01, 82.52]"`` (percent), with ``" n=10000"`` if asked."""
-        if not self.total:
-            return MISSING
-        low, high = self.interval
-        text = f"{100 * self.accuracy:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
-        return f"{text} n={self.total}" if with_n else text
+        return f"{_cell(self)} n={self.total}" if with_n and self.total else _cell(self)
+
+
+@lru_cache(maxsize=2**16)  # the same counts come again and again
+def _interval(score: Score) -> tuple[float, float]:
+    if not score.total:
+        return math.nan, math.nan
+    return wilson_interval(round(score.correct / score.cells), score.total // score.cells)
+
+
+@lru_cache(maxsize=2**16)
+def _cell(score: Score) -> str:
+    if not score.total:
+        return MISSING
+    low, high = _interval(score)
+    return f"{100 * score.accuracy:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
 _PLACE = attrgetter(
@@ -180,18 +185,17 @@ def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
     One series uses one lambda fit: after a refit, the fit of the newest record counts and the older records of
     that series are left out (`records_frame` still has them). Of equal measurements the newest counts.
     """
-    fits: dict[Place, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[Place, list[Record]] = defaultdict(list)
     alike: dict[tuple[object, ...], list[Record]] = defaultdict(list)  # a place is named once, not for every record
     for record in records:
         alike[(*_PLACE(record.condition), record.total)].append(record)
     for group in alike.values():
-        place = (Cohort.of(group[0]), Setting.of(group[0]), Subject.of(group[0]))
-        for record in group:
-            fits[place][record.condition.fit].append(record)
+        found[Cohort.of(group[0]), Setting.of(group[0]), Subject.of(group[0])] += group
     chosen: dict[Place, dict[int, Record]] = {}
-    for place in sorted(fits, key=_place_rank):
-        newest = max(fits[place].values(), key=lambda group: max(map(_age, group)))
-        chosen[place] = {record.condition.severity or 0: record for record in sorted(newest, key=_age)}
+    for place in sorted(found, key=_place_rank):
+        aged = sorted(found[place], key=_age)
+        fit = aged[-1].condition.fit
+        chosen[place] = {it.condition.severity or 0: it for it in aged if it.condition.fit == fit}
     return chosen
 
 
@@ -232,9 +236,24 @@ class Shown(list[Record]):
         return by_cohort(iter(self))
 
     @cached_property
+    def by_kind(self) -> Mapping[str, Sequence[Record]]:
+        """The records of each kind of measurement."""
+        found: dict[str, list[Record]] = defaultdict(list)
+        for record in self:
+            found[record.condition.kind].append(record)
+        return found
+
+    @cached_property
     def subjects(self) -> frozenset[Subject]:
         """Who was measured."""
         return frozenset(map(Subject.of, self))
+
+
+def of_kinds(records: Iterable[Record], kinds: Sequence[str]) -> list[Record]:
+    """Returns the records of some kinds of measurement."""
+    if isinstance(records, Shown):
+        return [record for kind in kinds for record in records.by_kind.get(kind, ())]
+    return [record for record in records if record.condition.kind in kinds]
 
 
 def by_cohort(records: Iterable[Record]) -> Nested:

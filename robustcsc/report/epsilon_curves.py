@@ -21,8 +21,9 @@ from robustcsc.report.figures import (
     share_heights,
     title_panel,
 )
-from robustcsc.report.tables import Labels, labels_of
-from robustcsc.report.words import attack_words, norm_words
+from robustcsc.report.table import Table
+from robustcsc.report.tables import PERCENT, Labels, labels_of
+from robustcsc.report.words import MISSING, attack_words, epsilon_words, norm_words
 
 Curves = Mapping[str, Mapping[str, Curve]]
 """By norm and line in words."""
@@ -40,6 +41,29 @@ def epsilon_plots(records: Sequence[Record]) -> list[Plot]:
         if curves:
             plots.append(_plot(cohort, curves))
     return plots
+
+
+def epsilon_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table per cohort and norm: the accuracies behind `epsilon_plots`, a column per budget."""
+    labels = labels_of(records)
+    tables = []
+    for cohort, settings in by_cohort(records).items():
+        for norm, lines in (_curves(settings, labels) if cohort.metric == "accuracy" else {}).items():
+            budgets = sorted({epsilon for curve in lines.values() for epsilon in curve})
+            rows = [
+                (words, *(curve[it].cell() if it in curve else MISSING for it in budgets))
+                for words, curve in lines.items()
+            ]
+            tables.append(
+                Table(
+                    name=cohort.file_name("epsilon", norm),
+                    title=f"Accuracy over epsilon, {norm_words(norm)}: {cohort.title}",
+                    columns=("run, lambda policy, attack", *map(epsilon_words, budgets)),
+                    rows=tuple(rows),
+                    notes=(f"{PERCENT} n = {cohort.total} images. Budgets are in pixel units of [0, 1].",),
+                )
+            )
+    return tables
 
 
 def _curves(settings: Mapping[Setting, Mapping[Subject, Series]], labels: Labels) -> Curves:

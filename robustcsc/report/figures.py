@@ -14,6 +14,8 @@ from textwrap import fill
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from robustcsc.report.cohorts import Score
@@ -71,18 +73,32 @@ class Plot:
         """Returns an ``<svg>`` element whose ids start with the figure's name, so that several fit in one page."""
         text = io.StringIO()
         with _reproducible(self.name):
-            self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+            # not savefig, which draws once more to find a layout that is there already
+            FigureCanvasSVG(self.figure).print_svg(  # type: ignore[no-untyped-call]
+                text, metadata={"Date": None, "Creator": None}
+            )
+        self.figure.set_dpi(_DPI)  # which is 72 in an SVG
         svg = text.getvalue()
         svg = svg[svg.index("<svg") :]
         svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
         prefix = re.sub(r"\W", "-", self.name)
         return re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}-", svg)
 
+    def to_pdf(self) -> bytes:
+        """Returns the figure as a PDF page of its size, its fonts embedded as TrueType."""
+        page = io.BytesIO()
+        dates = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+        with _reproducible(self.name), mpl.rc_context({"pdf.fonttype": 42}):
+            self.figure.savefig(page, format="pdf", metadata=dates)
+        return page.getvalue()
+
     def to_png(self) -> bytes:
         """Returns the figure as a PNG image of 150 dots per inch."""
         image = io.BytesIO()
         with _reproducible(self.name):
-            self.figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs=_FAST)
+            FigureCanvasAgg(self.figure).print_png(  # type: ignore[no-untyped-call]
+                image, metadata={"Software": None}, pil_kwargs=_FAST
+            )
         return image.getvalue()
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 
 from robustcsc.records import FOOLING, FOOLING_OF_CORRECT, Record
-from robustcsc.report.cohorts import Score, Subject
+from robustcsc.report.cohorts import Score, Subject, of_kinds
 from robustcsc.report.figures import Plot, draw_line, legend_below, legend_rows, panels, share_heights, title_panel
 from robustcsc.report.table import Table
 from robustcsc.report.tables import Labels, labels_of
@@ -137,9 +137,9 @@ def fooling_plots(records: Sequence[Record]) -> list[Plot]:
 def _rows(records: Iterable[Record], kinds: Sequence[str]) -> dict[Place, dict[_Row, Measured]]:
     """Returns the records to show by place and row; of several lambda fits of a row the newest counts."""
     found: dict[Place, dict[_Row, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
+    for record in of_kinds(records, kinds):
         it = record.condition
-        if it.kind in kinds and it.metric in METRICS:
+        if it.metric in METRICS:
             found[(it.dataset, it.split, it.images)][_Row.of(record)].append(record)
     return {
         place: {row: _by_metric(found[place][row]) for row in sorted(found[place], key=lambda row: row.rank)}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustcsc.records import Condition, Record
 from robustcsc.report.cohorts import Cohort, Score, Series, Setting, Subject, by_cohort, total_score
@@ -26,6 +30,9 @@ TIMING = ("seconds", "created")
 """Columns that say when and how long: the only ones in which two runs of one command differ."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
+
+Coded = tuple[list[str], NDArray[np.intp]]
+"""The different cells of a column as text, and for each row which of them it has."""
 
 
 def record_order(record: Record) -> tuple[object, ...]:
@@ -47,14 +54,20 @@ def records_frame(records: Iterable[Record], *, timing: bool = False) -> pd.Data
         records: What was measured, in any order.
         timing: Adds the columns `TIMING`, which differ each time something is measured.
     """
-    ordered = sorted(records, key=record_order)
+    return ordered_frame(sorted(records, key=record_order), timing=timing)
+
+
+def ordered_frame(ordered: Sequence[Record], *, timing: bool = False) -> pd.DataFrame:
+    """Returns `records_frame` of records that are sorted by `record_order`."""
     conditions = [record.condition for record in ordered]
-    scores = [Score(record.correct, record.total) for record in ordered]
-    ends = [score.interval for score in scores]
+    counts = [(record.correct, record.total) for record in ordered]
+    scores = {count: Score(*count) for count in set(counts)}
+    accuracies = {count: score.accuracy for count, score in scores.items()}
+    ends = {count: score.interval for count, score in scores.items()}
     of_score = {
-        "accuracy": [score.accuracy for score in scores],
-        "low": [low for low, _ in ends],
-        "high": [high for _, high in ends],
+        "accuracy": [accuracies[count] for count in counts],
+        "low": [ends[count][0] for count in counts],
+        "high": [ends[count][1] for count in counts],
     }
     columns: dict[str, Sequence[object]] = {}
     for name in COLUMNS:
@@ -64,6 +77,36 @@ def records_frame(records: Iterable[Record], *, timing: bool = False) -> pd.Data
             columns[name] = list(map(attrgetter(name), conditions if name in _CONDITION else ordered))
     frame = pd.DataFrame(columns)
     return frame.astype(dict.fromkeys(_WHOLE_OR_MISSING, "Int64"))
+
+
+def coded_columns(frame: pd.DataFrame) -> dict[str, Coded]:
+    """Returns every column as text, each different value once."""
+    columns = {}
+    for name in frame.columns:
+        codes, values = pd.factorize(frame[name], use_na_sentinel=False)
+        columns[name] = ([cell_text(value) for value in values], codes)
+    return columns
+
+
+def cell_text(value: object) -> str:
+    """Returns a value as CSV files have it."""
+    return "" if value is None or value is pd.NA or (isinstance(value, float) and value != value) else str(value)
+
+
+def frame_csv(columns: Mapping[str, Coded]) -> str:
+    """Returns comma-separated values as pandas writes them, in a fraction of the time: each value is written once."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    lines = []
+    for values, codes in columns.values():
+        quoted = list(map(_quoted, values))
+        lines.append([quoted[code] for code in codes.tolist()])
+    return text.getvalue() + "".join(f"{','.join(cells)}\n" for cells in zip(*lines, strict=True))
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if any(letter in cell for letter in ',"\n\r') else cell
 
 
 def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:

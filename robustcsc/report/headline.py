@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -36,6 +38,9 @@ from robustcsc.report.tables import (
 from robustcsc.report.words import MISSING, attack_words, corruption_rank, corruption_words, slug
 
 _ATTACKS_DRAWN = 4
+HEADLINE_BUDGETS = {"linf": 8 / 255, "l2": 0.5}
+"""The budgets of an attack that is given none; other ones of the same attacks stand in the tables over epsilon."""
+_OTHER_BUDGETS = "Attacks of other budgets stand in the tables over epsilon."
 _PROTOCOLS = {"static": "static (a transfer test)", "adaptive": "adaptive", "plain": "plain"}
 _PROTOCOL_NOTES = {
     "static": "static: crafted at lambda_0, scored at the tuned lambda (a transfer test).",
@@ -81,7 +86,8 @@ def headline_plots(records: Sequence[Record]) -> list[Plot]:
     labels = labels_of(records)
     plots = []
     for nested in _by_source(_kept(by_cohort(records), set(without_fixed(ranked(labels))))):
-        clean, noisy, attacked = (_of_kind(nested, kind) for kind in ("clean", "corruption", "attack"))
+        clean, noisy = (_of_kind(nested, kind) for kind in ("clean", "corruption"))
+        attacked = _one_budget(_of_kind(nested, "attack"))
         means = [it for it in _noise_columns(noisy) if len(it.members) > 1]
         columns = [*_clean_columns(clean), *means, *_attack_columns(attacked)[:_ATTACKS_DRAWN]]
         everyone = ranked(subject for column in columns for rows, _ in column.members for subject in rows)
@@ -127,7 +133,8 @@ def _kept(nested: Nested, kept: Set[Subject]) -> Nested:
 
 
 def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Table:
-    clean, noisy, attacked = (_of_kind(nested, kind) for kind in ("clean", "corruption", "attack"))
+    clean, noisy, every = (_of_kind(nested, kind) for kind in ("clean", "corruption", "attack"))
+    attacked = _one_budget(every)
     columns = [*_clean_columns(clean), *_noise_columns(noisy), *_attack_columns(attacked)]
     subjects = ranked(subject for column in columns for rows, _ in column.members for subject in rows)
     robust = robust_columns(
@@ -137,6 +144,7 @@ def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Tabl
         for row in rows.values()
         for it in row.values()
     )
+    others = [] if attacked == every else [_OTHER_BUDGETS]
     about = next(iter(noisy or nested))
     title = ", ".join((f"{about.dataset} {about.split}", *about.corruptions))
     return Table(
@@ -151,7 +159,7 @@ def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Tabl
             )
             for it in subjects
         ),
-        notes=(*_notes(nested, noisy, attacked), *([ALL_ATTACKS] if robust else []), *more_notes),
+        notes=(*_notes(nested, noisy, attacked), *([ALL_ATTACKS] if robust else []), *others, *more_notes),
     )
 
 
@@ -161,6 +169,24 @@ def _of_kind(nested: Nested, kind: str) -> Nested:
         for cohort, settings in nested.items()
     }
     return {cohort: settings for cohort, settings in picked.items() if settings}
+
+
+def _one_budget(nested: Nested) -> Nested:
+    """Returns the attacks at one budget per norm: that of `HEADLINE_BUDGETS` where measured, else the largest."""
+    kept = {}
+    for cohort, settings in nested.items():
+        measured: dict[str | None, list[float]] = defaultdict(list)
+        for it in settings:
+            measured[it.norm].append(it.epsilon or 0.0)
+        chosen = {norm: headline_budget(norm, budgets) for norm, budgets in measured.items()}
+        kept[cohort] = {it: rows for it, rows in settings.items() if (it.epsilon or 0.0) == chosen[it.norm]}
+    return kept
+
+
+def headline_budget(norm: str | None, budgets: Sequence[float]) -> float:
+    """Returns the budget that stands for a norm: that of `HEADLINE_BUDGETS` if it is there, else the largest."""
+    usual = HEADLINE_BUDGETS.get(norm or "", math.nan)
+    return next((it for it in budgets if math.isclose(it, usual, rel_tol=1e-6)), max(budgets))
 
 
 def _clean_columns(nested: Nested) -> list[_Column]:

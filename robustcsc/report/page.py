@@ -17,11 +17,11 @@ import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from robustcsc.report.charts import chart
 from robustcsc.report.examples import ExampleSheet
 from robustcsc.report.figures import Plot
+from robustcsc.report.frame import Coded, cell_text
 from robustcsc.report.glossary import GLOSSARY
 from robustcsc.report.pictures import Picture
 from robustcsc.report.sections import Section
@@ -32,9 +32,6 @@ PAGE_ROWS = 40
 _FIRST_ROWS = 20
 """How many rows of those are there without a script, and on paper."""
 
-Column = tuple[Sequence[str], NDArray[np.intp]]
-"""The different cells of a column, and for each row which of them it has."""
-
 
 def render_page(
     title: str,
@@ -42,6 +39,7 @@ def render_page(
     made: Section,
     plots: Mapping[str, Sequence[Plot]],
     records: pd.DataFrame,
+    columns: Mapping[str, Coded],
     *,
     pictures: Sequence[Picture] = (),
     examples: Sequence[ExampleSheet] = (),
@@ -54,6 +52,7 @@ def render_page(
         made: How the numbers were made.
         plots: Figures by the anchor of their section.
         records: `records_frame` with its timing columns: everything that was measured, at least one row.
+        columns: `coded_columns` of it.
         pictures: Universal perturbations.
         examples: Images with predictions.
     """
@@ -77,7 +76,7 @@ def render_page(
             examples=examples,
             glossary=GLOSSARY,
             records=_records_table(records),
-            packed={**long, "records": _pack_frame(records)},
+            packed={**long, "records": _pack_frame(records, columns)},
             first_rows=_FIRST_ROWS,
             charts=_json(charts),
             library=_packed(_plotly()) if charts else "",
@@ -109,34 +108,24 @@ def _json(value: object) -> Markup:
 def _records_table(records: pd.DataFrame) -> Table:
     """Returns the first records as a table; the rest is packed."""
     first = records.head(_FIRST_ROWS)
-    columns = [[_text(value) for value in first[name]] for name in first.columns]
+    columns = [[cell_text(value) for value in first[name]] for name in first.columns]
     return Table("records", "Everything that was measured", tuple(first.columns), tuple(zip(*columns, strict=True)))
 
 
-def _text(value: object) -> str:
-    """Returns a value as CSV files have it."""
-    return "" if value is None or value is pd.NA or (isinstance(value, float) and value != value) else str(value)
-
-
-def _pack_frame(frame: pd.DataFrame) -> str:
-    columns: list[Column] = []
-    numeric = []
-    for name in frame.columns:
-        codes, values = pd.factorize(frame[name], use_na_sentinel=False)
-        columns.append(([_text(value) for value in values], codes))
-        numeric.append(bool(pd.api.types.is_numeric_dtype(frame[name])))
-    return _packed(_table_data(list(frame.columns), numeric, columns))
+def _pack_frame(frame: pd.DataFrame, columns: Mapping[str, Coded]) -> str:
+    numeric = [bool(pd.api.types.is_numeric_dtype(frame[name])) for name in columns]
+    return _packed(_table_data(list(columns), numeric, list(columns.values())))
 
 
 def _pack(table: Table) -> str:
-    columns: list[Column] = []
+    columns: list[Coded] = []
     for cells in zip(*table.rows, strict=True):
         codes, values = pd.factorize(np.array(cells, dtype=object))
         columns.append((list(values), codes))
     return _packed(_table_data(table.columns, table.numeric, columns))
 
 
-def _table_data(headings: Sequence[str], numeric: Sequence[bool], columns: Sequence[Column]) -> bytes:
+def _table_data(headings: Sequence[str], numeric: Sequence[bool], columns: Sequence[Coded]) -> bytes:
     shown = [
         {
             "heading": heading,

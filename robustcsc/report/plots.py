@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -126,35 +126,39 @@ def lambda_plots(records: Sequence[Record]) -> list[Plot]:
     labels = labels_of(records)
     plots = []
     for cohort, settings in by_cohort(records).items():
-        runs: dict[str, dict[str, dict[str, Curve]]] = defaultdict(dict)
+        runs: dict[str, dict[str, dict[float, Series]]] = defaultdict(dict)
         for name, rows in _corruptions(settings).items():
-            for run, curves in _lambda_curves(rows, labels).items():
-                runs[run][name] = curves
+            for run, by_lambda in lambda_series(rows, labels).items():
+                runs[run][name] = by_lambda
         fit_in = max(1, MOST_PANELS // max(map(len, runs.values()), default=1))
         more = left_out(len(runs), fit_in, "runs")
         for run in sorted(runs)[:fit_in]:
             title = f"Accuracy over lambda: {run}, {cohort.title}"
-            drawn = {corruption_words(name): curves for name, curves in runs[run].items()}
+            drawn = {corruption_words(name): lambda_curves(by_lambda) for name, by_lambda in runs[run].items()}
             plots.append(_curve_plot(cohort.file_name("lambda", run), title, drawn, more))
     return plots
 
 
-def _lambda_curves(rows: Mapping[Subject, Series], labels: Labels) -> dict[str, dict[str, Curve]]:
-    """Returns by run (in words) and severity the scores at each fixed lambda."""
-    found: dict[str, dict[str, dict[float, Score]]] = defaultdict(lambda: defaultdict(dict))
-    for subject in ranked(rows):
+def lambda_series(rows: Mapping[Subject, Series], labels: Labels) -> dict[str, dict[float, Series]]:
+    """Returns by run (in words) what was measured at each fixed lambda, where a severity has two of them."""
+    found: dict[str, dict[float, Series]] = defaultdict(dict)
+    for subject, series in rows.items():
         lam = fixed_lambda(subject.policy)
-        if lam is None:
-            continue
-        for severity in sorted(rows[subject]):
-            by_severity = found[labels[subject][0]]
-            by_severity[f"severity {severity}"][lam] = _score(rows[subject][severity])
-    curves: dict[str, dict[str, Curve]] = {}
-    for run, by_severity in found.items():
-        lines: dict[str, Curve] = {name: curve for name, curve in by_severity.items() if len(curve) > 1}
-        if lines:
-            curves[run] = lines
-    return curves
+        if lam is not None:
+            found[labels[subject][0]][lam] = series
+    counts = {run: Counter(severity for series in of.values() for severity in series) for run, of in found.items()}
+    return {run: of for run, of in found.items() if max(counts[run].values()) > 1}
+
+
+def lambda_curves(by_lambda: Mapping[float, Series]) -> dict[str, Curve]:
+    """Returns the scores over lambda by severity."""
+    curves = {
+        f"severity {severity}": {
+            lam: _score(series[severity]) for lam, series in by_lambda.items() if severity in series
+        }
+        for severity in severities_of(by_lambda.values())
+    }
+    return {name: curve for name, curve in curves.items() if len(curve) > 1}
 
 
 def fit_curve_plots(fits: Sequence[LambdaFit]) -> list[Plot]:

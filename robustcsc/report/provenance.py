@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Score
+from robustcsc.report.cohorts import Score
 from robustcsc.report.table import Table
 from robustcsc.report.words import MISSING, corruption_words, slug
 
@@ -122,8 +122,8 @@ def provenance_table(records: Sequence[Record]) -> Table:
     """Returns one row per run, weights, cohort, device and versions: where each number of a report comes from."""
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        it, cohort = record.condition, Cohort.of(record)
-        made = (it.run, it.model, it.weights[:12], it.dataset, it.split, cohort.images, str(record.total))
+        it = record.condition
+        made = (it.run, it.model, it.weights[:12], it.dataset, it.split, it.images, str(record.total))
         groups[(*made, it.source, it.spec or MISSING, str(it.seed), record.device, record.versions)].append(record)
     rows = []
     for key in sorted(groups):

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import rich.box
 import rich.table
@@ -125,6 +125,7 @@ class Table:
         return shown
 
 
+@lru_cache(maxsize=2**16)  # the cells of a report repeat: so many images, so many accuracies
 def _is_number(cell: str) -> bool:
     return cell == "" or cell.startswith(MISSING) or _NUMBER.fullmatch(cell) is not None
 
@@ -133,6 +134,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+@lru_cache(maxsize=2**16)
 def markdown_text(text: str) -> str:
     """Returns text on one line that Markdown shows as it is."""
     line = _one_line(text)
@@ -147,6 +149,7 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(map(markdown_text, cells))} |"
 
 
+@lru_cache(maxsize=2**16)
 def _latex(text: str) -> str:
     # two hyphens in a row would become a dash
     return "-{}-".join(part.translate(_LATEX) for part in _one_line(text).split("--"))

@@ -22,8 +22,6 @@ from robustcsc.report.cohorts import (
     subject_labels,
     without_fixed,
 )
-from robustcsc.report.papers import PAPER_COLUMN, paper_by_severity, paper_means, paper_pgd, paper_row
-from robustcsc.report.papers import PAPER_SDNET as PAPER
 from robustcsc.report.table import Table
 from robustcsc.report.words import (
     MISSING,
@@ -43,7 +41,6 @@ PERCENT = (
 )
 POOLED = "A mean pools the counts of its severities (equal numbers of images each)."
 FIXED_NOTE = "Fixed lambdas stand in the tables by severity and in the lambda curves."
-PAPER_NOTE = "The paper's figures were measured by its authors on their own models; nothing here enters them."
 
 Row = tuple[str, ...]
 Labels = Mapping[Subject, tuple[str, str]]
@@ -59,86 +56,68 @@ def ranked(subjects: Iterable[Subject]) -> list[Subject]:
     return sorted(set(subjects), key=lambda subject: subject.rank)
 
 
-def corruption_tables(records: Sequence[Record], *, with_paper: bool = False) -> list[Table]:
+def corruption_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort and corruption: accuracy by severity and the lambda used (SDNet, Table 2)."""
     labels = labels_of(records)
     tables = []
     for cohort, settings in by_cohort(records).items():
         corruptions = [setting for setting in settings if setting.kind == "corruption"]
         for setting in sorted(corruptions, key=lambda it: corruption_rank(it.name)):
-            tables.append(_corruption_table(cohort, setting, settings[setting], labels, with_paper))
+            tables.append(_corruption_table(cohort, setting, settings[setting], labels))
     return tables
 
 
-def _corruption_table(
-    cohort: Cohort, setting: Setting, rows: Mapping[Subject, Series], labels: Labels, with_paper: bool
-) -> Table:
+def _corruption_table(cohort: Cohort, setting: Setting, rows: Mapping[Subject, Series], labels: Labels) -> Table:
     severities = severities_of(rows.values())
     cells: list[Row] = []
-    paper: list[str | None] = []
     for subject in ranked(rows):
         measured = rows[subject]
         run, policy = labels[subject]
         by_severity = [_cell(measured.get(severity)) for severity in severities]
         cells.append((run, policy, *by_severity, mean_cell([(measured, severities)])))
-        row = paper_row(subject.model, subject.policy, _one_lambda(measured))
-        paper.append(paper_by_severity(cohort.dataset, setting.name, row))
         if fixed_lambda(subject.policy) is None and any(record.lam is not None for record in measured.values()):
             used = [_lambda_cell(measured.get(severity)) for severity in severities]
             cells.append((run, f"λ used by {policy}", *used, ""))
-            paper.append(_paper_lambda(paper[-1], subject))
     columns = ("run", "lambda policy", *(f"severity {severity}" for severity in severities), "mean")
-    return _with_paper_column(
-        Table(
-            name=cohort.file_name(setting.name),
-            title=f"{corruption_words(setting.name).capitalize()}: {cohort.title}",
-            columns=columns,
-            rows=tuple(cells),
-            notes=(f"{PERCENT} n = {cohort.total} images per severity.", POOLED),
-        ),
-        paper if with_paper else [],
+    return Table(
+        name=cohort.file_name(setting.name),
+        title=f"{corruption_words(setting.name).capitalize()}: {cohort.title}",
+        columns=columns,
+        rows=tuple(cells),
+        notes=(f"{PERCENT} n = {cohort.total} images per severity.", POOLED),
     )
 
 
-def mean_tables(records: Sequence[Record], *, with_paper: bool = False) -> list[Table]:
+def mean_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: mean over severities for each corruption (SDNet, Table 3)."""
     labels = labels_of(records)
     tables = []
     for cohort, settings in by_cohort(records).items():
         rows = {setting.name: rows for setting, rows in settings.items() if setting.kind == "corruption"}
         if rows:
-            tables.append(_mean_table(cohort, rows, labels, with_paper))
+            tables.append(_mean_table(cohort, rows, labels))
     return tables
 
 
-def _mean_table(
-    cohort: Cohort, rows: Mapping[str, Mapping[Subject, Series]], labels: Labels, with_paper: bool
-) -> Table:
+def _mean_table(cohort: Cohort, rows: Mapping[str, Mapping[Subject, Series]], labels: Labels) -> Table:
     measured = ranked(subject for by_subject in rows.values() for subject in by_subject)
     subjects = without_fixed(measured)
     wanted = {name: severities_of(rows[name].values()) for name in sorted(rows, key=corruption_rank)}
     summaries = summary_columns(list(wanted))
     left_out = [] if subjects == measured else [FIXED_NOTE]
     cells: list[Row] = []
-    paper: list[str | None] = []
     for subject in subjects:
         parts = {name: (rows[name].get(subject, {}), severities) for name, severities in wanted.items()}
         means = [mean_cell([part]) for part in parts.values()]
         pooled = [mean_cell([parts[name] for name in names]) for _, names in summaries]
         cells.append((*labels[subject], *means, *pooled))
-        first = next(series for series, _ in parts.values() if series)
-        row = paper_row(subject.model, subject.policy, _one_lambda(first))
-        paper.append(paper_means(cohort.dataset, row))
     columns = (*map(corruption_words, wanted), *(heading for heading, _ in summaries))
-    return _with_paper_column(
-        Table(
-            name=cohort.file_name("means"),
-            title=f"Mean over severities: {cohort.title}",
-            columns=("run", "lambda policy", *columns),
-            rows=tuple(cells),
-            notes=(PERCENT, POOLED, severities_note(wanted), *summary_notes(summaries), *left_out),
-        ),
-        paper if with_paper else [],
+    return Table(
+        name=cohort.file_name("means"),
+        title=f"Mean over severities: {cohort.title}",
+        columns=("run", "lambda policy", *columns),
+        rows=tuple(cells),
+        notes=(PERCENT, POOLED, severities_note(wanted), *summary_notes(summaries), *left_out),
     )
 
 
@@ -165,7 +144,7 @@ def severities_note(wanted: Mapping[str, Sequence[int]]) -> str:
     return f"Severities: {'; '.join(f'{corruption_words(name)} {span}' for name, span in spans.items())}."
 
 
-def attack_tables(records: Sequence[Record], *, with_paper: bool = False) -> list[Table]:
+def attack_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: accuracy under single attacks and the protocol in words (SDNet, Table 4).
 
     What suites measure beyond that stands in `robustcsc.report.adversarial`.
@@ -175,36 +154,28 @@ def attack_tables(records: Sequence[Record], *, with_paper: bool = False) -> lis
     for cohort, settings in by_cohort(records).items():
         attacks = {setting: rows for setting, rows in settings.items() if setting.basic}
         if attacks:
-            tables.append(_attack_table(cohort, attacks, labels, with_paper))
+            tables.append(_attack_table(cohort, attacks, labels))
     return tables
 
 
-def _attack_table(
-    cohort: Cohort, attacks: Mapping[Setting, Mapping[Subject, Series]], labels: Labels, with_paper: bool
-) -> Table:
+def _attack_table(cohort: Cohort, attacks: Mapping[Setting, Mapping[Subject, Series]], labels: Labels) -> Table:
     by_heading: dict[str, dict[tuple[Subject, str], Series]] = {}
     for setting in sorted(attacks, key=lambda it: it.rank):
         column = by_heading.setdefault(attack_words(setting), {})
         column.update({(subject, setting.protocol): it for subject, it in attacks[setting].items()})
     rows = {row for column in by_heading.values() for row in column}
     cells: list[Row] = []
-    paper: list[str | None] = []
     for subject, protocol in sorted(rows, key=lambda row: (row[0].rank, protocol_rank(row[1]))):
         found = [column.get((subject, protocol), {}) for column in by_heading.values()]
         made = protocol_words(protocol, subject.policy)
         cells.append((*labels[subject], made, *(_cell(measured.get(0)) for measured in found)))
-        row = paper_row(subject.model, subject.policy, _one_lambda(next(filter(None, found))))
-        paper.append(paper_pgd(cohort.dataset, row, protocol))
     what = PERCENT if cohort.metric == "accuracy" else f"{cohort.metric} in percent with 95 % Wilson intervals."
-    return _with_paper_column(
-        Table(
-            name=cohort.file_name("attacks"),
-            title=f"Attacks: {cohort.title}",
-            columns=("run", "lambda policy", "how the attack met lambda", *by_heading),
-            rows=tuple(cells),
-            notes=(f"{what} n = {cohort.total} images. Budgets are in pixel units of [0, 1].",),
-        ),
-        paper if with_paper else [],
+    return Table(
+        name=cohort.file_name("attacks"),
+        title=f"Attacks: {cohort.title}",
+        columns=("run", "lambda policy", "how the attack met lambda", *by_heading),
+        rows=tuple(cells),
+        notes=(f"{what} n = {cohort.total} images. Budgets are in pixel units of [0, 1].",),
     )
 
 
@@ -214,22 +185,3 @@ def _cell(record: Record | None) -> str:
 
 def _lambda_cell(record: Record | None) -> str:
     return MISSING if record is None or record.lam is None else f"{record.lam:.2f}"
-
-
-def _one_lambda(measured: Series) -> float | None:
-    return next(iter(measured.values())).lam if measured else None
-
-
-def _paper_lambda(shown: str | None, subject: Subject) -> str | None:
-    if shown is None or "/" not in shown:
-        return None
-    if subject.policy == "adaptive":
-        return " / ".join(f"{lam:.2f}" for lam in PAPER.gaussian_lambda)
-    return "0.10 at all severities"
-
-
-def _with_paper_column(table: Table, figures: Sequence[str | None]) -> Table:
-    if not any(figures):
-        return table
-    rows = tuple((*row, figure or MISSING) for row, figure in zip(table.rows, figures, strict=True))
-    return Table(table.name, table.title, (*table.columns, PAPER_COLUMN), rows, (*table.notes, PAPER_NOTE))

@@ -73,7 +73,7 @@ class Training:
             return cls(
                 weights=metadata["weights"],
                 model=spec["name"],
-                options=metadata["options"],
+                options=metadata.get("options") or json.dumps(spec["options"]),
                 parameters=int(metadata["parameters"]),
                 data=facts["data"],
                 trained_on=facts["trained_on"],
@@ -107,7 +107,7 @@ class Measure:
             return f"accuracy, {corruption_words(it.name)}"
         if it.kind == "random-noise":
             return f"{metric}, random noise, rho {it.epsilon:g}"
-        named = attack_words(it if it.kind == "attack" else replace(it, steps=None))
+        named = attack_words(it if it.kind == "attack" else it._replace(steps=None))
         return f"{metric}, {named}" + (f", {it.protocol}" if it.protocol not in ("", "plain") else "")
 
     @property
@@ -222,12 +222,12 @@ def _scores(records: Sequence[Record]) -> dict[Measure, list[dict[int, Record]]]
     """Returns the series of each measure, one per seed of the measurement."""
     found: dict[Measure, list[dict[int, Record]]] = defaultdict(list)
     for (cohort, setting, _), measured in series(records).items():
-        found[Measure(replace(cohort, seed=0), setting)].append(measured)
+        found[Measure(cohort._replace(seed=0), setting)].append(measured)
     return found
 
 
 def _mean_score(scores: Sequence[Score]) -> Score:
-    return replace(scores[0], correct=round(fmean(score.correct for score in scores)))
+    return scores[0]._replace(correct=round(fmean(score.correct for score in scores)))
 
 
 def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from robustcsc import runs
 from robustcsc.metrics import STANDARD_CORRUPTIONS
 from robustcsc.records import Condition, Record
 from robustcsc.runs import Run
-from robustcsc.store import ResultStore
+from robustcsc.store import SCHEMA_VERSION, ResultStore
 
 Command = Callable[..., Any]
 SPEC = "imagenet_c@1a2b3c4d"
@@ -32,6 +33,7 @@ def store_run(
     """Makes a run with `wrong` errors in 1000 images at every corruption and severity."""
     fields: dict[str, Any] = {"run": name, "model": name, "weights": name, "dataset": "photos", "split": "test"}
     fields |= {"images": "0123456789abcdef"}
+    fields |= {name: condition.pop(name) for name in ("model", "policy") if name in condition}
     cells = [Condition(**fields, kind="clean", name="clean")]
     fields |= {"kind": "corruption", "spec": SPEC, "source": "generated", **condition}
     cells += [
@@ -153,6 +155,42 @@ def test_examples_need_a_model(robustcsc: Command) -> None:
     done = robustcsc("report model --examples 2")
     assert (done.code, done.out) == (2, "")
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("paper", ["sdnet", "detrame", "res-msd-csc", "tddl"])
+def test_one_record_fills_the_tables_of_a_paper_with_what_there_is(robustcsc: Command, place: Path, paper: str) -> None:
+    store_run("model", 300, 100, [], model="sdnet18", policy="train")
+    done = robustcsc(f"report model --paper {paper} --out made")
+    assert done.code == 0, done.err
+    assert "not measured" in done.out and "paper: " in done.out
+    written = sorted(path.name for path in (place / "made/tables").glob(f"{paper}-table-*"))
+    assert written and len(written) % 3 == 0
+
+
+def test_another_paper_is_one_sentence(robustcsc: Command) -> None:
+    store_run("model", 300, 100, [])
+    done = robustcsc("report model --paper resnet")
+    assert (done.code, done.out) == (2, "")
+    assert "res-msd-csc" in done.err
+
+
+def test_a_store_of_a_newer_version_is_one_sentence(robustcsc: Command) -> None:
+    store_run("model", 300, 100, [])
+    connection = sqlite3.connect(runs.find("model").store_path)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    done = robustcsc("report model")
+    assert (done.code, done.out) == (2, "")
+    assert "was written by a newer robustcsc" in done.err and done.err.count("\n") == 1
+    assert not (runs.find("model").folder / "reports").exists()
+
+
+def test_names_are_escaped_in_every_form(robustcsc: Command, place: Path) -> None:
+    store_run("model", 300, 100, ["fog"], model="a_b:<i>&50%|$x^2$")
+    assert robustcsc("report model --baseline model --out made").code == 0
+    (latex,), (markdown,) = (list((place / "made/tables").glob(f"errors-*.{it}")) for it in ("tex", "md"))
+    assert r"a\_b:\textless{}i\textgreater{}\&50\%\textbar{}\$x\textasciicircum{}2\$" in latex.read_text()
+    assert r"a_b:&lt;i&gt;&amp;50%\|$x^2$" in markdown.read_text()
 
 
 def test_a_run_without_results_is_one_sentence(robustcsc: Command) -> None:

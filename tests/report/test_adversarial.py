@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-import base64
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from robustcsc.records import MINIMAL, Record, packed
-from robustcsc.report.adversarial import (
-    attack_list_tables,
-    minimal_budgets,
-    minimal_plots,
-    minimal_tables,
-    robust_columns,
-    worst_case_tables,
-)
+from robustcsc.records import Record, packed
+from robustcsc.report.adversarial import attack_list_tables, robust_columns, worst_case_tables
 from robustcsc.report.headline import headline_tables
 from robustcsc.report.words import MISSING
 
@@ -114,19 +105,3 @@ def test_the_list_has_costs_and_flags(attacked: Callable[..., Record]) -> None:
     assert first["flags"] == "the gradient is exactly zero in many pixels"
     assert (second["attack"], second["in 8 bits"]) == ("PGD > Square L∞ 8/255, 200 queries", MISSING)
     assert second["flags"] == "none"
-
-
-def test_minimal_budgets_have_quartiles_and_a_curve(attacked: Callable[..., Record]) -> None:
-    levels = bytes([0, 1, 2, 4, 8, 16, 255, 255])
-    details = {"levels": 4, "minimal": base64.b64encode(levels).decode()}
-    record = attacked("00000011", kind=MINIMAL, epsilon=0.16, details=details)
-    budgets = minimal_budgets(record)
-    assert budgets[:6] == pytest.approx([0, 0.01, 0.02, 0.04, 0.08, 0.16]) and budgets[6:] == [math.inf] * 2
-    (table,) = minimal_tables([record])
-    assert table.rows[0][4:7] == ("0.01", "0.04", "0.16")
-    assert table.rows[0][-1].startswith("25.00")
-    (plot,) = minimal_plots([record])
-    ax = plot.figure.axes[0]
-    line: Any = ax.lines[0]
-    curve = {round(100 * float(x), 6): float(y) for x, y in zip(*line.get_data(), strict=True)}
-    assert (curve[0], curve[1], curve[16]) == (87.5, 75.0, 25.0)

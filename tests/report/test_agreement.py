@@ -18,7 +18,7 @@ import pytest
 
 from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.records import Record
-from robustcsc.report import ReportPaths, write_report
+from robustcsc.report import Paper, ReportPaths, paper_tables, write_report
 from robustcsc.report.words import MISSING
 
 RecordMaker = Callable[..., Record]
@@ -121,6 +121,27 @@ def test_every_table_says_the_same_in_all_four_forms(report: ReportPaths) -> Non
         assert one_line(page[name]) == said, name
         assert markdown_rows(report.folder / f"tables/{name}.md") == said, name
         assert latex_rows(report.folder / f"tables/{name}.tex") == said, name
+
+
+@pytest.mark.parametrize("paper", ["detrame", "res-msd-csc", "tddl"])
+def test_the_tables_of_papers_say_the_same_in_all_four_forms(paper: Paper, record: RecordMaker, tmp_path: Path) -> None:
+    clean: dict[str, Any] = {"kind": "clean", "name": "clean", "policy": "none", "total": 100}
+    made = [
+        record(correct=90, model=model, dataset=data, weights=model, **clean)
+        for model, data in (("plainnet3", "cifar10"), ("detrame-plainnet3", "cifar10"), ("res-csc20", "svhn"))
+    ]
+    made.append(record(correct=7, total=9, kind="clean", name="clean", dataset="mnist", run=NASTY, model="tddl-cnn"))
+    report = write_report(made, [], tmp_path / "r", title="Papers", paper=paper)
+    page = Page(report.page.read_text("utf-8")).tables
+    names = [path.stem for path in report.tables if re.search(r"table-\d+$", path.stem)]
+    assert len(names) == 3 * len(paper_tables(paper, made))
+    for name in names:
+        said = one_line(csv_rows(report.folder / f"tables/{name}.csv"))
+        assert one_line(page[name]) == said, name
+        assert markdown_rows(report.folder / f"tables/{name}.md") == said, name
+        assert latex_rows(report.folder / f"tables/{name}.tex") == said, name
+        printed = [at for at, heading in enumerate(said[0]) if heading.startswith("paper: ")]
+        assert printed and not any("not measured" in row[at] for row in said[1:] for at in printed)
 
 
 def test_the_names_of_runs_survive_all_four_forms(report: ReportPaths) -> None:

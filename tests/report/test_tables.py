@@ -195,25 +195,5 @@ def test_fooling_rates_stand_apart_from_accuracies(record: RecordMaker) -> None:
     assert [table.title.endswith("fooling_rate") for table in tables] == [False, True]
 
 
-def test_paper_figures_have_their_own_column_and_change_no_other(records: list[Record]) -> None:
-    for build, column, expected in (
-        (corruption_tables, 0, "84.76 / 74.87 / 61.38 / 54.77 / 48.84, mean 64.92"),
-        (mean_tables, 0, "gaussian 64.92, shot 71.13, speckle 71.42, impulse 57.48"),
-    ):
-        plain, shown = build(records)[column], build(records, with_paper=True)[column]
-        assert shown.columns == (*plain.columns, "paper, not measured here")
-        assert [row[:-1] for row in shown.rows] == list(plain.rows)
-        assert cell(shown, "paper, not measured here", "sdnet", "adaptive lambda") == expected
-
-
-def test_the_papers_tuned_lambda_stands_beside_the_transfer_test_only(records: list[Record]) -> None:
-    (table,) = attack_tables(records, with_paper=True)
-    paper = {row[2]: row[-1] for row in table.rows if row[1] == "adaptive lambda"}
-    assert (
-        paper["crafted at lambda_0, scored at the tuned lambda (a transfer test)"] == "L∞ 8/255: 35.18; L2 0.5: 62.80"
-    )
-    assert paper["crafted through the adaptive policy"] == "–"  # noqa: RUF001
-
-
 def test_nothing_gives_no_tables() -> None:
     assert headline_tables([]) == corruption_tables([]) == mean_tables([]) == attack_tables([]) == []

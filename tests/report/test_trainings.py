@@ -1,7 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median, stdev
+from statistics import stdev
 from typing import Any
 
 import pytest
@@ -9,12 +9,10 @@ import pytest
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.records import FOOLING, Record
-from robustcsc.report.detrame_tables import detrame_tables
 from robustcsc.report.table import Table
 from robustcsc.report.trainings import Training, seed_tables, trained_models
 from robustcsc.report.words import MISSING
 
-DATASETS = ("cifar10", "cifar100", "svhn")
 RecordMaker = Callable[..., Record]
 
 
@@ -39,7 +37,7 @@ def training(model: str, seed: int, **changes: Any) -> Training:
 def measured(record: RecordMaker, of: Training, correct: int, **changes: Any) -> Record:
     about = {"run": f"{of.model}-{of.seed}", "model": of.model, "weights": of.weights, "policy": "none"}
     condition = {"kind": "clean", "name": "clean", "dataset": "cifar10-jpeg"} | changes
-    return record(correct=correct, **about, **condition)
+    return record(correct=correct, **(about | condition))
 
 
 @pytest.fixture
@@ -131,44 +129,3 @@ def test_a_checkpoint_tells_how_it_was_trained(tmp_path: Path) -> None:
     path.write_bytes(b"damaged")
     assert Training.read(path) is None
     assert Training.read(tmp_path / "absent") is None
-
-
-def test_the_papers_tables_have_a_row_for_all_that_it_printed(records: list[Record], trainings: list[Training]) -> None:
-    tables = {table.name: table for table in detrame_tables(trained_models(records, trainings))}
-    assert list(tables) == [f"detrame-table-{number}" for number in range(3, 8)]
-    fourth = tables["detrame-table-4"]
-    measured = row(fourth, "ResNet 8", "cifar10-jpeg")
-    assert measured[2:] == ("79.50 ± 0.71 (2 seeds)", "83.50 ± 0.71 (3, 2 seeds)", "87.36 ± 0.34", "89.13 ± 0.23 (3)")
-    assert row(fourth, "PlainNet 3-layer", "svhn")[2:] == ("not measured", "not measured", "45.64", "97.21 (8)")
-    assert len(fourth.rows) == 30
-    sixth = tables["detrame-table-6"]
-    assert row(sixth, "ResNet 8", "cifar10-jpeg")[2:] == (
-        "L∞",
-        "0.04",
-        "31.00 ± 1.41",
-        "41.00 ± 1.41",
-        MISSING,
-        MISSING,
-    )
-    assert row(sixth, "WideResNet 16-8", "svhn")[3:] == (
-        *("0.0002", "not measured", "not measured"),
-        *("46.84 ± 3.05", "23.61 ± 5.61"),
-    )
-    seventh = row(tables["detrame-table-7"], "ResNet 8")
-    assert seventh[2:4] == ("100", "100") and seventh[6:] == ("3152.10", "3962.09", "0.000176", "0.00021")
-
-
-def test_the_printed_figures_give_the_gains_that_the_text_names() -> None:
-    """DeTraMe-Net, section 5.3.2: least gain of PlainNet, its median, and the gain of ResNet 110."""
-    printed = {cells[:2]: cells[4:] for cells in detrame_tables([])[1].rows}
-    gain = {
-        place: float(theirs.split()[0]) - float(original.split()[0])
-        for place, (original, theirs) in printed.items()
-        if original != MISSING
-    }
-    plain = {data: [gain[f"PlainNet {depth}-layer", data] for depth in (3, 6, 9, 12)] for data in DATASETS}
-    assert [round(min(gains), 2) for gains in plain.values()] == [0.75, 2.22, 0.13]
-    assert median(plain["cifar100"]) == pytest.approx(5.11, abs=0.0051)
-    assert round(median(plain["svhn"]), 2) == 0.45
-    assert [round(gain["ResNet 110", data], 2) for data in ("cifar10", "cifar100")] == [0.11, 0.06]
-    assert min(gain.values()) > -1e-9

@@ -1,0 +1,106 @@
+"""`robustcsc leaderboard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from robustcsc import runs
+from robustcsc.cli import options
+from robustcsc.cli.console import note, print_json
+from robustcsc.cli.results import print_tables
+from robustcsc.errors import StoreError
+from robustcsc.files import write_whole
+from robustcsc.runs import Run
+
+if TYPE_CHECKING:
+    from robustcsc.records import Record
+    from robustcsc.report import Table
+
+
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="Folder of runs.")] = runs.RUNS,
+    by: Annotated[
+        Literal["clean", "noise", "corruptions", "robust"],
+        typer.Option(
+            help="Rank by the accuracy on clean images, its mean over the noises or over the standard corruptions, or "
+            "by what all attacks together leave.",
+        ),
+    ] = "clean",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also write every table there as CSV, Markdown and LaTeX.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Rank all runs of a folder, one table for each set of images that they were measured on.
+
+    Training seeds of the same model and recipe are one row, as mean and standard deviation.
+    """
+    from robustcsc.report import Training, leaderboards
+
+    found = runs.existing(folder)
+    if not found:
+        raise StoreError(f"There are no runs in {folder}: name the folder that holds them, or train a model first.")
+    records, left_out = _collect(found)
+    if not records:
+        raise StoreError(f"No run in {folder} has results to rank: {_words(left_out)}.")
+    known = [training for run in found if (training := Training.read(run.weights_path))]
+    boards = leaderboards(records, known, by)
+    tables = [board.table() for board in boards]
+    files = _write(tables, out) if out is not None else []
+    if as_json:
+        print_json({"tables": [board.told() for board in boards], "left_out": left_out, "files": files})
+    else:
+        print_tables(tables)
+    if left_out:
+        note(f"Left out: {_words(left_out)}.")
+    if out is not None:
+        note(f"Every table as CSV, Markdown and LaTeX: {out}")
+
+
+def _collect(found: list[Run]) -> tuple[list[Record], dict[str, str]]:
+    """Returns the records of all runs that can be read, and of the others the reason by name."""
+    from robustcsc.store import ResultStore
+
+    records: list[Record] = []
+    left_out = {}
+    for run in found:
+        try:
+            with ResultStore(run.store_path, read_only=True) as store:
+                measured = store.records()
+        except StoreError as error:
+            left_out[run.name] = str(error)
+            continue
+        if not measured:
+            left_out[run.name] = "no results yet"
+        records += measured
+    return records, left_out
+
+
+def _words(left_out: dict[str, str]) -> str:
+    return "; ".join(f"{name} ({reason.rstrip('.')})" for name, reason in left_out.items())
+
+
+def _write(tables: list[Table], folder: Path) -> list[Path]:
+    """Writes every table in three forms.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    files = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in tables:
+            for ending, text in (("csv", table.to_csv()), ("md", table.to_markdown()), ("tex", table.to_latex())):
+                files.append(folder / f"{table.name}.{ending}")
+                write_whole(files[-1], text.encode())
+    except OSError as error:
+        raise StoreError(f"The tables cannot be written to {folder}: {error.strerror or error}.") from error
+    return files
