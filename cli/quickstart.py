@@ -23,11 +23,13 @@ RESNET, SDNET = "quickstart-resnet", "quickstart-sdnet"
 DIGITS = DataChoice("digits")
 SINGLE_NOISES = ("gaussian noise", "shot noise", "speckle noise", "impulse noise")
 POLICIES = ("train", "adaptive", "adaptive-image", "oracle")
+EXAMPLES = 4
 
 
 def quickstart(device: options.Device = "cpu", as_json: options.Json = False) -> None:
     """Train a ResNet and an SDNet on digits, sweep noise, fit lambda, attack, and report: about a minute."""
-    from robustcsc.report import write_report
+    from robustcsc.cli.report import keep_examples
+    from robustcsc.report import read_examples, write_report
 
     started = time.perf_counter()
     note("A classifier built on sparse coding (SDNet) against a plain one (ResNet), on 8x8 handwritten digits.\n")
@@ -42,9 +44,16 @@ def quickstart(device: options.Device = "cpu", as_json: options.Json = False) ->
     records = [record for session in sessions for record in _swept(session)]
     note("[5/6] Attack both with PGD: each pixel may change by 8/255.")
     records += [record for session in sessions for record in _attacked(session)]
-    note("[6/6] Write the report.")
-    title = "Quickstart: SDNet and ResNet on digits"
-    paths = write_report(records, fits, Run(runs.RUNS / SDNET).reports, title=title)
+    note("[6/6] Write the report, with a few of the images and what the models say of them.")
+    for session in sessions:
+        keep_examples(session, DIGITS, EXAMPLES)
+    paths = write_report(
+        records,
+        fits,
+        Run(runs.RUNS / SDNET).reports,
+        title="Quickstart: SDNet and ResNet on digits",
+        examples=[sheet for it in sessions if (sheet := read_examples(it.run.folder, it.run.name))],
+    )
     if as_json:
         print_json({"page": paths.page, "records": json_rows(records)})
         return

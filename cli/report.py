@@ -12,7 +12,7 @@ import typer
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json
-from robustcsc.cli.context import DEMO_RUN, DataChoice, ModelChoice, open_session
+from robustcsc.cli.context import DEMO_RUN, DataChoice, ModelChoice, Session, open_session
 from robustcsc.cli.results import print_tables, without_columns
 from robustcsc.errors import StoreError
 from robustcsc.files import write_whole
@@ -98,7 +98,8 @@ def report(
     known = [training for run in chosen if (training := Training.read(run.weights_path))]
     if examples is not None:
         for run in chosen:
-            _make_examples(run, DataChoice(data, root), examples)
+            choice = DataChoice(data, root)
+            keep_examples(open_session(ModelChoice(str(run.folder)), choice, "auto"), choice, examples)
     folder = out or chosen[0].reports
     title = title or f"Robustness of {', '.join(run.name for run in chosen)}"
     paths = write_report(
@@ -165,17 +166,16 @@ def _copy_page(page: Path, file: Path) -> None:
         raise StoreError(f"The page cannot be written to {file}: {error.strerror or error}.") from error
 
 
-def _make_examples(run: Run, data: DataChoice, count: int) -> None:
-    """Writes example images of a run into its folder."""
+def keep_examples(session: Session, data: DataChoice, count: int) -> None:
+    """Writes test images, clean, corrupted and attacked, with the model's answers into the folder of its run."""
     from robustcsc.cli.evaluate import default_spec_name
     from robustcsc.corruptions import load_spec
     from robustcsc.evaluation.examples import make_examples
     from robustcsc.report.examples import FOLDER
 
-    session = open_session(ModelChoice(str(run.folder)), data, "auto")
     images = data.load(session.trained, "test")
     spec = load_spec(default_spec_name(images.image_shape))
-    make_examples(session.subject, images, run.folder / FOLDER, count=count, spec=spec)
+    make_examples(session.subject, images, session.run.folder / FOLDER, count=count, spec=spec)
 
 
 def upright(table: Table) -> Table:

@@ -1,5 +1,6 @@
 """The quickstart on few images and one epoch: the same path as the whole one."""
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,11 @@ def test_quickstart_tells_its_story_and_reuses_its_weights(
     steps = [line for line in first.err.splitlines() if line.startswith("[")]
     assert [step[:5] for step in steps] == [f"[{number}/6]" for number in range(1, 7)]
     assert f"figures: {place / 'runs/quickstart-sdnet/reports/index.html'}" in first.err
-    assert (place / "runs/quickstart-sdnet/reports/index.html").is_file()
+    page = (place / "runs/quickstart-sdnet/reports/index.html").read_text()
+    for run in ("quickstart-resnet", "quickstart-sdnet"):
+        for png in (place / "runs" / run / "examples").glob("*.png"):
+            assert base64.b64encode(png.read_bytes()).decode() in page, png
+        assert (place / "runs" / run / "examples/0-0.png").is_file()
     for noise in ("gaussian noise", "shot noise", "speckle noise", "impulse noise"):
         assert any(
             noise in line and "adaptive lambda" in line and "points" in line for line in first.out.splitlines()

@@ -1,0 +1,151 @@
+"""What this site has beyond the plugins of mkdocs: pages made from the code, and equations as MathML.
+
+mkdocs calls the functions named `on_...`. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_LOG = logging.getLogger("mkdocs.hooks.robustcsc")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Documents that lie outside this folder: where they appear on the site.
+ELSEWHERE = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+
+_LIST_ITEM = re.compile(r"\s*([-*]|\d+\.) ")
+_MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_config(config: Any) -> Any:
+    """Adds the pages of the API to the navigation, and lists as GitHub reads them to the Markdown."""
+    config.nav.append({"API": [{package: page} for package, page in api_pages().items()]})
+    config.markdown_extensions.append(_lists_after_text())
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Adds the pages that are made from the code and from documents elsewhere."""
+    from mkdocs.structure.files import File
+
+    made = {page: api_page(package) for package, page in api_pages().items()}
+    made["commands.md"] = commands_page()
+    for page, document in ELSEWHERE.items():
+        made[page] = (ROOT / document).read_text(encoding="utf-8").replace("](docs/", "](")
+    for page, text in made.items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Returns a page with its equations as MathML, which needs no script."""
+    return _MATH.sub(_as_mathml, content)
+
+
+def _as_mathml(match: re.Match[str]) -> str:
+    from latex2mathml.converter import convert
+
+    latex = html.unescape(match[2]).strip()
+    mathml = convert(latex, display="block" if match[1] == "div" else "inline")
+    if "\\" in mathml:
+        _LOG.warning("latex2mathml does not know a command in %s", latex)
+    return mathml
+
+
+def packages() -> Iterator[Path]:
+    """Yields the folders of the library."""
+    yield ROOT / "robustcsc"
+    yield from sorted(path.parent for path in (ROOT / "robustcsc").glob("*/__init__.py"))
+
+
+def api_pages() -> dict[str, str]:
+    """Returns the page of every package."""
+    names = [".".join(folder.relative_to(ROOT).parts) for folder in packages()]
+    return {name: f"api/{name.rpartition('.')[2]}.md" for name in names}
+
+
+def api_page(package: str) -> str:
+    """Returns the page of a package: its own docstring, then each of its modules."""
+    folder = ROOT.joinpath(*package.split("."))
+    modules = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return "\n\n".join([f"# {package}", *(f"::: {package}.{module}" for module in modules)]) + "\n"
+
+
+def commands_page() -> str:
+    """Returns what `--help` says of every command, as one page."""
+    import typer
+
+    from robustcsc.cli.main import app
+
+    lines = [
+        "# Commands",
+        "",
+        "Made from the command line itself: `robustcsc COMMAND --help` says the same.",
+        "",
+    ]
+    for name, command in leaf_commands(typer.main.get_command(app), "robustcsc"):
+        context = typer.Context(command, info_name=name)
+        usage = " ".join([name, *command.collect_usage_pieces(context)])
+        lines += [f"## {name}", "", _words(html.escape(command.help, quote=False)), "", "```text", usage, "```", ""]
+        for panel, parameters in _panels(command).items():
+            rows = [_row(it.get_help_record(context)) for it in parameters]
+            lines += [f"**{panel}**", "", "| option | what it does |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def leaf_commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yields every command that does something, with its full name."""
+    children: dict[str, Any] = getattr(command, "commands", {})
+    if not children or getattr(command, "invoke_without_command", False):
+        yield name, command
+    for child, below in children.items():
+        yield from leaf_commands(below, f"{name} {child}")
+
+
+def _panels(command: Any) -> dict[str, list[Any]]:
+    """Returns the arguments and options under the headings that the help has."""
+    panels: dict[str, list[Any]] = {}
+    for parameter in command.params:
+        if not getattr(parameter, "hidden", False):
+            default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            panels.setdefault(getattr(parameter, "rich_help_panel", None) or default, []).append(parameter)
+    return panels
+
+
+def _row(record: tuple[str, str]) -> str:
+    """Returns the line of a parameter in a table."""
+    return f"| <code>{_words(html.escape(record[0]))}</code> | {_words(html.escape(record[1], quote=False))} |"
+
+
+def _words(text: str) -> str:
+    """Returns a text in one line that can stand in a table."""
+    return " ".join(text.split()).replace("|", "&#124;").replace("[", "&#91;")
+
+
+def _lists_after_text() -> Any:
+    """Returns the Markdown extension that lets a list follow a line of text without an empty line between them."""
+    from markdown.extensions import Extension
+    from markdown.preprocessors import Preprocessor
+
+    class Separated(Preprocessor):
+        def run(self, lines: list[str]) -> list[str]:
+            separated: list[str] = []
+            for line in lines:
+                before = separated[-1] if separated else ""
+                unindented = before.strip() and not before.startswith(" ") and not _LIST_ITEM.match(before)
+                if _LIST_ITEM.match(line) and not line.startswith(" ") and unindented:
+                    separated.append("")
+                separated.append(line)
+            return separated
+
+    class Lists(Extension):
+        def extendMarkdown(self, md: Any) -> None:
+            md.preprocessors.register(Separated(md), "lists_after_text", 20)  # after fenced code is put aside
+
+    return Lists()
