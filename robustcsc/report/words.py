@@ -112,12 +112,12 @@ def protocol_words(protocol: str, policy: str) -> str:
 def epsilon_words(epsilon: float) -> str:
     """Returns a budget as people type it.
 
-    >>> epsilon_words(8 / 255), epsilon_words(0.5)
-    ('8/255', '0.5')
+    >>> epsilon_words(8 / 255), epsilon_words(0.5 / 255), epsilon_words(0.5)
+    ('8/255', '0.5/255', '0.5')
     """
-    levels = round(epsilon * 255)
+    levels = round(2 * epsilon * 255) / 2
     short = abs(epsilon - round(epsilon, 3)) < 1e-9
-    return f"{levels}/255" if not short and abs(epsilon * 255 - levels) < 1e-6 else f"{epsilon:g}"
+    return f"{levels:g}/255" if not short and abs(epsilon * 255 - levels) < 1e-6 else f"{epsilon:g}"
 
 
 def norm_words(norm: str) -> str:
