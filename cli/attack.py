@@ -78,7 +78,9 @@ def attack(
     ] = None,
     step_size: Annotated[
         str | None,
-        typer.Option(metavar="NUMBER", help="Of PGD; by default 2/255 (linf), 0.1 (l2).", rich_help_panel=_ACCURACY),
+        typer.Option(
+            metavar="NUMBER", help="Of PGD; by default 1/4 (linf) or 1/5 (l2) of the budget.", rich_help_panel=_ACCURACY
+        ),
     ] = None,
     restarts: Annotated[
         int | None,

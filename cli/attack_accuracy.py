@@ -95,6 +95,10 @@ class Named:
             raise options.OptionError(f"{save} exists already: move it away or name another file.")
         if smallest and (len(self._threats) != 1 or sizes[0] == 0):
             raise options.OptionError("--min-epsilon searches up to one budget: write one --epsilon above 0.")
+        if smallest and save is not None:
+            raise options.OptionError("--min-epsilon keeps no images: leave --save out.")
+        if smallest and settings.step_size is not None:
+            raise options.OptionError("--min-epsilon chooses the step size by the budget: leave --step-size out.")
 
     def prepare(self, session: Session, data: DataChoice) -> None:
         """Chooses and checks the protocols, and opens the model that transfer attacks are crafted on."""
@@ -110,15 +114,17 @@ class Named:
                 f"`robustcsc fit-lambda --run {subject.run}`."
             )
         more = ("transfer",) if self._source is not None else ()
+        named = bool(self._protocols)
         self._protocols = self._protocols or (*default_protocols(subject), *more)
         if self._source is not None and "transfer" not in self._protocols:
             raise options.OptionError("--from belongs to the protocol transfer: name it with --protocols.")
         if self._save is not None and len(self._protocols) != 1:
             raise options.OptionError("--save keeps the images of one protocol: name it with --protocols.")
         if self._smallest:
-            self._protocols = tuple(each for each in self._protocols if each in ("plain", "fixed", "adaptive"))
-        if not self._protocols:
-            raise PolicyError("--min-epsilon goes with the protocols plain, fixed and adaptive: name one of them.")
+            suiting = tuple(each for each in self._protocols if each in ("plain", "fixed", "adaptive"))
+            if not suiting or (named and suiting != self._protocols):
+                raise PolicyError("--min-epsilon goes with the protocols plain, fixed and adaptive: name some of them.")
+            self._protocols = suiting
 
     def measure(self, common: Common, store: ResultStore, progress: Progress) -> Iterator[Record]:
         """Yields the accuracy on clean images, and under each attack for every protocol and budget."""

@@ -16,6 +16,8 @@ FOOLING, FOOLING_OF_CORRECT = "fooling rate", "fooling rate of correct images"
 MINIMAL = "minimal-epsilon"
 #: Stands in the name of an attack between several, each of which got the images that the ones before it left.
 THEN = " > "
+#: Protocols whose attacker takes the gradient of what is scored.
+WHITE_BOX = ("plain", "fixed", "adaptive", "grid")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,8 @@ def deepfool(
         candidates = torch.empty(0, dtype=torch.int64, device=clean.device)
         active = torch.arange(len(clean), device=clean.device)
         for step in range(max_steps + 1):
+            if len(active) == 0:  # no image that has its class still has a gradient
+                break
             inputs = torch.add(clean[active], way[active], alpha=1 + overshoot).requires_grad_()
             logits = checked_logits(model(inputs), len(inputs))
             if step == 0:

@@ -24,8 +24,8 @@ from robustcsc.attacks.losses import LOSSES, LossAsLogits
 from robustcsc.attacks.threat import Norm, ThreatModel
 from robustcsc.errors import AttackError, UnknownNameError
 
-#: In pixel units of [0, 1].
-DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 2 / 255, "l2": 0.1}
+#: As shares of the budget: 2/255 of 8/255, and 0.1 of 0.5.
+DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 1 / 4, "l2": 1 / 5}
 DEFAULT_STEPS = 20
 
 
@@ -57,7 +57,7 @@ def pgd(
         labels: (N,) int64, the true classes.
         threat: Norm and budget; budget 0 returns the images unchanged.
         steps: Gradient steps of each restart, at least 1.
-        step_size: In pixel units of [0, 1], positive; by default 2/255 for linf and 0.1 for l2.
+        step_size: In pixel units of [0, 1], positive; by default a quarter of the budget for linf and a fifth for l2.
         restarts: Number of attacks from different random starts, at least 1.
         random_start: Starts at a random point of the ball instead of the clean image.
         loss: ``"ce"`` (cross-entropy), ``"dlr"`` (difference of logits ratio) or ``"nll"`` (of log-probabilities).
@@ -74,7 +74,8 @@ def pgd(
     Source:
         Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
     """
-    step_size = DEFAULT_STEP_SIZE[threat.norm] if step_size is None else step_size
+    if step_size is None:
+        step_size = DEFAULT_STEP_SIZE[threat.norm] * threat.epsilon or 1.0  # with a budget of 0 nothing moves anyway
     if steps < 1:
         raise AttackError(f"steps must be at least 1, not {steps}.")
     if not (math.isfinite(step_size) and step_size > 0):

@@ -7,9 +7,8 @@ details, as a JSON object, what the attack cost and whether it can be trusted:
   model forwards, and that a gradient was taken for, counted by hooks on it.
 - ``rounded_correct``: images that stay right after rounding to 8 bits (only where all images were attacked).
 - ``checks``: `robustcsc.attacks.sanity.Checks` of the attacked model on a few images; ``flags``: what speaks against
-  the accuracy, some of `robustcsc.attacks.sanity.FLAGS`.
-- ``broken_beyond_white_box``: of attacks without gradients and of transfer attacks, how many images they break that
-  no white-box attack so far did, under the same lambda policy.
+  the accuracy, some of `robustcsc.attacks.sanity.FLAGS`. Those that compare attacks with each other are found by
+  `robustcsc.report.flags`, which sees all records.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from dataclasses import replace
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.threat import ThreatModel
 from robustcsc.data import ImageSet
+from robustcsc.errors import AttackError
 from robustcsc.evaluation.cells import measure_cell
 from robustcsc.evaluation.crafting import Bench, Workshop
-from robustcsc.evaluation.protocols import WHITE_BOX, Target, targets
+from robustcsc.evaluation.protocols import Target, targets
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import clean_condition
 from robustcsc.progress import Progress, silent
@@ -106,10 +106,12 @@ def attack_images(
     Raises:
         UnknownNameError: If a protocol is unknown.
         PolicyError: If a protocol needs a lambda or a fit that the model or run lacks.
-        AttackError: If an attack does not know the norm.
+        AttackError: If an attack does not know the norm, or takes gradients under the protocol ``black-box``.
     """
     for attack in attacks:
         attack.check_norm(threat.norm)
+        if "black-box" in protocols and attack.kind.gradients:
+            raise AttackError(f"The protocol black-box is without gradients: leave it or the attack {attack.name} out.")
     planned = [it for name in protocols for it in targets(bench.subject, name, lambdas=lambdas, source=source)]
     workshop = Workshop(bench, threat)
     for target in planned:
@@ -125,10 +127,10 @@ def attack_target(
     for attack in attacks:
         records = _measure(workshop, target, attack, THEN.join([*before, attack.label]), standing)
         yield from records
-        if in_turn and not target.alone:
+        bits = records[0].bits
+        if in_turn and not target.alone and bits is not None:  # records of earlier versions have no outcomes
             before.append(attack.full_label)
-            bits = records[0].bits
-            standing = None if bits is None else outcome_list(bits, records[0].total)
+            standing = outcome_list(bits, records[0].total)
             if not records[0].correct:
                 return
 
@@ -161,11 +163,10 @@ def _measure(
             del told["rounded_correct"]
         counted = replace(record, correct=sum(right), outcomes=packed(right))
         details = {**told, **crafted.costs(), **workshop.checks(target)}
-        beyond = _beyond_white_box(bench.store, counted, target)
         return replace(
             counted,
             seconds=round(record.seconds + crafted.seconds, 3),
-            details=json.dumps(_joined(details, beyond), sort_keys=True),
+            details=json.dumps(details, sort_keys=True),
         )
 
     return measure_cell(
@@ -179,35 +180,3 @@ def _measure(
         remeasure=bench.remeasure,
         complete=complete,
     )
-
-
-def _joined(details: dict[str, object], more: dict[str, object]) -> dict[str, object]:
-    flags = [*_list(details.get("flags")), *_list(more.get("flags"))]
-    return {**details, **more, "flags": flags}
-
-
-def _list(value: object) -> list[object]:
-    return list(value) if isinstance(value, list) else []
-
-
-def _beyond_white_box(store: ResultStore, record: Record, target: Target) -> dict[str, object]:
-    """Returns how many images an attack that knows less breaks beyond the white-box attacks, and what that means."""
-    if target.white_box or target.protocol == "static":
-        return {}
-    it = record.condition
-    rivals = [
-        other
-        for other in store.records()
-        if other.condition.protocol in WHITE_BOX
-        and other.bits is not None
-        and other.total == record.total
-        and replace(other.condition, name=it.name, protocol=it.protocol, steps=it.steps, restarts=it.restarts) == it
-    ]
-    if not rivals or record.bits is None:
-        return {}
-    left = ~0
-    for rival in rivals:
-        left &= rival.bits or 0
-    beaten = record.correct < min(rival.correct for rival in rivals)
-    flag = "black-box-beats-white-box" if target.protocol == "black-box" else "transfer-beats-white-box"
-    return {"broken_beyond_white_box": (left & ~record.bits).bit_count(), "flags": [flag] if beaten else []}

@@ -19,11 +19,11 @@ from robustcsc.attacks.threat import ThreatModel
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.cells import with_policy
 from robustcsc.evaluation.crafting import Bench
-from robustcsc.evaluation.protocols import WHITE_BOX, Target
+from robustcsc.evaluation.protocols import Target
 from robustcsc.evaluation.subject import device_words, versions_words
 from robustcsc.evaluation.sweep import clean_condition
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.records import MINIMAL, Record, packed
+from robustcsc.records import MINIMAL, WHITE_BOX, Record, packed
 
 #: The budget is divided into 2^LEVELS parts; an image that resists all of it counts as `RESISTED`.
 LEVELS, RESISTED = 6, 255

@@ -43,8 +43,6 @@ PROTOCOLS: dict[str, tuple[bool, bool]] = {
 }
 #: Those that a single attack is measured under by default, as far as they make sense.
 BASIC = ("plain", "static", "adaptive")
-#: Those whose attacker takes the gradient of what is scored.
-WHITE_BOX = ("plain", "fixed", "adaptive", "grid")
 
 
 class LambdaGrid(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -83,10 +84,27 @@ def load_adversarial(path: Path) -> tuple[Batch, Condition, int]:
             condition = Condition(**json.loads(facts[_CONDITION]))
             batch = Batch(*(opened.get_tensor(name) for name in Batch._fields))
             classes = int(facts[_CLASSES])
+        if not _is_attack(condition):
+            raise ValueError
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} holds no adversarial images of `robustcsc attack --save`.") from error
     check_images(batch.images, batch.labels, classes)
     return batch, condition, classes
+
+
+def _is_attack(made: Condition) -> bool:
+    """Returns whether a condition read from a file is that of an attack; nothing else may enter a store from there."""
+    texts = (made.name, made.protocol, made.model, made.weights, made.dataset, made.split, made.images)
+    numbers = (made.epsilon, made.seed)
+    return (
+        made.kind == "attack"
+        and made.metric == "accuracy"
+        and made.norm in ("linf", "l2")
+        and all(isinstance(it, str) and it for it in texts)
+        and all(isinstance(it, int | float) for it in numbers)
+        and all(it is None or isinstance(it, int) for it in (made.steps, made.restarts, made.batch_size))
+        and made.severity is None
+    )
 
 
 def score_adversarial(
@@ -100,7 +118,7 @@ def score_adversarial(
 ) -> list[Record]:
     """Measures the accuracy on saved images and returns one record per policy.
 
-    The protocol of the records says on which model the images were crafted.
+    The protocol of the records says on which model the images were crafted, and has the beginning of their SHA-256.
 
     Args:
         subject: The model.
@@ -115,12 +133,13 @@ def score_adversarial(
         RobustCSCError: The model is made for other images or classes.
     """
     saved, made, classes = load_adversarial(path)
+    digest = hashlib.sha256(saved.images.contiguous().numpy().tobytes()).hexdigest()
     cell = replace(
         made,
         run=subject.run,
         model=subject.model_name,
         weights=subject.weights,
-        protocol=f"{made.protocol.partition(' ')[0]}, saved from {made.model}@{made.weights[:8]}",
+        protocol=f"{made.protocol}, saved from {made.model}@{made.weights[:8]} as {digest[:8]}",
     )
 
     def stream() -> Iterator[Batch]:

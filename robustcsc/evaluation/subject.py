@@ -72,8 +72,18 @@ class Subject:
 
     @property
     def lam0(self) -> float | None:
-        """The training lambda, ``None`` without CSC layers."""
-        return next((layer.lam0 for layer in lambda_layers(self.model).values()), None)
+        """The training lambda, ``None`` without CSC layers.
+
+        Raises:
+            PolicyError: If the layers were trained with different ones, which no policy can set.
+        """
+        found = sorted({layer.lam0 for layer in lambda_layers(self.model).values()})
+        if len(found) > 1:
+            raise PolicyError(
+                f"The layers of {self.model_name} have different training lambdas ({found[0]:g} to {found[-1]:g}): "
+                "policies set one lambda for all, so build it with one."
+            )
+        return found[0] if found else None
 
     @property
     def grid(self) -> tuple[float, ...]:

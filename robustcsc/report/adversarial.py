@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from robustcsc.records import THEN, Record
+from robustcsc.records import THEN, WHITE_BOX, Record
 from robustcsc.report.cohorts import Cohort, Score, Subject, by_cohort, of_kinds
-from robustcsc.report.flags import flags_of
+from robustcsc.report.flags import flags_by_condition
 from robustcsc.report.table import Table
 from robustcsc.report.tables import PERCENT, Labels, labels_of
 from robustcsc.report.words import (
@@ -34,10 +34,11 @@ ALL_ATTACKS = (
 _WORST_NOTES = (
     ALL_ATTACKS,
     "Attacks under the protocol static are crafted without knowing the tuned lambda: a transfer test.",
-    "Of fixed lambdas the best one is shown, each attacked at its own. They and the oracle, which uses the test "
-    "labels, do not enter the last row.",
+    "Of fixed lambdas the best one is shown. They and the oracle, which uses the test labels, do not enter the last "
+    "row, which is a minimum over lambda policies, too.",
 )
 EVERYTHING = "all of these"
+TRANSFER_ONLY = "transfer tests only"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Subject
     for model, attacks in _by_model(records).items():
         place = (model.cohort, model.norm, model.epsilon)
         for subject, mine in _by_subject(attacks).items():
+            if not _attacked_directly(mine):
+                continue
             found[place][subject] = _left(mine)
             several |= {place} if len(mine) > 1 else set()
     cohorts = {cohort for cohort, _, _ in several}
@@ -108,7 +111,7 @@ def _robust_heading(cohort: Cohort, norm: str, epsilon: float, *, named: bool) -
 
 def attack_list_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: every attack with its protocol, what it left, what it cost, and its flags."""
-    labels = labels_of(records)
+    labels, flags = labels_of(records), flags_by_condition(records)
     tables = []
     for cohort, settings in by_cohort(records).items():
         found = [
@@ -118,7 +121,8 @@ def attack_list_tables(records: Sequence[Record]) -> list[Table]:
             for subject, measured in rows.items()
         ]
         rows = [
-            (*labels[subject], *_attack_cells(record)) for *_, (subject, record) in sorted(found, key=lambda it: it[:3])
+            (*labels[subject], *_attack_cells(record, flags[record.condition]))
+            for *_, (subject, record) in sorted(found, key=lambda it: it[:3])
         ]
         if rows:
             tables.append(
@@ -150,10 +154,18 @@ def _by_model(records: Iterable[Record]) -> dict[Model, list[Record]]:
 
 
 def _by_subject(records: Iterable[Record]) -> dict[Subject, list[Record]]:
+    """Returns the records by run and policy; where lambda was fitted anew in between, those of the newest fit."""
     found: dict[Subject, list[Record]] = defaultdict(list)
-    for record in records:
-        found[Subject.of(record)].append(record)
+    for record in sorted(records, key=lambda each: each.created, reverse=True):
+        mine = found[Subject.of(record)]
+        if not mine or mine[0].condition.fit == record.condition.fit:
+            mine.append(record)
     return dict(sorted(found.items(), key=lambda item: policy_rank(item[0].policy)))
+
+
+def _attacked_directly(records: Iterable[Record]) -> bool:
+    """Whether any attack asked the model under the policy that is scored: transfer tests alone say little."""
+    return any(record.condition.protocol in (*WHITE_BOX, "black-box") for record in records)
 
 
 def _left(records: Sequence[Record]) -> Score:
@@ -174,6 +186,7 @@ def _worst_rows(model: Model, attacks: Sequence[Record], labels: Labels) -> list
             continue
         run, policy = labels[subject]
         words = f"{policy} (best of {len(fixed)})" if subject == best and len(fixed) > 1 else policy
+        words = words if _attacked_directly(found) else f"{words}; {TRANSFER_ONLY}"
         rows.append((run, budget, words, *_worst_cells(found)))
     if len(rows) > 1:
         chosen = [subject for subject in by_subject if subject not in fixed and subject.policy != "oracle"]
@@ -189,7 +202,7 @@ def _worst_cells(records: Sequence[Record]) -> tuple[str, str, str, str]:
     return str(len(records)), words, Score(strongest.correct, strongest.total).cell(), _left(records).cell()
 
 
-def _attack_cells(record: Record) -> tuple[str, ...]:
+def _attack_cells(record: Record, flags: list[str] | None) -> tuple[str, ...]:
     it, told = record.condition, json.loads(record.details) if record.details else {}
     attacked = told.get("attacked")
     calls = [f"{told[name] / attacked:.1f}" if attacked else MISSING for name in ("forward_calls", "gradient_calls")]
@@ -201,5 +214,5 @@ def _attack_cells(record: Record) -> tuple[str, ...]:
         MISSING if rounded is None else f"{100 * rounded / record.total:.2f}",
         MISSING if attacked is None else str(attacked),
         *calls,
-        "; ".join(flags_of(record)) or "none",
+        MISSING if flags is None else "; ".join(flags) or "none",
     )

@@ -223,7 +223,7 @@ def test_restarts_attack_only_images_that_are_not_broken_yet() -> None:
 def test_restarts_end_when_every_image_is_broken() -> None:
     model = Ripples()
     images, labels = random_images(10, (3, 2, 2)), torch.zeros(10, dtype=torch.int64)
-    pgd(model, images, labels, ThreatModel("linf", 0.5), steps=5, restarts=1000)
+    pgd(model, images, labels, ThreatModel("linf", 0.5), steps=5, step_size=2 / 255, restarts=1000)
     assert len(model.calls) < 100
 
 

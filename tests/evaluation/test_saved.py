@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
+from safetensors.torch import save_file
 
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.threat import ThreatModel
@@ -41,7 +45,39 @@ def test_saved_images_are_those_that_were_scored(
     assert 0.04 < (batch.images - clean).abs().max() <= 0.05 + 1e-7
     (again,) = score_adversarial(workshop.bench.subject, path, workshop.bench.store, policies=("train",))
     assert (again.correct, again.outcomes) == (record.correct, record.outcomes)
-    assert again.condition.protocol == "plain, saved from tiny@5d5d5d5d"
+    digest = hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()
+    assert again.condition.protocol == f"plain, saved from tiny@5d5d5d5d as {digest[:8]}"
+
+
+def test_two_files_made_alike_are_two_measurements(workshop: Workshop, tmp_path: Path) -> None:
+    (target,) = targets(workshop.bench.subject, "plain")
+    first, second = tmp_path / "first", tmp_path / "second"
+    save_adversarial(workshop, target, PGD, first)
+    with safetensors.safe_open(first, "pt") as opened:
+        tensors, facts = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+    save_file({**tensors, "images": torch.zeros_like(tensors["images"])}, second, facts)  # as after a new fit, say
+    store, subject = workshop.bench.store, workshop.bench.subject
+    (one,) = score_adversarial(subject, first, store, policies=("train",))
+    (other,) = score_adversarial(subject, second, store, policies=("train",))
+    with torch.no_grad():
+        blank = int((subject.model(torch.zeros_like(tensors["images"])).argmax(1) == tensors["labels"]).sum())
+    assert other.correct == blank and one.condition != other.condition
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "clean"}, {"kind": "corruption"}, {"epsilon": "x"}, {"protocol": None}, {"norm": "l1"}]
+)
+def test_a_file_that_claims_to_be_no_attack_is_refused(
+    wrong: dict[str, object], workshop: Workshop, tmp_path: Path
+) -> None:
+    (target,) = targets(workshop.bench.subject, "plain")
+    path = tmp_path / "images"
+    save_adversarial(workshop, target, PGD, path)
+    with safetensors.safe_open(path, "pt") as opened:
+        tensors, facts = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+    save_file(tensors, path, {**facts, "condition": json.dumps({**json.loads(facts["condition"]), **wrong})})
+    with pytest.raises(StoreError, match="holds no adversarial images"):
+        load_adversarial(path)
 
 
 def test_another_model_is_scored_on_them(workshop: Workshop, plain: Subject, tmp_path: Path) -> None:

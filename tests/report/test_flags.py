@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
+from robustcsc.attacks.catalog import ATTACKS
 from robustcsc.attacks.sanity import FLAGS
 from robustcsc.records import Record
 from robustcsc.report import flag_tables
-from robustcsc.report.flags import WORDS, flags_of
+from robustcsc.report.flags import WITHOUT_GRADIENTS, WORDS, flags_by_condition
 
 RecordMaker = Callable[..., Record]
 
@@ -29,4 +32,37 @@ def test_a_flag_stands_in_a_table_beside_its_attack(record: RecordMaker) -> None
 def test_without_flags_there_is_no_table(record: RecordMaker) -> None:
     attack = record(correct=1, kind="attack", name="pgd", norm="linf", epsilon=0.5, protocol="plain")
     assert flag_tables([attack, replace(attack, details=json.dumps({"flags": []}))]) == []
-    assert flags_of(replace(attack, details=json.dumps({"converged": True}))) == []
+    other = replace(attack, details=json.dumps({"converged": True}))
+    assert flags_by_condition([other]) == {other.condition: None}  # nothing was checked
+    checked = replace(attack, details=json.dumps({"checks": {}, "flags": []}))
+    assert flags_by_condition([checked]) == {checked.condition: []}
+
+
+def test_attacks_without_gradients_are_those_of_the_catalog() -> None:
+    assert set(WITHOUT_GRADIENTS) == {name for name, kind in ATTACKS.items() if not kind.gradients}
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "correct", "flag"),
+    [
+        ("square", "black-box", 2, "black-box-beats-white-box"),
+        ("square", "plain", 2, "black-box-beats-white-box"),
+        ("pgd", "transfer from other@11111111", 2, "transfer-beats-white-box"),
+        ("square", "black-box", 3, None),  # only as strong
+        ("fgsm > square", "plain", 2, None),  # square got what FGSM left: together they must break more
+    ],
+)
+def test_attacks_that_know_less_and_break_more_flag_those_that_they_beat(
+    record: RecordMaker, name: str, protocol: str, correct: int, flag: str | None
+) -> None:
+    facts = {"kind": "attack", "norm": "linf", "epsilon": 0.1, "policy": "train"}
+    white = [
+        record(correct=3, name="pgd", protocol="plain", **facts),
+        record(correct=4, name="fgsm", protocol="plain", **facts),
+    ]
+    weaker = record(correct=1, name="square", protocol="black-box", **{**facts, "policy": "adaptive"})  # another policy
+    other = record(correct=correct, name=name, protocol=protocol, **facts)
+    for order in ([*white, weaker, other], [other, weaker, *white]):
+        found = flags_by_condition(order)
+        assert [found[it.condition] for it in white] == [[WORDS[flag]] if flag else None] * 2
+        assert found[other.condition] is None
