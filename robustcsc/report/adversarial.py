@@ -159,7 +159,7 @@ def _by_subject(records: Iterable[Record]) -> dict[Subject, list[Record]]:
     for record in sorted(records, key=lambda each: each.created, reverse=True):
         mine = found[Subject.of(record)]
         if not mine or mine[0].condition.fit == record.condition.fit:
-            mine.append(record)
+            mine.insert(0, record)  # the order in which they were measured
     return dict(sorted(found.items(), key=lambda item: policy_rank(item[0].policy)))
 
 
