@@ -7,7 +7,7 @@
 Trains as `robustcsc train MODEL --train-images 1000 --heldout 0 --seed S` and `robustcsc train MODEL --heldout 0` do,
 with the paper's recipes, and counts the correct ones of all 10,000 test images. The seed chooses the subset, initial
 weights and order. Every finished training is one line of ``runs.csv``; the same command skips what is there and goes on
-with an interrupted training. ``README.md`` is written anew after each: ours beside the paper's figures, mean and
+with an interrupted training. ``table-1.md`` is written anew after each: ours beside the paper's figures, mean and
 standard deviation over the subsets.
 
 Source of the paper's column: Tirer and Giryes, EUSIPCO 2018, table I.
@@ -158,7 +158,7 @@ def measure(model: str, count: int, seed: int, images: ImageSet, test: ImageSet,
         if not rows:
             writer.writeheader()
         writer.writerow(row)
-    (arguments.output / "README.md").write_text(summary(list(csv.DictReader(table.open()))))
+    (arguments.output / "table-1.md").write_text(summary(list(csv.DictReader(table.open()))))
     print(f"{model}, {count} images, seed {seed}: {correct} of {len(test)}, {row['seconds']} s", flush=True)
 
 

@@ -13,6 +13,7 @@ from robustcsc.adaptive.fit import multiples_of
 from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.residuals import logits_at, residuals
 from robustcsc.attacks.catalog import Chosen
+from robustcsc.attacks.sanity import Checks, check_masking
 from robustcsc.attacks.threat import ThreatModel
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError, PolicyError, UnknownNameError
@@ -105,6 +106,34 @@ def test_protocols_score_the_images_they_should_at_the_lambda_they_should(
         torch.testing.assert_close(at_training_lambda(clean), logits_at(subject.model, clean, 0.1))
         seen = logits_at(subject.model, clean, torch.tensor(line_at(subject.model, fit, clean)))
         torch.testing.assert_close(policy(clean), seen, rtol=1e-4, atol=1e-4)
+
+
+def test_every_batch_has_a_seed_of_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def keep(attack: Chosen, model: nn.Module, images: Tensor, *positional: Any, seed: int, **named: Any) -> Tensor:
+        seeds.append(seed)
+        return images
+
+    monkeypatch.setattr(Chosen, "craft", keep)
+    for seed in (0, 1):
+        list(attack_images(replace(bench, batch_size=20, seed=seed), [STRONG], LINF, protocols=("plain",)))
+    assert len(seeds) == len(set(seeds)) == 6
+
+
+def test_every_victim_is_checked_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    victims: list[nn.Module] = []
+
+    def spy(model: nn.Module, *positional: Any, **named: Any) -> Checks:
+        victims.append(model)
+        return check_masking(model, *positional, **named)
+
+    monkeypatch.setattr("robustcsc.evaluation.crafting.check_masking", spy)
+    checking = replace(bench, checks=True)
+    records = list(attack_images(checking, [WEAK], LINF, protocols=("plain", "static", "fixed"), lambdas=(0.2, 3.0)))
+    assert len(victims) == 3  # plain and static have one
+    shares = [json.loads(record.details)["checks"]["zero_gradients"] for record in records]
+    assert shares[0] == shares[1] and len(set(shares)) > 1
 
 
 def test_an_attack_through_the_policy_is_stronger_than_the_transfer_test(
