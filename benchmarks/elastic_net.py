@@ -42,6 +42,7 @@ from robustcsc.models.tddl import TaskDriven
 from robustcsc.training.initialise import initialise
 from robustcsc.training.run import balanced_subset
 
+WAYS = ("paths", "paths, float64", "fista", "lasso_lars", "lasso_cd")
 RESULTS = Path(__file__).parent / "results"
 FIELDS = (
     "device", "torch", "threads", "processes", "model", "features", "atoms", "lam", "signals", "way", "coded",
@@ -157,6 +158,7 @@ def measure(task: Task, arguments: argparse.Namespace) -> list[dict[str, object]
         "lasso_lars": (scikit("lasso_lars", arguments.processes), few),
         "lasso_cd": (scikit("lasso_cd", arguments.processes), few),
     }
+    ways = {way: ways[way] for way in WAYS if way in ("paths", *arguments.ways)}
     spent: dict[str, tuple[float, float]] = dict.fromkeys(ways, (float("inf"), float("inf")))
     found: dict[str, tuple[float, float]] = {}
     paths(task.first(100))
@@ -229,6 +231,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", type=Path, help="Checkpoints of the models, in their order.")
     parser.add_argument("--signals", type=int, default=10_000)
     parser.add_argument("--reference", type=int, default=1000, help="Signals that the other ways code.")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--gap", type=float, default=1e-8, help="Gap at which FISTA stops.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
