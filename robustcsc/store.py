@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -230,10 +231,14 @@ class ResultStore:
             raise StoreError(f"A field of a record cannot be stored in {self.path}: {error}.") from error
 
 
+_CONDITION = tuple(field.name for field in fields(Condition))
+_REST = tuple(name for name in COLUMNS if name not in _CONDITION)
+_of_condition, _of_rest = (itemgetter(*map(list(COLUMNS).index, names)) for names in (_CONDITION, _REST))
+
+
 def _record(row: tuple[Any, ...]) -> Record:
-    values = dict(zip(COLUMNS, row, strict=True))
-    condition = Condition(**{field.name: values.pop(field.name) for field in fields(Condition)})
-    return Record(condition=condition, **values)
+    condition = Condition(**dict(zip(_CONDITION, _of_condition(row), strict=True)))
+    return Record(condition=condition, **dict(zip(_REST, _of_rest(row), strict=True)))
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> str:
