@@ -136,8 +136,13 @@ def test_an_image_without_a_gradient_is_given_up() -> None:
             margin = (images.mean(dim=(1, 2, 3)) - 0.5).clamp_min(0)  # flat below 0.5
             return torch.stack([margin + 0.1, torch.zeros_like(margin)], dim=1)
 
-    found = deepfool(Flat(), torch.tensor([0.2, 0.8]).view(2, 1, 1, 1))
+    # Nothing is asked of the model once no image is left: many models refuse a batch of none.
+    model, seen = Flat(), list[int]()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    found = deepfool(model, torch.tensor([0.2, 0.8]).view(2, 1, 1, 1))
     assert not found.fooled[0] and found.steps[0] == 0 and found.perturbations[0].abs().max() == 0
+    assert not deepfool(model, torch.full((3, 1, 1, 1), 0.2)).fooled.any()
+    assert min(seen) > 0
 
 
 def test_the_model_is_left_as_it_was() -> None:
