@@ -126,13 +126,15 @@ def class_pictures(model: nn.Module, image_shape: tuple[int, int, int], uses: At
 
     Raises:
         RobustCSCError: If it has no such network.
+        ValueError: If `uses` is needed and not given.
     """
     network = task_driven(model)
     weights: Tensor = network.head.weight.detach()
     projection = linear_features(model)
     if projection is not None:
         return backprojected(weights @ network.code.dictionary.detach().T, projection, image_shape)
-    assert uses is not None
+    if uses is None:
+        raise ValueError("These features are not linear: give what the atoms are used for.")
     pictures: Array = np.tensordot(weights.double().cpu().numpy(), uses.prototypes, 1)
     return pictures
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 
-class LambdaLayer(nn.Module):
+class LambdaLayer(nn.Module, ABC):
     """A layer whose output is the sparse code of its input, at a lambda that can be changed after training.
 
     Attributes:
@@ -41,9 +42,9 @@ class LambdaLayer(nn.Module):
             value = self.lam.new_tensor(float(value))
         super().__setattr__(name, value)
 
+    @abstractmethod
     def residual(self, inputs: Tensor, codes: Tensor) -> Tensor:
         """Returns the squared norm of what the codes leave unexplained of every input, ``(N,)``, float32 or better."""
-        raise NotImplementedError
 
 
 def lambda_layers(model: nn.Module) -> dict[str, LambdaLayer]:

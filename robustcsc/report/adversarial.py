@@ -92,9 +92,9 @@ def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Subject
     for model, attacks in _by_model(records).items():
         place = (model.cohort, model.norm, model.epsilon)
         for subject, mine in _by_subject(attacks).items():
-            if not _attacked_directly(mine):
+            if not attacked_directly(mine):
                 continue
-            found[place][subject] = _left(mine)
+            found[place][subject] = left_by_all(mine)
             several |= {place} if len(mine) > 1 else set()
     cohorts = {cohort for cohort, _, _ in several}
     return [
@@ -156,29 +156,36 @@ def _by_model(records: Iterable[Record]) -> dict[Model, list[Record]]:
 def _by_subject(records: Iterable[Record]) -> dict[Subject, list[Record]]:
     """Returns the records by run and policy; where lambda was fitted anew in between, those of the newest fit."""
     found: dict[Subject, list[Record]] = defaultdict(list)
-    for record in sorted(records, key=lambda each: each.created, reverse=True):
-        mine = found[Subject.of(record)]
-        if not mine or mine[0].condition.fit == record.condition.fit:
-            mine.insert(0, record)  # the order in which they were measured
-    return dict(sorted(found.items(), key=lambda item: policy_rank(item[0].policy)))
+    for record in records:
+        found[Subject.of(record)].append(record)
+    ranked = sorted(found.items(), key=lambda item: policy_rank(item[0].policy))
+    return {subject: of_newest_fit(mine) for subject, mine in ranked}
 
 
-def _attacked_directly(records: Iterable[Record]) -> bool:
+def of_newest_fit(records: Sequence[Record]) -> list[Record]:
+    """Returns those of some records, at least one, that used the lambda fit of the one measured last."""
+    newest = max(records, key=lambda record: record.created).condition.fit
+    return [record for record in records if record.condition.fit == newest]
+
+
+def attacked_directly(records: Iterable[Record]) -> bool:
     """Whether any attack asked the model under the policy that is scored: transfer tests alone say little."""
     return any(record.condition.protocol in (*WHITE_BOX, "black-box") for record in records)
 
 
-def _left(records: Sequence[Record]) -> Score:
+def left_by_all(records: Sequence[Record]) -> Score:
+    """Returns what several attacks leave, image by image, as far as single outcomes were kept; at most the fewest."""
     bits = ~0
     for record in records:
-        bits &= record.bits or 0
-    return Score(bits.bit_count(), records[0].total)
+        bits &= ~0 if record.bits is None else record.bits
+    fewest = min(record.correct for record in records)
+    return Score(fewest if bits == ~0 else min(fewest, bits.bit_count()), records[0].total)
 
 
 def _worst_rows(model: Model, attacks: Sequence[Record], labels: Labels) -> list[tuple[str, ...]]:
     by_subject = _by_subject(attacks)
     fixed = {subject: found for subject, found in by_subject.items() if fixed_lambda(subject.policy) is not None}
-    best = max(fixed, key=lambda subject: _left(fixed[subject]).correct, default=None)
+    best = max(fixed, key=lambda subject: left_by_all(fixed[subject]).correct, default=None)
     budget = f"{norm_words(model.norm)} {epsilon_words(model.epsilon)}"
     rows: list[tuple[str, ...]] = []
     for subject, found in by_subject.items():
@@ -186,7 +193,7 @@ def _worst_rows(model: Model, attacks: Sequence[Record], labels: Labels) -> list
             continue
         run, policy = labels[subject]
         words = f"{policy} (best of {len(fixed)})" if subject == best and len(fixed) > 1 else policy
-        words = words if _attacked_directly(found) else f"{words}; {TRANSFER_ONLY}"
+        words = words if attacked_directly(found) else f"{words}; {TRANSFER_ONLY}"
         rows.append((run, budget, words, *_worst_cells(found)))
     if len(rows) > 1:
         chosen = [subject for subject in by_subject if subject not in fixed and subject.policy != "oracle"]
@@ -199,7 +206,7 @@ def _worst_cells(records: Sequence[Record]) -> tuple[str, str, str, str]:
     strongest = min(records, key=lambda record: record.correct)
     it = strongest.condition
     words = f"{attack_words(it)} ({it.protocol})" if it.protocol not in ("", "plain") else attack_words(it)
-    return str(len(records)), words, Score(strongest.correct, strongest.total).cell(), _left(records).cell()
+    return str(len(records)), words, Score(strongest.correct, strongest.total).cell(), left_by_all(records).cell()
 
 
 def _attack_cells(record: Record, flags: list[str] | None) -> tuple[str, ...]:

@@ -14,11 +14,11 @@ from typing import Literal
 
 from robustcsc.errors import StoreError
 from robustcsc.records import Record
+from robustcsc.report.adversarial import attacked_directly, left_by_all, of_newest_fit
 from robustcsc.report.cohorts import Cohort, Part, Score, pool, severities_of
 from robustcsc.report.headline import headline_budget
 from robustcsc.report.join import joined
 from robustcsc.report.measured import Group, Place, Seed, groups_of
-from robustcsc.report.quantities import left_by_all
 from robustcsc.report.table import Table
 from robustcsc.report.tables import PERCENT, summary_columns, summary_notes
 from robustcsc.report.trainings import Spread, Training
@@ -222,9 +222,8 @@ def _placed(found: Sequence[tuple[Group, str, Mapping[str, Measured]]], column: 
     ranks = [None if mean < 0 else 1 + sum(other > mean for other in means) for mean in means]
     entries = [Entry(*it, rank) for it, rank in zip(found, ranks, strict=True)]
     last = len(entries) + 1
-    return tuple(
-        sorted(entries, key=lambda it: (it.rank or last, it.group.model, policy_rank(it.policy), it.group.runs))
-    )
+    order = sorted(entries, key=lambda it: (it.rank or last, it.group.model, policy_rank(it.policy), it.group.runs))
+    return tuple(order)
 
 
 def _severities(images: Images, groups: Iterable[Group]) -> dict[tuple[str, str], dict[str, tuple[int, ...]]]:
@@ -275,7 +274,8 @@ def _attack_reader(images: Images, norm: str, epsilon: float) -> Reader:
             if (place.setting.norm, place.setting.epsilon) == (norm, epsilon) and place.cohort.metric == "accuracy"
             for series in several
         ]
-        return (left_by_all(attacks), len(attacks)) if attacks else None
+        kept = of_newest_fit(attacks) if attacked_directly(attacks) else []  # transfer tests alone rank nobody
+        return (left_by_all(kept), len(kept)) if kept else None
 
     return read
 

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from robustcsc.records import FOOLING, Record
+from robustcsc.report.adversarial import left_by_all, of_newest_fit
 from robustcsc.report.cohorts import Cohort, Score, Series, Setting, total_score
 from robustcsc.report.measured import ADAPTIVE, Group, Who, is_form
 from robustcsc.report.trainings import Spread
@@ -172,22 +173,14 @@ def _all_attacks(what: What, group: Group, who: Who) -> Value | None:
                 and place.policy in policies
             ):
                 by_cohort[place.cohort] += [series[0] for series in several]
-        for cohort, records in by_cohort.items():
+        for cohort, found in by_cohort.items():
+            records = of_newest_fit(found)
             left[cohort].append((left_by_all(records), len(records)))
     if not left:
         return None
     cohort = max(left, key=lambda it: (len(left[it]), it.total, it))
     score, count = min(left[cohort])
     return Value(f"{score.cell()}, {count} attack{'s' if count > 1 else ''}", _place(cohort, len(left[cohort])))
-
-
-def left_by_all(records: Sequence[Record]) -> Score:
-    """Returns what several attacks leave, image by image, as far as single outcomes were kept; at most the fewest."""
-    bits = ~0
-    for record in records:
-        bits &= ~0 if record.bits is None else record.bits
-    fewest = min(record.correct for record in records)
-    return Score(fewest if bits == ~0 else min(fewest, bits.bit_count()), records[0].total)
 
 
 def _fooling(what: What, group: Group, who: Who) -> Value | None:

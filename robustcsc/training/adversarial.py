@@ -32,8 +32,8 @@ class AdversarialTraining:
     """What attacks the training images.
 
     Attributes:
-        adversary: ``"pgd-7"``, or ``"fgsm"``, which costs about a quarter of it and can fail suddenly: the model
-            learns to resist one step and nothing else. Measure the result with PGD.
+        adversary: ``"pgd-7"``, or ``"fgsm"``, which takes one gradient step instead of seven and can fail suddenly:
+            the model learns to resist one step and nothing else. Measure the result with PGD.
         epsilon: Budget in the maximum norm, in pixel units of [0, 1]; above 0, at most 1.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, cos, pi
 from typing import Literal
 
@@ -74,6 +74,23 @@ class Recipe:
         falling = (self.epochs - epoch) / (self.epochs - peak)
         return self.learning_rate * max(0.0, min(rising, falling))
 
+
+#: Algorithm 1 averages the gradient over the mini-batch; nu_1 is on W only, nu_2 on the features is 0.
+_TDDL = Recipe(
+    epochs=0,
+    iterations=40_000,
+    batch_size=100,
+    learning_rate=0.05,
+    schedule="inverse",
+    turn=4_000,
+    momentum=0.0,
+    nesterov=False,
+    weight_decay=0.1,
+    decayed="*.head.weight",
+    crop_padding=0,
+    flip=False,
+    source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, all training images",
+)
 
 RECIPES: dict[str, Recipe] = {
     "sdnet-cifar": Recipe(
@@ -147,35 +164,10 @@ RECIPES: dict[str, Recipe] = {
         flip=False,
         source="ours: some seconds on one CPU core",
     ),
-    # Algorithm 1 averages the gradient over the mini-batch; nu_1 is on W only, nu_2 on the features is 0.
-    "tddl-60k": Recipe(
-        epochs=0,
-        iterations=40_000,
-        batch_size=100,
-        learning_rate=0.05,
-        schedule="inverse",
-        turn=4_000,
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=0.1,
-        decayed="*.head.weight",
-        crop_padding=0,
-        flip=False,
-        source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, all training images",
-    ),
-    "tddl-1k": Recipe(
-        epochs=0,
+    "tddl-60k": _TDDL,
+    "tddl-1k": replace(
+        _TDDL,
         iterations=1_000,
-        batch_size=100,
-        learning_rate=0.05,
-        schedule="inverse",
-        turn=4_000,
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=0.1,
-        decayed="*.head.weight",
-        crop_padding=0,
-        flip=False,
         source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, 1,000 training images",
     ),
     "mnist-cnn": Recipe(

@@ -118,6 +118,22 @@ def test_robustness_is_counted_image_by_image_at_one_budget(record: RecordMaker)
     ]
 
 
+def test_transfer_tests_alone_rank_nobody(record: RecordMaker) -> None:
+    about = {"run": "a", "model": "a", "weights": "a", "steps": 20, "total": 8}
+    made = [
+        replace(
+            record(correct=right.count("1"), **{**PGD, **about, **changes}),
+            outcomes=packed([digit == "1" for digit in right]),
+        )
+        for right, changes in (
+            ("11000000", {"policy": "train"}),
+            ("11111111", {"policy": "adaptive", "protocol": "static"}),
+        )
+    ]
+    (board,) = leaderboards(made, by="robust")
+    assert [(it.policy, it.rank) for it in board.entries] == [("train", 1)]
+
+
 def test_oracle_and_fixed_lambdas_are_not_ranked(record: RecordMaker) -> None:
     policies = ("train", "adaptive", "oracle", "fixed=0.5", "worst=0.1,0.5")
     made = [clean(record, "sdnet18", 50 + at, policy=policy) for at, policy in enumerate(policies)]
