@@ -8,7 +8,9 @@ lambda_1), or of the checkpoints given with --weights. The ways take turns in on
 
 - paths: `robustcsc.layers.elastic_net.elastic_net`, from float32 and from float64 features;
 - fista: `robustcsc.layers.solvers.fista` on the whole batch, restarted every 100 steps until the largest gap is --gap;
-- lasso_lars, lasso_cd: scikit-learn's `sparse_encode` in float64, in one process, which is its default, or --processes.
+- lasso_lars, lasso_cd: scikit-learn's `sparse_encode` in float64, in one process, which is its default, or --processes;
+- lasso_cd, equal gap: the `Lasso` that `sparse_encode` calls, in one process, to the gap that `elastic_net` guarantees.
+  `sparse_encode` itself stops at 2e-8 and has no parameter for it.
 
 The gap is the largest duality gap relative to the objective of the zero code, computed in float64 for all of them.
 scikit-learn codes the first --reference signals and FISTA a tenth of them, and their time is given for as many as the
@@ -29,11 +31,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.decomposition import sparse_encode
+from sklearn.linear_model import Lasso
 from torch import Tensor
 
 from robustcsc.data import load
 from robustcsc.evaluation.subject import device_words
-from robustcsc.layers.elastic_net import duality_gap, elastic_net
+from robustcsc.layers.elastic_net import GAP, duality_gap, elastic_net
 from robustcsc.layers.prox import soft_threshold
 from robustcsc.layers.solvers import fista
 from robustcsc.models import checkpoint
@@ -42,7 +45,7 @@ from robustcsc.models.tddl import TaskDriven
 from robustcsc.training.initialise import initialise
 from robustcsc.training.run import balanced_subset
 
-WAYS = ("paths", "paths, float64", "fista", "lasso_lars", "lasso_cd")
+WAYS = ("paths", "paths, float64", "fista", "lasso_lars", "lasso_cd", "lasso_cd, equal gap")
 RESULTS = Path(__file__).parent / "results"
 FIELDS = (
     "device", "torch", "threads", "processes", "model", "features", "atoms", "lam", "signals", "way", "coded",
@@ -64,13 +67,13 @@ class Task:
         return Task(self.model, self.features[:count], self.dictionary, self.lam)
 
     def lams(self) -> Tensor:
-        """Returns lambda for each signal."""
-        return torch.full((len(self.features),), self.lam, device=self.features.device)
+        """Returns lambda for each signal, in float64: in float32 0.8 would be another problem than scikit-learn's."""
+        return torch.full((len(self.features),), self.lam, dtype=torch.float64, device=self.features.device)
 
     def gap(self, codes: Tensor) -> float:
         """Returns the largest relative duality gap."""
         features, dictionary = self.features.double(), self.dictionary.double()
-        gaps = duality_gap(features, dictionary, codes.double(), self.lams().double())
+        gaps = duality_gap(features, dictionary, codes.double(), self.lams())
         return float((gaps / features.square().sum(1) * 2).max())
 
 
@@ -81,7 +84,7 @@ def paths(task: Task) -> Tensor:
 
 def paths64(task: Task) -> Tensor:
     """Codes float64 features by the library."""
-    return elastic_net(task.features.double(), task.dictionary.double(), task.lams().double())
+    return elastic_net(task.features.double(), task.dictionary.double(), task.lams())
 
 
 def accelerated(gap: float) -> Callable[[Task], Tensor]:
@@ -126,6 +129,15 @@ def scikit(algorithm: str, processes: int) -> Callable[[Task], Tensor]:
     return code
 
 
+def coordinate_descent(task: Task) -> Tensor:
+    """Codes as `sparse_encode` does by ``lasso_cd``, but to the library's gap."""
+    signals = task.features.cpu().double().numpy().T
+    atoms = np.asfortranarray(task.dictionary.cpu().double().numpy())
+    # Its gap is relative to ||x||^2, ours to half of it; its objective is divided by the number of features.
+    lasso = Lasso(task.lam / len(atoms), fit_intercept=False, precompute=atoms.T @ atoms, tol=GAP / 2, max_iter=100_000)
+    return torch.from_numpy(lasso.fit(atoms, signals).coef_).to(task.features.device)
+
+
 def open_task(name: str, arguments: argparse.Namespace, weights: Path | None) -> Task:
     """Returns the features of test images, and the dictionary, of a checkpoint or a freshly initialised model."""
     if weights is not None:
@@ -157,6 +169,7 @@ def measure(task: Task, arguments: argparse.Namespace) -> list[dict[str, object]
         "fista": (accelerated(arguments.gap), max(few // 10, 1)),
         "lasso_lars": (scikit("lasso_lars", arguments.processes), few),
         "lasso_cd": (scikit("lasso_cd", arguments.processes), few),
+        "lasso_cd, equal gap": (coordinate_descent, few),
     }
     ways = {way: ways[way] for way in WAYS if way in ("paths", *arguments.ways)}
     spent: dict[str, tuple[float, float]] = dict.fromkeys(ways, (float("inf"), float("inf")))
