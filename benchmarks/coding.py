@@ -61,7 +61,10 @@ class LiteralResidualBlock(nn.Module):
 
 
 class LiteralDenseLayer(nn.Module):
-    """Algorithms 2 and 3: the generic solver on codes that are concatenated and split in every step."""
+    """Algorithms 2 and 3: the generic solver on codes that are concatenated and split in every step.
+
+    The codes are the solver's own, not in units of the signal.
+    """
 
     def __init__(self, layer: DenseCSCConv2d) -> None:
         super().__init__()
@@ -72,7 +75,7 @@ class LiteralDenseLayer(nn.Module):
         layer = self.layer
         channels = images.shape[1]
         place = {"padding": layer.padding, "dilation": layer.dilation}
-        bias = torch.cat((layer.bias.new_zeros(channels), layer.bias)).view(-1, 1, 1)
+        bias = layer.c * torch.cat((layer.bias.new_zeros(channels), layer.bias)).view(-1, 1, 1)
         floor = torch.cat((layer.lowest, layer.lowest.new_zeros(len(layer.bias), 1, 1)))
 
         def both(signal: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ A layer that codes the signal X as z stands for the lasso ``min_z 1/2 ||X - D z|
 | layer | D | beta | L |
 |---|---|---|---|
 | ML-CSC | L W' | -b L | -c, or 1 / lambda_max(WW') without steps after the first |
-| MSD-CSC | [I F'] | -b L for the atoms of F, 0 for I | 1 / c |
+| MSD-CSC | [I F'] | -b for the atoms of F, 0 for I | 1 / c |
 | SDNet | A | lambda | lambda_max(A'A) / 0.9 |
 
 L is the inverse of the step size. A dimension j of X is reconstructed without success if ``|(D z)_j - X_j| > 2 beta``.
@@ -120,8 +120,8 @@ def lasso_of(layer: nn.Module, image_size: tuple[int, int]) -> Lasso | None:
             stride=1,
             dilation=layer.dilation,
             identity=True,
-            thresholds=-layer.bias.detach(),
-            lipschitz=1 / step if step else float("inf"),
+            thresholds=-step * layer.bias.detach(),
+            lipschitz=1 / step,
             convergence=step * (1 + layer.largest_eigenvalue(image_size)),
             reconstruct=lambda codes, signals: layer.reconstruct(codes),
         )

@@ -3,25 +3,28 @@ r"""The layer of MSD-CSC: a lasso over the dictionary ``[I F']``, which is a den
 Source: Zhang and Zhang, "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse
 Coding", sections V and VI, algorithms 2 and 3, proposition 1.
 
-For the signal X, with c = 1/L and b = -beta / L, a step of ISTA or FISTA for
+With c = 1/L, a step of ISTA or FISTA for the signal X,
 
     min_z  1/2 ||X - [I F'] z||^2 + beta ||z_F||_1,     z = (z_I, z_F) >= 0
 
-is ``z <- ReLU(z - c (r, F r) + (0, b))`` with ``r = z_I + F' z_F - X``. The first one, from 0, is
-``ReLU(c (X, F X) + (0, b))``: for c = 1 that is a layer of MSDNet, which appends new features to those it is given.
+is ``z <- ReLU(z - c (r, F r) - (0, c beta))`` with ``r = z_I + F' z_F - X``. The first one, from 0, is
+``c ReLU(X, F X - beta)``: up to c a layer of MSDNet, which appends new features to those it is given.
 
 Differences from the paper:
-- Only the new features have a bias, as in proposition 1; algorithms 2 and 3 leave open whether X has one, too. So a
-  layer without further steps is one of MSDNet whatever it learns: c only scales its input. As ``z_I`` costs nothing,
-  the solution of the lasso is (X, 0), and further steps go towards it: features remain because the steps are few.
-- ``z_I`` and ``z_F`` are kept apart until the end: algorithms 2 and 3 concatenate and split in every step. The first
-  step is one convolution with the filters times c. That is all a matter of speed.
-- Initial filters are not given. Here those of C channels in and w out have the standard deviation
-  ``1 / (2 k (sqrt(C) + sqrt(w)))``: the largest eigenvalue of ``FF'`` is about 1/4 (the Marchenko-Pastur edge).
-- With further steps, c stays in [0, 1] and the largest eigenvalue of ``FF'`` at most 0.9, by projection after each
-  optimiser step. So ``c lambda_max(D'D) = c (1 + lambda_max(FF')) < 2`` (lemma 3), with which the iteration converges;
-  once that is violated, training diverges. The authors' code has batch normalisation instead, in every step and on all
-  channels, with which ``[I F']`` is the dictionary no more.
+- Codes are returned in units of the signal: divided by what the steps make of a signal of 1 where F is 0 (c after the
+  first one, close to 1 after many). So a layer without further steps is one of MSDNet to the bit, whatever c is, and
+  maps keep their scale from layer to layer. Algorithms 2 and 3 return z itself, which shrinks with every layer.
+- c is 1/L, with L the largest eigenvalue of ``D'D``, ``1 + lambda_max(FF')`` (lemma 3), not learned: it is estimated
+  anew after each optimiser step. Larger steps diverge, and a bound on F instead, for a given c, leaves the new features
+  too small to learn from. The authors' code has batch normalisation in every step and on all channels, with which
+  ``[I F']`` is the dictionary no more.
+- b is -beta, so thresholds are c beta, as in ISTA; algorithms 2 and 3 learn the product. Only the new features have a
+  bias, as in proposition 1; the algorithms leave open whether X has one, too. As ``z_I`` costs nothing, the solution of
+  the lasso is (X, 0), and further steps go towards it: features remain because the steps are few.
+- ``z_I`` and ``z_F`` are kept apart until the end: algorithms 2 and 3 concatenate and split in every step. That is a
+  matter of speed.
+- Initial filters are not given. Here they are He et al.'s, so new features start with the scale of those before them;
+  for w filters of C channels the largest eigenvalue of ``FF'`` is about ``2 (1 + sqrt(w / C))^2`` (Marchenko-Pastur).
 - Proposition 1 needs a non-negative X, which normalised images are not. So the codes of an image's own channels keep
   their sign (the operator S instead of S+, with threshold 0): only so they reach later layers as they do in MSDNet.
 """
@@ -34,13 +37,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcsc.layers.multilayer_csc import check_unfolding
-from robustcsc.layers.solvers import extrapolation_weights
+from robustcsc.layers.solvers import SOLVERS, extrapolation_weights
 from robustcsc.layers.synthesis import fixed_pattern, power_iteration, synthesize
 
-#: Largest eigenvalue of ``FF'`` that the filters start with, about ...
-INITIAL_EIGENVALUE = 0.25
-#: ... and that they may have when the layer takes further steps.
-LARGEST_EIGENVALUE = 0.9
 #: Side of the image on which it is estimated: on larger ones it is hardly larger.
 _SIDE = 12
 
@@ -50,8 +49,8 @@ class DenseCSCConv2d(nn.Module):
 
     Attributes:
         weight: The filters F, ``(width, in_channels, kernel_size, kernel_size)``.
-        bias: b, ``(width,)``: minus the thresholds.
-        c: 1/L, 0-d.
+        bias: b, ``(width,)``: -beta of each atom of F.
+        c: 1/L, 0-d, not learned.
         lowest: Lower bound of the codes of each input channel, 0 or minus infinity, ``(in_channels, 1, 1)``.
         eigenvector: Where the next power iteration starts; not part of the state dict, and neither is `lowest`.
 
@@ -68,6 +67,7 @@ class DenseCSCConv2d(nn.Module):
         ValueError: If `kernel_size` is even, `unfolding` negative or `solver` unknown.
     """
 
+    c: Tensor
     lowest: Tensor
     eigenvector: Tensor
 
@@ -89,9 +89,9 @@ class DenseCSCConv2d(nn.Module):
         self.padding, self.dilation = dilation * (kernel_size // 2), dilation
         self.unfolding, self.solver = unfolding, solver
         self.weight = nn.Parameter(torch.empty(width, in_channels, kernel_size, kernel_size))
-        nn.init.normal_(self.weight, std=sqrt(INITIAL_EIGENVALUE) / (kernel_size * (sqrt(in_channels) + sqrt(width))))
+        nn.init.normal_(self.weight, std=sqrt(2 / in_channels) / kernel_size)
         self.bias = nn.Parameter(torch.zeros(width))
-        self.c = nn.Parameter(torch.ones(()))
+        self.register_buffer("c", torch.tensor(1 / (1 + 2 * (1 + sqrt(width / in_channels)) ** 2)))
         lowest = torch.zeros(in_channels, 1, 1)
         lowest[:signed] = -torch.inf
         self.register_buffer("lowest", lowest, persistent=False)
@@ -110,9 +110,11 @@ class DenseCSCConv2d(nn.Module):
         if learns and self.dilation > 1 and images.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # oneDNN: in bfloat16, the weight gradients of dilated convolutions of channels-last tensors can be NaN.
             images, weight = images.contiguous(), self.weight.contiguous()
-        new = self._analyse(images, self.c * weight, self.bias).relu_()
+        new = self._analyse(images, weight, self.bias).relu_()
         images = images.to(new.dtype)
-        kept = self.c.relu().to(new.dtype) * images
+        if not self.unfolding:
+            return torch.cat((images, new), 1)
+        kept = images  # both parts of the code over c, from here on
         previous = kept, new
         weights = extrapolation_weights(self.unfolding + 1)[1:] if self.solver == "fista" else [0.0] * self.unfolding
         for extrapolation in weights:
@@ -122,17 +124,21 @@ class DenseCSCConv2d(nn.Module):
                 point = torch.lerp(previous[0], kept, end), torch.lerp(previous[1], new, end)
             previous = kept, new
             kept, new = self._step(images, weight, *point)
-        return torch.cat((kept, new), 1)
+        return torch.cat((kept, new), 1) / self._growth().to(new.dtype)
 
     def _step(self, images: Tensor, weight: Tensor, kept: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns both parts of the code after one step of ISTA from ``(kept, new)``."""
-        step = -self.c.to(new.dtype)
-        error = self._synthesize(new, weight).add_(kept).sub_(images)
+        """Returns both parts of the code, over c, after one step of ISTA from ``(kept, new)``."""
+        error = self._synthesize(new, weight).add_(kept).mul_(self.c.to(new.dtype)).sub_(images)
         shift = self.bias.to(new.dtype).view(-1, 1, 1)
         return (
-            torch.clamp(torch.addcmul(kept, error, step), self.lowest.to(new.dtype)),
-            torch.addcmul(new, self._analyse(error, weight), step).add_(shift).relu_(),
+            torch.clamp(kept - error, self.lowest.to(new.dtype)),
+            (new - self._analyse(error, weight)).add_(shift).relu_(),
         )
+
+    def _growth(self) -> Tensor:
+        """Returns the code over c of a signal of 1 where F is 0, 0-d: 1 after the first step, at most 1/c."""
+        start = torch.zeros_like(self.c)
+        return SOLVERS[self.solver](lambda z: self.c * z - 1, lambda z: z, start, 1.0, 1 + self.unfolding)
 
     def _analyse(self, images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(images, weight, bias, 1, self.padding, self.dilation)
@@ -143,6 +149,7 @@ class DenseCSCConv2d(nn.Module):
     def reconstruct(self, codes: Tensor) -> Tensor:
         """Returns ``z_I + F' z_F`` of the codes ``(N, in_channels + width, H, W)``, ``(N, in_channels, H, W)``."""
         channels = self.weight.shape[1]
+        codes = self.c * self._growth() * codes  # as the solver has them
         return codes[:, :channels] + self._synthesize(codes[:, channels:], self.weight)
 
     def largest_eigenvalue(self, image_size: tuple[int, int]) -> float:
@@ -152,11 +159,8 @@ class DenseCSCConv2d(nn.Module):
 
     @torch.no_grad()
     def project_parameters(self) -> None:
-        """With further steps: limits the largest eigenvalue of ``FF'`` to 0.9 and c to [0, 1], in place."""
-        if not self.unfolding:
-            return
+        """Estimates c anew, ``1 / (1 + lambda_max(FF'))``, in place."""
         # Dilated filters act on every second (third, ...) pixel as the undilated ones on all.
         half = self.weight.shape[2] // 2
         largest, self.eigenvector = power_iteration(self.weight, self.eigenvector, 2, padding=half)
-        self.weight.mul_((LARGEST_EIGENVALUE / largest).sqrt().clamp(max=1.0))
-        self.c.clamp_(0, 1)
+        self.c.copy_(1 / (1 + largest))

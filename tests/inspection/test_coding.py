@@ -19,18 +19,18 @@ def dense(scale: float) -> DenseCSCConv2d:
 def test_a_layer_of_msd_csc_by_hand() -> None:
     layer = dense(0.5)
     nn.init.constant_(layer.bias, -0.1)
-    nn.init.constant_(layer.c, 0.5)
+    layer.c.fill_(0.5)
     images = torch.tensor([0.0, 0.1, 0.4, 1.0]).view(2, 1, 1, 2)
-    # Codes: (X / 2, ReLU(X / 4 - 0.1)), beta = 0.1 / 0.5; D z = X / 2 + ReLU(X / 4 - 0.1) / 2.
-    error = torch.tensor([0.0, -0.05, -0.2, -0.5 + 0.15 / 2])
+    # Codes: half of (X, ReLU(X / 2 - 0.1)), so D z = X / 2 + ReLU(X / 2 - 0.1) / 4.
+    error = torch.tensor([0.0, -0.05, -0.2 + 0.1 / 4, -0.5 + 0.4 / 4])
     (found,) = inspect_coding(nn.Sequential(layer), [images[:1], images[1:]])
     assert (found.layer, found.kind, found.images) == ("0", "MSD-CSC", 2)
     assert (found.signal, found.codes, found.dimensions) == ((1, 1, 2), (2, 1, 2), 2)
-    assert found.beta == pytest.approx(0.2)
+    assert found.beta == pytest.approx(0.1)
     assert found.residual == pytest.approx(error.square().sum().item() / 2)
     assert found.relative_residual == pytest.approx((error.square().sum() / images.square().sum()).item())
-    assert found.zeros == pytest.approx(4 / 8)  # the codes of X = 0, and those of 0.1 and 0.4 on F: 0.4 / 4 - 0.1 = 0
-    assert found.unsuccessful == pytest.approx(1 / 2)  # only |error| = 0.425 is above 0.4
+    assert found.zeros == pytest.approx(3 / 8)  # the codes of X = 0, and that of 0.1 on F
+    assert found.unsuccessful == pytest.approx(1 / 2)  # only |error| = 0.4 is above 0.2
     assert found.negative_thresholds == 0
     assert found.convergence == pytest.approx(0.5 * (1 + 0.25))
     assert found.coherence == 0
@@ -80,6 +80,7 @@ def test_positive_biases_are_no_penalty_and_are_told() -> None:
 
 def test_all_dimensions_that_the_code_explains_exactly_are_successful() -> None:
     layer = dense(0.0)
+    layer.project_parameters()  # [1 0] has L = 1
     (found,) = inspect_coding(nn.Sequential(layer), [torch.rand(4, 1, 3, 3)])
     assert (found.residual, found.unsuccessful, found.beta) == (0, 0, 0)
 

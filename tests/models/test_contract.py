@@ -114,8 +114,8 @@ def test_constraints_hold_after_a_step_of_the_optimiser(entry: Entry) -> None:
         if isinstance(module, ConvDictionary):
             norms = module.weight.detach().flatten(1).norm(dim=1)
             torch.testing.assert_close(norms, torch.ones_like(norms))
-        if isinstance(module, DenseCSCConv2d) and module.unfolding:
-            assert 0 <= module.c.item() <= 1
+        if isinstance(module, DenseCSCConv2d):
+            assert 0 < module.c.item() < 1
         if isinstance(module, MultilayerCSCConv2d) and module.c is not None:
             assert module.c.item() <= 0
         if isinstance(module, ElasticNetCode):
