@@ -136,7 +136,7 @@ class DenseCSCConv2d(nn.Module):
         )
 
     def _growth(self) -> Tensor:
-        """Returns the code over c of a signal of 1 where F is 0, 0-d: 1 after the first step, at most 1/c."""
+        """Returns the code over c of a signal of 1 where F is 0, 0-d: 1 after the first step, towards 1/c."""
         start = torch.zeros_like(self.c)
         return SOLVERS[self.solver](lambda z: self.c * z - 1, lambda z: z, start, 1.0, 1 + self.unfolding)
 
