@@ -13,11 +13,10 @@ is ``z <- ReLU(z - c (r, F r) - (0, c beta))`` with ``r = z_I + F' z_F - X``. Th
 Differences from the paper:
 - Codes are returned in units of the signal: divided by what the steps make of a signal of 1 where F is 0 (c after the
   first one, close to 1 after many). So a layer without further steps is one of MSDNet to the bit, whatever c is, and
-  maps keep their scale from layer to layer. Algorithms 2 and 3 return z itself, which shrinks with every layer.
+  maps keep their scale from layer to layer. Algorithms 2 and 3 return z itself, which a few small steps leave smaller.
 - c is 1/L, with L the largest eigenvalue of ``D'D``, ``1 + lambda_max(FF')`` (lemma 3), not learned: it is estimated
-  anew after each optimiser step. Larger steps diverge, and a bound on F instead, for a given c, leaves the new features
-  too small to learn from. The authors' code has batch normalisation in every step and on all channels, with which
-  ``[I F']`` is the dictionary no more.
+  anew after each optimiser step, so F needs no bound for the steps to converge. The authors' code has batch
+  normalisation in every step and on all channels, with which ``[I F']`` is the dictionary no more.
 - b is -beta, so thresholds are c beta, as in ISTA; algorithms 2 and 3 learn the product. Only the new features have a
   bias, as in proposition 1; the algorithms leave open whether X has one, too. As ``z_I`` costs nothing, the solution of
   the lasso is (X, 0), and further steps go towards it: features remain because the steps are few.
