@@ -7,7 +7,7 @@ A layer that codes the signal X as z stands for the lasso ``min_z 1/2 ||X - D z|
 
 | layer | D | beta | L |
 |---|---|---|---|
-| ML-CSC | L W' | -b L | -c, or 1 / lambda_max(WW') without steps after the first |
+| ML-CSC | L W' | -b L | -c |
 | MSD-CSC | [I F'] | -b for the atoms of F, 0 for I | 1 / c |
 | SDNet | A | lambda | lambda_max(A'A) / 0.9 |
 
@@ -111,7 +111,18 @@ class LayerCoding:
 def lasso_of(layer: nn.Module, image_size: tuple[int, int]) -> Lasso | None:
     """Returns the problem that a layer stands for on signals of a size, ``None`` if it is no layer of sparse coding."""
     if isinstance(layer, MultilayerCSCConv2d):
-        return _multilayer(layer, image_size)
+        lipschitz = -layer.c.item()
+        return Lasso(
+            kind="ML-CSC",
+            atoms=layer.weight.detach(),
+            stride=layer.stride,
+            dilation=1,
+            identity=False,
+            thresholds=-layer.bias.detach(),
+            lipschitz=lipschitz,
+            convergence=lipschitz * layer.largest_eigenvalue(image_size),  # of D = L W' with step size 1 / L
+            reconstruct=lambda codes, signals: layer.reconstruct(codes, (signals.shape[2], signals.shape[3])),
+        )
     if isinstance(layer, DenseCSCConv2d):
         step = layer.c.item()
         return Lasso(
@@ -139,22 +150,6 @@ def lasso_of(layer: nn.Module, image_size: tuple[int, int]) -> Lasso | None:
             reconstruct=lambda codes, signals: dictionary.synthesize(codes, (signals.shape[2], signals.shape[3])),
         )
     return None
-
-
-def _multilayer(layer: MultilayerCSCConv2d, image_size: tuple[int, int]) -> Lasso:
-    largest = layer.largest_eigenvalue(image_size)
-    scale = 1 / largest if layer.c is None else -layer.c.item()
-    return Lasso(
-        kind="ML-CSC",
-        atoms=layer.weight.detach(),
-        stride=layer.stride,
-        dilation=1,
-        identity=False,
-        thresholds=-layer.bias.detach(),
-        lipschitz=scale,
-        convergence=scale * largest,  # of the dictionary L W' with step size 1 / L
-        reconstruct=lambda codes, signals: scale * layer.synthesize(codes, (signals.shape[2], signals.shape[3])),
-    )
 
 
 class _Sums:

@@ -11,12 +11,13 @@ is ``z <- ReLU(z - c (r, F r) - (0, c beta))`` with ``r = z_I + F' z_F - X``. Th
 ``c ReLU(X, F X - beta)``: up to c a layer of MSDNet, which appends new features to those it is given.
 
 Differences from the paper:
-- Codes are returned in units of the signal: divided by what the steps make of a signal of 1 where F is 0 (c after the
-  first one, close to 1 after many). So a layer without further steps is one of MSDNet to the bit, whatever c is, and
-  maps keep their scale from layer to layer. Algorithms 2 and 3 return z itself, which a few small steps leave smaller.
 - c is 1/L, with L the largest eigenvalue of ``D'D``, ``1 + lambda_max(FF')`` (lemma 3), not learned: it is estimated
   anew after each optimiser step, so F needs no bound for the steps to converge. The authors' code has batch
   normalisation in every step and on all channels, with which ``[I F']`` is the dictionary no more.
+- Codes are returned divided by what the steps make of an average signal: one of which a step explains the share decay,
+  c times the mean eigenvalue of ``DD'``, in which F counts half, because a ReLU leaves about half of its atoms (after
+  the first step, that is c). So a layer without further steps is one of MSDNet to the bit, whatever c is, and maps keep
+  their scale from layer to layer. Algorithms 2 and 3 return z itself, which a few small steps leave smaller.
 - b is -beta, so thresholds are c beta, as in ISTA; algorithms 2 and 3 learn the product. Only the new features have a
   bias, as in proposition 1; the algorithms leave open whether X has one, too. As ``z_I`` costs nothing, the solution of
   the lasso is (X, 0), and further steps go towards it: features remain because the steps are few.
@@ -36,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcsc.layers.multilayer_csc import check_unfolding
-from robustcsc.layers.solvers import SOLVERS, extrapolation_weights
+from robustcsc.layers.solvers import extrapolation_weights, growth
 from robustcsc.layers.synthesis import fixed_pattern, power_iteration, synthesize
 
 #: Side of the image on which it is estimated: on larger ones it is hardly larger.
@@ -50,6 +51,7 @@ class DenseCSCConv2d(nn.Module):
         weight: The filters F, ``(width, in_channels, kernel_size, kernel_size)``.
         bias: b, ``(width,)``: -beta of each atom of F.
         c: 1/L, 0-d, not learned.
+        decay: Share of an average signal that one step explains, 0-d, not learned.
         lowest: Lower bound of the codes of each input channel, 0 or minus infinity, ``(in_channels, 1, 1)``.
         eigenvector: Where the next power iteration starts; not part of the state dict, and neither is `lowest`.
 
@@ -67,6 +69,7 @@ class DenseCSCConv2d(nn.Module):
     """
 
     c: Tensor
+    decay: Tensor
     lowest: Tensor
     eigenvector: Tensor
 
@@ -90,7 +93,9 @@ class DenseCSCConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(width, in_channels, kernel_size, kernel_size))
         nn.init.normal_(self.weight, std=sqrt(2 / in_channels) / kernel_size)
         self.bias = nn.Parameter(torch.zeros(width))
-        self.register_buffer("c", torch.tensor(1 / (1 + 2 * (1 + sqrt(width / in_channels)) ** 2)))
+        c = 1 / (1 + 2 * (1 + sqrt(width / in_channels)) ** 2)
+        self.register_buffer("c", torch.tensor(c))
+        self.register_buffer("decay", torch.tensor(c * (1 + width / in_channels)))
         lowest = torch.zeros(in_channels, 1, 1)
         lowest[:signed] = -torch.inf
         self.register_buffer("lowest", lowest, persistent=False)
@@ -135,9 +140,8 @@ class DenseCSCConv2d(nn.Module):
         )
 
     def _growth(self) -> Tensor:
-        """Returns the code over c of a signal of 1 where F is 0, 0-d: 1 after the first step, towards 1/c."""
-        start = torch.zeros_like(self.c)
-        return SOLVERS[self.solver](lambda z: self.c * z - 1, lambda z: z, start, 1.0, 1 + self.unfolding)
+        """Returns the code over c of an average signal over the signal, 0-d: 1 after the first step."""
+        return growth(self.solver, self.decay, 1 + self.unfolding)
 
     def _analyse(self, images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(images, weight, bias, 1, self.padding, self.dilation)
@@ -158,8 +162,9 @@ class DenseCSCConv2d(nn.Module):
 
     @torch.no_grad()
     def project_parameters(self) -> None:
-        """Estimates c anew, ``1 / (1 + lambda_max(FF'))``, in place."""
+        """Estimates c, ``1 / (1 + lambda_max(FF'))``, and decay anew, in place."""
         # Dilated filters act on every second (third, ...) pixel as the undilated ones on all.
         half = self.weight.shape[2] // 2
         largest, self.eigenvector = power_iteration(self.weight, self.eigenvector, 2, padding=half)
         self.c.copy_(1 / (1 + largest))
+        self.decay.copy_(self.c * (1 + self.weight.square().sum() / (2 * self.weight.shape[1])))

@@ -11,13 +11,15 @@ is ``z <- ReLU(z + W (X + c W' z) + b)``. The first one, from 0, is ``ReLU(W X +
 convolutional network (the layered thresholding algorithm).
 
 Differences from the paper:
-- Filters are scaled as in eq. 5 in all layers, and c is learned, one scalar per layer. So the number of steps does not
-  change the first pass. Layers without further steps have no c.
-- Initial weights are He et al.'s over the number of steps, so that the code has their scale after the last step, not
-  after the first: the norm of the code grows about in proportion to the steps.
-- c starts at minus the inverse of the largest eigenvalue of ``W W'`` for large convolutions with these initial weights
-  (the Marchenko-Pastur edge), and is projected to ``[-1 / lambda_max(WW'), 0]`` after each optimiser step: beyond
-  ``-2 / lambda_max`` the iteration does not converge, and training diverges.
+- Filters are scaled as in eq. 5 in all layers, so the number of steps does not change the first pass.
+- c is -L, with L the largest eigenvalue of ``D'D``, which is ``1 / lambda_max(WW')``, not learned: it is estimated anew
+  after each optimiser step. Learned, it stays at the bound beyond which the steps no longer converge.
+- Codes are returned divided by what the steps make of an average signal, compared with the first step: one of which a
+  step explains the share decay, the mean over the largest eigenvalue of ``DD'`` (that codes are made of the directions
+  with large eigenvalues, and that a ReLU leaves about half of the atoms, about cancel). So maps keep their scale from
+  layer to layer, and weights are trained alike with and without further steps. Undivided, filters would have to be
+  smaller by the number of steps, and their gradients were larger by it: training diverges at a learning rate that suits
+  the feed-forward network.
 - b is learned and may be positive: beta, which is minus b times L, is then negative, and a lasso no more.
 """
 
@@ -29,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcsc.layers.prox import nonnegative_soft_threshold
-from robustcsc.layers.solvers import SOLVERS
+from robustcsc.layers.solvers import SOLVERS, growth
 from robustcsc.layers.synthesis import fixed_pattern, power_iteration, synthesize
 
 #: Side of the image on which the largest eigenvalue is estimated: on larger ones it is hardly larger.
@@ -42,7 +44,8 @@ class MultilayerCSCConv2d(nn.Module):
     Attributes:
         weight: The filters W, ``(out_channels, in_channels, kernel_size, kernel_size)``.
         bias: b, ``(out_channels,)``: minus the thresholds.
-        c: -L, 0-d; ``None`` without further steps.
+        c: -L, 0-d, not learned.
+        decay: Share of an average signal that one step explains, 0-d, not learned.
         eigenvector: Where the next power iteration starts; not part of the state dict.
 
     Args:
@@ -58,6 +61,8 @@ class MultilayerCSCConv2d(nn.Module):
         ValueError: If `unfolding` is negative or `solver` unknown.
     """
 
+    c: Tensor
+    decay: Tensor
     eigenvector: Tensor
 
     def __init__(
@@ -75,11 +80,12 @@ class MultilayerCSCConv2d(nn.Module):
         check_unfolding(unfolding, solver)
         self.stride, self.padding, self.unfolding, self.solver = stride, padding, unfolding, solver
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
-        scale = 1 / (1 + unfolding)
-        nn.init.normal_(self.weight, std=scale * sqrt(2 / in_channels) / kernel_size)
+        nn.init.normal_(self.weight, std=sqrt(2 / in_channels) / kernel_size)
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        largest = 2 * (scale * (1 + sqrt(out_channels / in_channels) / stride)) ** 2
-        self.c = nn.Parameter(torch.tensor(-1 / largest)) if unfolding else None
+        aspect = out_channels / (in_channels * stride**2)
+        largest = 2 * (1 + sqrt(aspect)) ** 2  # the Marchenko-Pastur edge of He's filters
+        self.register_buffer("c", torch.tensor(-1 / largest))
+        self.register_buffer("decay", torch.tensor(2 * aspect / largest))
         self.register_buffer("eigenvector", fixed_pattern(in_channels, (_SIDE, _SIDE)), persistent=False)
 
     def extra_repr(self) -> str:
@@ -90,7 +96,7 @@ class MultilayerCSCConv2d(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the codes ``(N, out_channels, h, w)`` of `images` ``(N, in_channels, H, W)``."""
-        if self.c is None:
+        if not self.unfolding:
             return F.conv2d(images, self.weight, self.bias, self.stride, self.padding).relu_()
         first = F.conv2d(images, self.weight, None, self.stride, self.padding)
         scale, threshold = -self.c.to(first.dtype), -self.bias.to(first.dtype).view(-1, 1, 1)
@@ -107,11 +113,20 @@ class MultilayerCSCConv2d(nn.Module):
         def prox(codes: Tensor) -> Tensor:
             return nonnegative_soft_threshold(codes, threshold)
 
-        return SOLVERS[self.solver](gradient, prox, zero, 1.0, 1 + self.unfolding)
+        codes = SOLVERS[self.solver](gradient, prox, zero, 1.0, 1 + self.unfolding)
+        return codes / self._growth().to(codes.dtype)
+
+    def _growth(self) -> Tensor:
+        """Returns the code of an average signal over its first step, 0-d."""
+        return growth(self.solver, self.decay, 1 + self.unfolding)
 
     def synthesize(self, codes: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """Returns ``W' z``, ``(N, in_channels, *image_size)``; L times it reconstructs the signal."""
+        """Returns ``W' z`` of the solver's codes, ``(N, in_channels, *image_size)``."""
         return synthesize(codes, self.weight, image_size, stride=self.stride, padding=self.padding)
+
+    def reconstruct(self, codes: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Returns ``L W' z`` of the codes ``(N, out_channels, h, w)``, ``(N, in_channels, *image_size)``."""
+        return -self.c * self._growth() * self.synthesize(codes, image_size)
 
     def largest_eigenvalue(self, image_size: tuple[int, int]) -> float:
         """Returns the largest eigenvalue of ``WW'`` for images of this size, by power iteration from a cold start."""
@@ -120,13 +135,14 @@ class MultilayerCSCConv2d(nn.Module):
 
     @torch.no_grad()
     def project_parameters(self) -> None:
-        """Projects c to ``[-1 / lambda_max(WW'), 0]``, in place."""
-        if self.c is None:
-            return
+        """Estimates c and decay anew, in place."""
         largest, self.eigenvector = power_iteration(
             self.weight, self.eigenvector, 2, stride=self.stride, padding=self.padding
         )
-        self.c.copy_(self.c.clamp(max=0).maximum(-1 / largest))
+        if_not_0 = largest > 0  # for filters of 0, every c is as good
+        mean = self.weight.square().sum() / (self.weight.shape[1] * self.stride**2)
+        self.c.copy_(torch.where(if_not_0, -1 / largest, self.c))
+        self.decay.copy_(torch.where(if_not_0, mean / largest, 0))
 
 
 def check_unfolding(unfolding: int, solver: str) -> None:

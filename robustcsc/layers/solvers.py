@@ -59,6 +59,14 @@ def extrapolation_weights(num_steps: int) -> list[float]:
     return weights[:num_steps]
 
 
+def growth(solver: str, decay: Tensor, num_steps: int) -> Tensor:
+    """Returns what `num_steps` steps of a solver, ``z <- z + (1 - decay z)``, make of 0: 1, ``2 - decay``, ...
+
+    Codes of signals of which a step explains the share `decay` keep the scale of the first step if divided by it.
+    """
+    return SOLVERS[solver](lambda z: decay * z - 1, lambda z: z, torch.zeros_like(decay), 1.0, num_steps)
+
+
 def _descend(codes: Tensor, gradient: Gradient, step_size: Tensor | float) -> Tensor:
     """Returns ``z - step_size * gradient(z)``; for a plain number in one pass over the codes."""
     if isinstance(step_size, Tensor):

@@ -13,7 +13,7 @@ Coding", sections III and VII-B, table III; Papyan, Romano and Elad, JMLR 2017.
 Six layers of 32, 64, 128, 256, 512 and 512 filters; the first three are 4x4 of stride 2, the others 3x3 of stride 1.
 
 Differences from the paper:
-- Layers as `robustcsc.layers.multilayer_csc` says: up to the six scalars c, all networks have the same parameters.
+- Layers as `robustcsc.layers.multilayer_csc` says; all networks have the same parameters.
 - Padding and head are not given. Here padding (1) keeps every image border, and average pooling is followed by a linear
   layer: only so the count comes out.
 """

@@ -120,12 +120,13 @@ def test_layers_of_ml_csc_and_msd_csc_have_their_own_dictionaries() -> None:
     multi, dense = MultilayerCSCConv2d(2, 5, 3, 2, 1, unfolding=2), DenseCSCConv2d(5, 4, unfolding=1)
     first, second = reconstructions(nn.Sequential(multi, dense), IMAGES).found
     codes = multi(IMAGES)
-    assert multi.c is not None
+    left = 1 - multi.decay
+    scale = -multi.c * (1 + left + left**2)  # three steps of ISTA
     transposed = F.conv_transpose2d(codes, multi.weight, None, 2, 1, (0, 1))
-    torch.testing.assert_close(first.pixels, -multi.c * transposed)
-    inner = dense(codes) * (1 - (1 - dense.c) ** 2)  # as the two steps of ISTA have them
+    torch.testing.assert_close(first.pixels, scale * transposed)
+    inner = dense(codes) * dense.c * (2 - dense.decay)  # as the two steps of ISTA have them
     inner = inner[:, :5] + F.conv_transpose2d(inner[:, 5:], dense.weight, None, 1, 1)
-    torch.testing.assert_close(second.pixels, -multi.c * F.conv_transpose2d(inner, multi.weight, None, 2, 1, (0, 1)))
+    torch.testing.assert_close(second.pixels, scale * F.conv_transpose2d(inner, multi.weight, None, 2, 1, (0, 1)))
 
 
 class Own(nn.Module):

@@ -42,10 +42,10 @@ def test_a_layer_of_ml_csc_by_hand(unfolding: int) -> None:
     layer = MultilayerCSCConv2d(1, 1, 1, unfolding=unfolding)
     nn.init.constant_(layer.weight, 0.5)
     nn.init.constant_(layer.bias, -0.1)
-    if layer.c is not None:
-        nn.init.constant_(layer.c, -4.0)
+    layer.project_parameters()
     images = torch.tensor([0.1, 1.0]).view(1, 1, 1, 2)
-    # W = 0.5, L = 1 / W^2 = 4, D = L W = 2: one step from 0 solves the lasso min (X - 2 z)^2 / 2 + 0.4 z.
+    # W = 0.5, L = 1 / W^2 = 4, D = L W = 2: one step from 0 solves the lasso min (X - 2 z)^2 / 2 + 0.4 z,
+    # and all of the signal is explained by it: codes are not divided.
     (found,) = inspect_coding(nn.Sequential(layer), [images])
     error = torch.tensor([-0.1, 2 * (0.5 - 0.1) - 1])
     assert found.beta == pytest.approx(0.4, rel=1e-5)

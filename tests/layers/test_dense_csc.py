@@ -20,16 +20,17 @@ def layer_of(unfolding: int, solver: Solver = "ista", *, dilation: int = 1, sign
     nn.init.normal_(layer.weight, std=0.2)
     nn.init.normal_(layer.bias, std=0.1)
     layer.c.fill_(0.6)
+    layer.decay.fill_(0.7)
     return layer
 
 
 def growth(layer: DenseCSCConv2d) -> float:
-    """The solver's code of a signal of 1 over the dictionary [1], in whose units the layer returns codes."""
-    step = layer.c.item()
+    """The solver's code, of a signal of 1 of which a step explains the share decay, by which the layer divides."""
     one = torch.ones(()).double()
-    return SOLVERS[layer.solver](
-        lambda z: z - one, lambda z: z, torch.zeros_like(one), step, 1 + layer.unfolding
-    ).item()
+    steps = SOLVERS[layer.solver](
+        lambda z: layer.decay * z - one, lambda z: z, torch.zeros_like(one), 1.0, 1 + layer.unfolding
+    )
+    return layer.c.item() * steps.item()
 
 
 def analysis_matrix(layer: DenseCSCConv2d, side: int) -> Tensor:
@@ -129,6 +130,7 @@ def test_where_the_filters_are_0_the_signal_keeps_its_scale(solver: Solver, unfo
     layer = DenseCSCConv2d(3, 4, signed=1, unfolding=unfolding, solver=solver).double()
     nn.init.zeros_(layer.weight)
     layer.c.fill_(c)
+    layer.decay.fill_(c)
     images = torch.rand(2, 3, 5, 5).double()
     images[:, 0] -= 0.5
     torch.testing.assert_close(layer(images)[:, :3], images)
@@ -214,7 +216,7 @@ def test_many_steps_of_the_layer_solve_its_lasso() -> None:
     layer.weight.data.mul_(0.5)
     nn.init.constant_(layer.bias, -0.1)  # beta on the features, 0 on the identity
     images = torch.rand(1, 5, 4, 4).double()
-    codes = layer(images).detach()
+    codes = growth(layer) * layer(images).detach()
     # The identity costs nothing, so it explains everything, and the features nothing.
     torch.testing.assert_close(codes[:, :5], images, rtol=0, atol=1e-6)
     assert codes[:, 5:].abs().max() < 1e-6
@@ -249,11 +251,28 @@ def test_c_follows_the_largest_eigenvalue_of_the_dictionary(dilation: int, unfol
 
 
 @pytest.mark.parametrize(("channels", "width"), [(35, 32), (163, 32), (64, 256)])
-def test_c_starts_as_the_inverse_of_the_largest_eigenvalue_for_initial_filters(channels: int, width: int) -> None:
+def test_c_and_decay_start_as_those_of_initial_filters(channels: int, width: int) -> None:
     torch.manual_seed(5)
     layer = DenseCSCConv2d(channels, width, unfolding=2)
+    before = layer.decay.item()
     # Marchenko-Pastur is about many channels; with few the edge is blurred.
     assert 1 / layer.c.item() == pytest.approx(1 + layer.largest_eigenvalue((16, 16)), rel=0.15)
+    for _ in range(30):
+        layer.project_parameters()
+    assert layer.decay.item() == pytest.approx(before, rel=0.15)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_decay_is_the_mean_over_the_largest_eigenvalue_with_half_of_the_atoms(dilation: int) -> None:
+    layer = layer_of(1, dilation=dilation)
+    for _ in range(30):
+        layer.project_parameters()
+    side = 12 * dilation
+    basis = torch.eye(5 * side**2).double().view(-1, 5, side, side)
+    dense = F.conv2d(basis, layer.weight.detach(), None, 1, layer.padding, layer.dilation).flatten(1)
+    largest = 1 + layer.largest_eigenvalue((side, side))
+    share = (1 + dense.square().sum().item() / len(basis) / 2) / largest  # here the border counts as 0
+    assert share <= layer.decay.item() <= 1.1 * share
 
 
 @pytest.mark.parametrize("solver", ["ista", "fista"])

@@ -11,7 +11,7 @@ from sklearn.linear_model import Lasso
 from torch import Tensor
 
 from robustcsc.layers.prox import nonnegative_soft_threshold, soft_threshold
-from robustcsc.layers.solvers import SOLVERS, Solver, fista, ista
+from robustcsc.layers.solvers import SOLVERS, Solver, fista, growth, ista
 
 
 class Problem(NamedTuple):
@@ -143,3 +143,17 @@ def test_gradients_through_the_iteration_are_those_of_finite_differences(name: s
 
     assert (codes(matrix, image) > 0).any()
     assert torch.autograd.gradcheck(codes, (matrix, image))
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps", "expected"), [("ista", 1, 1.0), ("ista", 3, 3.0), ("fista", 2, 2.0), ("fista", 3, 3.281754)]
+)
+def test_growth_of_undamped_steps(solver: str, steps: int, expected: float) -> None:
+    # The third extrapolation of FISTA is (m_2 - 1) / m_3 = 0.281754 times the last change.
+    assert growth(solver, torch.zeros(()).double(), steps).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_growth_of_damped_steps_of_ista_is_a_geometric_sum(steps: int) -> None:
+    decay = torch.tensor(0.3).double()
+    assert growth("ista", decay, steps).item() == pytest.approx((1 - 0.7**steps) / 0.3)

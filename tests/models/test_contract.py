@@ -116,8 +116,8 @@ def test_constraints_hold_after_a_step_of_the_optimiser(entry: Entry) -> None:
             torch.testing.assert_close(norms, torch.ones_like(norms))
         if isinstance(module, DenseCSCConv2d):
             assert 0 < module.c.item() < 1
-        if isinstance(module, MultilayerCSCConv2d) and module.c is not None:
-            assert module.c.item() <= 0
+        if isinstance(module, MultilayerCSCConv2d):
+            assert module.c.item() < 0
         if isinstance(module, ElasticNetCode):
             assert module.dictionary.detach().norm(dim=0).max() <= 1 + 1e-6
         if isinstance(module, QMetricReLU):

@@ -18,7 +18,7 @@ def parameters(model: nn.Module) -> int:
 def test_the_number_of_parameters_is_that_of_table_3(name: str) -> None:
     channels = [3] + [filters for filters, _, _ in LAYERS]
     expected = sum(before * after * size**2 + after for before, (after, size, _) in zip(channels, LAYERS, strict=False))
-    expected += 512 * 10 + 10 + (6 if name.endswith("ista") else 0)  # head, c
+    expected += 512 * 10 + 10  # head
     with torch.device("meta"):
         assert parameters(MODELS[f"ml-csc-{name}"](10)) == expected
     assert round(expected / 1e6, 1) == 4.0
@@ -40,8 +40,9 @@ def test_layered_thresholding_is_the_feed_forward_network_to_the_bit(name: str, 
     for module in plain.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.bias, std=0.1)
-    tensors = plain.state_dict().values()
-    coded.load_state_dict(dict(zip(coded.state_dict(), tensors, strict=True)))
+    with torch.no_grad():
+        for mine, other in zip(coded.parameters(), plain.parameters(), strict=True):
+            mine.copy_(other)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(plain(images), coded(images))
@@ -56,5 +57,5 @@ def test_more_steps_hardly_change_the_scale_of_the_initial_codes_of_smooth_image
         assert isinstance(model, nn.Sequential)
         with torch.no_grad():
             scales.append(model[:6](images).norm().item())
-    # With the same filters for all, two further steps make 100 times of it.
-    assert max(scales) < 10 * min(scales)
+    # The solver's own codes are 100 times as large after two further steps.
+    assert max(scales) < 1.6 * min(scales)

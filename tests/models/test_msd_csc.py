@@ -64,6 +64,7 @@ def test_proposition_1_without_unfolding_it_is_msdnet_to_the_bit(name: str, dept
     for layer in layers(model):
         nn.init.normal_(layer.bias, std=0.1)
         layer.c.uniform_()
+        layer.decay.uniform_()
     images = torch.randn(2, 3, 16, 16)  # normalised, so negative too
     with torch.no_grad():
         assert torch.equal(model(images), msdnet(model.state_dict(), images))
@@ -76,3 +77,16 @@ def test_weights_fit_every_unfolding() -> None:
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert not torch.allclose(plain(images), unfolded(images))
+
+
+@pytest.mark.parametrize("name", ["msd-csc-ista6", "msd-csc-fista6"])
+def test_more_steps_hardly_change_the_scale_of_the_initial_maps_of_smooth_images(name: str) -> None:
+    images = F.interpolate(torch.randn(4, 3, 4, 4), (32, 32), mode="bilinear")
+    scales = []
+    for unfolding in (0, 1, 2, 4):
+        torch.manual_seed(1)
+        model = MODELS[name](10, unfolding=unfolding)
+        assert isinstance(model, nn.Sequential)
+        with torch.no_grad():
+            scales.append(model[:-2](images).norm().item())
+    assert max(scales) < 1.6 * min(scales)
