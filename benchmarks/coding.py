@@ -4,7 +4,8 @@
 
 Every ratio is the median over alternating measurements (A B A B ...) of one process. "Before" is the formula as it is
 printed: eq. 5 with the convolution of ``c D2' D2 X_{-1}`` apart from that of X (Res-CSC), and algorithms 2 and 3 with
-their concatenation and split in every step (MSD-CSC). Both compute the same function.
+their concatenation and split in every step (MSD-CSC). Both compute the same function, up to the scale of MSD-CSC's
+codes.
 
 Seconds are those of the wall clock, or with ``--cpu-seconds`` of the processor, which other work on the machine does
 not change.
@@ -63,7 +64,7 @@ class LiteralResidualBlock(nn.Module):
 class LiteralDenseLayer(nn.Module):
     """Algorithms 2 and 3: the generic solver on codes that are concatenated and split in every step.
 
-    The codes are the solver's own, not in units of the signal.
+    The codes are the solver's own, not divided.
     """
 
     def __init__(self, layer: DenseCSCConv2d) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from robustcsc.cli import options
 from robustcsc.cli.attack_accuracy import Named, OfSuite, Score, Settings
-from robustcsc.cli.attack_kinds import Attack, Common, Noise, Uap, chosen_attack, refuse_foreign
+from robustcsc.cli.attack_kinds import Attack, Common, Noise, Uap, chosen_attack
 from robustcsc.cli.console import progress_display
 from robustcsc.cli.context import DataChoice, ModelChoice, note_unreadable, open_session
 from robustcsc.cli.results import show
@@ -230,7 +230,7 @@ def attack(
             "--random-noise": random_noise,
         }
     )
-    refuse_foreign(
+    options.refuse_foreign(
         chosen,
         {
             _TO_NAMED: {

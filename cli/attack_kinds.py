@@ -140,22 +140,6 @@ class Noise:
         )
 
 
-def refuse_foreign(chosen: str, options_of: Mapping[tuple[str, ...], Mapping[str, object]]) -> None:
-    """Refuses options that say nothing about the chosen attack.
-
-    Args:
-        chosen: The option that names the attack.
-        options_of: Values of options by the attacks they belong to; ``None`` is an option that was not given.
-
-    Raises:
-        OptionError: An option of other attacks was given.
-    """
-    for attacks, values in options_of.items():
-        for name, value in values.items():
-            if value is not None and chosen not in attacks:
-                raise options.OptionError(f"{name} belongs to {' and '.join(attacks)}, not to {chosen}: leave it out.")
-
-
 def chosen_attack(named: Mapping[str, bool]) -> str:
     """Returns the option that names the attack, ``--pgd`` if none was given.
 

@@ -42,8 +42,9 @@ def coding(
         ),
     ] = False,
     epochs: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Epochs of the simulation.", rich_help_panel=_SIMULATION)
-    ] = 10,
+        int | None,
+        typer.Option(metavar="N", min=1, help="Epochs of the simulation, by default 10.", rich_help_panel=_SIMULATION),
+    ] = None,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 100,
     seed: options.Seed = 0,
@@ -58,9 +59,13 @@ def coding(
     as_json: options.Json = False,
 ) -> None:
     """Tell how each layer of sparse coding codes its input: residual, zeros, unsuccessful dimensions, coherence."""
+    of_a_model = {"--run": run, "--model": model, "--weights": weights, "--data": data, "--root": root}
+    options.refuse_foreign(
+        "--simulate" if simulate else "a model", {("a model",): of_a_model, ("--simulate",): {"--epochs": epochs}}
+    )
     check_folder(out)
     if simulate:
-        _simulate(epochs, seed, out, as_json)
+        _simulate(epochs or 10, seed, out, as_json)
         return
     from robustcsc.inspection.coding import inspect_coding
 

@@ -5,6 +5,7 @@ A command uses an alias as the type of its parameter and gives the default itsel
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,6 +16,22 @@ from robustcsc.errors import RobustCSCError
 
 class OptionError(RobustCSCError):
     """The value of a command-line option cannot be read."""
+
+
+def refuse_foreign(chosen: str, options_of: Mapping[tuple[str, ...], Mapping[str, object]]) -> None:
+    """Refuses options that say nothing about what was chosen.
+
+    Args:
+        chosen: What was chosen, an attack for example.
+        options_of: Values of options by the choices they belong to; ``None`` is an option that was not given.
+
+    Raises:
+        OptionError: An option of other choices was given.
+    """
+    for choices, values in options_of.items():
+        for name, value in values.items():
+            if value is not None and chosen not in choices:
+                raise OptionError(f"{name} belongs to {' and '.join(choices)}, not to {chosen}: leave it out.")
 
 
 class SeverityTuple(tuple[int, ...]):

@@ -16,8 +16,8 @@ Differences from the paper:
   normalisation in every step and on all channels, with which ``[I F']`` is the dictionary no more.
 - Codes are returned divided by what the steps make of an average signal: one of which a step explains the share decay,
   c times the mean eigenvalue of ``DD'``, in which F counts half, because a ReLU leaves about half of its atoms (after
-  the first step, that is c). So a layer without further steps is one of MSDNet to the bit, whatever c is, and maps keep
-  their scale from layer to layer. Algorithms 2 and 3 return z itself, which a few small steps leave smaller.
+  the first step, that is c). So a layer without further steps is one of MSDNet to the bit, whatever c is, and with a
+  few maps keep their scale from layer to layer. Algorithms 2 and 3 return z itself, which small steps leave smaller.
 - b is -beta, so thresholds are c beta, as in ISTA; algorithms 2 and 3 learn the product. Only the new features have a
   bias, as in proposition 1; the algorithms leave open whether X has one, too. As ``z_I`` costs nothing, the solution of
   the lasso is (X, 0), and further steps go towards it: features remain because the steps are few.
@@ -50,7 +50,7 @@ class DenseCSCConv2d(nn.Module):
     Attributes:
         weight: The filters F, ``(width, in_channels, kernel_size, kernel_size)``.
         bias: b, ``(width,)``: -beta of each atom of F.
-        c: 1/L, 0-d, not learned.
+        c: 1/L, 0-d, not learned: that of the weights when `project_parameters` was last called; so is decay.
         decay: Share of an average signal that one step explains, 0-d, not learned.
         lowest: Lower bound of the codes of each input channel, 0 or minus infinity, ``(in_channels, 1, 1)``.
         eigenvector: Where the next power iteration starts; not part of the state dict, and neither is `lowest`.
@@ -165,6 +165,6 @@ class DenseCSCConv2d(nn.Module):
         """Estimates c, ``1 / (1 + lambda_max(FF'))``, and decay anew, in place."""
         # Dilated filters act on every second (third, ...) pixel as the undilated ones on all.
         half = self.weight.shape[2] // 2
-        largest, self.eigenvector = power_iteration(self.weight, self.eigenvector, 2, padding=half)
+        largest, self.eigenvector = power_iteration(self.weight, self.eigenvector, 50, tolerance=0.002, padding=half)
         self.c.copy_(1 / (1 + largest))
         self.decay.copy_(self.c * (1 + self.weight.square().sum() / (2 * self.weight.shape[1])))

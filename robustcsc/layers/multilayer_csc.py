@@ -13,13 +13,13 @@ convolutional network (the layered thresholding algorithm).
 Differences from the paper:
 - Filters are scaled as in eq. 5 in all layers, so the number of steps does not change the first pass.
 - c is -L, with L the largest eigenvalue of ``D'D``, which is ``1 / lambda_max(WW')``, not learned: it is estimated anew
-  after each optimiser step. Learned, it stays at the bound beyond which the steps no longer converge.
+  after each optimiser step. Learned, and projected to ``[-1 / lambda_max(WW'), 0]``, it stays at that bound.
 - Codes are returned divided by what the steps make of an average signal, compared with the first step: one of which a
   step explains the share decay, the mean over the largest eigenvalue of ``DD'`` (that codes are made of the directions
   with large eigenvalues, and that a ReLU leaves about half of the atoms, about cancel). So maps keep their scale from
-  layer to layer, and weights are trained alike with and without further steps. Undivided, filters would have to be
-  smaller by the number of steps, and their gradients were larger by it: training diverges at a learning rate that suits
-  the feed-forward network.
+  layer to layer, and weights are trained alike with and without a few further steps. Undivided, filters would have to
+  be smaller by the number of steps, and their gradients were larger by it: training diverges at a learning rate that
+  suits the feed-forward network.
 - b is learned and may be positive: beta, which is minus b times L, is then negative, and a lasso no more.
 """
 
@@ -44,7 +44,7 @@ class MultilayerCSCConv2d(nn.Module):
     Attributes:
         weight: The filters W, ``(out_channels, in_channels, kernel_size, kernel_size)``.
         bias: b, ``(out_channels,)``: minus the thresholds.
-        c: -L, 0-d, not learned.
+        c: -L, 0-d, not learned: that of the weights when `project_parameters` was last called; so is decay.
         decay: Share of an average signal that one step explains, 0-d, not learned.
         eigenvector: Where the next power iteration starts; not part of the state dict.
 
@@ -137,7 +137,7 @@ class MultilayerCSCConv2d(nn.Module):
     def project_parameters(self) -> None:
         """Estimates c and decay anew, in place."""
         largest, self.eigenvector = power_iteration(
-            self.weight, self.eigenvector, 2, stride=self.stride, padding=self.padding
+            self.weight, self.eigenvector, 50, tolerance=0.002, stride=self.stride, padding=self.padding
         )
         if_not_0 = largest > 0  # for filters of 0, every c is as good
         mean = self.weight.square().sum() / (self.weight.shape[1] * self.stride**2)

@@ -42,25 +42,36 @@ def fixed_pattern(channels: int, image_size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def power_iteration(
-    weight: Tensor, image: Tensor, count: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
+    weight: Tensor,
+    image: Tensor,
+    count: int,
+    *,
+    tolerance: float = 0.0,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Returns an estimate of the largest eigenvalue of ``A A*``, 0-d, and the image of unit norm that belongs to it.
 
     Args:
         weight: The filters, ``(k, C, kh, kw)``.
         image: Where to start, ``(1, C, H, W)``, not 0.
-        count: Number of iterations, at least 1.
+        count: Number of iterations at most, at least 1.
+        tolerance: It ends when an iteration raises the estimate by this share or less; 0: never before `count`.
         stride: As `synthesize`.
         padding: As `synthesize`.
         dilation: As `synthesize`.
     """
     size = (image.shape[2], image.shape[3])
     image = image / image.norm()
+    norm = image.new_zeros(())
     for _ in range(count):
         codes = F.conv2d(image, weight, None, stride, padding, dilation)
         product = synthesize(codes, weight, size, stride=stride, padding=padding, dilation=dilation)
-        norm = product.norm()
+        previous, norm = norm, product.norm()
         if not norm > 0:  # filters of 0: every image is as good
             return norm, image
         image = product / norm
+        if tolerance and norm <= (1 + tolerance) * previous:
+            break
     return norm, image

@@ -77,6 +77,19 @@ def test_the_simulation_writes_its_table_and_its_figure(robustcsc: Command, plac
     assert (place / "figure4/simulation.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("--simulate --run here", "--run belongs to a model, not to --simulate: leave it out."),
+        ("--simulate --data digits", "--data belongs to a model, not to --simulate: leave it out."),
+        ("--epochs 3", "--epochs belongs to --simulate, not to a model: leave it out."),
+    ],
+)
+def test_options_of_a_model_and_of_the_simulation_are_not_mixed(robustcsc: Command, typed: str, message: str) -> None:
+    done = robustcsc(f"inspect coding {typed} --out folder")
+    assert (done.code, done.out, done.err) == (2, "", f"Error: {message}\n")
+
+
 def test_an_out_folder_that_is_a_file_is_refused(robustcsc: Command, place: Path, few_digits: None) -> None:
     (place / "taken").touch()
     done = robustcsc("inspect coding --limit 2 --out taken")

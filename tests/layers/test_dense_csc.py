@@ -242,11 +242,10 @@ def test_c_follows_the_largest_eigenvalue_of_the_dictionary(dilation: int, unfol
     for std in (1.0, 0.1):
         nn.init.normal_(layer.weight, std=std)
         before = layer.weight.detach().clone()
-        for _ in range(30):  # each goes on with the power iteration
-            layer.project_parameters()
+        layer.project_parameters()
         assert torch.equal(layer.weight, before)
         step = 1 / layer.c.item()
-        assert step == pytest.approx(1 + layer.largest_eigenvalue((12 * dilation, 12 * dilation)), rel=0.02)
+        assert 1 <= (1 + layer.largest_eigenvalue((12 * dilation, 12 * dilation))) / step < 1.15
         assert 1 + layer.largest_eigenvalue((32, 32)) < 1.2 * step  # on larger images; the steps diverge from 2 on
 
 
@@ -257,22 +256,19 @@ def test_c_and_decay_start_as_those_of_initial_filters(channels: int, width: int
     before = layer.decay.item()
     # Marchenko-Pastur is about many channels; with few the edge is blurred.
     assert 1 / layer.c.item() == pytest.approx(1 + layer.largest_eigenvalue((16, 16)), rel=0.15)
-    for _ in range(30):
-        layer.project_parameters()
+    layer.project_parameters()
     assert layer.decay.item() == pytest.approx(before, rel=0.15)
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_decay_is_the_mean_over_the_largest_eigenvalue_with_half_of_the_atoms(dilation: int) -> None:
     layer = layer_of(1, dilation=dilation)
-    for _ in range(30):
-        layer.project_parameters()
+    layer.project_parameters()
     side = 12 * dilation
     basis = torch.eye(5 * side**2).double().view(-1, 5, side, side)
     dense = F.conv2d(basis, layer.weight.detach(), None, 1, layer.padding, layer.dilation).flatten(1)
-    largest = 1 + layer.largest_eigenvalue((side, side))
-    share = (1 + dense.square().sum().item() / len(basis) / 2) / largest  # here the border counts as 0
-    assert share <= layer.decay.item() <= 1.1 * share
+    mean = 1 + dense.square().sum().item() / len(basis) / 2  # here the border counts as 0
+    assert mean <= layer.decay.item() / layer.c.item() <= 1.1 * mean
 
 
 @pytest.mark.parametrize("solver", ["ista", "fista"])

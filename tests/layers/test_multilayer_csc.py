@@ -87,8 +87,7 @@ def test_the_initial_c_is_minus_the_inverse_of_the_largest_eigenvalue(
     layer = MultilayerCSCConv2d(channels, filters, size, stride, 1, unfolding=1)
     assert -layer.c.item() * layer.largest_eigenvalue((16, 16)) == pytest.approx(1, rel=0.2)
     before = layer.decay.item()
-    for _ in range(30):
-        layer.project_parameters()
+    layer.project_parameters()
     assert layer.decay.item() == pytest.approx(before, rel=0.2)
 
 
@@ -96,12 +95,11 @@ def test_the_initial_c_is_minus_the_inverse_of_the_largest_eigenvalue(
 def test_projection_makes_c_and_decay_those_of_the_eigenvalues(stride: int, size: int) -> None:
     layer = layer_of(1, stride=stride, size=size)
     layer.c.fill_(-100.0)
-    for _ in range(30):  # each projection goes on with the power iteration
-        layer.project_parameters()
+    layer.project_parameters()
     spectrum = torch.linalg.svdvals(analysis_matrix(layer, (3, 12, 12))).square()
-    assert -layer.c.item() * spectrum.max().item() == pytest.approx(1, rel=1e-2)
+    assert 1 <= -layer.c.item() * spectrum.max().item() < 1.15
     mean = spectrum.sum().item() / (3 * 12**2)  # here the border counts as 0
-    assert mean / spectrum.max().item() <= layer.decay.item() <= 1.25 * mean / spectrum.max().item()
+    assert mean <= layer.decay.item() / -layer.c.item() <= 1.25 * mean
     before = layer.c.item()
     nn.init.zeros_(layer.weight)
     layer.project_parameters()

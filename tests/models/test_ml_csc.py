@@ -48,12 +48,13 @@ def test_layered_thresholding_is_the_feed_forward_network_to_the_bit(name: str, 
         assert torch.equal(plain(images), coded(images))
 
 
-def test_more_steps_hardly_change_the_scale_of_the_initial_codes_of_smooth_images() -> None:
+@pytest.mark.parametrize("solver", ["ista", "fista"])
+def test_more_steps_hardly_change_the_scale_of_the_initial_codes_of_smooth_images(solver: str) -> None:
     images = F.interpolate(torch.randn(4, 3, 4, 4), (32, 32), mode="bilinear")
     scales = []
-    for unfolding in (0, 1, 2):
+    for unfolding in (0, 1, 2, 4):
         torch.manual_seed(1)
-        model = MODELS["ml-csc-ista"](10, unfolding=unfolding)
+        model = MODELS[f"ml-csc-{solver}"](10, unfolding=unfolding)
         assert isinstance(model, nn.Sequential)
         with torch.no_grad():
             scales.append(model[:6](images).norm().item())
