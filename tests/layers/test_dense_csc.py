@@ -201,16 +201,6 @@ def test_theorem_1_the_identity_never_raises_the_objective_and_repairs_what_fail
     assert (signal - dictionary @ msd).abs().max() <= beta * (1 + 1e-6)
 
 
-def test_without_a_failure_the_codes_of_ml_csc_have_the_same_objective_in_msd_csc() -> None:
-    torch.manual_seed(3)
-    filters = analysis_matrix(layer_of(1), 4).T
-    signal, codes = torch.randn(len(filters)).double(), torch.randn(filters.shape[1]).double()
-    dictionary = torch.cat((torch.eye(len(filters)).double(), filters), 1)
-    padded = torch.cat((torch.zeros(len(filters)).double(), codes))
-    objectives = [lasso_objective(d, signal, z, 0.2) for d, z in ((filters, codes), (dictionary, padded))]
-    assert objectives[0] == pytest.approx(objectives[1])
-
-
 def test_many_steps_of_the_layer_solve_its_lasso() -> None:
     layer = layer_of(1000, "fista")
     layer.weight.data.mul_(0.5)
