@@ -23,6 +23,7 @@ Differences from the paper:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
@@ -110,6 +111,9 @@ class LayerCoding:
 
 def lasso_of(layer: nn.Module, image_size: tuple[int, int]) -> Lasso | None:
     """Returns the problem that a layer stands for on signals of a size, ``None`` if it is no layer of sparse coding."""
+    if isinstance(layer, MultilayerCSCConv2d | DenseCSCConv2d) and not layer.unfolding:
+        layer = deepcopy(layer)
+        layer.estimate()  # training leaves c alone where there are no further steps
     if isinstance(layer, MultilayerCSCConv2d):
         lipschitz = -layer.c.item()
         return Lasso(

@@ -50,7 +50,7 @@ class DenseCSCConv2d(nn.Module):
     Attributes:
         weight: The filters F, ``(width, in_channels, kernel_size, kernel_size)``.
         bias: b, ``(width,)``: -beta of each atom of F.
-        c: 1/L, 0-d, not learned: that of the weights when `project_parameters` was last called; so is decay.
+        c: 1/L, 0-d, not learned: that of the weights when `estimate` was last called; so is decay.
         decay: Share of an average signal that one step explains, 0-d, not learned.
         lowest: Lower bound of the codes of each input channel, 0 or minus infinity, ``(in_channels, 1, 1)``.
         eigenvector: Where the next power iteration starts; not part of the state dict, and neither is `lowest`.
@@ -160,8 +160,13 @@ class DenseCSCConv2d(nn.Module):
         start = fixed_pattern(self.weight.shape[1], image_size).to(self.weight)
         return float(power_iteration(self.weight, start, 100, padding=self.padding, dilation=self.dilation)[0])
 
-    @torch.no_grad()
     def project_parameters(self) -> None:
+        """Estimates c and decay anew where there are further steps, which alone need them."""
+        if self.unfolding:
+            self.estimate()
+
+    @torch.no_grad()
+    def estimate(self) -> None:
         """Estimates c, ``1 / (1 + lambda_max(FF'))``, and decay anew, in place."""
         # Dilated filters act on every second (third, ...) pixel as the undilated ones on all.
         half = self.weight.shape[2] // 2

@@ -44,7 +44,7 @@ class MultilayerCSCConv2d(nn.Module):
     Attributes:
         weight: The filters W, ``(out_channels, in_channels, kernel_size, kernel_size)``.
         bias: b, ``(out_channels,)``: minus the thresholds.
-        c: -L, 0-d, not learned: that of the weights when `project_parameters` was last called; so is decay.
+        c: -L, 0-d, not learned: that of the weights when `estimate` was last called; so is decay.
         decay: Share of an average signal that one step explains, 0-d, not learned.
         eigenvector: Where the next power iteration starts; not part of the state dict.
 
@@ -133,8 +133,13 @@ class MultilayerCSCConv2d(nn.Module):
         start = fixed_pattern(self.weight.shape[1], image_size).to(self.weight)
         return float(power_iteration(self.weight, start, 100, stride=self.stride, padding=self.padding)[0])
 
-    @torch.no_grad()
     def project_parameters(self) -> None:
+        """Estimates c and decay anew where there are further steps, which alone need them."""
+        if self.unfolding:
+            self.estimate()
+
+    @torch.no_grad()
+    def estimate(self) -> None:
         """Estimates c and decay anew, in place."""
         largest, self.eigenvector = power_iteration(
             self.weight, self.eigenvector, 50, tolerance=0.002, stride=self.stride, padding=self.padding

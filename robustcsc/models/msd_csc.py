@@ -11,7 +11,8 @@ Coding", sections V to VII-B, figure 6, table III; Pelt and Sethian, PNAS 2018 (
 
 Every layer appends 32 features (w); dilations cycle through 1, 2, 3; max-pooling follows one and two thirds of the
 layers, average pooling the last one. Weights fit any number of steps and either algorithm: with up to one step after
-the first the two are the same.
+the first the two are the same. Those of an MSDNet need `robustcsc.layers.constraints.project_parameters` behind them,
+because c is not estimated where it is not used.
 
 Differences from the paper:
 - Layers as `robustcsc.layers.dense_csc` says.

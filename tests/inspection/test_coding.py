@@ -9,28 +9,32 @@ from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 
 
-def dense(scale: float) -> DenseCSCConv2d:
+def dense(scale: float, unfolding: int = 0) -> DenseCSCConv2d:
     """One 1x1 atom on one channel: F = scale."""
-    layer = DenseCSCConv2d(1, 1, 1, unfolding=0)
+    layer = DenseCSCConv2d(1, 1, 1, unfolding=unfolding)
     nn.init.constant_(layer.weight, scale)
     return layer
 
 
 def test_a_layer_of_msd_csc_by_hand() -> None:
-    layer = dense(0.5)
-    nn.init.constant_(layer.bias, -0.1)
+    layer = dense(0.5, unfolding=1)
+    nn.init.constant_(layer.bias, -0.05)
     layer.c.fill_(0.5)
     images = torch.tensor([0.0, 0.1, 0.4, 1.0]).view(2, 1, 1, 2)
-    # Codes: half of (X, ReLU(X / 2 - 0.1)), so D z = X / 2 + ReLU(X / 2 - 0.1) / 4.
-    error = torch.tensor([0.0, -0.05, -0.2 + 0.1 / 4, -0.5 + 0.4 / 4])
+    # Two steps of ISTA, by hand: the first gives half of (X, ReLU(X / 2 - 0.05)).
+    x = images.flatten()
+    kept, new = x / 2, (x / 2 - 0.05).relu() / 2
+    error = kept + new / 2 - x
+    kept, new = kept - error / 2, (new - error / 4 - 0.025).relu()
+    error = kept + new / 2 - x
     (found,) = inspect_coding(nn.Sequential(layer), [images[:1], images[1:]])
     assert (found.layer, found.kind, found.images) == ("0", "MSD-CSC", 2)
     assert (found.signal, found.codes, found.dimensions) == ((1, 1, 2), (2, 1, 2), 2)
-    assert found.beta == pytest.approx(0.1)
+    assert found.beta == pytest.approx(0.05)
     assert found.residual == pytest.approx(error.square().sum().item() / 2)
     assert found.relative_residual == pytest.approx((error.square().sum() / images.square().sum()).item())
     assert found.zeros == pytest.approx(3 / 8)  # the codes of X = 0, and that of 0.1 on F
-    assert found.unsuccessful == pytest.approx(1 / 2)  # only |error| = 0.4 is above 0.2
+    assert found.unsuccessful == pytest.approx(1 / 2)  # only |error| = 0.16 is above 0.1
     assert found.negative_thresholds == 0
     assert found.convergence == pytest.approx(0.5 * (1 + 0.25))
     assert found.coherence == 0

@@ -225,10 +225,9 @@ def test_many_steps_of_the_layer_solve_its_lasso() -> None:
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
-@pytest.mark.parametrize("unfolding", [0, 2])
-def test_c_follows_the_largest_eigenvalue_of_the_dictionary(dilation: int, unfolding: int) -> None:
+def test_c_follows_the_largest_eigenvalue_of_the_dictionary(dilation: int) -> None:
     torch.manual_seed(4)
-    layer = DenseCSCConv2d(6, 8, 3, dilation, unfolding=unfolding)
+    layer = DenseCSCConv2d(6, 8, 3, dilation, unfolding=2)
     for std in (1.0, 0.1):
         nn.init.normal_(layer.weight, std=std)
         before = layer.weight.detach().clone()

@@ -126,7 +126,7 @@ def test_where_all_eigenvalues_are_equal_all_numbers_of_steps_give_one_code(scal
         layer = MultilayerCSCConv2d(3, 3, 1, unfolding=unfolding, solver=solver).double()
         with torch.no_grad():
             layer.weight.copy_(scale * torch.eye(3).view(3, 3, 1, 1))
-        layer.project_parameters()
+        layer.estimate()
         assert layer.decay.item() == pytest.approx(1)
         torch.testing.assert_close(layer(images), scale * images)
 

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.models.catalog import MODELS
 
@@ -74,6 +75,7 @@ def test_weights_fit_every_unfolding() -> None:
     torch.manual_seed(2)
     plain, unfolded = MODELS["msdnet6"](10).eval(), MODELS["msd-csc-fista6"](10).eval()
     unfolded.load_state_dict(plain.state_dict())
+    project_parameters(unfolded)
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert not torch.allclose(plain(images), unfolded(images))
