@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.attacks.budget import counted
 from robustcsc.attacks.catalog import Chosen
-from robustcsc.attacks.threat import DEFAULT_EPSILON, Norm, ThreatModel
+from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm, ThreatModel
 from robustcsc.data import load
 from robustcsc.evaluation.subject import device_words
 from robustcsc.metrics import wilson_interval

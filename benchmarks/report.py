@@ -23,7 +23,7 @@ from pathlib import Path
 from robustcsc.metrics import STANDARD_CORRUPTIONS
 from robustcsc.records import Condition, Record, packed
 from robustcsc.report import write_report
-from robustcsc.store import COLUMNS, ResultStore
+from robustcsc.measurements.store import COLUMNS, ResultStore
 
 POLICIES = ("train", "adaptive", "adaptive-image", "oracle", *(f"fixed={0.1 * at:.1f}" for at in range(1, 16)))
 NAMES = (*STANDARD_CORRUPTIONS, "speckle_noise", "gaussian_blur", "spatter", "saturate")

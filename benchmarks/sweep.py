@@ -28,7 +28,7 @@ from robustcsc.data.memory import MemoryImages
 from robustcsc.evaluation.subject import Subject, device_words
 from robustcsc.evaluation.sweep import sweep
 from robustcsc.models.catalog import build, default_spec
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 RESULTS = Path(__file__).parent / "results"
 NUM_CLASSES = {"cifar10_c": 10, "imagenet_c": 1000}

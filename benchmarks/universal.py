@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.attacks.random_noise import CONTROLS
-from robustcsc.attacks.threat import Norm, ThreatModel
+from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.attacks.universal import universal_perturbation
 from robustcsc.data import ImageSet, load
 from robustcsc.evaluation.subject import device_words

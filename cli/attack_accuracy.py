@@ -16,11 +16,11 @@ from robustcsc.progress import Progress
 
 if TYPE_CHECKING:
     from robustcsc.attacks.catalog import Chosen
-    from robustcsc.attacks.threat import Norm, ThreatModel
+    from robustcsc.measurements.threats import Norm, ThreatModel
     from robustcsc.evaluation.crafting import Bench
     from robustcsc.evaluation.subject import Subject
     from robustcsc.records import Record
-    from robustcsc.store import ResultStore
+    from robustcsc.measurements.store import ResultStore
 
 BATCH_SIZE = 250
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -79,7 +79,7 @@ class Named:
         save: Path | None,
         smallest: bool,
     ) -> None:
-        from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
+        from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel, parse_epsilon
 
         self._attacks = settings.apply(some("--attack", names))
         sizes = [DEFAULT_EPSILON[norm]] if epsilon is None else [*map(parse_epsilon, some("--epsilon", epsilon))]
@@ -281,7 +281,7 @@ def open_source(name: str | None, session: Session, data: DataChoice) -> Subject
 
 
 def _step_size(text: str | None) -> float | None:
-    from robustcsc.attacks.threat import parse_epsilon
+    from robustcsc.measurements.threats import parse_epsilon
 
     size = None if text is None else parse_epsilon(text)
     if size == 0:

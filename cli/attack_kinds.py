@@ -12,10 +12,10 @@ from robustcsc.cli.context import DataChoice, Session
 from robustcsc.progress import Progress
 
 if TYPE_CHECKING:
-    from robustcsc.attacks.threat import Norm
+    from robustcsc.measurements.threats import Norm
     from robustcsc.data import ImageSet
     from robustcsc.records import Record
-    from robustcsc.store import ResultStore
+    from robustcsc.measurements.store import ResultStore
 
 _BATCH_SIZE, _CRAFTING_IMAGES, _RHOS = 250, 1000, "0.01,0.02,0.05,0.1,0.2"
 
@@ -60,7 +60,7 @@ class Uap:
         protocols: str,
     ) -> None:
         from robustcsc.attacks import universal
-        from robustcsc.attacks.threat import ThreatModel, parse_epsilon
+        from robustcsc.measurements.threats import ThreatModel, parse_epsilon
 
         sizes = (universal.DEFAULT_XI[norm],) if xi is None else tuple(map(parse_epsilon, some("--xi", xi)))
         self._threats = tuple(ThreatModel(norm, size) for size in sizes)

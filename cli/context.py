@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from robustcsc.evaluation.subject import Subject
     from robustcsc.models.catalog import ModelSpec
     from robustcsc.models.checkpoint import Checkpoint
-    from robustcsc.store import ResultStore
+    from robustcsc.measurements.store import ResultStore
 
 #: Run that stands in where there is none yet, and the shipped checkpoint it gets.
 DEMO_RUN, DEMO_CHECKPOINT = "digits-demo", "sdnet-digits"
@@ -230,7 +230,7 @@ class Session:
     @contextmanager
     def store(self) -> Iterator[ResultStore]:
         """Opens the results of the run, which is kept from now on."""
-        from robustcsc.store import ResultStore
+        from robustcsc.measurements.store import ResultStore
 
         self.keep()
         with ResultStore(self.run.store_path) as store:

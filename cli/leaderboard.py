@@ -67,7 +67,7 @@ def leaderboard(
 
 def _collect(found: list[Run]) -> tuple[list[Record], dict[str, str]]:
     """Returns the records of all runs that can be read, and of the others the reason by name."""
-    from robustcsc.store import ResultStore
+    from robustcsc.measurements.store import ResultStore
 
     records: list[Record] = []
     left_out = {}

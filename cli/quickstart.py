@@ -144,7 +144,7 @@ def _swept(session: Session) -> list[Record]:
 
 def _attacked(session: Session) -> list[Record]:
     """Attacks under every protocol that makes sense, and tells what is left."""
-    from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel
+    from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
     from robustcsc.evaluation.adversarial import attack_pgd
     from robustcsc.evaluation.protocols import default_protocols
 

@@ -138,7 +138,7 @@ def collect(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
     """
     from robustcsc.adaptive.lines import LambdaFit
     from robustcsc.evaluation.subject import lambda_fits
-    from robustcsc.store import ResultStore
+    from robustcsc.measurements.store import ResultStore
 
     records: list[Record] = []
     fits: list[LambdaFit] = []

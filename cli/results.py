@@ -48,7 +48,7 @@ def json_rows(records: Iterable[Record]) -> list[dict[str, object]]:
 def show(run: Run, records: Sequence[Record], as_json: bool) -> None:
     """Prints `records` as tables (or JSON) and writes all records of the run to its ``results.csv``."""
     from robustcsc.report import joined, records_frame
-    from robustcsc.store import ResultStore
+    from robustcsc.measurements.store import ResultStore
 
     with ResultStore(run.store_path, read_only=True) as store:
         frame = records_frame(store.records())

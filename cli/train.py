@@ -217,7 +217,7 @@ def _adversary(adversarial: Literal["none", "pgd-7", "fgsm"], epsilon: str | Non
     Raises:
         RobustCSCError: A budget without an adversary, or one that makes no sense.
     """
-    from robustcsc.attacks.threat import DEFAULT_EPSILON, parse_epsilon
+    from robustcsc.measurements.threats import DEFAULT_EPSILON, parse_epsilon
     from robustcsc.training.adversarial import AdversarialTraining
 
     if adversarial == "none":

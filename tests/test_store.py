@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from robustcsc.errors import StoreError
 from robustcsc.records import Condition, Record
-from robustcsc.store import COLUMNS, SCHEMA_VERSION, ResultStore
+from robustcsc.measurements.store import COLUMNS, SCHEMA_VERSION, ResultStore
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -74,7 +74,7 @@ MAKE_RECORD = f"""
 import sys
 from pathlib import Path
 from robustcsc.records import Condition, Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 {inspect.getsource(make)}
 """

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from robustcsc.attacks.guard import NORM_NAMES, Attacked, strongest
 from robustcsc.attacks.losses import LOSSES, LossAsLogits, require_classes, targeted_dlr
-from robustcsc.attacks.threat import ThreatModel
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import ThreatModel
 
 #: What AutoAttack uses.
 DEFAULT_STEPS, DEFAULT_TARGETS = 100, 9

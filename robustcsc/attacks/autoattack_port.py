@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustcsc.attacks.guard import NORM_NAMES, Attacked, strongest
 from robustcsc.attacks.losses import require_classes
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 
 
 def autoattack_port(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, seed: int = 0) -> Tensor:

@@ -12,8 +12,8 @@ import torchattacks
 from torch import Tensor, nn
 
 from robustcsc.attacks.guard import NORM_NAMES, Attacked, strongest
-from robustcsc.attacks.threat import ThreatModel
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import ThreatModel
 
 #: What AutoAttack uses: queries, and the share of an image that the first squares cover.
 DEFAULT_QUERIES, FIRST_SHARE = 5000, 0.8

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from robustcsc.attacks.guard import Attacked, strongest
 from robustcsc.attacks.losses import LOSSES, LossAsLogits
-from robustcsc.attacks.threat import Norm, ThreatModel
 from robustcsc.errors import AttackError, UnknownNameError
+from robustcsc.measurements.threats import Norm, ThreatModel
 
 #: As shares of the budget: 2/255 of 8/255, and 0.1 of 0.5.
 DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 1 / 4, "l2": 1 / 5}

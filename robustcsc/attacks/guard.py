@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from robustcsc.attacks.isolation import differentiating, seeded
-from robustcsc.attacks.threat import Norm, ThreatModel, check_images
+from robustcsc.attacks.threat import check_images, project
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.threats import Norm, ThreatModel
 
 #: Norms as torchattacks names them.
 NORM_NAMES: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
@@ -147,7 +148,7 @@ def outcome(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, T
 def _allowed(found: Tensor, clean: Tensor, threat: ThreatModel, *, drop: bool) -> Tensor:
     """Returns what was found inside the ball and the box; what is not a number counts as not found."""
     found = torch.where(found.isfinite(), found, clean).to(clean.dtype)
-    inside = threat.project(found, clean)
+    inside = project(found, clean, threat)
     if drop:
         kept = (inside == found).flatten(1).all(dim=1).view(-1, 1, 1, 1)
         return torch.where(kept, inside, clean)

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from robustcsc.attacks.deepfool import MAX_STEPS, NUM_CLASSES, OVERSHOOT, deepfool
 from robustcsc.attacks.guard import NORM_NAMES, Attacked, strongest
 from robustcsc.attacks.losses import margin
-from robustcsc.attacks.threat import ThreatModel
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import ThreatModel
 
 _MARGIN = 1e-4
 #: Steps and weights of `carlini_wagner`: its first c, and by how much c grows while nothing has succeeded.

@@ -17,10 +17,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustcsc.attacks.threat import ThreatModel
 from robustcsc.attacks.universal import project
 from robustcsc.corruptions.draws import image_seeds, normal, uniform
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import ThreatModel
 
 
 def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ Source: Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,11 @@ from torch.nn.functional import cross_entropy
 from robustcsc.attacks.gradient import pgd
 from robustcsc.attacks.guard import outcome
 from robustcsc.attacks.isolation import differentiating, seeded
-from robustcsc.attacks.threat import ThreatModel, check_images
+from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.records import GradientChecks
+from robustcsc.measurements.threats import ThreatModel
 
 
 def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -59,59 +60,13 @@ def is_deterministic(model: nn.Module, images: Tensor) -> bool:
         return torch.equal(model(images), model(images))
 
 
-#: Shares and budgets that `check_masking` judges by: above this share of zeros a gradient counts as missing; within
-#: this Linf budget an image can be grey all over, and within that of L2 about as far from itself.
-ZERO_GRADIENTS, LARGE_EPSILON, LARGE_STEPS = 0.1, 0.5, 30
-
-#: What can speak against an accuracy under attack; `robustcsc.report.flags` has the words.
-FLAGS = (
-    "zero-gradients",
-    "not-deterministic",
-    "loss-does-not-rise",
-    "not-zero-at-a-large-budget",
-    "black-box-beats-white-box",
-    "transfer-beats-white-box",
-)
-
-
-@dataclass(frozen=True)
-class Checks:
-    """How far the gradients of a model can be trusted, on a few images.
-
-    Attributes:
-        images: Images looked at, those that are misclassified when clean among them.
-        zero_gradients: As `zero_gradient_share`.
-        deterministic: As `is_deterministic`.
-        one_step: Mean cross-entropy after one step of PGD.
-        all_steps: Mean cross-entropy after all steps.
-        broken_in_one_step: Images that are misclassified after one step.
-        right_at_large_budget: Images that PGD leaves classified as labelled at a budget that allows any image.
-    """
-
-    images: int
-    zero_gradients: float
-    deterministic: bool
-    one_step: float
-    all_steps: float
-    broken_in_one_step: int
-    right_at_large_budget: int
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Some of `FLAGS`: what speaks against accuracies that gradient attacks measure."""
-        stuck = self.broken_in_one_step < self.images and not self.all_steps > self.one_step
-        found = {
-            "zero-gradients": self.zero_gradients > ZERO_GRADIENTS,
-            "not-deterministic": not self.deterministic,
-            "loss-does-not-rise": stuck,
-            "not-zero-at-a-large-budget": self.right_at_large_budget > 0,
-        }
-        return tuple(flag for flag, raised in found.items() if raised)
+#: Within this Linf budget an image can be grey all over, and within that of L2 about as far from itself.
+LARGE_EPSILON, LARGE_STEPS = 0.5, 30
 
 
 def check_masking(
     model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, steps: int = 10, loss: str = "ce"
-) -> Checks:
+) -> GradientChecks:
     """Returns what shows whether gradient attacks on `model` mean anything, from PGD on a few images.
 
     Args:
@@ -136,7 +91,7 @@ def check_masking(
     with evaluation_mode(model):
         (first_wrong, first), (_, last) = (outcome(model, changed, labels) for changed in found)
         wrong, _ = outcome(model, anything, labels)
-    return Checks(
+    return GradientChecks(
         images=len(images),
         zero_gradients=zero_gradient_share(model, images, labels),
         deterministic=is_deterministic(model, images),

@@ -49,10 +49,11 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.deepfool import deepfool
-from robustcsc.attacks.threat import Norm, ThreatModel, check_images
+from robustcsc.attacks.threat import check_images
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.progress import Progress, silent
 
 #: Radii that the command line tries if none is given: that of the DeTraMe-Net paper; a tenth of the usual l2 norm of a

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from robustcsc.attacks.catalog import Chosen
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError
 from robustcsc.evaluation.cells import measure_cell
@@ -28,7 +28,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import clean_condition
 from robustcsc.progress import Progress, silent
 from robustcsc.records import THEN, Record, outcome_list, packed
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 
 def attack_pgd(

@@ -19,7 +19,7 @@ from robustcsc.errors import RobustCSCError
 from robustcsc.evaluation.subject import FITTED, Subject, device_words, fixed_lambda, versions_words, worst_lambdas
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.records import Condition, Record, packed
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 #: Starts a new pass over the (perturbed) images of a cell.
 Stream = Callable[[], Iterator[Batch]]

@@ -19,7 +19,7 @@ from robustcsc.layers.modes import evaluation_mode
 from robustcsc.metrics import fooling_counts
 from robustcsc.progress import Progress
 from robustcsc.records import FOOLING, FOOLING_OF_CORRECT, Condition, Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 METRICS = (FOOLING, FOOLING_OF_CORRECT)
 

@@ -11,13 +11,13 @@ import torch
 from robustcsc.attacks.budget import Calls, counted
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.sanity import Checks, check_masking
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.data import Batch, ImageSet
 from robustcsc.evaluation.protocols import Target
 from robustcsc.evaluation.subject import Subject
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.progress import Progress, silent
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 #: Images that the checks look at, evenly spaced.
 CHECKED_IMAGES = 20

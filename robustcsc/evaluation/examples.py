@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from robustcsc.adaptive.policies import AdaptiveLambda
 from robustcsc.attacks.gradient import pgd
-from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel
+from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 from robustcsc.corruptions import Spec, corrupt
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import StoreError

@@ -21,7 +21,7 @@ from pathlib import Path
 from torch import Tensor
 
 from robustcsc.attacks.random_noise import CONTROLS, check_rho, relative_noise
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_DELTA,
@@ -38,7 +38,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import clean_condition
 from robustcsc.progress import Progress, silent
 from robustcsc.records import Condition, Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from robustcsc.attacks.budget import Calls, counted
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.guard import outcome
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.cells import with_policy
 from robustcsc.evaluation.crafting import Bench

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation
 from robustcsc.errors import StoreError
 from robustcsc.files import replacing

@@ -23,7 +23,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import clean_condition
 from robustcsc.files import replacing
 from robustcsc.records import Condition, Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 _CONDITION, _CLASSES = "condition", "classes"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robustcsc.adaptive.fit import multiples_of
 from robustcsc.attacks.catalog import Chosen
-from robustcsc.attacks.threat import DEFAULT_EPSILON, Norm, ThreatModel
+from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm, ThreatModel
 from robustcsc.evaluation.adversarial import attack_target
 from robustcsc.evaluation.crafting import Bench, Workshop
 from robustcsc.evaluation.protocols import PROTOCOLS, targets

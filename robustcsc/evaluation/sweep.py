@@ -12,7 +12,7 @@ from robustcsc.evaluation.cells import measure_cell
 from robustcsc.evaluation.subject import Subject
 from robustcsc.progress import Progress, silent
 from robustcsc.records import Condition, Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 
 def evaluate_clean(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.gradient import pgd
-from robustcsc.attacks.threat import DEFAULT_EPSILON, ThreatModel
+from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 from robustcsc.errors import RobustCSCError
 
 Adversary = Literal["pgd-7", "fgsm"]

@@ -3,8 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.autoattack_port import autoattack_port
-from robustcsc.attacks.threat import Norm, ThreatModel
+from robustcsc.attacks.threat import project
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import Norm, ThreatModel
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -18,7 +19,7 @@ def test_the_port_breaks_two_linear_classes_and_leaves_no_traces(norm: Norm, lin
     found = autoattack_port(linear, inside, labels, threat, seed=3)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert (linear(found).argmax(1) != labels).all()
-    assert torch.equal(found, threat.project(found, inside)) and linear.weight.grad is None
+    assert torch.equal(found, project(found, inside, threat)) and linear.weight.grad is None
     assert torch.equal(autoattack_port(linear, inside, labels, threat, seed=3), found)
 
 

@@ -3,7 +3,7 @@ from torch import nn
 
 from robustcsc.attacks.budget import counted
 from robustcsc.attacks.gradient import pgd
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 
 
 def test_images_are_counted_forwards_and_backwards() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustcsc.attacks.catalog import ATTACKS, Chosen
-from robustcsc.attacks.threat import Norm, ThreatModel
 from robustcsc.errors import AttackError, UnknownNameError
+from robustcsc.measurements.threats import Norm, ThreatModel
 
 Choose = Callable[[str], Chosen]
 #: The port has its own file: each call costs thousands of queries.

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustcsc.attacks.gradient import pgd
-from robustcsc.attacks.threat import Norm, ThreatModel
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import Norm, ThreatModel
 
 NORMS: list[Norm] = ["linf", "l2"]
 LINF = ThreatModel("linf", 8 / 255)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustcsc.attacks.random_noise import CONTROLS, relative_noise
-from robustcsc.attacks.threat import Norm, ThreatModel
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import Norm, ThreatModel
 
 
 def random_images(count: int, shape: tuple[int, int, int] = (3, 8, 8)) -> Tensor:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.sanity import FLAGS, check_masking, is_deterministic, zero_gradient_share
-from robustcsc.attacks.threat import ThreatModel
 from robustcsc.data import load
 from robustcsc.errors import AttackError
 from robustcsc.layers.lambdas import set_lambda
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.models.checkpoint import load_shipped
 from robustcsc.training.loop import train

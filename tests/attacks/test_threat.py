@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustcsc.attacks.threat import DEFAULT_EPSILON, Norm, ThreatModel, check_images, parse_epsilon
+from robustcsc.attacks.threat import check_images, project
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm, ThreatModel, parse_epsilon
 
 NORMS: list[Norm] = ["linf", "l2"]
 IMAGES = torch.full((2, 3, 4, 4), 0.5)
@@ -70,27 +71,27 @@ def test_projections_lie_inside_ball_and_box_to_the_last_bit(
     images = torch.rand(3, 2, 5, 5, generator=generator, dtype=dtype)
     images = images.round() if corner else images * torch.rand(3, 1, 1, 1, generator=generator, dtype=dtype) ** 20
     perturbed = images + reach * torch.randn(images.shape, generator=generator, dtype=dtype)
-    projected = ThreatModel(norm, epsilon).project(perturbed, images)
+    projected = project(perturbed, images, ThreatModel(norm, epsilon))
     assert projected.dtype == dtype
     assert projected.min() >= 0 and projected.max() <= 1
     assert distance(projected, images, norm) <= epsilon * (1 + 1e-15)
-    torch.testing.assert_close(ThreatModel(norm, epsilon).project(projected, images), projected, rtol=0, atol=0)
+    torch.testing.assert_close(project(projected, images, ThreatModel(norm, epsilon)), projected, rtol=0, atol=0)
 
 
 def test_projection_keeps_what_is_inside() -> None:
     images = torch.rand(4, 3, 5, 5)
     inside = (images + 0.02 * torch.rand(4, 3, 5, 5)).clamp(0, 1)
-    assert torch.equal(ThreatModel("linf", 0.03).project(inside, images), inside)
-    assert torch.equal(ThreatModel("l2", 2.0).project(inside, images), inside)
+    assert torch.equal(project(inside, images, ThreatModel("linf", 0.03)), inside)
+    assert torch.equal(project(inside, images, ThreatModel("l2", 2.0)), inside)
 
 
 def test_projection_by_hand() -> None:
     images = torch.tensor([0.5, 0.5, 0.9]).view(1, 1, 1, 3)
     perturbed = torch.tensor([0.8, 0.1, 1.5]).view(1, 1, 1, 3)
-    linf = ThreatModel("linf", 0.25).project(perturbed, images)
+    linf = project(perturbed, images, ThreatModel("linf", 0.25))
     torch.testing.assert_close(linf.flatten(), torch.tensor([0.75, 0.25, 1.0]))
     # In the box the change is (0.3, -0.4, 0.1), of length sqrt(0.26); half that length halves it.
-    l2 = ThreatModel("l2", math.sqrt(0.26) / 2).project(perturbed, images)
+    l2 = project(perturbed, images, ThreatModel("l2", math.sqrt(0.26) / 2))
     torch.testing.assert_close(l2.flatten(), torch.tensor([0.65, 0.3, 0.95]))
 
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustcsc.attacks.random_noise import CONTROLS
-from robustcsc.attacks.threat import Norm, ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation, perturbed, project, universal_perturbation
 from robustcsc.data import ImageSet, MemoryImages, load
 from robustcsc.errors import AttackError
+from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.metrics import wilson_interval
 
 

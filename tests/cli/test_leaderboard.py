@@ -13,7 +13,7 @@ import pytest
 
 from robustcsc import runs
 from robustcsc.records import Condition, Record
-from robustcsc.store import SCHEMA_VERSION, ResultStore
+from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore
 
 Command = Callable[..., Any]
 

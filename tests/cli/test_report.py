@@ -14,7 +14,7 @@ from robustcsc import runs
 from robustcsc.metrics import STANDARD_CORRUPTIONS
 from robustcsc.records import Condition, Record
 from robustcsc.runs import Run
-from robustcsc.store import SCHEMA_VERSION, ResultStore
+from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore
 
 Command = Callable[..., Any]
 SPEC = "imagenet_c@1a2b3c4d"

@@ -21,7 +21,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import CSCConv2d, fit_image_size
 from robustcsc.layers.normalize import Normalize
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 
 @dataclass

@@ -14,7 +14,7 @@ from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.residuals import logits_at, residuals
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.sanity import Checks, check_masking
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError, PolicyError, UnknownNameError
 from robustcsc.evaluation.adversarial import attack_images, attack_pgd
@@ -24,7 +24,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.records import Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 LINF = ThreatModel("linf", 0.1)
 

@@ -22,7 +22,7 @@ from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean, sweep
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.records import Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 ALL = ("train", "fixed=0.5", "adaptive", "adaptive-batch", "adaptive-image", "oracle")
 GRID = [k / 10 for k in range(1, 16)]

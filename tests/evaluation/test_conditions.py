@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
 from robustcsc.errors import RobustCSCError
 from robustcsc.evaluation.adversarial import attack_pgd
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import corruption_condition, evaluate_clean
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda, dataset_lambda
 from robustcsc.attacks.random_noise import CONTROLS, relative_noise
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation, universal_perturbation
 from robustcsc.data import ImageSet, load
 from robustcsc.errors import AttackError, PolicyError, UnknownNameError
@@ -19,7 +19,7 @@ from robustcsc.evaluation.fooling import Crafting, attack_random_noise, attack_u
 from robustcsc.evaluation.perturbations import load_perturbation
 from robustcsc.evaluation.subject import Subject
 from robustcsc.records import Record
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 LINF = ThreatModel("linf", 0.25)
 ALL, OF_CORRECT = "fooling rate", "fooling rate of correct images"

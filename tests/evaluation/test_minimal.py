@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.catalog import Chosen
-from robustcsc.attacks.threat import Norm, ThreatModel
+from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.crafting import Bench
 from robustcsc.evaluation.minimal import LEVELS, RESISTED, minimal_epsilon
 from robustcsc.evaluation.protocols import targets
 from robustcsc.evaluation.subject import Subject
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 
 class Brightness(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation
 from robustcsc.errors import StoreError
 from robustcsc.evaluation.perturbations import draw_perturbation, load_perturbation, save_perturbation

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from robustcsc.attacks.catalog import Chosen
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.data import ImageSet
 from robustcsc.errors import StoreError
 from robustcsc.evaluation.adversarial import attack_target
@@ -19,7 +19,7 @@ from robustcsc.evaluation.crafting import Bench, Workshop
 from robustcsc.evaluation.protocols import targets
 from robustcsc.evaluation.saved import load_adversarial, save_adversarial, score_adversarial
 from robustcsc.evaluation.subject import Subject
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 PGD = Chosen("pgd", {"steps": 3, "step_size": 0.05})
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from robustcsc.attacks.catalog import Chosen
-from robustcsc.attacks.threat import Norm
+from robustcsc.measurements.threats import Norm
 from robustcsc.data import ImageSet
 from robustcsc.evaluation.crafting import Bench
 from robustcsc.evaluation.protocols import PROTOCOLS
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.suites import SUITES, Round, Suite, run_suite, sensible
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 QUICK = Chosen("pgd", {"steps": 2, "step_size": 0.05})
 SMALL = Suite(

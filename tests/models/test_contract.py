@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.corruptions import load_spec
 from robustcsc.data import MemoryImages
 from robustcsc.errors import RobustCSCError
@@ -31,7 +31,7 @@ from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_s
 from robustcsc.models.convert import convert
 from robustcsc.records import Record
 from robustcsc.report import report_sections
-from robustcsc.store import ResultStore
+from robustcsc.measurements.store import ResultStore
 
 #: One or two of each family, small enough for every run; all others are slow tests.
 QUICK = (

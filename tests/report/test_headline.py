@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from robustcsc.attacks.threat import DEFAULT_EPSILON
+from robustcsc.measurements.threats import DEFAULT_EPSILON
 from robustcsc.records import Record
 from robustcsc.report.epsilon_curves import epsilon_tables
 from robustcsc.report.headline import HEADLINE_BUDGETS, headline_plots, headline_tables

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustcsc.attacks.gradient import pgd
-from robustcsc.attacks.threat import ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.data import MemoryImages, load
 from robustcsc.errors import AttackError, CheckpointError, RobustCSCError
 from robustcsc.models.catalog import ModelSpec, build, default_spec

@@ -1,75 +1,51 @@
-"""The results of a run in one SQLite file: one row per measured condition, on disk once it is counted."""
+"""The results of a run in one SQLite file: one row per measurement, on disk once it is counted."""
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from robustcsc.errors import StoreError
-from robustcsc.records import Condition, Record
+from robustcsc.measurements.facts import from_json, tag_of, to_json
+from robustcsc.measurements.records import Measurement, Record
 
-#: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns.
-SCHEMA_VERSION = 3
+#: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns or facts.
+SCHEMA_VERSION = 4
 
-#: The fields of `Record.row` and how they are stored.
+#: The columns: the key that is looked up, some facts for people who open the file, and the record as JSON.
 COLUMNS = {
+    "key": "TEXT NOT NULL UNIQUE",
     "run": "TEXT NOT NULL",
     "model": "TEXT NOT NULL",
-    "weights": "TEXT NOT NULL",
     "dataset": "TEXT NOT NULL",
-    "split": "TEXT NOT NULL",
-    "images": "TEXT NOT NULL",
     "kind": "TEXT NOT NULL",
-    "name": "TEXT NOT NULL",
-    "severity": "INTEGER",
-    "norm": "TEXT",
-    "epsilon": "REAL",
-    "steps": "INTEGER",
-    "restarts": "INTEGER",
-    "protocol": "TEXT NOT NULL",
-    "spec": "TEXT NOT NULL",
-    "source": "TEXT NOT NULL",
-    "policy": "TEXT NOT NULL",
-    "fit": "TEXT NOT NULL",
-    "seed": "INTEGER NOT NULL",
-    "batch_size": "INTEGER",
     "metric": "TEXT NOT NULL",
     "correct": "INTEGER NOT NULL",
     "total": "INTEGER NOT NULL",
-    "lam": "REAL",
-    "device": "TEXT NOT NULL",
-    "versions": "TEXT NOT NULL",
-    "seconds": "REAL NOT NULL",
     "created": "TEXT NOT NULL",
-    "details": "TEXT NOT NULL DEFAULT ''",
-    "outcomes": "TEXT NOT NULL DEFAULT ''",
+    "record": "TEXT NOT NULL",
 }
-#: The columns that stores of an older version lack, by that version; they read as empty text.
-_ADDED_SINCE = {1: ("details", "outcomes"), 2: ("outcomes",)}
 
 _CREATE = (
-    "CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
+    "CREATE TABLE records (id INTEGER PRIMARY KEY, "
     + ", ".join(f"{name} {declaration}" for name, declaration in COLUMNS.items())
     + ")"
 )
 _INSERT = (
-    f"INSERT INTO records (key, {', '.join(COLUMNS)}) "
-    f"VALUES (:key, {', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT (key) DO "
+    f"INSERT INTO records ({', '.join(COLUMNS)}) "
+    f"VALUES ({', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT (key) DO "
 )
 _KEEP = "NOTHING"
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
 
 
 class ResultStore:
-    """The records of one run, unique by `Condition.key`.
+    """The records of one run, unique by `Measurement.key`.
 
     Every `add` is a transaction of its own that has reached the disk when it returns, so a killed process
     loses at most the cell it was measuring. Several processes may write to one file at once: they wait for
@@ -93,7 +69,6 @@ class ResultStore:
         self.path = path
         self.read_only = read_only
         self._connection: sqlite3.Connection | None = None
-        self._columns = ", ".join(COLUMNS)
         with self._sentences():
             if read_only and not path.exists():
                 return
@@ -118,7 +93,7 @@ class ResultStore:
 
         Args:
             record: What was measured.
-            replace: What happens if the condition is stored already: by default the stored record stays, with
+            replace: What happens if the measurement is stored already: by default the stored record stays, with
                 ``True`` the new one takes its place (also in the order of `records`).
 
         Returns:
@@ -129,26 +104,26 @@ class ResultStore:
         """
         if self.read_only or self._connection is None:
             raise StoreError(f"{self.path} was opened for reading only: open it for writing to add records.")
-        row = record.row()
-        for name, value in row.items():
-            if isinstance(value, float) and math.isnan(value):
-                raise StoreError(f"The field {name!r} of a record is not a number: it cannot be stored.")
+        row = _row(record)
+        try:  # JSON has no infinity
+            from_json(str(row["record"]), Record)
+        except ValueError as error:
+            raise StoreError(f"A field of a record is not a finite number ({error}): it cannot be stored.") from error
         with self._sentences():
-            statement = _INSERT + (_REPLACE if replace else _KEEP)
-            cursor = self._connection.execute(statement, {"key": record.condition.key, **row})
+            cursor = self._connection.execute(_INSERT + (_REPLACE if replace else _KEEP), row)
             return cursor.rowcount > 0
 
-    def get(self, condition: Condition) -> Record | None:
-        """Returns the record of `condition` (in whatever run it was measured), or ``None`` if there is none.
+    def get(self, measurement: Measurement) -> Record | None:
+        """Returns the record of `measurement` (in whatever run it was measured), or ``None`` if there is none.
 
         Raises:
             StoreError: The store cannot be read.
         """
-        found = self._select("WHERE key = ?", condition.key)
+        found = self._select("WHERE key = ?", measurement.key)
         return found[0] if found else None
 
     def records(self) -> list[Record]:
-        """Returns all records in the order in which their conditions were first added.
+        """Returns all records in the order in which their measurements were first added.
 
         Raises:
             StoreError: The store cannot be read.
@@ -172,11 +147,11 @@ class ResultStore:
         if self._connection is None:
             return []
         with self._sentences():
-            statement = f"SELECT {self._columns} FROM records {which}"
-            return [_record(row) for row in self._connection.execute(statement, parameters)]
+            rows = self._connection.execute(f"SELECT record FROM records {which}", parameters)
+            return [from_json(content, Record) for (content,) in rows]
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Checks that the file is a store of a known version, and makes or completes its table."""
+        """Checks that the file is a store of this version, and makes the table of a new one."""
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("BEGIN")  # one state of the file for all that is read
         version = self._version(connection)
@@ -187,16 +162,10 @@ class ResultStore:
             self.close()
             self._connection = None
             return
-        if self.read_only:
-            lacking = _ADDED_SINCE[version]
-            self._columns = ", ".join(f"'' AS {name}" if name in lacking else name for name in COLUMNS)
-            return
         connection.execute("BEGIN IMMEDIATE")
         version = self._version(connection)  # somebody may have been faster
         if version == 0:
             connection.execute(_CREATE)
-        for name in _ADDED_SINCE.get(version, ()):
-            connection.execute(f"ALTER TABLE records ADD COLUMN {name} {COLUMNS[name]}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
@@ -206,6 +175,11 @@ class ResultStore:
             raise StoreError(
                 f"{self.path} was written by a newer robustcsc (store version {version}, this one knows "
                 f"{SCHEMA_VERSION}): update robustcsc, or choose another run."
+            )
+        if 0 < version < SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} was written by an older robustcsc (store version {version}, this one reads "
+                f"{SCHEMA_VERSION}): measure again in another run, or move the file away."
             )
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if (version == 0 and tables) or (version != 0 and "records" not in tables):
@@ -227,18 +201,28 @@ class ResultStore:
             raise StoreError(_sentence(error, self.path)) from error
         except OSError as error:
             raise StoreError(f"{self.path} cannot be opened: {error.strerror or error}.") from error
-        except (OverflowError, UnicodeError) as error:
+        except UnicodeError as error:
             raise StoreError(f"A field of a record cannot be stored in {self.path}: {error}.") from error
+        except ValueError as error:
+            raise StoreError(
+                f"{self.path} holds a damaged record ({error}): restore a copy, or measure again."
+            ) from error
 
 
-_CONDITION = tuple(field.name for field in fields(Condition))
-_REST = tuple(name for name in COLUMNS if name not in _CONDITION)
-_of_condition, _of_rest = (itemgetter(*map(list(COLUMNS).index, names)) for names in (_CONDITION, _REST))
-
-
-def _record(row: tuple[Any, ...]) -> Record:
-    condition = Condition(**dict(zip(_CONDITION, _of_condition(row), strict=True)))
-    return Record(condition=condition, **dict(zip(_REST, _of_rest(row), strict=True)))
+def _row(record: Record) -> dict[str, object]:
+    measurement = record.measurement
+    return {
+        "key": measurement.key,
+        "run": measurement.subject.run,
+        "model": measurement.subject.model,
+        "dataset": measurement.images.dataset,
+        "kind": tag_of(measurement.perturbation),
+        "metric": measurement.metric.value,
+        "correct": record.correct,
+        "total": record.total,
+        "created": record.provenance.created,
+        "record": to_json(record).decode(),
+    }
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> str:

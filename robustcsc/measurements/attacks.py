@@ -1,0 +1,126 @@
+"""The attacks by name, as facts: settings, defaults, norms; `robustcsc.attacks.catalog` has what runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from robustcsc.errors import AttackError, UnknownNameError
+from robustcsc.measurements.facts import Fact
+from robustcsc.measurements.threats import NORMS, Norm
+
+Value = int | float | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackKind:
+    """One attack.
+
+    Attributes:
+        words: Its name in tables.
+        about: What it is, for a list of attacks.
+        effort: The setting that says how long it searches, ``""`` if there is none.
+        settings: Its settings with their defaults; ``None`` where the default depends on the budget.
+        norms: Norms it supports.
+        gradients: Whether it takes gradients of the attacked model.
+        random: Whether another seed gives another result, so that restarts make sense.
+    """
+
+    words: str
+    effort: str = "steps"
+    settings: Mapping[str, Value | None] = field(default_factory=dict)
+    norms: tuple[Norm, ...] = NORMS
+    gradients: bool = True
+    random: bool = True
+
+
+#: Every attack on the accuracy.
+ATTACKS: dict[str, AttackKind] = {
+    "fgsm": AttackKind(words="FGSM", effort="", random=False),
+    "pgd": AttackKind(words="PGD", settings={"steps": 20, "step_size": None, "loss": "ce"}),
+    "apgd": AttackKind(words="APGD", settings={"steps": 100, "loss": "ce"}),
+    "apgd-t": AttackKind(words="APGD-T", settings={"steps": 100, "targets": 9}),
+    "square": AttackKind(words="Square", effort="queries", settings={"queries": 5000}, gradients=False),
+    "fab": AttackKind(words="FAB", settings={"steps": 100}),
+    "cw": AttackKind(words="C&W", settings={"steps": 100, "searches": 6, "rate": 0.05}, norms=("l2",), random=False),
+    "deepfool": AttackKind(words="DeepFool", settings={"steps": 50, "overshoot": 0.02}, norms=("l2",), random=False),
+    "autoattack-port": AttackKind(words="AutoAttack port", effort="", random=False),
+}
+
+
+class AttackStep(Fact, frozen=True):
+    """One attack with all its settings.
+
+    Attributes:
+        name: A key of `ATTACKS`.
+        settings: Name and value of every setting that has one, by name, defaults included.
+        restarts: Random restarts; each image keeps its worst case.
+
+    Raises:
+        UnknownNameError: There is no such attack.
+        AttackError: It has no such setting, or restarts would not change its result.
+    """
+
+    name: str
+    settings: tuple[tuple[str, Value], ...] = ()
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        for setting, _ in self.settings:
+            if setting not in self.kind.settings:
+                known = ", ".join(self.kind.settings) or "none"
+                raise AttackError(f"The attack {self.name} has no setting {setting}: it has {known}.")
+        if self.restarts > 1 and not self.kind.random:
+            raise AttackError(f"Restarts of {self.name} would all be the same: leave --restarts out.")
+
+    @classmethod
+    def of(cls, name: str, *, restarts: int = 1, **settings: Value) -> AttackStep:
+        """Returns an attack; settings that are not named have their defaults.
+
+        Raises:
+            UnknownNameError: There is no such attack.
+            AttackError: It has no such setting, or restarts would not change its result.
+        """
+        known = {setting: default for setting, default in kind_of(name).settings.items() if default is not None}
+        exact = {
+            key: value if isinstance(known.get(key, ""), str | int) else float(value) for key, value in settings.items()
+        }
+        if "step_size" in exact:
+            exact["step_size"] = float(exact["step_size"])
+        return cls(name=name, settings=tuple(sorted({**known, **exact}.items())), restarts=restarts)
+
+    @property
+    def kind(self) -> AttackKind:
+        """What is known about the attack."""
+        return kind_of(self.name)
+
+    @property
+    def effort(self) -> int | None:
+        """Its steps or queries; ``None`` if it has none."""
+        value = dict(self.settings).get(self.kind.effort)
+        return None if value is None else int(value)
+
+    @property
+    def changed(self) -> dict[str, Value]:
+        """The settings that differ from their defaults."""
+        return {setting: value for setting, value in self.settings if value != self.kind.settings[setting]}
+
+    def check_norm(self, norm: Norm) -> None:
+        """Refuses a norm that the attack does not support.
+
+        Raises:
+            AttackError: The attack does not support `norm`.
+        """
+        if norm not in self.kind.norms:
+            raise AttackError(f"The attack {self.name} supports {' and '.join(self.kind.norms)}, not {norm}.")
+
+
+def kind_of(name: str) -> AttackKind:
+    """Returns what is known about an attack.
+
+    Raises:
+        UnknownNameError: There is no such attack.
+    """
+    if name not in ATTACKS:
+        raise UnknownNameError("attack", name, ATTACKS)
+    return ATTACKS[name]

@@ -1,0 +1,73 @@
+"""Facts: immutable values with types, which become JSON and come back equal."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all facts: fields are named, cannot be changed, and are checked when a fact is read from a file.
+
+    Fields at their defaults are left out of the JSON, so that a key stays what it is when a later version adds a field.
+    """
+
+
+def tag_of(fact: Fact) -> str:
+    """Returns what tells a fact from others of its union in JSON, such as ``"corruption"``."""
+    return str(fact.__struct_config__.tag)
+
+
+def digest_of(value: object) -> str:
+    """Returns the SHA-256 (hex) over the JSON of a fact, or of tuples and dictionaries of facts.
+
+    Numbers enter at full precision, keys in alphabetical order.
+    """
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+
+
+def to_json(value: object) -> bytes:
+    """Returns a fact as JSON."""
+    return msgspec.json.encode(value)
+
+
+def from_json(content: bytes | str, kind: type[T]) -> T:
+    """Returns the fact of a type that `content` holds.
+
+    Raises:
+        ValueError: The JSON is damaged, or a field is missing or has a value of another type.
+    """
+    return msgspec.json.decode(content, type=kind)
+
+
+def from_plain(value: object, kind: type[T]) -> T:
+    """Returns the fact of a type that dictionaries, lists and numbers describe.
+
+    Raises:
+        ValueError: A field is missing or has a value of another type.
+    """
+    return msgspec.convert(value, kind)
+
+
+def to_plain(fact: object) -> Any:
+    """Returns a fact as dictionaries, lists, numbers and text."""
+    return msgspec.to_builtins(fact)
+
+
+def replace(fact: T, **changes: object) -> T:
+    """Returns the fact with some fields changed.
+
+    Raises:
+        TypeError: It has no such field.
+    """
+    return msgspec.structs.replace(fact, **changes)  # type: ignore[type-var]
+
+
+def as_float(fact: Fact, *fields: str) -> None:
+    """Makes the named fields of a fact floats, so that 1 and 1.0 have one key; to be called in ``__post_init__``."""
+    for name in fields:
+        msgspec.structs.force_setattr(fact, name, float(getattr(fact, name)))

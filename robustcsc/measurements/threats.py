@@ -1,0 +1,70 @@
+"""What an attacker may do: a norm and a budget."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from robustcsc.errors import AttackError
+from robustcsc.measurements.facts import Fact, as_float
+
+Norm = Literal["linf", "l2"]
+
+NORMS: tuple[Norm, ...] = ("linf", "l2")
+
+#: The budgets in Table 4 of the SDNet paper (Dai et al., NeurIPS 2022), in pixel units of [0, 1].
+DEFAULT_EPSILON: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
+
+
+class ThreatModel(Fact, frozen=True, kw_only=False):
+    """All images within `epsilon` of the clean one in `norm`, and within [0, 1].
+
+    Attributes:
+        norm: ``"linf"`` (largest change of a pixel) or ``"l2"`` (Euclidean norm over all pixels of an image).
+        epsilon: Budget in pixel units of [0, 1]; at least 0, for ``"linf"`` at most 1.
+
+    Raises:
+        AttackError: The norm is unknown or the budget is outside its range.
+    """
+
+    norm: Norm
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise AttackError(f"Unknown norm {self.norm!r}: choose one of {', '.join(NORMS)}.")
+        if not math.isfinite(self.epsilon) or self.epsilon < 0:
+            raise AttackError(f"epsilon must be a finite number of at least 0, not {self.epsilon}.")
+        if self.norm == "linf" and self.epsilon > 1:
+            raise AttackError(
+                f"epsilon is in pixel units of [0, 1], so {self.epsilon} is too large for linf: "
+                f"did you mean {self.epsilon:g}/255?"
+            )
+        as_float(self, "epsilon")
+
+
+def parse_epsilon(text: str) -> float:
+    """Returns the budget that a user typed, as a fraction (``"8/255"``) or a number (``"0.5"``).
+
+    Raises:
+        AttackError: The text is no such number, or it is negative or not finite.
+    """
+    numerator, slash, denominator = text.partition("/")
+    try:
+        epsilon = float(numerator) / (float(denominator) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        epsilon = math.nan
+    if not math.isfinite(epsilon) or epsilon < 0:
+        raise AttackError(f"{text!r} is no attack budget: write a number such as 0.5 or a fraction such as 8/255.")
+    return epsilon
+
+
+def typed_epsilon(epsilon: float) -> str:
+    """Returns a budget as a user types it, so that `parse_epsilon` gives the very same number.
+
+    >>> typed_epsilon(8 / 255), typed_epsilon(0.5 / 255), typed_epsilon(0.5), typed_epsilon(1 / 31)
+    ('8/255', '0.5/255', '0.5', '0.03225806451612903')
+    """
+    levels = f"{round(2 * epsilon * 255) / 2:g}"
+    fraction = len(repr(epsilon)) > 6 and float(levels) / 255 == epsilon
+    return f"{levels}/255" if fraction else f"{epsilon:g}" if float(f"{epsilon:g}") == epsilon else repr(epsilon)
