@@ -23,6 +23,7 @@ from typing import Any
 
 from robustcsc.corruptions.catalog import GROUPS, KERNELS, parameter_problem
 from robustcsc.corruptions.textures import textures_digest
+from robustcsc.measurements.perturbations import SeverityTable
 from robustcsc.errors import SpecError, UnknownNameError
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -66,10 +67,10 @@ class Spec:
     frost_root: Path | None = None
 
     @property
-    def identity(self) -> str:
-        """What corrupted images depend on: name and digest of the table, and digest of the photographs, if given."""
-        frost = f"+frost@{textures_digest(self.frost_root)}" if self.frost_root else ""
-        return f"{self.name}@{self.digest}{frost}"
+    def table(self) -> SeverityTable:
+        """What corrupted images depend on, as records name it."""
+        photographs = textures_digest(self.frost_root) if self.frost_root else ""
+        return SeverityTable(name=self.name, digest=self.digest, photographs=photographs)
 
 
 def packaged_specs() -> tuple[str, ...]:

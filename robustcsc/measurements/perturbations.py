@@ -29,6 +29,20 @@ class Pixels(StrEnum):
     JPEG = "JPEG quality 85"
 
 
+class SeverityTable(Fact, frozen=True):
+    """The constants behind the severities.
+
+    Attributes:
+        name: Its name, such as ``"cifar10_c"``.
+        digest: First 8 hex digits of the SHA-256 over its file.
+        photographs: Digest of the photographs of frost, if not those of the package.
+    """
+
+    name: str
+    digest: str
+    photographs: str = ""
+
+
 class Clean(Fact, frozen=True, tag="clean"):
     """Nothing."""
 
@@ -39,8 +53,7 @@ class Corruption(Fact, frozen=True, tag="corruption"):
     Attributes:
         name: Its name in the severity table, such as ``"gaussian_noise"``.
         severity: 1 to 5.
-        table: Name of the severity table, such as ``"cifar10_c"``.
-        table_digest: First 8 hex digits of the SHA-256 over its content.
+        table: The severity table.
         source: Where the corrupted images come from.
         pixels: How they were stored.
         files: Fingerprint of the published files; ``""`` for others.
@@ -49,8 +62,7 @@ class Corruption(Fact, frozen=True, tag="corruption"):
 
     name: str
     severity: int
-    table: str
-    table_digest: str
+    table: SeverityTable
     source: Source = Source.GENERATED
     pixels: Pixels = Pixels.FLOAT
     files: str = ""

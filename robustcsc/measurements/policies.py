@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 
-from robustcsc.errors import PolicyError
-from robustcsc.measurements.facts import Fact, as_float
+from robustcsc.errors import PolicyError, UnknownNameError
+from robustcsc.measurements.facts import Fact, as_float, tag_of
 
 
 class Scope(StrEnum):
@@ -70,3 +71,55 @@ class WorstOf(Fact, frozen=True, tag="worst", kw_only=False):
 
 
 Policy = NoLambda | TrainingLambda | FixedLambda | Adaptive | Oracle | WorstOf
+
+#: Scopes by the word that people type for an adaptive policy.
+_ADAPTIVE = {
+    "adaptive": Scope.DATASET,
+    "adaptive-batch": Scope.BATCH,
+    "adaptive-image": Scope.IMAGE,
+}
+#: Lambdas that are tried by default, as multiples of the training lambda: SDNet section 4.2 gives the range [0.1, 1.5]
+#: for 0.1.
+MULTIPLES = tuple(range(1, 16))
+
+
+def multiples_of(lam0: float | None, multiples: Iterable[float] = MULTIPLES) -> tuple[float, ...]:
+    """Returns multiples of the training lambda, or of 0.1 where there is none or it is 0."""
+    return tuple(float(f"{(lam0 or 0.1) * multiple:.6g}") for multiple in multiples)
+
+
+def parse_policy(text: str) -> Policy:
+    """Returns the policy that a user typed, such as ``"train"``, ``"adaptive-image"`` or ``"fixed=0.5"``.
+
+    Raises:
+        UnknownNameError: There is no such policy.
+        PolicyError: The value of a fixed lambda is no number of at least 0.
+    """
+    if text.startswith("fixed="):
+        try:
+            return FixedLambda(float(text.removeprefix("fixed=")))
+        except ValueError as error:
+            raise PolicyError(f"{text!r} is no lambda: write a number of at least 0, such as fixed=0.5.") from error
+    if text in _ADAPTIVE:
+        return Adaptive(scope=_ADAPTIVE[text])
+    simple: dict[str, Policy] = {"train": TrainingLambda(), "oracle": Oracle()}
+    if text not in simple:
+        raise UnknownNameError("lambda policy", text, [*simple, *_ADAPTIVE, "fixed=VALUE", "grid"])
+    return simple[text]
+
+
+def typed_policy(policy: Policy) -> str:
+    """Returns a policy as a user types it; ``""`` for one that cannot be asked for by name.
+
+    >>> typed_policy(FixedLambda(0.5)), typed_policy(Adaptive(scope=Scope.IMAGE, fit="1a2b"))
+    ('fixed=0.5', 'adaptive-image')
+    """
+    match policy:
+        case FixedLambda(value=value):
+            return f"fixed={value!r}"
+        case Adaptive(scope=scope):
+            return next(word for word, known in _ADAPTIVE.items() if known == scope)
+        case TrainingLambda() | Oracle():
+            return tag_of(policy)
+        case _:
+            return ""

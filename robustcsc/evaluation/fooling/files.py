@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import safetensors
@@ -13,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from torch import Tensor
 
+from robustcsc.measurements.facts import from_plain, to_json
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation
 from robustcsc.errors import StoreError
@@ -33,8 +33,8 @@ def save_perturbation(path: Path, made: UniversalPerturbation, key: str) -> None
     Raises:
         StoreError: The files cannot be written.
     """
-    facts = {name: value for name, value in asdict(made).items() if name != "values"}
-    metadata = {_FACTS: json.dumps(facts, sort_keys=True), "key": key}
+    facts = {name: getattr(made, name) for name in ("threat", "images", "fooled", "converged", "passes", "seconds")}
+    metadata = {_FACTS: to_json(facts).decode(), "key": key}
     drawn, scale = draw_perturbation(made.values)
     told = PngInfo()
     told.add_text("Scale", scale)
@@ -61,9 +61,8 @@ def load_perturbation(path: Path, key: str) -> UniversalPerturbation | None:
             if metadata.get("key") != key:
                 return None
             facts = json.loads(metadata[_FACTS])
-            return UniversalPerturbation(
-                values=opened.get_tensor(_TENSOR), **{**facts, "threat": ThreatModel(**facts["threat"])}
-            )
+            threat = from_plain(facts.pop("threat"), ThreatModel)
+            return UniversalPerturbation(values=opened.get_tensor(_TENSOR), threat=threat, **facts)
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is damaged or of another version: delete it, and it is crafted again.") from error
 

@@ -1,0 +1,1 @@
+"""Crafting adversarial images for a measurement, keeping them, and the suites of attacks."""

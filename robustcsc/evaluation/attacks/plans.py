@@ -1,0 +1,151 @@
+"""Plans of attacks on the accuracy: attacks by name, searches for the smallest budgets, and suites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from robustcsc.errors import AttackError, PolicyError
+from robustcsc.evaluation.attacks.suites import Round, Suite
+from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target, targets
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogate
+from robustcsc.measurements.policies import multiples_of
+from robustcsc.measurements.protocols import BASIC, Protocol
+from robustcsc.measurements.threats import Norm, ThreatModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRequest:
+    """What to attack with, and how the attacks meet lambda.
+
+    Attributes:
+        steps: The attacks.
+        threats: Norms and budgets.
+        protocols: How the attacks meet lambda.
+        lambdas: The lambdas of the protocols ``fixed`` and ``grid``; ``None`` for the default grid.
+        in_turn: Whether an attack gets only the images that the ones before it left, where the protocol allows it; its
+            record then counts them all.
+        smallest: Whether to search for the smallest budget that breaks each image, up to that of the threat.
+        surrogate: The model that transfer attacks are crafted on.
+        seed: Seed of everything random.
+    """
+
+    steps: tuple[AttackStep, ...]
+    threats: tuple[ThreatModel, ...]
+    protocols: tuple[Protocol, ...]
+    lambdas: tuple[float, ...] | None = None
+    in_turn: bool = False
+    smallest: bool = False
+    surrogate: Surrogate | None = None
+    seed: int = 0
+
+
+def attack_plan(planner: Planner, request: AttackRequest) -> list[Chain]:
+    """Returns the cells of a request.
+
+    Raises:
+        PolicyError: A protocol needs a lambda, a fit or another model that is not there.
+        AttackError: An attack does not support a norm, or takes gradients under the protocol black-box.
+    """
+    for step in request.steps:
+        for threat in request.threats:
+            step.check_norm(threat.norm)
+        if Protocol.BLACK_BOX in request.protocols and step.kind.gradients:
+            raise AttackError(f"The protocol black-box is without gradients: leave it or the attack {step.name} out.")
+    return [
+        chain
+        for threat in request.threats
+        for protocol in request.protocols
+        for target in _targets(planner.model, protocol, request)
+        for chain in _chains(planner, request, threat, target)
+    ]
+
+
+def _targets(model: ModelFacts, protocol: Protocol, request: AttackRequest) -> list[Target]:
+    if protocol is Protocol.TRANSFER:
+        if request.surrogate is None:
+            raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
+        if request.surrogate.weights == model.subject.weights:
+            raise PolicyError("A transfer attack is crafted on another model, but --from names the same weights.")
+    if request.smallest and not (protocol.white_box and protocol is not Protocol.GRID):
+        raise PolicyError(f"--min-epsilon goes with the protocols plain, fixed and adaptive, not with {protocol}.")
+    return targets(model, protocol, request.lambdas)
+
+
+def _chains(planner: Planner, request: AttackRequest, threat: ThreatModel, target: Target) -> Iterator[Chain]:
+    """Yields the cells of one target: one chain of attacks in turn, or each attack by itself."""
+    if request.smallest:
+        for step in request.steps:
+            search = MinimalBudget(step=step, threat=threat, protocol=target.protocol, seed=request.seed)
+            yield planner.minimal(search, target)
+        return
+    surrogate = request.surrogate if target.protocol is Protocol.TRANSFER else None
+
+    def attack(*steps: AttackStep) -> Attack:
+        return Attack(steps=steps, threat=threat, protocol=target.protocol, seed=request.seed, surrogate=surrogate)
+
+    if request.in_turn and not target.alone:
+        counts = range(1, len(request.steps) + 1)
+        yield planner.attacks([attack(*request.steps[:count]) for count in counts], target)
+    else:
+        yield from (planner.attacks([attack(step)], target) for step in request.steps)
+
+
+def suiting(suite: Suite, model: ModelFacts, *, surrogate: bool) -> tuple[list[Protocol], list[Protocol]]:
+    """Returns which protocols of a suite suit the model, and which are left out for want of something.
+
+    Args:
+        suite: The suite.
+        model: The model.
+        surrogate: Whether there is a model that transfer attacks can be crafted on.
+    """
+    kept: list[Protocol] = []
+    left_out: list[Protocol] = []
+    for protocol in dict.fromkeys(each.protocol for each in (*suite.rounds, *suite.curve_rounds)):
+        suits = (model.has_lambda or not protocol.needs_lambda) and (bool(model.fits) or not protocol.needs_fit)
+        suits = suits and (surrogate or protocol is not Protocol.TRANSFER)
+        if suits:
+            kept.append(protocol)
+        elif model.has_lambda or protocol is Protocol.TRANSFER:
+            left_out.append(protocol)
+    return kept, left_out
+
+
+def suite_plan(
+    planner: Planner, suite: Suite, norms: Sequence[Norm], *, surrogate: Surrogate | None = None, seed: int = 0
+) -> list[Chain]:
+    """Returns the cells of a suite; protocols that do not suit the model are left out (`suiting`).
+
+    Raises:
+        PolicyError: The surrogate has the weights of the model.
+    """
+    kept, _ = suiting(suite, planner.model, surrogate=surrogate is not None)
+    chains: list[Chain] = []
+    for norm in norms:
+        curve = [(epsilon, suite.curve_rounds) for epsilon in suite.curve.get(norm, ())]
+        for epsilon, rounds in [(suite.epsilon[norm], suite.rounds), *curve]:
+            for each in rounds:
+                if each.protocol in kept:
+                    chains += attack_plan(planner, _round_request(each, norm, epsilon, planner.model, surrogate, seed))
+    return chains
+
+
+def _round_request(
+    each: Round, norm: Norm, epsilon: float, model: ModelFacts, surrogate: Surrogate | None, seed: int
+) -> AttackRequest:
+    return AttackRequest(
+        steps=tuple(step for step in each.attacks if norm in step.kind.norms),
+        threats=(ThreatModel(norm, epsilon),),
+        protocols=(each.protocol,),
+        lambdas=multiples_of(model.lam0, each.multiples) if each.multiples else None,
+        in_turn=True,
+        surrogate=surrogate,
+        seed=seed,
+    )
+
+
+def default_protocols(model: ModelFacts, *, surrogate: bool = False) -> tuple[Protocol, ...]:
+    """Returns the protocols that suit a model: only ``plain`` without CSC layers or without a lambda fit."""
+    suited = BASIC if model.has_lambda and model.fits else (Protocol.PLAIN,)
+    return (*suited, Protocol.TRANSFER) if surrogate else suited

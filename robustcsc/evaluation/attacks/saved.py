@@ -1,0 +1,97 @@
+"""Adversarial images as files, to be scored again: on the same model with another lambda, or on another one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+from robustcsc.attacks.threat import check_images
+from robustcsc.data import Batch
+from robustcsc.errors import StoreError
+from robustcsc.files import replacing
+from robustcsc.measurements.facts import from_json, replace, to_json
+from robustcsc.measurements.perturbations import Attack, SavedImages, Surrogate
+from robustcsc.measurements.records import Measurement
+
+_MEASUREMENT, _CLASSES = "measurement", "classes"
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialFile:
+    """Adversarial images that were kept.
+
+    Attributes:
+        batch: All images, their labels and positions.
+        measurement: What they were crafted for.
+        num_classes: Number of classes.
+    """
+
+    batch: Batch
+    measurement: Measurement
+    num_classes: int
+
+    @property
+    def attack(self) -> Attack:
+        """The attack as a perturbation of another measurement: it names the model and the pixels."""
+        made, attack = self.measurement, self.measurement.perturbation
+        assert isinstance(attack, Attack)
+        digest = hashlib.sha256(self.batch.images.contiguous().numpy().tobytes()).hexdigest()
+        crafted_on = Surrogate(model=made.subject.model, weights=made.subject.weights)
+        return replace(attack, saved=SavedImages(crafted_on=crafted_on, digest=digest))
+
+    def stream(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        """Yields the images in batches on `device`."""
+        for rows in torch.split(torch.arange(len(self.batch.labels)), batch_size):
+            yield Batch(*(part[rows].to(device) for part in self.batch))
+
+
+def save_adversarial(path: Path, batches: Iterable[Batch], measurement: Measurement, num_classes: int) -> None:
+    """Writes adversarial images with their labels and how they were made, as safetensors.
+
+    Args:
+        path: The file; its folder is made if it does not exist.
+        batches: The images.
+        measurement: What they were crafted for.
+        num_classes: Number of classes.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    parts = zip(*batches, strict=True)
+    tensors = {name: torch.cat(part).cpu().contiguous() for name, part in zip(Batch._fields, parts, strict=True)}
+    facts = {_MEASUREMENT: to_json(measurement).decode(), _CLASSES: str(num_classes)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            save_file(tensors, partial, facts)
+    except OSError as error:
+        raise StoreError(f"The images cannot be written to {path}: {error.strerror or error}.") from error
+
+
+def load_adversarial(path: Path) -> AdversarialFile:
+    """Returns saved images and how they were made.
+
+    Raises:
+        StoreError: There is no such file, or it holds something else.
+        AttackError: The images do not lie in [0, 1].
+    """
+    if not path.is_file():
+        raise StoreError(f"There is no file {path}: `robustcsc attack --save FILE` writes one.")
+    try:
+        with safetensors.safe_open(path, "pt") as opened:
+            facts = opened.metadata() or {}
+            measurement = from_json(facts[_MEASUREMENT], Measurement)
+            batch = Batch(*(opened.get_tensor(name) for name in Batch._fields))
+            held = AdversarialFile(batch, measurement, int(facts[_CLASSES]))
+        if not isinstance(measurement.perturbation, Attack) or len(batch.labels) != measurement.images.count:
+            raise ValueError
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise StoreError(f"{path} holds no adversarial images of `robustcsc attack --save`.") from error
+    check_images(batch.images, batch.labels, held.num_classes)
+    return held

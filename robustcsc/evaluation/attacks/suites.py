@@ -1,0 +1,102 @@
+"""Suites: several attacks under several protocols, cheap ones first, each on the images that are still right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """Attacks under one protocol.
+
+    Attributes:
+        protocol: How they meet lambda.
+        attacks: The attacks, in turn where the protocol allows it; those that do not know a norm are left out there.
+        multiples: The lambdas of the protocols ``fixed`` and ``grid``, as multiples of that of the training.
+    """
+
+    protocol: Protocol
+    attacks: tuple[AttackStep, ...]
+    multiples: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What is measured, in this order.
+
+    Attributes:
+        words: What it is for.
+        rounds: What is measured at each budget of `epsilon`.
+        epsilon: Budget by norm, in pixel units of [0, 1].
+        curve: Further budgets by norm, for `curve_rounds` only.
+        curve_rounds: What is measured there.
+    """
+
+    words: str
+    rounds: tuple[Round, ...]
+    epsilon: Mapping[Norm, float]
+    curve: Mapping[Norm, tuple[float, ...]]
+    curve_rounds: tuple[Round, ...] = ()
+
+
+PGD = AttackStep.of("pgd")
+WHITE = (PGD, AttackStep.of("apgd", steps=20), AttackStep.of("apgd-t", steps=20, targets=3))
+THOROUGH = (
+    PGD,
+    AttackStep.of("apgd", steps=50),
+    AttackStep.of("apgd", steps=50, loss="dlr"),
+    AttackStep.of("apgd-t", steps=50),
+    AttackStep.of("deepfool"),
+    AttackStep.of("cw"),
+    AttackStep.of("fab", steps=30),
+)
+#: Multiples of the training lambda, which itself is the protocol ``plain``.
+LARGER = (3, 5, 7, 9, 11, 13, 15)
+
+SUITES: dict[str, Suite] = {
+    "paper": Suite(
+        words="PGD as in Table 4 of the SDNet paper, and the same through the adaptive policy",
+        rounds=tuple(
+            Round(protocol=protocol, attacks=(PGD,))
+            for protocol in (Protocol.PLAIN, Protocol.STATIC, Protocol.TUNED, Protocol.ADAPTIVE)
+        ),
+        epsilon=DEFAULT_EPSILON,
+        curve={},
+    ),
+    "standard": Suite(
+        words="stronger white-box attacks, transfer and Square",
+        rounds=(
+            Round(protocol=Protocol.PLAIN, attacks=WHITE),
+            Round(protocol=Protocol.STATIC, attacks=(PGD,)),
+            Round(protocol=Protocol.TUNED, attacks=(PGD,)),
+            Round(protocol=Protocol.ADAPTIVE, attacks=WHITE),
+            Round(protocol=Protocol.TRANSFER, attacks=(PGD,)),
+            Round(protocol=Protocol.BLACK_BOX, attacks=(AttackStep.of("square", queries=200),)),
+        ),
+        epsilon=DEFAULT_EPSILON,
+        curve={},
+    ),
+    "full": Suite(
+        words="all protocols and attacks, and an epsilon curve",
+        rounds=(
+            Round(protocol=Protocol.PLAIN, attacks=THOROUGH),
+            Round(protocol=Protocol.STATIC, attacks=(PGD,)),
+            Round(protocol=Protocol.TUNED, attacks=(PGD,)),
+            Round(protocol=Protocol.ADAPTIVE, attacks=THOROUGH),
+            Round(protocol=Protocol.TRANSFER, attacks=(PGD,)),
+            Round(protocol=Protocol.FIXED, attacks=(AttackStep.of("fgsm"), PGD), multiples=LARGER),
+            Round(protocol=Protocol.GRID, attacks=(AttackStep.of("pgd", steps=10),), multiples=(1, 5, 10, 15)),
+            Round(protocol=Protocol.BLACK_BOX, attacks=(AttackStep.of("square", queries=300),)),
+        ),
+        epsilon=DEFAULT_EPSILON,
+        curve={"linf": (0.5 / 255, 1 / 255, 2 / 255, 4 / 255), "l2": (0.0625, 0.125, 0.25)},
+        curve_rounds=tuple(
+            Round(protocol=protocol, attacks=(PGD,)) for protocol in (Protocol.PLAIN, Protocol.ADAPTIVE)
+        ),
+    ),
+}

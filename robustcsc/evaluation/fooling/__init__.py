@@ -1,0 +1,1 @@
+"""Universal perturbations: crafting them for a measurement, and keeping them as files."""

@@ -1,0 +1,72 @@
+"""A model that is about to be measured."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import robustcsc
+from robustcsc.evaluation.plan import ModelFacts
+from robustcsc.layers.lambdas import lambda_layers
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.measurements.records import Subject
+from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model in memory with its facts.
+
+    Attributes:
+        subject: Its name and weights.
+        model: Images in [0, 1] to logits.
+        device: Where it is evaluated.
+        fits: Its lambda fits by noise family.
+    """
+
+    subject: Subject
+    model: nn.Module
+    device: torch.device
+    fits: Mapping[str, LambdaFit] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
+        """Returns the model of a run: its checkpoint on `device`, and those fits that belong to its weights."""
+        fits = {name: LambdaFit.load(path) for name, path in lambda_fits(run).items()}
+        return cls(
+            subject=Subject(run=run.name, model=checkpoint.spec.name, weights=checkpoint.weights),
+            model=checkpoint.model.to(device).to(memory_format=torch.channels_last),
+            device=device,
+            fits={name: fit for name, fit in fits.items() if fit.weights == checkpoint.weights},
+        )
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """What a plan needs to know of the model."""
+        lambdas = sorted({layer.lam0 for layer in lambda_layers(self.model).values()})
+        return ModelFacts(subject=self.subject, training_lambdas=tuple(lambdas), fits=self.fits)
+
+
+def lambda_fits(run: Run) -> dict[str, Path]:
+    """Returns the files of the run's lambda fits by noise family."""
+    return {name: run.fit_path(name) for name in (*NOISE_KERNELS, "pooled") if run.fit_path(name).is_file()}
+
+
+def device_words(device: torch.device) -> str:
+    """Returns the name of the GPU, or the processor's architecture and PyTorch's vector extension."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that can change bits, by package."""
+    return {"robustcsc": robustcsc.__version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -1,0 +1,291 @@
+"""What is to be measured: lists of cells, made without a model or an image at hand.
+
+A `Cell` is a pure description; who measures it is the business of `robustcsc.evaluation.engines`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from robustcsc.errors import PolicyError
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
+from robustcsc.measurements.policies import (
+    Adaptive,
+    FixedLambda,
+    NoLambda,
+    Policy,
+    Scope,
+    TrainingLambda,
+    WorstOf,
+    multiples_of,
+    parse_policy,
+)
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import Images, Measurement, Metric, Subject
+
+FOOLING_METRICS = (Metric.FOOLING, Metric.FOOLING_OF_CORRECT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a plan needs to know of a model.
+
+    Attributes:
+        subject: Its name and weights.
+        training_lambdas: The different training lambdas of its layers; empty without a layer of sparse coding.
+        fits: Its lambda fits by noise family.
+    """
+
+    subject: Subject
+    training_lambdas: tuple[float, ...]
+    fits: Mapping[str, LambdaFit] = field(default_factory=dict)
+
+    @property
+    def has_lambda(self) -> bool:
+        """Whether the model has a layer of sparse coding."""
+        return bool(self.training_lambdas)
+
+    @property
+    def lam0(self) -> float | None:
+        """The training lambda, ``None`` without one.
+
+        Raises:
+            PolicyError: The layers were trained with different lambdas, which no policy can set.
+        """
+        if len(self.training_lambdas) > 1:
+            first, *_, last = sorted(self.training_lambdas)
+            raise PolicyError(
+                f"The layers of {self.subject.model} have different training lambdas ({first:g} to {last:g}), but a "
+                "policy sets one lambda for all: build the model with one."
+            )
+        return self.training_lambdas[0] if self.training_lambdas else None
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The lambdas that ``"grid"`` and the oracle try: those that a lambda fit tries by default."""
+        return multiples_of(self.lam0)
+
+    @property
+    def own_policy(self) -> Policy:
+        """The model as it was trained."""
+        return TrainingLambda() if self.has_lambda else NoLambda()
+
+    def fit_for(self, corruption: str | None = None) -> LambdaFit:
+        """Returns the fit of the corruption's noise family, else the pooled one, the Gaussian one, or any.
+
+        Without a corruption (clean images, attacks) the noise is unknown: pooled, then Gaussian.
+
+        Raises:
+            PolicyError: The run has no fit for these weights.
+        """
+        if not self.fits:
+            raise PolicyError(
+                f"Run {self.subject.run!r} has no lambda fit for its weights, which the adaptive policies need: run "
+                f"`robustcsc fit-lambda --run {self.subject.run}` first."
+            )
+        families = [family for family, kernel in NOISE_KERNELS.items() if kernel == corruption]
+        known = next((it for it in (*families, "pooled", "gaussian") if it in self.fits), next(iter(self.fits)))
+        return self.fits[known]
+
+    def fit_by_digest(self, digest: str) -> LambdaFit:
+        """Returns a fit of the model by its digest.
+
+        Raises:
+            PolicyError: The model has no such fit.
+        """
+        for fit in self.fits.values():
+            if fit.digest == digest:
+                return fit
+        raise PolicyError(f"Run {self.subject.run!r} has no lambda fit {digest}: fit lambda again.")
+
+    def policies(self, asked: Sequence[str | Policy]) -> tuple[Policy, ...]:
+        """Returns the policies to measure: those asked for, checked, or every one that suits the model.
+
+        Args:
+            asked: Policies, or their names as people type them; ``"grid"`` stands for every lambda of the default
+                grid. If empty: no lambda without a layer of sparse coding, else the training lambda, and the adaptive
+                one where the run has a fit.
+
+        Raises:
+            PolicyError: The model has no lambda, or the run no fit that a policy needs.
+            UnknownNameError: There is no such policy.
+        """
+        chosen: list[Policy] = []
+        for each in asked:
+            if each == "grid":
+                chosen += [FixedLambda(lam) for lam in self.grid]
+            else:
+                chosen.append(parse_policy(each) if isinstance(each, str) else each)
+        if not self.has_lambda:
+            if set(chosen) - {NoLambda(), TrainingLambda()}:
+                raise PolicyError(
+                    f"{self.subject.model} has no CSC layer and so no lambda to choose: leave out --lambda."
+                )
+            return (NoLambda(),)
+        if not asked:
+            chosen = [TrainingLambda(), *([Adaptive(scope=Scope.DATASET)] if self.fits else [])]
+        if any(isinstance(policy, Adaptive) for policy in chosen):
+            self.fit_for()
+        return tuple(dict.fromkeys(chosen))
+
+    def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy:
+        """Returns the policy with the lambda fit that belongs to a perturbation."""
+        if not isinstance(policy, Adaptive) or policy.fit:
+            return policy
+        corruption = perturbation.name if isinstance(perturbation, Corruption) else None
+        return replace(policy, fit=self.fit_for(corruption).digest)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Measurements that share the same perturbed images: they differ in policy or metric only.
+
+    Attributes:
+        measurements: At least one.
+    """
+
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def perturbation(self) -> Perturbation:
+        """What is done to the images."""
+        return self.measurements[0].perturbation
+
+
+#: Cells to be measured one after the other: attacks in turn get the images that the ones before them left.
+Chain = tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Makes the cells of one model on one set of images.
+
+    Attributes:
+        model: The model.
+        images: The clean images.
+        batch_size: Images at a time, which enters a cell where its counts depend on it.
+    """
+
+    model: ModelFacts
+    images: Images
+    batch_size: int
+
+    def cell(
+        self,
+        perturbation: Perturbation,
+        policies: Iterable[Policy],
+        metrics: Sequence[Metric] = (Metric.ACCURACY,),
+        *,
+        batched: bool = False,
+    ) -> Cell:
+        """Returns the cell of one perturbation under some policies; `batched` if its counts depend on the batch size."""
+        return Cell(
+            tuple(
+                Measurement(
+                    subject=self.model.subject,
+                    images=self.images,
+                    perturbation=perturbation,
+                    policy=self.model.resolved(policy, perturbation),
+                    metric=metric,
+                    batch_size=self.batch_size if batched or _looks_at_batches(policy) else None,
+                )
+                for policy in policies
+                for metric in metrics
+            )
+        )
+
+    def clean(self, policies: Iterable[Policy]) -> Chain:
+        """Returns the cell of the clean images."""
+        return (self.cell(Clean(), policies),)
+
+    def sweep(self, corruptions: Iterable[Corruption], policies: Sequence[Policy]) -> Iterator[Chain]:
+        """Yields the cell of each corruption."""
+        return ((self.cell(corruption, policies),) for corruption in corruptions)
+
+    def attacks(self, attacks: Iterable[Attack], target: Target) -> Chain:
+        """Returns the cells of attacks on one target."""
+        return tuple(self.cell(attack, target.policies, batched=True) for attack in attacks)
+
+    def minimal(self, search: MinimalBudget, target: Target) -> Chain:
+        """Returns the cell of a search for the smallest budgets."""
+        return (self.cell(search, target.policies, batched=True),)
+
+    def fooling(self, perturbation: Perturbation, policy: Policy) -> Chain:
+        """Returns the cell that counts the predictions a perturbation changes."""
+        return (self.cell(perturbation, [policy], FOOLING_METRICS),)
+
+
+def _looks_at_batches(policy: Policy) -> bool:
+    return isinstance(policy, Adaptive) and policy.scope is Scope.BATCH
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an attack meets.
+
+    Attributes:
+        protocol: How the attack meets lambda, as records name it.
+        policies: The policies that score the result.
+    """
+
+    protocol: Protocol
+    policies: tuple[Policy, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether each attack starts with all images: lambda is chosen for the whole set, or they are of another model.
+
+        Otherwise an attack gets the images that earlier ones left.
+        """
+        return self.protocol in (Protocol.STATIC, Protocol.TRANSFER)
+
+
+def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | None = None) -> list[Target]:
+    """Returns what a protocol attacks: one target, and for ``fixed`` one for each lambda.
+
+    Args:
+        model: The model that is scored.
+        protocol: How the attack meets lambda.
+        lambdas: The lambdas of ``fixed`` and ``grid``; by default those of `ModelFacts.grid`.
+
+    Raises:
+        PolicyError: The protocol needs a lambda or a fit that is not there.
+    """
+    check_protocol(model, protocol)
+    own = model.own_policy
+    through = Adaptive(scope=Scope.IMAGE) if model.has_lambda and model.fits else own
+    tried = tuple(model.grid if lambdas is None else lambdas)
+    match protocol:
+        case Protocol.STATIC:
+            return [Target(protocol, (Adaptive(scope=Scope.DATASET),))]
+        case Protocol.TUNED:
+            return [Target(Protocol.STATIC, (parse_policy("oracle"),))]
+        case Protocol.FIXED:
+            return [Target(protocol, (FixedLambda(lam),)) for lam in tried]
+        case Protocol.GRID:
+            return [Target(protocol, (WorstOf(tried),))]
+        case Protocol.TRANSFER:
+            return [Target(protocol, tuple(dict.fromkeys((own, through))))]
+        case Protocol.PLAIN:
+            return [Target(protocol, (own,))]
+        case _:
+            return [Target(protocol, (through,))]
+
+
+def check_protocol(model: ModelFacts, protocol: Protocol) -> None:
+    """Refuses a protocol that does not suit the model.
+
+    Raises:
+        PolicyError: The protocol needs a lambda or a fit that is not there.
+    """
+    if protocol.needs_lambda and not model.has_lambda:
+        raise PolicyError(
+            f"{model.subject.model} has no CSC layer and so no lambda for an attack to meet: leave {protocol} out of "
+            "--protocols."
+        )
+    if protocol.needs_fit:
+        model.fit_for()

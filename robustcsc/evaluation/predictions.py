@@ -1,0 +1,146 @@
+"""What a model predicts for a stream of images, under several lambda policies in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from robustcsc.adaptive.policies import AdaptiveLambda, dataset_lambda
+from robustcsc.adaptive.residuals import logits_at
+from robustcsc.data import Batch
+from robustcsc.errors import RobustCSCError
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
+
+#: Starts a new pass over perturbed images.
+Stream = Callable[[], Iterator[Batch]]
+
+_Choice = Callable[[Tensor], Tensor | float | None]
+
+
+@dataclass
+class Predictions:
+    """What was predicted under one policy.
+
+    Attributes:
+        right: Whether each image was classified as labelled.
+        rounded: The same after rounding the images to 8 bits; empty if nobody asked.
+        classes: The predicted class of each image.
+        lam: Mean lambda; ``None`` without one.
+        seconds: Time spent on the model.
+    """
+
+    right: list[bool] = field(default_factory=list)
+    rounded: list[bool] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
+    lam: float | None = None
+    seconds: float = 0.0
+
+
+def predict(
+    loaded: LoadedModel, policies: Iterable[Policy], stream: Stream, num_classes: int, *, rounded: bool = False
+) -> dict[Policy, Predictions]:
+    """Returns the predictions under each policy, from one pass over the images (two for a lambda per data set).
+
+    Args:
+        loaded: The model.
+        policies: Policies with their fits.
+        stream: The images; called once per pass.
+        num_classes: Number of classes of the images.
+        rounded: Whether to predict images rounded to 8 bits, too.
+
+    Raises:
+        RobustCSCError: The model does not return one logit per class.
+    """
+    policies = list(policies)
+    choices: dict[Policy, _Choice] = {}
+    found: dict[Policy, Predictions] = {}
+    sums: dict[Policy, float] = {}
+    with evaluation_mode(loaded.model), torch.inference_mode():
+        for policy in dict.fromkeys(single for policy in policies for single in _tried(loaded, policy)):
+            started = time.perf_counter()
+            choices[policy] = _lambda_choice(loaded, policy, stream)
+            found[policy], sums[policy] = Predictions(seconds=time.perf_counter() - started), 0.0
+        for batch in stream():
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            for policy, choose in choices.items():
+                started = time.perf_counter()
+                lam = choose(images)
+                classes = _classes(loaded, images, lam, num_classes)
+                tally = found[policy]
+                tally.classes += classes.tolist()
+                tally.right += (classes == batch.labels).tolist()
+                if rounded:
+                    levels = images.mul(255).round_().div_(255)
+                    answers = _classes(loaded, levels, choose(levels), num_classes)
+                    tally.rounded += (answers == batch.labels).tolist()
+                if lam is not None:
+                    sums[policy] += float(torch.as_tensor(lam).mean()) * len(batch.labels)
+                    tally.lam = sums[policy] / len(tally.right)
+                tally.seconds += time.perf_counter() - started
+    return {policy: _joined(policy, [found[it] for it in _tried(loaded, policy)]) for policy in policies}
+
+
+def _tried(loaded: LoadedModel, policy: Policy) -> list[Policy]:
+    """Returns the policies that have to be tried for one."""
+    match policy:
+        case Oracle():
+            return [FixedLambda(lam) for lam in loaded.facts.grid]
+        case WorstOf(values=values):
+            return [FixedLambda(lam) for lam in values]
+        case _:
+            return [policy]
+
+
+def _joined(policy: Policy, tried: Sequence[Predictions]) -> Predictions:
+    """Returns what a policy predicts from what was tried for it."""
+    best = max(tried, key=lambda each: sum(each.right))
+    seconds = sum(each.seconds for each in tried)
+    if not isinstance(policy, WorstOf):
+        return Predictions(best.right, best.rounded, best.classes, best.lam, seconds)
+    right, rounded = (
+        [all(outcomes) for outcomes in zip(*lists, strict=True)]
+        for lists in ([each.right for each in tried], [each.rounded for each in tried])
+    )
+    return Predictions(right, rounded, best.classes, None, seconds)
+
+
+def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream) -> _Choice:
+    """Returns the function that gives the lambda of a batch of images."""
+    lam: float | None = None
+    match policy:
+        case TrainingLambda():
+            lam = loaded.facts.lam0
+        case FixedLambda(value=value):
+            lam = value
+        case Adaptive(scope=Scope.DATASET, fit=digest):
+            images = (batch.images for batch in stream())
+            lam = dataset_lambda(loaded.model, loaded.facts.fit_by_digest(digest), images)
+        case Adaptive(scope=scope, fit=digest):
+            return AdaptiveLambda(loaded.model, loaded.facts.fit_by_digest(digest), scope).lambda_for
+    return lambda images: lam
+
+
+def _classes(loaded: LoadedModel, images: Tensor, lam: Tensor | float | None, num_classes: int) -> Tensor:
+    logits = loaded.model(images) if lam is None else logits_at(loaded.model, images, lam)
+    check_logits(loaded.subject.model, logits, len(images), num_classes)
+    return logits.argmax(1)
+
+
+def check_logits(model: str, logits: object, count: int, num_classes: int) -> None:
+    """Refuses a model that was made for other classes: its accuracy would be a wrong number without a word.
+
+    Raises:
+        RobustCSCError: The logits do not have the shape ``(count, num_classes)``.
+    """
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (count, num_classes):
+        raise RobustCSCError(
+            f"{model} returned {shape} for {count} images of {num_classes} classes: a model must return one logit per "
+            "class."
+        )
