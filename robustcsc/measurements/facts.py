@@ -18,8 +18,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def tag_of(fact: Fact) -> str:
-    """Returns what tells a fact from others of its union in JSON, such as ``"corruption"``."""
-    return str(fact.__struct_config__.tag)
+    """Returns what tells a fact from others of its union in JSON, such as ``"corruption"``; ``""`` if it is in none."""
+    return str(fact.__struct_config__.tag or "")
 
 
 def digest_of(value: object) -> str:
@@ -44,13 +44,13 @@ def from_json(content: bytes | str, kind: type[T]) -> T:
     return msgspec.json.decode(content, type=kind)
 
 
-def from_plain(value: object, kind: type[T]) -> T:
-    """Returns the fact of a type that dictionaries, lists and numbers describe.
+def from_plain(value: object, kind: type[T], *, strict: bool = True) -> T:
+    """Returns the fact of a type that dictionaries, lists and numbers describe; unless `strict`, numbers may be text.
 
     Raises:
         ValueError: A field is missing or has a value of another type.
     """
-    return msgspec.convert(value, kind)
+    return msgspec.convert(value, kind, strict=strict)
 
 
 def to_plain(fact: object) -> Any:

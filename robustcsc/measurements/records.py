@@ -217,7 +217,6 @@ class CraftingDetails(Fact, frozen=True, tag="crafting"):
         fooled: Crafting images whose prediction it changes.
         passes: Passes over the crafting images that were begun.
         file: Name of the file that holds the perturbation, in the folder ``perturbations`` of the run.
-        seconds: Time of crafting.
     """
 
     converged: bool
@@ -262,8 +261,8 @@ class Provenance(Fact, frozen=True):
 
     device: str
     versions: dict[str, str]
-    seconds: float
-    created: str
+    seconds: float = 0.0
+    created: str = ""
 
 
 class Record(Fact, frozen=True):
