@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from robustcsc.errors import AttackError, UnknownNameError
 from robustcsc.measurements.facts import Fact
-from robustcsc.measurements.threats import NORMS, Norm
+from robustcsc.measurements.threats import NORMS, Norm, parse_epsilon
 
 Value = int | float | str
 
@@ -124,3 +124,45 @@ def kind_of(name: str) -> AttackKind:
     if name not in ATTACKS:
         raise UnknownNameError("attack", name, ATTACKS)
     return ATTACKS[name]
+
+
+def parse_step(text: str) -> AttackStep:
+    """Returns the attack that a user typed: its name, then settings and restarts behind colons.
+
+    >>> parse_step("pgd:steps=40:restarts=2").changed
+    {'steps': 40}
+
+    Raises:
+        UnknownNameError: There is no such attack.
+        AttackError: A setting is unknown, or its value cannot be read.
+    """
+    name, *words = text.split(":")
+    settings: dict[str, Value] = {}
+    for word in words:
+        setting, _, typed = word.partition("=")
+        settings[setting.replace("-", "_")] = _value(name, setting.replace("-", "_"), typed)
+    restarts = settings.pop("restarts", 1)
+    return AttackStep.of(name, restarts=int(restarts), **settings)
+
+
+def _value(name: str, setting: str, typed: str) -> Value:
+    default = 1 if setting == "restarts" else kind_of(name).settings.get(setting)
+    if isinstance(default, str):
+        return typed
+    try:
+        value: Value = int(typed) if isinstance(default, int) else parse_epsilon(typed)
+    except (ValueError, AttackError) as error:
+        raise AttackError(f"{setting}={typed} of the attack {name} is no number: write {setting}=10, say.") from error
+    if value <= 0:
+        raise AttackError(f"{setting}={typed} of the attack {name} must be above 0.")
+    return value
+
+
+def typed_step(step: AttackStep) -> str:
+    """Returns an attack as a user types it, with the settings that differ from their defaults.
+
+    >>> typed_step(AttackStep.of("pgd", steps=40))
+    'pgd:steps=40'
+    """
+    settings = [f"{name}={value}" for name, value in step.changed.items()]
+    return ":".join([step.name, *settings, *([f"restarts={step.restarts}"] if step.restarts > 1 else [])])
