@@ -30,7 +30,8 @@ MOST_MAPS = 6
 """Panels of a heat map; of more rows the first ones are drawn."""
 MOST_PANELS = 20
 """Panels that the charts of one kind may have together, the first chart excepted: drawing one takes a while."""
-
+GROUP_WIDTH = 18
+"""Letters of a group's name on one line."""
 _MARGIN = 0.05
 """Share of the numbers' range that is left free at either end of an axis."""
 
@@ -197,7 +198,7 @@ class Chart:
         name: File name without an ending; differs between the charts of one report.
         title: What is shown, on which images.
         description: What a reader who cannot see the chart needs to know.
-        panels: All of one type, at least one.
+        panels: At least one.
         series: In the order of the legend.
         same_heights: Whether all panels have one vertical range, so that they can be compared by eye.
     """
@@ -205,7 +206,7 @@ class Chart:
     name: str
     title: str
     description: str
-    panels: tuple[Panel, ...] | tuple[HeatMap, ...]
+    panels: tuple[Panel | HeatMap, ...]
     series: tuple[Series, ...] = ()
     same_heights: bool = False
 

@@ -10,16 +10,15 @@ no facts), and their headings end with ``(%)``.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from robustcsc.presentation.table import Cell, Column, Plain, Table, facts, is_scaled
 
 _KINDS = ("", "low", "high", "n", "std", "seeds", "note")
 _SCALED = ("", "low", "high", "std")
+_NOTHING = '""'  # a row of nothing, where a blank line would be no row
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,15 @@ def _plain(value: Plain, percent: bool) -> str:
 def csv_text(table: Table) -> str:
     """Returns headings and rows as comma-separated values."""
     fields = [Fields.of(column, table.cells(at)) for at, column in enumerate(table.columns)]
-    lines = ([text for it, cell in zip(fields, row, strict=True) for text in it.values(cell)] for row in table.rows)
-    return csv_lines([[heading for it in fields for heading in it.headings], *lines])
+    lines = [[heading for it in fields for heading in it.headings]]
+    lines += ([text for it, cell in zip(fields, row, strict=True) for text in it.values(cell)] for row in table.rows)
+    return "".join(f"{csv_line(line) or _NOTHING}\n" for line in lines)
 
 
-def csv_lines(lines: Iterable[Sequence[str]]) -> str:
-    """Returns fields as comma-separated values, quoted where needed."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+def csv_line(values: Iterable[str]) -> str:
+    """Returns fields as one line without its end, quoted where needed."""
+    return ",".join(map(_quoted, values))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\n\r') else text

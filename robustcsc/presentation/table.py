@@ -245,7 +245,7 @@ class Table:
     @cached_property
     def numeric(self) -> tuple[bool, ...]:
         """Per column: whether it holds numbers and gaps only, at least one number, and is set flush right."""
-        return tuple(_is_numeric(self.cells(at)) for at in range(len(self.columns)))
+        return tuple(is_numeric(self.cells(at)) for at in range(len(self.columns)))
 
     @cached_property
     def texts(self) -> tuple[tuple[str, ...], ...]:
@@ -273,7 +273,8 @@ class Table:
         return replace(self, columns=(Column(""), *map(Column, headings)), rows=rows)
 
 
-def _is_numeric(cells: Iterable[Cell]) -> bool:
+def is_numeric(cells: Iterable[Cell]) -> bool:
+    """Whether cells are numbers and gaps only, and at least one is a number."""
     found = [facts(cell)[""] for cell in cells]
     numbers = [value for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
     return bool(numbers) and all(value is None or value == "" or not isinstance(value, (str, bool)) for value in found)

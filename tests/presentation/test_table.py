@@ -196,7 +196,7 @@ def test_a_table_without_rows_still_has_its_columns(render: Callable[[Table], st
 
 
 def test_tables_load_nothing_heavy() -> None:
-    parts = ("table", "words", "chart", "csv_table", "markdown", "latex")
+    parts = ("table", "words", "chart", "csv_table", "markdown", "latex", "html_table", "picture", "interactive")
     imports = "; ".join(f"import robustcsc.presentation.{part}" for part in parts)
     code = f"import sys; {imports}; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
