@@ -22,6 +22,7 @@ LINES = (
     {"adaptive"},
     {"attacks"},
     {"training"},
+    {"presentation"},
     {"evaluation"},
     {"report"},
     {"inspection"},

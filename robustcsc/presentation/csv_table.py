@@ -1,0 +1,83 @@
+"""Tables as comma-separated values: plain numbers, one a cell; title and notes are left out.
+
+A column of estimates becomes ``heading``, ``heading low``, ``heading high`` and ``heading n``; one of spreads
+``heading``, ``heading std`` and ``heading seeds``; remarks, and how much of a number is there, stand in ``heading
+note``. Such a column is there if any cell needs it. Missing numbers are empty fields, `bool` is ``True`` or ``False``.
+
+Numbers keep their full precision. Percentages are percent, to 12 significant digits (binary fractions of a percent are
+no facts), and their headings end with ``(%)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from robustcsc.presentation.table import Cell, Column, Plain, Table, facts, is_scaled
+
+_KINDS = ("", "low", "high", "n", "std", "seeds", "note")
+_SCALED = ("", "low", "high", "std")
+_NOTHING = '""'  # a row of nothing, where a blank line would be no row
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields that a column of a table has in a CSV file.
+
+    Attributes:
+        column: The column.
+        kinds: What its fields hold, of ``("", "low", "high", "n", "std", "seeds", "note")``.
+        percent: Whether all of its numbers are percentages.
+    """
+
+    column: Column
+    kinds: tuple[str, ...]
+    percent: bool
+
+    @classmethod
+    def of(cls, column: Column, cells: Iterable[Cell]) -> Fields:
+        """Returns the fields that these cells need."""
+        needed, percent = {""}, column.percent
+        for cell in cells:
+            found = facts(cell)
+            needed |= {kind for kind, value in found.items() if value is not None}
+            percent = percent and (is_scaled(cell) or isinstance(found[""], str) or found[""] is None)
+        return cls(column, tuple(kind for kind in _KINDS if kind in needed), percent)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The headings."""
+        heading = self.column.heading.removesuffix(" (%)") if self.percent else self.column.heading
+        units = (" (%)" if self.percent and kind in _SCALED else "" for kind in self.kinds)
+        return tuple(f"{heading} {kind}".rstrip() + unit for kind, unit in zip(self.kinds, units, strict=True))
+
+    def values(self, cell: Cell) -> tuple[str, ...]:
+        """Returns the fields of a cell."""
+        found, scaled = facts(cell), self.column.percent and is_scaled(cell)
+        return tuple(_plain(found.get(kind), scaled and kind in _SCALED) for kind in self.kinds)
+
+
+def _plain(value: Plain, percent: bool) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return repr(float(f"{100 * value:.12g}") if percent else float(value))
+    return str(value)
+
+
+def csv_text(table: Table) -> str:
+    """Returns headings and rows as comma-separated values."""
+    fields = [Fields.of(column, table.cells(at)) for at, column in enumerate(table.columns)]
+    lines = [[heading for it in fields for heading in it.headings]]
+    lines += ([text for it, cell in zip(fields, row, strict=True) for text in it.values(cell)] for row in table.rows)
+    return "".join(f"{csv_line(line) or _NOTHING}\n" for line in lines)
+
+
+def csv_line(values: Iterable[str]) -> str:
+    """Returns fields as one line without its end, quoted where needed."""
+    return ",".join(map(_quoted, values))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\n\r') else text

@@ -1,0 +1,115 @@
+"""Tables for a page: HTML that ``tables.js`` makes sortable and filterable, or packed columns for tables of many rows.
+
+Each cell carries what it shows, the number it is sorted by and its fields in a CSV file, so that the script reads no
+text back.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from robustcsc.presentation.csv_table import Fields, csv_line
+from robustcsc.presentation.table import Cell, Column, Table, is_numeric
+
+_SHORT = 26  # letters of words that stay on one line
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of many rows, each different cell kept once.
+
+    Attributes:
+        column: Its heading and format.
+        cells: The different cells.
+        codes: For each row, the place of its cell in `cells`.
+    """
+
+    column: Column
+    cells: Sequence[Cell]
+    codes: Sequence[int]
+
+
+def coded_columns(table: Table) -> Iterator[Coded]:
+    """Yields the columns of a table."""
+    for at, column in enumerate(table.columns):
+        found: dict[str, Cell] = {}
+        places: dict[str, int] = {}
+        keys = list(map(repr, table.cells(at)))  # 1, 1.0 and True are equal
+        for key, cell in zip(keys, table.cells(at), strict=True):
+            found.setdefault(key, cell)
+            places.setdefault(key, len(places))
+        yield Coded(column, list(found.values()), [places[key] for key in keys])
+
+
+def packed_table(columns: Iterable[Coded]) -> str:
+    """Returns columns in the form that browsers unpack themselves: JSON, gzip, base64."""
+    content = json.dumps([_packed_column(it) for it in columns], separators=(",", ":"), allow_nan=False)
+    return packed(content.encode())
+
+
+def packed(content: bytes) -> str:
+    """Returns bytes as base64 of gzip, the same each time."""
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
+
+
+def _packed_column(it: Coded) -> dict[str, object]:
+    fields = Fields.of(it.column, it.cells)
+    size = 1 if len(it.cells) <= 2**8 else 2 if len(it.cells) <= 2**16 else 4
+    codes = array({1: "B", 2: "H", 4: "I"}[size], it.codes)
+    return {
+        "heading": it.column.heading,
+        "csv": csv_line(fields.headings),
+        "right": is_numeric(it.cells),
+        "cells": [(it.column.parts(cell), *_carried(fields, cell)) for cell in it.cells],
+        "bytes": size,
+        "codes": base64.b64encode(codes.tobytes()).decode(),
+    }
+
+
+def html_table(table: Table, first_rows: int | None = None) -> str:
+    """Returns a ``<table>`` element.
+
+    Args:
+        table: The table; title and notes are left to the page.
+        first_rows: Of more rows only so many are written; ``None`` for all.
+    """
+    fields = [Fields.of(column, table.cells(at)) for at, column in enumerate(table.columns)]
+    heads = (
+        f'<th scope="col" class="{"right" if right else ""}" data-csv="{escape(csv_line(it.headings))}">'
+        f"{escape(it.column.heading)}</th>"
+        for it, right in zip(fields, table.numeric, strict=True)
+    )
+    rows = (
+        "".join(_cell(it, right, cell) for it, right, cell in zip(fields, table.numeric, row, strict=True))
+        for row in table.rows[:first_rows]
+    )
+    body = "".join(f"<tr>{row}</tr>\n" for row in rows)
+    return f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+
+
+def _cell(fields: Fields, right: bool, cell: Cell) -> str:
+    parts, (number, csv) = fields.column.parts(cell), _carried(fields, cell)
+    carried = "" if number is None else f' data-sort="{number!r}"'
+    carried += "" if csv is None else f' data-csv="{escape(csv)}"'
+    text = " ".join(parts)
+    kind = "right" if right else "short" if len(text) < _SHORT else "long"
+    first, *details = map(escape, parts if right else (text,))
+    return (
+        f'<td class="{kind}"{carried}>{first}{"".join(f"""<span class="range"> {it}</span>""" for it in details)}</td>'
+    )
+
+
+def _carried(fields: Fields, cell: Cell) -> tuple[float | None, str | None]:
+    """Returns the number that a cell is sorted by, and its fields in a CSV file unless those are its text."""
+    number, csv = fields.column.sort_value(cell), csv_line(fields.values(cell))
+    if number is not None and math.isinf(number):
+        number = math.copysign(sys.float_info.max, number)  # JSON has no infinity
+    return number, None if csv == csv_line((fields.column.text(cell),)) else csv

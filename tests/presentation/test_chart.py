@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from robustcsc.presentation.chart import (
+    COLOURS,
+    MOST_LINES,
+    SHADES,
+    Chart,
+    HeatMap,
+    Line,
+    Panel,
+    Series,
+    grouped_points,
+    levelled_series,
+    numbered_series,
+    percent_line,
+    shade,
+)
+from robustcsc.presentation.drawing import Drawing
+from robustcsc.presentation.drawn_chart import draw
+from robustcsc.presentation.interactive import chart_data
+from robustcsc.presentation.table import Estimate
+
+LABELS = ("sdnet, training lambda", "_resnet $x$, no lambda")
+CURVE = {5.0: Estimate(0.25, 0.2, 0.3), 1.0: Estimate(0.75, 0.7, 0.8), 3.0: Estimate(0.5, 0.4, 0.6)}
+OTHER = {1.0: Estimate(0.9, 0.9, 0.95), 5.0: Estimate(0.1, 0.05, 0.1)}
+
+
+def severity_chart(*, same_heights: bool = True) -> Chart:
+    left = Panel(
+        "fog", "severity", "accuracy (%)", (percent_line(0, CURVE), percent_line(1, OTHER)), ticks=(1.0, 3.0, 5.0)
+    )
+    right = Panel("snow", "severity", "accuracy (%)", (percent_line(1, CURVE),))
+    return Chart("severity", "By severity", "Lines.", (left, right), numbered_series(LABELS), same_heights)
+
+
+def read(chart: Chart) -> dict[str, Any]:
+    """The chart as the page gets it: JSON of plain types only."""
+    found: dict[str, Any] = json.loads(json.dumps(chart_data(chart), allow_nan=False))
+    return found
+
+
+def drawn_lines(ax: Axes) -> list[tuple[str, list[float], list[float]]]:
+    lines = (it for it in ax.lines if np.size(it.get_xdata()))
+    return [(to_hex(it.get_color()), *(np.asarray(data).tolist() for data in it.get_data())) for it in lines]
+
+
+def test_a_curve_is_ordered_and_in_percent() -> None:
+    line = percent_line(0, CURVE)
+    assert (line.x, line.y) == ((1, 3, 5), (75, 50, 25))
+    assert (line.low, line.high) == ((70, 40, 20), (80, 60, 30))
+    assert percent_line(0, {1.0: Estimate(0.5)}).low == ()
+
+
+def test_of_equal_best_points_the_first_is_marked() -> None:
+    line = percent_line(0, {0.1: Estimate(0.5), 0.9: Estimate(0.8), 0.5: Estimate(0.8)}, mark_best=True)
+    assert (line.marked, line.x[1]) == ((1,), 0.5)
+
+
+def test_a_line_with_a_gap_is_refused() -> None:
+    with pytest.raises(ValueError, match="as many heights"):
+        Line(0, (1, 2), (1,))
+    with pytest.raises(ValueError, match="ends of intervals"):
+        Line(0, (1, 2), (1, 2), low=(0,), high=(2, 3))
+
+
+def test_numbered_series_can_be_told_apart() -> None:
+    series = numbered_series(list(map(str, range(MOST_LINES))))
+    assert len({(it.colour, it.marker, it.dashes) for it in series}) == MOST_LINES
+    assert {it.dashes for it in numbered_series("ab", joined=False)} == {""}
+
+
+def test_shades_are_those_of_cividis() -> None:
+    ours = np.array([[int(shade(at / 50)[i : i + 2], 16) for i in (1, 3, 5)] for at in range(51)])
+    theirs = 255 * np.array([mpl.colormaps["cividis"](at / 50)[:3] for at in range(51)])
+    assert np.abs(ours - theirs).max() < 20  # of 255: nine colours, and straight lines between them
+    assert np.abs(ours - theirs).mean() < 2
+    assert [shade(at / 8) for at in range(9)] == list(SHADES)
+    levels = levelled_series(["1", "2", "3"])
+    light = [sum(int(it.colour[i : i + 2], 16) for i in (1, 3, 5)) for it in levels]
+    assert light == sorted(light, reverse=True)
+
+
+def test_a_legend_names_what_is_drawn_and_has_a_name() -> None:
+    series = (Series("a", COLOURS[0]), Series("b", COLOURS[1]), Series("", COLOURS[2]))
+    panel = Panel("", "x", "y", (Line(2, (0, 1), (0, 1)), Line(0, (0, 1), (1, 2)), Line(None, (0, 1), (0, 1))))
+    assert Chart("c", "t", "d", (panel,), series).legend == series[:1]
+
+
+def test_both_renderings_carry_the_numbers_of_the_chart() -> None:
+    chart = severity_chart()
+    page, figure = read(chart), draw(chart).figure
+    for panel, of_page, ax in zip(chart.panels, page["panels"], figure.axes, strict=True):
+        assert isinstance(panel, Panel)
+        drawn = drawn_lines(ax)
+        for line, trace, (colour, xs, ys) in zip(panel.lines, of_page["traces"], drawn, strict=True):
+            assert (trace["x"], trace["y"]) == (list(line.x), list(line.y)) == (xs, ys)
+            assert (trace["low"], trace["high"]) == (list(line.low), list(line.high))
+            assert page["legend"][trace["line"]]["label"] == LABELS[line.series or 0]
+            assert page["legend"][trace["line"]]["colour"].lower() == colour
+        bands = [path.vertices for band in ax.collections for path in band.get_paths()]
+        ends = [{float(end) for end in np.asarray(band)[:, 1]} for band in bands]
+        assert ends == [{*line.low, *line.high} for line in panel.lines]
+        assert of_page["range"] == pytest.approx(ax.get_ylim())
+
+
+def test_panels_share_their_heights_if_asked() -> None:
+    shared, own = (
+        [panel["range"] for panel in read(severity_chart(same_heights=it))["panels"]] for it in (True, False)
+    )
+    assert shared == [pytest.approx([5 - 4.5, 95 + 4.5])] * 2  # the lowest and the highest end, and a twentieth
+    assert own[0] == shared[0]
+    assert own[1] == pytest.approx([20 - 3, 80 + 3])
+
+
+def test_ticks_and_groups_name_places() -> None:
+    panel, free = read(severity_chart())["panels"]
+    assert (panel["ticks"], panel["ticktext"], panel["span"]) == ([1, 3, 5], ["1", "3", "5"], pytest.approx([0.8, 5.2]))
+    assert "ticks" not in free
+    rows: dict[str, list[Estimate | None]]
+    rows = {"a": [Estimate(0.5, 0.4, 0.6), None], "b": [Estimate(0.25, 0.2, 0.3), Estimate(0.75, 0.7, 0.8)]}
+    chart = grouped_points("g", "t", "d", "accuracy (%)", ["clean", "mean of 15 standard corruptions"], rows)
+    (panel,) = read(chart)["panels"]
+    assert panel["ticktext"] == ["clean", "mean of 15\nstandard\ncorruptions"]
+    assert [it["x"] for it in panel["traces"]] == [[pytest.approx(-0.15)], [pytest.approx(0.15), pytest.approx(1.15)]]
+    assert [it["y"] for it in panel["traces"]] == [[50], [25, 75]]
+    assert {it["joined"] for it in panel["traces"]} == {False}
+    (ax,) = draw(chart).figure.axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == panel["ticktext"]
+    assert chart.description == "d Points: a; b."
+
+
+def test_error_bars_reach_from_low_to_high() -> None:
+    chart = grouped_points("g", "t", "d", "accuracy (%)", ["clean"], {"a": [Estimate(0.5, 0.375, 0.75)]})
+    (ax,) = draw(chart).figure.axes
+    (bars,) = ax.containers
+    assert np.asarray(bars.lines[2][0].get_segments())[0][:, 1].tolist() == [37.5, 75]  # type: ignore[attr-defined]
+    assert (read(chart)["panels"][0]["traces"][0]["low"]) == [37.5]
+
+
+def test_of_many_rows_the_first_are_drawn_and_the_description_says_so() -> None:
+    rows = {f"run{at:02}": [Estimate(0.5)] for at in range(40)}
+    chart = grouped_points("g", "t", "d", "accuracy (%)", ["clean"], rows)
+    assert len(read(chart)["legend"]) == MOST_LINES
+    assert f"the first {MOST_LINES} of 40 rows" in chart.description
+
+
+def test_a_marked_point_is_the_only_marker_of_its_line() -> None:
+    lines = (percent_line(0, CURVE, mark_best=True), Line(None, (1, 5), (10, 20)))
+    chart = Chart("c", "t", "d", (Panel("", "lambda", "accuracy (%)", lines),), levelled_series(["severity 1"]))
+    line, best, fitted = read(chart)["panels"][0]["traces"]
+    assert (line["marks"], line["joined"], "low" in line) == (False, True, False)
+    assert (best["x"], best["y"], best["line"], best["marks"]) == ([1], [75], 0, True)
+    assert (fitted["line"], fitted["colour"], fitted["joined"]) == (None, "#000000", True)
+    drawn, mark, black = draw(chart).figure.axes[0].lines
+    assert (drawn.get_marker(), mark.get_marker(), black.get_marker()) == ("", "o", "None")
+    assert np.asarray(mark.get_xdata()).tolist() == [1]
+
+
+def test_a_heat_map_holds_its_numbers_and_gaps() -> None:
+    chart = Chart(
+        "m", "t", "d", (HeatMap("sdnet\nplain", "severity", ("fog", "snow"), ("1", "2"), ((11, None), (1, 92.25))),)
+    )
+    (panel,) = read(chart)["panels"]
+    assert (panel["title"], panel["xlabel"], panel["range"]) == ("sdnet, plain", "severity", [0, 100])
+    assert (panel["rows"], panel["columns"]) == (["fog", "snow"], ["1", "2"])
+    assert panel["values"] == [[11, None], [1, 92.25]]
+    assert panel["texts"] == [["11.0", ""], ["1.0", "92.2"]]
+    (ax,) = draw(chart).figure.axes
+    values: Any = np.ma.filled(np.ma.masked_invalid(np.ma.asarray(ax.images[0].get_array())), -1)
+    assert values.tolist() == [[11, -1], [1, 92.25]]
+    assert {it.get_text(): it.get_color() for it in ax.texts} == {"11.0": "white", "1.0": "white", "92.2": "black"}
+    assert ax.get_title(loc="left") == "sdnet\nplain"
+
+
+def test_names_are_shown_as_they_are() -> None:
+    chart = severity_chart()
+    assert [it["label"] for it in read(chart)["legend"]] == list(LABELS)
+    (legend,) = draw(chart).figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [LABELS[0], r" _resnet \$x\$, no lambda"]
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_same_chart_gives_the_same_bytes(narrow: bool) -> None:
+    one, other = (draw(severity_chart(), narrow=narrow) for _ in range(2))
+    assert one.to_svg() == other.to_svg()
+    assert one.to_png() == other.to_png()
+    assert one.to_pdf() == other.to_pdf()
+    svg, png = one.to_svg(), one.to_png()  # the order of the forms changes nothing
+    assert (one.to_png(), one.to_svg()) == (png, svg)
+
+
+def test_svgs_of_one_page_share_no_ids() -> None:
+    svg = draw(severity_chart()).to_svg()
+    assert svg.startswith("<svg")
+    assert "<metadata>" not in svg
+    ids = {part.partition('"')[0] for part in svg.split(' id="')[1:]}
+    assert ids
+    assert all(it.startswith("severity-") for it in ids)
+
+
+def test_a_narrow_chart_fits_a_column_of_a_paper() -> None:
+    figure = draw(severity_chart(), narrow=True).figure
+    assert figure.get_figwidth() == 3.25
+    assert draw(severity_chart()).figure.get_figwidth() == pytest.approx(6.8)
+    assert [ax.get_title() for ax in figure.axes] == ["fog", "snow"]
+
+
+def test_a_drawing_has_150_dots_per_inch() -> None:
+    drawing = Drawing("d", "t", "d", Figure(figsize=(2, 1), dpi=150))
+    with Image.open(io.BytesIO(drawing.to_png())) as image:
+        assert image.size == (300, 150)
