@@ -1,0 +1,1 @@
+"""Accuracy under attack, smallest budgets, and fooling rates."""

@@ -1,0 +1,1 @@
+"""What may stand in one table, and how it is called: the ground that all of a report stands on."""

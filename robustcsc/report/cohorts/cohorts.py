@@ -1,0 +1,333 @@
+"""Which records may be compared or averaged, and how counts are pooled.
+
+Everything a report shows goes through `series`: records that differ in images, their number, seed, metric, severity
+table or source of corrupted images lie in different cohorts and never meet in one number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.perturbations import (
+    Attack,
+    Corruption,
+    MinimalBudget,
+    Perturbation,
+    Pixels,
+    RandomControl,
+    RandomNoise,
+    SeverityTable,
+    Source,
+    Universal,
+)
+from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
+from robustcsc.measurements.records import Metric, Record
+from robustcsc.measurements.statistics import Score
+from robustcsc.presentation.words import slug
+from robustcsc.report.cohorts.words import origin_words, policy_rank, policy_words, setting_rank
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where corrupted images come from.
+
+    Attributes:
+        source: Generated, or from files.
+        pixels: How they were stored.
+        table: The severity table.
+        files: Fingerprint of published files, where there are several versions of them.
+    """
+
+    source: Source
+    pixels: Pixels
+    table: SeverityTable
+    files: str = ""
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Source and severity table in words."""
+        return origin_words(self.source, self.pixels, self.files), table_words(self.table)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What records must share to stand in one column.
+
+    Attributes:
+        dataset: Name of the data set, a label.
+        split: ``"train"`` or ``"test"``.
+        images: Fingerprint of the clean images.
+        total: Number of images that were counted.
+        origin: Where corrupted images come from; ``None`` for all others.
+        seed: Seed of the perturbation.
+        metric: What was counted.
+    """
+
+    dataset: str
+    split: str
+    images: str
+    total: int
+    origin: Origin | None
+    seed: int
+    metric: Metric
+
+    @classmethod
+    def of(cls, record: Record) -> Cohort:
+        """Returns the cohort of one record."""
+        it = record.measurement
+        images = it.images
+        origin, seed = _origin_and_seed(it.perturbation)
+        return cls(images.dataset, images.split, images.fingerprint, record.total, origin, seed, it.metric)
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorting key."""
+        origin = self.origin.words if self.origin else ("", "")
+        return (self.dataset, self.split, origin, self.images, self.total, self.seed, self.metric.value)
+
+    @property
+    def title(self) -> str:
+        """Names everything the cohort fixes."""
+        metric = () if self.metric is Metric.ACCURACY else (self.metric.value,)
+        return ", ".join([f"{self.dataset} {self.split}", *self.corruptions, self.words, *metric])
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """Names source and severity table of corrupted images; empty for others."""
+        return self.origin.words if self.origin else ()
+
+    @property
+    def words(self) -> str:
+        """Names the images and the seed only."""
+        return f"{self.total} images ({self.images}), seed {self.seed}"
+
+    def file_name(self, *parts: str) -> str:
+        """Returns a name for a file about this cohort, unique among cohorts."""
+        key = tuple(str(part) for part in self.rank)
+        return slug(*parts, self.dataset, self.split, *self.corruptions[:1], key=key)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run with its weights under one lambda policy: a row of most tables.
+
+    Attributes:
+        run: Name of the run.
+        model: Name of the model.
+        weights: SHA-256 of its weights.
+        policy: How lambda was chosen, whatever the fit.
+    """
+
+    run: str
+    model: str
+    weights: str
+    policy: Policy
+
+    @classmethod
+    def of(cls, record: Record) -> Variant:
+        """Returns the variant that one record measured."""
+        it = record.measurement
+        return cls(it.subject.run, it.subject.model, it.subject.weights, without_fit(it.policy))
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorting key: models without lambda first (the baselines), then by run, then by policy."""
+        return (self.policy != NoLambda(), self.run, self.model, self.weights, policy_rank(self.policy))
+
+    @property
+    def weights_of_run(self) -> tuple[str, str, str]:
+        """What variants share that differ in their policy only."""
+        return (self.run, self.model, self.weights)
+
+
+#: What was done to the images, whatever its severity and seed, and wherever corrupted images come from.
+Setting = Perturbation
+#: What a cohort, a setting and a variant have in common: one place of a table.
+Place = tuple[Cohort, Setting, Variant]
+Series = Mapping[int, Record]
+"""The records of one place by severity; the only key is 0 where there is no severity."""
+
+Part = tuple[Series, Collection[int]]
+"""What a mean takes from one series: the series (empty if nothing was measured) and the severities it needs."""
+
+Nested = Mapping[Cohort, Mapping[Setting, Mapping[Variant, Series]]]
+"""`series` by cohort, setting and variant."""
+
+
+@lru_cache(maxsize=2**12)
+def without_fit(policy: Policy) -> Policy:
+    """Returns a policy without the lambda fit that it used."""
+    return replace(policy, fit="") if isinstance(policy, Adaptive) else policy
+
+
+def fit_of(record: Record) -> str:
+    """Returns the digest of the lambda fit that a record used; ``""`` if it used none."""
+    policy = record.measurement.policy
+    return policy.fit if isinstance(policy, Adaptive) else ""
+
+
+@lru_cache(maxsize=2**12)
+def setting_of(perturbation: Perturbation) -> Setting:
+    """Returns a perturbation without what differs between the cells of one column or belongs to the cohort."""
+    match perturbation:
+        case Corruption():
+            return replace(perturbation, severity=0, seed=0, files="")
+        case Universal(crafting=crafting):
+            return replace(perturbation, crafting=replace(crafting, seed=0))
+        case Attack() | MinimalBudget() | RandomControl() | RandomNoise():
+            return replace(perturbation, seed=0)
+        case _:
+            return perturbation
+
+
+@lru_cache(maxsize=2**12)
+def _origin_and_seed(perturbation: Perturbation) -> tuple[Origin | None, int]:
+    match perturbation:
+        case Corruption() as it:
+            return Origin(it.source, it.pixels, it.table, it.files), it.seed
+        case Universal(crafting=crafting):
+            return None, crafting.seed
+        case Attack() | MinimalBudget() | RandomControl() | RandomNoise():
+            return None, perturbation.seed
+        case _:
+            return None, 0
+
+
+def severity_of(record: Record) -> int:
+    """Returns the severity of a record's corruption; 0 where there is none."""
+    perturbation = record.measurement.perturbation
+    return perturbation.severity if isinstance(perturbation, Corruption) else 0
+
+
+def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
+    """Returns the records to show, by cohort, setting and variant, then by severity.
+
+    One series uses one lambda fit: after a refit, the fit of the newest record counts and the older records of
+    that series are left out (data frames of records still have them). Of equal measurements the newest counts.
+    """
+    found: dict[Place, list[Record]] = defaultdict(list)
+    for record in records:
+        found[Cohort.of(record), setting_of(record.measurement.perturbation), Variant.of(record)].append(record)
+    chosen: dict[Place, dict[int, Record]] = {}
+    for place in sorted(found, key=_place_rank):
+        aged = sorted(found[place], key=_age)
+        fit = fit_of(aged[-1])
+        chosen[place] = {severity_of(it): it for it in aged if fit_of(it) == fit}
+    return chosen
+
+
+def score(record: Record) -> Score:
+    """Returns the counts of one record."""
+    return Score(record.correct, record.total)
+
+
+def total_score(records: Sequence[Record]) -> Score:
+    """Adds the counts of cells of the same images."""
+    return Score(sum(record.correct for record in records), sum(record.total for record in records), len(records))
+
+
+def pool(parts: Sequence[Part]) -> Score | None:
+    """Adds the counts of all parts; ``None`` without parts or if one of their severities is missing.
+
+    Within a cohort all totals are equal, so the pooled accuracy is the plain mean of the accuracies.
+    """
+    if not parts or any(not set(wanted) <= set(measured) for measured, wanted in parts):
+        return None
+    return total_score([measured[severity] for measured, wanted in parts for severity in wanted])
+
+
+class Shown(list[Record]):
+    """Records that no longer change, and what all tables and figures read off them, which is made once."""
+
+    @cached_property
+    def nested(self) -> Nested:
+        """`by_cohort` of the records."""
+        return by_cohort(iter(self))
+
+    @cached_property
+    def by_kind(self) -> Mapping[type[Perturbation], Sequence[Record]]:
+        """The records of each kind of perturbation."""
+        found: dict[type[Perturbation], list[Record]] = defaultdict(list)
+        for record in self:
+            found[type(record.measurement.perturbation)].append(record)
+        return found
+
+    @cached_property
+    def variants(self) -> frozenset[Variant]:
+        """Who was measured."""
+        return frozenset(map(Variant.of, self))
+
+
+def of_kinds(records: Iterable[Record], *kinds: type[Perturbation]) -> list[Record]:
+    """Returns the records of some kinds of perturbation."""
+    if isinstance(records, Shown):
+        return [record for kind in kinds for record in records.by_kind.get(kind, ())]
+    return [record for record in records if isinstance(record.measurement.perturbation, kinds)]
+
+
+def by_cohort(records: Iterable[Record]) -> Nested:
+    """Returns `series` nested by cohort, setting and variant, in the order tables show them."""
+    if isinstance(records, Shown):
+        return records.nested
+    nested: dict[Cohort, dict[Setting, dict[Variant, Series]]] = {}
+    for (cohort, setting, variant), measured in series(records).items():
+        nested.setdefault(cohort, {}).setdefault(setting, {})[variant] = measured
+    return nested
+
+
+def severities_of(rows: Iterable[Series]) -> list[int]:
+    """Returns the severities that any of `rows` was measured at: a mean has to cover all of them."""
+    return sorted({severity for measured in rows for severity in measured})
+
+
+def variants_of(records: Iterable[Record]) -> frozenset[Variant]:
+    """Returns who was measured."""
+    return records.variants if isinstance(records, Shown) else frozenset(map(Variant.of, records))
+
+
+def ranked(variants: Iterable[Variant]) -> list[Variant]:
+    """Returns the variants in the order of table rows."""
+    return sorted(set(variants), key=lambda variant: variant.rank)
+
+
+Labels = Mapping[Variant, tuple[str, str]]
+"""Run and lambda policy in words."""
+
+
+def labels_of(records: Iterable[Record]) -> Labels:
+    """Returns (run, policy) in words for each variant; weights are named where one run has several."""
+    known = variants_of(records)
+    weights: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for variant in known:
+        weights[variant.run].add((variant.model, variant.weights))
+    labels = {}
+    for variant in known:
+        several = len(weights[variant.run]) > 1
+        run = f"{variant.run} ({variant.model}, weights {variant.weights[:8]})" if several else variant.run
+        labels[variant] = (run, policy_words(variant.policy))
+    return labels
+
+
+def without_fixed(variants: Sequence[Variant]) -> list[Variant]:
+    """Leaves out fixed lambdas of every run that has another policy: they belong to the lambda curves."""
+    others = {it.weights_of_run for it in variants if not isinstance(it.policy, FixedLambda)}
+    return [it for it in variants if not isinstance(it.policy, FixedLambda) or it.weights_of_run not in others]
+
+
+def table_words(table: SeverityTable) -> str:
+    """Returns a severity table by name and digests: ``"cifar10_c@1a2b3c4d"``."""
+    frost = f"+frost@{table.photographs}" if table.photographs else ""
+    return f"{table.name}@{table.digest}{frost}"
+
+
+def _age(record: Record) -> tuple[str, str, int, int]:
+    return (record.provenance.created, fit_of(record), record.measurement.batch_size or 0, record.correct)
+
+
+def _place_rank(place: Place) -> tuple[object, ...]:
+    cohort, setting, variant = place
+    return (cohort.rank, setting_rank(setting), variant.rank)

@@ -1,0 +1,229 @@
+"""How policies, protocols, attacks and corruptions are called in tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.facts import tag_of
+from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.measurements.perturbations import (
+    Attack,
+    Clean,
+    Corruption,
+    MinimalBudget,
+    Perturbation,
+    Pixels,
+    RandomControl,
+    RandomNoise,
+    Source,
+    Universal,
+)
+from robustcsc.measurements.policies import (
+    Adaptive,
+    FixedLambda,
+    NoLambda,
+    Oracle,
+    Policy,
+    Scope,
+    TrainingLambda,
+    WorstOf,
+)
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.threats import Norm, ThreatModel
+from robustcsc.presentation.words import MISSING
+
+NOISES = tuple(NOISE_KERNELS.values())
+"""The four additive noises of SDNet, in the order of its Table 3."""
+THEN = " > "
+"""Stands between attacks, each of which got the images that the ones before it left."""
+
+_SCOPES = {Scope.DATASET: "adaptive lambda", Scope.BATCH: "adaptive lambda (per batch)"}
+_SCOPES[Scope.IMAGE] = "adaptive lambda (per image)"
+_NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2"}
+_CONTROLS = {"random-sign": "random signs", "gaussian": "Gaussian"}
+
+
+def policy_words(policy: Policy) -> str:
+    """Returns a lambda policy in words."""
+    match policy:
+        case NoLambda():
+            return "no lambda"
+        case TrainingLambda():
+            return "training lambda"
+        case FixedLambda(value=value):
+            return f"fixed lambda {value:g}"
+        case Adaptive(scope=scope):
+            return _SCOPES[scope]
+        case Oracle():
+            return "oracle lambda (uses test labels)"
+        case WorstOf(values=values):
+            return f"worst lambda of {', '.join(f'{value:g}' for value in values)}"
+
+
+@cache
+def policy_rank(policy: Policy) -> tuple[int, float, str]:
+    """Returns a sorting key: the order of the rows of one run."""
+    match policy:
+        case FixedLambda(value=value):
+            return (2, value, "")
+        case Adaptive(scope=scope):
+            return (3 + list(Scope).index(scope), 0.0, "")
+        case WorstOf():
+            return (7, 0.0, policy_words(policy))
+        case _:
+            return ({NoLambda(): 0, TrainingLambda(): 1, Oracle(): 6}[policy], 0.0, "")
+
+
+def protocol_name(made: Attack | MinimalBudget | Universal | RandomControl) -> str:
+    """Returns a protocol with the model that images were crafted on and the file they come from."""
+    name = made.protocol.value
+    if isinstance(made, Attack) and made.surrogate is not None:
+        name = f"transfer from {made.surrogate.model}@{made.surrogate.weights[:8]}"
+    if isinstance(made, Attack) and made.saved is not None:
+        on = made.saved.crafted_on
+        name = f"{name}, saved from {on.model}@{on.weights[:8]} as {made.saved.digest[:8]}"
+    return name
+
+
+def protocol_words(made: Attack | MinimalBudget | Universal | RandomControl, policy: Policy) -> str:
+    """Returns in words how an attack met lambda, so that nobody takes a transfer test for a white-box one."""
+    if isinstance(made, Attack) and made.saved is not None:
+        return protocol_name(made)
+    match made.protocol:
+        case Protocol.STATIC | Protocol.TUNED:
+            return "crafted at the training lambda, scored at the tuned lambda (a transfer test)"
+        case Protocol.ADAPTIVE:
+            through = "the adaptive policy" if isinstance(policy, Adaptive) else "the policy that scores it"
+            return f"crafted through {through}"
+        case Protocol.FIXED:
+            return "crafted at and scored with this lambda"
+        case Protocol.GRID:
+            return "crafted against the mean loss over several lambdas, scored at the worst of them"
+        case Protocol.BLACK_BOX:
+            return "asks for logits only"
+        case Protocol.TRANSFER:
+            return f"crafted on {protocol_name(made).removeprefix('transfer from ')} (a transfer test)"
+        case Protocol.PLAIN:
+            at = "on the model that is scored" if policy == NoLambda() else "at and scored with the training lambda"
+            return f"crafted {at}"
+
+
+def protocol_rank(made: Attack | MinimalBudget | Universal | RandomControl) -> tuple[int, str]:
+    """Returns a sorting key: plain, static, fixed, adaptive, grid, black-box, then all others."""
+    order = (Protocol.PLAIN, Protocol.STATIC, Protocol.FIXED, Protocol.ADAPTIVE, Protocol.GRID, Protocol.BLACK_BOX)
+    saved = isinstance(made, Attack) and made.saved is not None
+    known = made.protocol in order and not saved
+    return (order.index(made.protocol) if known else len(order), protocol_name(made))
+
+
+def epsilon_words(epsilon: float) -> str:
+    """Returns a budget as people read it.
+
+    >>> epsilon_words(8 / 255), epsilon_words(0.5 / 255), epsilon_words(0.5)
+    ('8/255', '0.5/255', '0.5')
+    """
+    levels = round(2 * epsilon * 255) / 2
+    short = abs(epsilon - round(epsilon, 3)) < 1e-9
+    return f"{levels:g}/255" if not short and abs(epsilon * 255 - levels) < 1e-6 else f"{epsilon:g}"
+
+
+def norm_words(norm: Norm) -> str:
+    """Returns a norm as it is written: ``"linf"`` as ``"L∞"``."""
+    return _NORMS[norm]
+
+
+def threat_words(threat: ThreatModel) -> str:
+    """Returns norm and budget, e.g. ``"L∞ 8/255"``."""
+    return f"{norm_words(threat.norm)} {epsilon_words(threat.epsilon)}"
+
+
+def step_words(step: AttackStep, *, whole: bool) -> str:
+    """Returns an attack with the settings that differ from their defaults; if `whole`, with steps and restarts, too."""
+    effort = step.kind.effort
+    more = [f"{step.effort} {effort}"] if whole and effort in step.changed else []
+    more += [f"{step.restarts} restarts"] if whole and step.restarts > 1 else []
+    more += [
+        f"{setting.removesuffix('_size')} {value:g}" if isinstance(value, float) else f"{setting} {value}"
+        for setting, value in step.changed.items()
+        if setting != effort
+    ]
+    return f"{step.kind.words} ({', '.join(more)})" if more else step.kind.words
+
+
+def attack_words(made: Attack | MinimalBudget | Universal | RandomControl, *, budget: bool = True) -> str:
+    """Returns name, norm, budget, steps and restarts of an attack, e.g. ``"PGD L∞ 8/255, 20 steps"``."""
+    threat = [threat_words(made.threat)] if budget else []
+    if isinstance(made, Universal | RandomControl):
+        return " ".join(["UAP" if isinstance(made, Universal) else _CONTROLS[made.name], *threat])
+    *before, last = made.steps if isinstance(made, Attack) else (made.step,)
+    names = [*(step_words(step, whole=True) for step in before), step_words(last, whole=False)]
+    parts = [" ".join([THEN.join(names), *threat])]
+    if last.effort is not None:
+        parts.append(f"{last.effort} {last.kind.effort}" if last.effort != 1 else "1 step")
+    if last.restarts > 1:
+        parts.append(f"{last.restarts} restarts")
+    return ", ".join(parts)
+
+
+def perturbation_name(made: Perturbation) -> str:
+    """Returns the name of a perturbation without its settings."""
+    match made:
+        case Corruption(name=name):
+            return corruption_words(name)
+        case RandomControl(name=name):
+            return _CONTROLS[name]
+        case Universal():
+            return "UAP"
+        case _:
+            return tag_of(made).replace("-", " ")
+
+
+def setting_rank(made: Perturbation) -> tuple[object, ...]:
+    """Returns a sorting key of columns: kind, then name, norm, budget, steps, restarts and protocol."""
+    kinds = (Clean, Corruption, Attack, MinimalBudget, Universal, RandomControl, RandomNoise)
+    kind = kinds.index(type(made))
+    match made:
+        case Corruption(name=name):
+            return (kind, corruption_rank(name))
+        case Attack() | MinimalBudget():
+            steps = made.steps if isinstance(made, Attack) else (made.step,)
+            names = tuple(step.name for step in steps)
+            efforts = tuple((step.effort or -1, step.restarts) for step in steps)
+            threat = (made.threat.norm, made.threat.epsilon)
+            return (kind, names, threat, efforts, protocol_rank(made), repr(steps))
+        case Universal() | RandomControl():
+            return (kind, (made.threat.norm, made.threat.epsilon), protocol_rank(made), repr(made))
+        case RandomNoise(rho=rho):
+            return (kind, rho)
+        case _:
+            return (kind,)
+
+
+def corruption_words(name: str) -> str:
+    """Returns a corruption as it is spoken: ``"gaussian_noise"`` as ``"gaussian noise"``."""
+    return name.replace("_", " ")
+
+
+def corruption_rank(name: str) -> tuple[int, str]:
+    """Returns a sorting key: the four noises, then the benchmark's order, then all others by name."""
+    order = (*NOISES, *(known for known in STANDARD_CORRUPTIONS if known not in NOISES))
+    return (order.index(name) if name in order else len(order), name)
+
+
+def origin_words(source: Source, pixels: Pixels, files: str) -> str:
+    """Returns where corrupted images come from."""
+    if source is Source.OFFICIAL:
+        return f"official corrupted files ({files})" if files else "official corrupted files"
+    stored = "" if pixels is Pixels.FLOAT else f", {pixels.value}"
+    return f"generated corruptions{stored}{', from files' if source is Source.EXPORTED else ''}"
+
+
+def severities_words(severities: Iterable[int]) -> str:
+    """Returns ``"1-5"`` for a full run of severities, ``"1, 3"`` for others, and a dash for none."""
+    ordered = sorted(severities)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]}-{ordered[-1]}"
+    return ", ".join(map(str, ordered)) or MISSING

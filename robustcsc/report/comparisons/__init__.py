@@ -1,0 +1,1 @@
+"""Models and policies side by side: gains, paired tests, training seeds, leaderboards."""

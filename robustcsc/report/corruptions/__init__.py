@@ -1,0 +1,1 @@
+"""Accuracy under corruptions: by severity, as means, as corruption errors."""

@@ -1,0 +1,1 @@
+"""The headline of a report, and where its numbers come from."""
