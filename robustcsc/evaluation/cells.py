@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.policies import AdaptiveLambda, Scope, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
 from robustcsc.errors import RobustCSCError
 from robustcsc.evaluation.subject import FITTED, Subject, device_words, fixed_lambda, versions_words, worst_lambdas
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Condition, Record, packed
 from robustcsc.store import ResultStore
 
@@ -171,6 +171,5 @@ def with_policy(subject: Subject, cell: Condition, policy: str, batch_size: int)
     """Returns the condition of `cell` under a policy, with its fit, and the batch size where lambda depends on it."""
     if policy not in FITTED:
         return replace(cell, policy=policy)
-    fit = _fit(subject, cell)
-    batched = policy == "adaptive-batch" or (policy == "adaptive-image" and fit.image_shrinkage > 0)
-    return replace(cell, policy=policy, fit=fit.digest, batch_size=batch_size if batched else cell.batch_size)
+    size = batch_size if policy == "adaptive-batch" else cell.batch_size
+    return replace(cell, policy=policy, fit=_fit(subject, cell).digest, batch_size=size)

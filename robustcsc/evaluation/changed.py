@@ -16,7 +16,7 @@ from robustcsc.data import Batch, ImageSet
 from robustcsc.evaluation.cells import check_logits, lambda_choice, with_policy
 from robustcsc.evaluation.subject import Subject, device_words, versions_words
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.metrics import fooling_counts
+from robustcsc.measurements.statistics import fooling_counts
 from robustcsc.progress import Progress
 from robustcsc.records import FOOLING, FOOLING_OF_CORRECT, Condition, Record
 from robustcsc.store import ResultStore

@@ -12,10 +12,10 @@ from torch import nn
 
 import robustcsc
 from robustcsc.adaptive.fit import multiples_of
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.corruptions import NOISE_KERNELS
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.lambdas import lambda_layers
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
 

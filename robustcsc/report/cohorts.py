@@ -6,16 +6,15 @@ seed, metric, data source or severity table lie in different cohorts and never m
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple
 
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import THEN, Record
-from robustcsc.report.words import MISSING, policy_rank, policy_words, protocol_rank, slug
+from robustcsc.report.words import MISSING, policy_rank, policy_words, protocol_rank, score_words, slug
 
 
 class Cohort(NamedTuple):
@@ -125,53 +124,6 @@ Part = tuple[Series, Collection[int]]
 """What a mean takes from one series: the series (empty if nothing was measured) and the severities it needs."""
 
 
-class Score(NamedTuple):
-    """Counts and what follows from them.
-
-    Attributes:
-        correct: Images that met the metric, over all cells that were pooled.
-        total: Images that were looked at, over all cells.
-        cells: How many cells were pooled, each of the same ``total / cells`` images.
-    """
-
-    correct: int
-    total: int
-    cells: int = 1
-
-    @property
-    def accuracy(self) -> float:
-        """`correct / total`, in [0, 1]; NaN without images."""
-        return self.correct / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval, in [0, 1]; NaN without images.
-
-        Pooled cells show the same images and are not independent: their mean gets the interval of a single cell of the
-        same accuracy, which is what it would have if every image behaved alike in all of them.
-        """
-        return _interval(self)
-
-    def cell(self, *, with_n: bool = False) -> str:
-        """Returns ``"81.78 [81.01, 82.52]"`` (percent), with ``" n=10000"`` if asked."""
-        return f"{_cell(self)} n={self.total}" if with_n and self.total else _cell(self)
-
-
-@lru_cache(maxsize=2**16)  # the same counts come again and again
-def _interval(score: Score) -> tuple[float, float]:
-    if not score.total:
-        return math.nan, math.nan
-    return wilson_interval(round(score.correct / score.cells), score.total // score.cells)
-
-
-@lru_cache(maxsize=2**16)
-def _cell(score: Score) -> str:
-    if not score.total:
-        return MISSING
-    low, high = _interval(score)
-    return f"{100 * score.accuracy:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
-
-
 _PLACE = attrgetter(
     *("dataset", "split", "source", "spec", "images", "seed", "metric"),  # the cohort
     *("kind", "name", "norm", "epsilon", "steps", "restarts", "protocol"),  # the setting
@@ -218,7 +170,7 @@ def mean_cell(parts: Sequence[Part], *, with_n: bool = False) -> str:
     """Returns the pooled score as a table cell, or how much of it was measured (``"– (3 of 5)"``)."""
     score = pool(parts)
     if score is not None:
-        return score.cell(with_n=with_n)
+        return score_words(score, with_n=with_n)
     there = sum(len(set(wanted) & set(measured)) for measured, wanted in parts)
     return f"{MISSING} ({there} of {sum(len(wanted) for _, wanted in parts)})" if there else MISSING
 

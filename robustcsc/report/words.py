@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.statistics import Score, Spread
 from robustcsc.records import THEN
 
 MISSING = "\N{EN DASH}"
@@ -61,6 +62,22 @@ class Attack(Protocol):
     @property
     def restarts(self) -> int | None:
         """Random restarts."""
+
+
+@lru_cache(maxsize=2**16)  # the same counts come again and again
+def score_words(score: Score, *, with_n: bool = False) -> str:
+    """Returns ``"81.78 [81.01, 82.52]"`` (percent), with ``" n=10000"`` if asked."""
+    if not score.total:
+        return MISSING
+    low, high = score.interval
+    return f"{100 * score.accuracy:.2f} [{100 * low:.2f}, {100 * high:.2f}]" + (f" n={score.total}" if with_n else "")
+
+
+def spread_words(spread: Spread) -> str:
+    """Returns mean and standard deviation over training seeds in percent; for one seed the share with its interval."""
+    if spread.std is None:
+        return score_words(spread.scores[0])
+    return f"{100 * spread.mean:.2f} ± {100 * spread.std:.2f}"
 
 
 def policy_words(policy: str) -> str:

@@ -11,7 +11,7 @@ from robustcsc.attacks.threat import Norm, ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation, perturbed, project, universal_perturbation
 from robustcsc.data import ImageSet, MemoryImages, load
 from robustcsc.errors import AttackError
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.statistics import wilson_interval
 
 
 def image_set(pixels: Tensor) -> MemoryImages:
