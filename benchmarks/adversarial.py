@@ -33,7 +33,7 @@ from robustcsc.attacks.catalog import Chosen
 from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm, ThreatModel
 from robustcsc.data import load
 from robustcsc.evaluation.subject import device_words
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.models.checkpoint import load_shipped
 
 RESULTS = Path(__file__).parent / "results"

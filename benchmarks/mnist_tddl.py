@@ -26,7 +26,7 @@ from robustcsc.allocator import keep_freed_memory
 from robustcsc.data import ImageSet, load
 from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.models.catalog import default_spec
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.tddl import TaskDriven

@@ -23,13 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustcsc.adaptive.lines import LambdaFit, Line
 from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda
-from robustcsc.adaptive.residuals import DEFINITIONS
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import csc_layers
+from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
 from robustcsc.models.catalog import MODELS, build, default_spec
 
 RESULTS = Path(__file__).parent / "results"
@@ -191,7 +190,6 @@ def fixed_fit(name: str) -> LambdaFit:
         dataset_definition="squared",
         image_definition="relative",
         image_line=line,
-        image_shrinkage=0.5,
         image_candidates={},
         created="",
     )

@@ -37,7 +37,7 @@ from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.attacks.universal import universal_perturbation
 from robustcsc.data import ImageSet, load
 from robustcsc.evaluation.subject import device_words
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.models.checkpoint import load_shipped
 
 RESULTS = Path(__file__).parent / "results"

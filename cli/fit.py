@@ -15,8 +15,8 @@ from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
-    from robustcsc.adaptive.lines import LambdaFit
     from robustcsc.data import ImageSet
+    from robustcsc.measurements.fits import LambdaFit
 
 
 def fit_lambda(

@@ -43,7 +43,8 @@ def leaderboard(
 
     Training seeds of the same model and recipe are one row, as mean and standard deviation.
     """
-    from robustcsc.report import Training, leaderboards
+    from robustcsc.measurements.trainings import Training
+    from robustcsc.report import leaderboards
 
     found = runs.existing(folder)
     if not found:

@@ -15,7 +15,7 @@ from robustcsc.cli.results import json_rows, print_tables, without_columns
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
-    from robustcsc.adaptive.lines import LambdaFit
+    from robustcsc.measurements.fits import LambdaFit
     from robustcsc.records import Record
     from robustcsc.report import Table
 

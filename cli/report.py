@@ -19,7 +19,7 @@ from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
-    from robustcsc.adaptive.lines import LambdaFit
+    from robustcsc.measurements.fits import LambdaFit
     from robustcsc.records import Record
     from robustcsc.report import Baseline, Table
 
@@ -89,7 +89,8 @@ def report(
 
     --data and --root say where the images for --examples lie, if the run does not know.
     """
-    from robustcsc.report import Training, perturbation_pictures, read_examples, write_report
+    from robustcsc.measurements.trainings import Training
+    from robustcsc.report import perturbation_pictures, read_examples, write_report
 
     related, joining = _related(baseline)
     chosen = [runs.find(name) for name in names] if names else [_latest_measured()]
@@ -136,9 +137,9 @@ def collect(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
     Raises:
         StoreError: If a run has no records.
     """
-    from robustcsc.adaptive.lines import LambdaFit
     from robustcsc.evaluation.subject import lambda_fits
     from robustcsc.measurements.store import ResultStore
+    from robustcsc.measurements.fits import LambdaFit
 
     records: list[Record] = []
     fits: list[LambdaFit] = []

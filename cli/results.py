@@ -36,7 +36,7 @@ def without_columns(table: Table, beginnings: tuple[str, ...]) -> Table:
 
 def json_rows(records: Iterable[Record]) -> list[dict[str, object]]:
     """Returns the fields of each record with its accuracy and the ends of its 95 % Wilson interval."""
-    from robustcsc.metrics import wilson_interval
+    from robustcsc.measurements.statistics import wilson_interval
 
     rows = []
     for record in records:

@@ -1,1 +1,1 @@
-"""Adaptive inference: the line from the CSC residual to the best lambda."""
+"""Adaptive inference: lambda predicted from the residual of the CSC layers (SDNet Algorithm 1)."""

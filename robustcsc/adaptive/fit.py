@@ -1,16 +1,16 @@
-"""SDNet Algorithm 1: the line from the residual of the CSC layers to the best lambda.
+"""SDNet Algorithm 1: fits the line from the residual of the CSC layers to the best lambda.
 
 Source: SDNet (Dai et al., NeurIPS 2022), section 3.3, Algorithm 1, Figure 3.
 
 Differences from the paper:
-- The paper fits on training images; a network classifies those it was trained on too well to show which lambda is
+- The paper fits on training images. A network classifies the images it was trained on too well to show which lambda is
   best, so the fit uses training images that were held out from training. Test images are refused.
-- The paper does not give the noise levels C and the grid of its search: see
-  `robustcsc.corruptions.noise_levels` and `GRID`; both are recorded in the fit.
-- Per image, the residual follows the content of the image more than its noise. Which residual definition and which line
-  to use is decided on held-out images, in batches whose images have different noise levels. What shrinking the residual
-  towards the batch mean would give is measured and recorded too, but never chosen: a lambda that depends on the other
-  images of a batch is not one per image.
+- The paper does not give the noise levels C and the grid of its search: see `robustcsc.corruptions.noise_levels` and
+  `MULTIPLES`; both are recorded in the fit.
+- Per image, the residual follows the content of the image more than its noise. Six lines are compared on held-out
+  images, in batches whose images have different noise levels: three definitions of the residual, each fitted to the
+  means of the noise levels or to single images. The most accurate line is used per image. The lambda of an image never
+  depends on the other images of its batch.
 """
 
 from __future__ import annotations
@@ -18,26 +18,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import product
 
 import numpy as np
 import torch
 from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
-from robustcsc.adaptive.lines import LambdaFit, Line, NoiseLevel
-from robustcsc.adaptive.residuals import DEFINITIONS, Definition, layer_residuals, logits_at, mean_residual
+from robustcsc.adaptive.policies import predict
+from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
 from robustcsc.corruptions import NOISE_KERNELS, Spec, apply_kernel, image_seeds, noise_levels
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
 from robustcsc.progress import Progress, silent
 
-#: Lambdas that are tried, as multiples of the training lambda: SDNet section 4.2 gives the range [0.1, 1.5] for 0.1.
+#: Lambdas to try, as multiples of the training lambda: SDNet section 4.2 gives the range [0.1, 1.5] for 0.1.
 MULTIPLES = tuple(range(1, 16))
-#: Weights of the batch mean that are compared for per-image residuals.
-SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def multiples_of(lam0: float | None, multiples: Sequence[float] = MULTIPLES) -> tuple[float, ...]:
@@ -45,6 +43,7 @@ def multiples_of(lam0: float | None, multiples: Sequence[float] = MULTIPLES) -> 
     return tuple(float(f"{(lam0 or 0.1) * multiple:.6g}") for multiple in multiples)
 
 
+# Each argument is a choice of the user or a fact that only the caller knows and the fit records.
 def fit_lambda(
     model: nn.Module,
     images: ImageSet,
@@ -60,29 +59,29 @@ def fit_lambda(
     device: str | torch.device = "cpu",
     progress: Progress = silent,
 ) -> dict[str, LambdaFit]:
-    """Returns, per noise, the line that predicts the best lambda from the residual (Algorithm 1, steps 3-12).
+    """Returns, by noise family, the line that predicts the best lambda from the residual (Algorithm 1, steps 3-12).
 
-    One half of the images gives the levels and the lines, the other half decides how lambda is chosen per image.
+    One half of the images gives the levels and the lines; the other half decides which line is used per image.
 
     Args:
         model: Images to logits, with CSC layers.
-        images: Training images, held out from training.
+        images: Training images that were held out from training, at least two.
         model_name: Recorded in the fit.
         weights: SHA-256 of the weights, recorded in the fit.
-        noises: Some of ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` and ``"pooled"`` (all four together);
-            no level is measured twice.
-        spec: Severity table that the noise levels bracket.
+        noises: Some of ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` and ``"pooled"`` (all four together).
+            Families that occur twice are measured once.
+        spec: Severity table; the noise levels reach from below its weakest severity to above its strongest.
         trained_on_images: Whether the model was trained on `images` too, recorded in the fit.
-        grid: Candidate values of lambda; by default `MULTIPLES` of the training lambda.
+        grid: Candidate values of lambda, at least 0; by default `MULTIPLES` of the training lambda.
         seed: Seed of the noise.
-        batch_size: Images at a time.
+        batch_size: Images per forward pass.
         device: Where to compute.
-        progress: Told after each batch.
+        progress: Called after each batch.
 
     Raises:
-        PolicyError: If the images are test images or fewer than two, the model has no CSC layer, or the grid is not two
-            or more different values of at least 0.
-        UnknownNameError: If a noise is unknown.
+        PolicyError: If the images are test images or fewer than two, the model has no CSC layer, or the grid has fewer
+            than two different values or one below 0.
+        UnknownNameError: If a noise family is unknown or none is given.
     """
     layers = lambda_layers(model)
     lam0 = next((layer.lam0 for layer in layers.values()), None)
@@ -100,15 +99,14 @@ def fit_lambda(
     families = {noise: _families(noise) for noise in noises}
     rows = torch.arange(len(images))
     fits = {}
-    model.to(device)  # not in inference mode, which would leave parameters that no gradient can be taken of
+    model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
-        bench = _Bench(model, grid, spec, seed, batch_size, device, progress)
+        search = _Search(model, grid, spec, seed, batch_size, device, progress)
         for noise, members in families.items():
-            measured = [level for family in members for level in bench.family(family, images.subset(rows[::2]))]
+            measured = [level for family in members for level in search.family(family, images.subset(rows[::2]))]
             lines, image_lines = _lines(measured)
-            candidates = bench.compare(images.subset(rows[1::2]), [level.summary for level in measured], image_lines)
-            chosen = max((f"{name}/0" for name in image_lines), key=lambda name: candidates[name])
-            definition, image_line = image_lines[chosen.rpartition("/")[0]]
+            candidates = search.compare(images.subset(rows[1::2]), [level.summary for level in measured], image_lines)
+            definition, image_line = image_lines[max(candidates, key=candidates.__getitem__)]
             fits[noise] = LambdaFit(
                 model=model_name,
                 weights=weights,
@@ -124,7 +122,6 @@ def fit_lambda(
                 dataset_definition="squared",
                 image_definition=definition,
                 image_line=image_line,
-                image_shrinkage=float(chosen.rpartition("/")[2]),
                 image_candidates=candidates,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
@@ -139,8 +136,8 @@ class _Level:
     residuals: dict[Definition, Tensor]
 
 
-class _Bench:
-    """Measures residuals and accuracies of one model on noisy images, no noise family twice."""
+class _Search:
+    """Measures residuals and accuracies of one model on noisy images, each noise family once."""
 
     def __init__(
         self,
@@ -193,11 +190,11 @@ class _Bench:
         levels: Sequence[NoiseLevel],
         lines: Mapping[str, tuple[Definition, Line]],
     ) -> dict[str, float]:
-        """Returns the accuracy of every line and shrinkage when the images of a batch differ in noise.
+        """Returns the accuracy of every line when the images of a batch differ in noise.
 
-        Each image gets one of the levels or none, in turn by its position.
+        Each image gets one of the levels or no noise, in turn by its position.
         """
-        correct = {f"{name}/{share:g}": 0 for name, share in product(lines, SHRINKAGES)}
+        correct = dict.fromkeys(lines, 0)
         total = 0
         for batch in images.batches(self.batch_size, device=self.device):
             turn = (batch.indices // 2) % (len(levels) + 1)
@@ -209,16 +206,14 @@ class _Bench:
                     mixed[chosen] = self._noisy(part, level.noise, level.parameters)
             squared, energy = layer_residuals(self.model, mixed)
             for name, (definition, line) in lines.items():
-                residual = mean_residual(squared, energy, definition)
-                for share in SHRINKAGES:
-                    lam = line.predict(torch.lerp(residual, residual.mean(), share), self.grid)
-                    correct[f"{name}/{share:g}"] += self._correct(batch, mixed, lam)
+                lam = predict(line, mean_residual(squared, energy, definition), self.grid)
+                correct[name] += self._correct(batch, mixed, lam)
             total += len(batch.labels)
             self.progress("per-image lambda", total, len(images))
         return {name: count / total for name, count in correct.items()}
 
     def _noisy(self, batch: Batch, kernel: str, level: Mapping[str, float]) -> Tensor:
-        # The name keeps these draws apart from those of every test corruption.
+        # The name in the seed makes these draws differ from those of every test corruption.
         seeds = image_seeds(self.seed, f"lambda fit {kernel} {_words(level)}", 0, batch.indices)
         return apply_kernel(batch.images, kernel, level, seeds)
 
@@ -235,7 +230,7 @@ def _families(noise: str) -> tuple[str, ...]:
 
 
 def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str, tuple[Definition, Line]]]:
-    """Returns the line of each definition through the levels, and all lines that are compared for single images."""
+    """Returns the line of each definition through the levels, and all lines to compare for single images by name."""
     lines, image_lines = {}, {}
     for definition in DEFINITIONS:
         levels = [level.summary for level in measured]
@@ -256,7 +251,7 @@ def _line(residuals: Sequence[float] | Tensor, lambdas: Sequence[float] | Tensor
     return Line(
         slope=float(regression.coef_[0]),
         intercept=float(regression.intercept_),
-        # Where all levels share one best lambda there is nothing to explain, and scikit-learn would say 1.
+        # If all levels have the same best lambda there is no variance to explain, and scikit-learn would return 1.
         r2=float(regression.score(inputs, targets)) if np.ptp(targets) else 0.0,
     )
 

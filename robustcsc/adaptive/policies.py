@@ -1,28 +1,45 @@
-"""How lambda is chosen at inference: each policy is a module with the contract of the model it holds.
+"""Lambda policies: how lambda is chosen at inference.
 
-Every policy maps images in [0, 1] to logits and is differentiable end to end, so that sweeps and attacks run on it as
-on any model.
+Each policy is a module that holds a model and has the contract of one: it maps images in [0, 1] to logits and is
+differentiable end to end, so that sweeps and attacks run on it as on any model.
 
 Source: SDNet (Dai et al., NeurIPS 2022), Algorithm 1, steps 13-14.
 
-Differences from the paper: the paper applies one lambda per test set (`FixedLambda` of `dataset_lambda`); per batch
-and per image are ours. Lambda is clamped to the grid it was fitted on; gradients pass the clamp unchanged
-(straight-through), so that an attacker is not shut out by it.
+Differences from the paper: the paper applies one lambda per test set (`FixedLambda` with `dataset_lambda`); one per
+batch and one per image are additions of this package. Lambda is clamped to the grid it was fitted on; gradients pass
+the clamp unchanged (straight-through), so that it does not shut an attacker out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
 from robustcsc.errors import PolicyError
+from robustcsc.measurements.fits import LambdaFit, Line
 
 Scope = Literal["batch", "image"]
+
+
+def predict(line: Line, residual: Tensor, grid: Sequence[float]) -> Tensor:
+    """Returns the lambda of a line at some residuals, clamped to the range of `grid`.
+
+    Gradients pass the clamp unchanged (straight-through), so that it does not shut an attacker out.
+
+    Args:
+        line: Lambda as a function of the residual.
+        residual: Of any shape.
+        grid: The lambdas that the line was fitted on.
+
+    Returns:
+        A tensor of the shape of `residual`.
+    """
+    lam = line.intercept + line.slope * residual
+    return lam.clamp(min(grid), max(grid)).detach() + (lam - lam.detach())
 
 
 class FixedLambda(nn.Module):
@@ -54,8 +71,11 @@ class AdaptiveLambda(nn.Module):
     Args:
         model: Images to logits, with CSC layers.
         fit: The fitted line.
-        scope: ``"batch"``: one lambda from the batch's mean residual. ``"image"``: one per image, from its own residual
-            mixed with the batch mean as ``fit.image_shrinkage`` says.
+        scope: ``"batch"``: one lambda from the mean residual of the batch. ``"image"``: one per image, from its own
+            residual.
+
+    Raises:
+        PolicyError: If the scope is unknown.
     """
 
     def __init__(self, model: nn.Module, fit: LambdaFit, scope: Scope) -> None:
@@ -69,10 +89,9 @@ class AdaptiveLambda(nn.Module):
         squared, energy = layer_residuals(self.model, images)
         if self.scope == "batch":
             residual = mean_residual(squared, energy, self.fit.dataset_definition).mean()
-            return self.fit.lines[self.fit.dataset_definition].predict(residual, self.fit.grid)
+            return predict(self.fit.lines[self.fit.dataset_definition], residual, self.fit.grid)
         residual = mean_residual(squared, energy, self.fit.image_definition)
-        residual = torch.lerp(residual, residual.mean(), self.fit.image_shrinkage)
-        return self.fit.image_line.predict(residual, self.fit.grid)
+        return predict(self.fit.image_line, residual, self.fit.grid)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of `images` ``(N, C, H, W)``."""
@@ -81,12 +100,12 @@ class AdaptiveLambda(nn.Module):
 
 @torch.no_grad()
 def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) -> float:
-    """Returns the lambda for a whole data set, from the mean residual over all its images (Algorithm 1, step 14).
+    """Returns the lambda of a whole data set, from the mean residual over all its images (Algorithm 1, step 14).
 
     Args:
         model: Images to logits, with CSC layers.
         fit: The fitted line.
-        batches: The images, ``(n, C, H, W)`` each.
+        batches: The images, as tensors ``(n, C, H, W)``.
 
     Raises:
         PolicyError: If there are no images.
@@ -97,6 +116,6 @@ def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) 
         total += mean_residual(squared, energy, fit.dataset_definition).double().sum().item()
         count += len(images)
     if not count:
-        raise PolicyError("There are no images to take a residual from: give at least one.")
+        raise PolicyError("There are no images to compute a residual from: give at least one.")
     line = fit.lines[fit.dataset_definition]
-    return line.predict(torch.tensor(total / count, dtype=torch.float64), fit.grid).item()
+    return predict(line, torch.tensor(total / count, dtype=torch.float64), fit.grid).item()

@@ -1,19 +1,17 @@
-"""The residual of the CSC layers at the training lambda: the measure of noise that Algorithm 1 uses.
+"""The residual of the CSC layers at the training lambda: the measure of noise in SDNet Algorithm 1.
 
 Source: SDNet (Dai et al., NeurIPS 2022), section 3.3.
 
-Differences from the paper: it speaks of "the averaged residual from all CSC layers" and its magnitude. The authors'
-code uses the squared sum of the first layer as a running mean; their five published lambdas are linear in the noise
-variance, which is what a squared residual measures. Here the residual is computed anew at each call, per image and
-layer, in one of three definitions, and averaged over the layers.
+Differences from the paper: the paper speaks of "the averaged residual from all CSC layers" and its magnitude. The
+authors' code keeps a running mean of the squared sum of the first layer; their five published lambdas are linear in the
+noise variance, which is what a squared residual measures. Here each call computes the residual anew, per image and
+layer, in one of three definitions, and averages it over the layers.
 
-What is said of CSC layers here and in the other modules of this package holds for every `LambdaLayer`: the elastic-net
-code of a task-driven model has a lambda and a residual, too, which no paper has tried to adapt.
+What this package says of CSC layers holds for every `LambdaLayer`: the elastic-net code of a task-driven model has a
+lambda and a residual, too. No paper has tried to adapt it.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +19,15 @@ from torch.func import functional_call
 
 from robustcsc.errors import PolicyError
 from robustcsc.layers.lambdas import LambdaLayer, lambda_layers
-
-#: ``squared``: ``||x - A z||^2``; ``norm``: its square root; ``relative``: ``||x - A z||^2 / ||x||^2``.
-Definition = Literal["squared", "norm", "relative"]
-DEFINITIONS: tuple[Definition, ...] = ("squared", "norm", "relative")
+from robustcsc.measurements.fits import Definition
 
 
 class _AllLayersSeen(Exception):
-    """Ends a forward pass as soon as the last CSC layer has run."""
+    """Stops a forward pass as soon as the last CSC layer has run."""
 
 
 def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
-    """Returns ``model(images)`` with another lambda in all CSC layers; the model itself is not touched.
+    """Returns ``model(images)`` with another lambda in all CSC layers; the model itself is not changed.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits.
@@ -52,7 +47,7 @@ def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
 def layer_residuals(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the squared residual and the squared norm of the input, per image and CSC layer, at the training lambda.
 
-    The forward pass stops behind the last CSC layer: for a network whose only CSC layer is its first, this costs next
+    The forward pass stops after the last CSC layer: for a network whose only CSC layer is its first, this costs next
     to nothing.
 
     Args:
@@ -99,7 +94,7 @@ def mean_residual(squared: Tensor, energy: Tensor, definition: Definition) -> Te
     Args:
         squared: ``||x_l - A_l z_l||^2``, ``(N, L)``.
         energy: ``||x_l||^2``, ``(N, L)``.
-        definition: Which residual.
+        definition: Which residual; see `robustcsc.measurements.fits.Definition`.
 
     Returns:
         ``(N,)``.

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.residuals import Definition, layer_residuals, mean_residual
+from robustcsc.adaptive.residuals import layer_residuals, mean_residual
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.auc import Auc, auc
 from robustcsc.inspection.layers import chosen
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.fits import Definition
 from robustcsc.report.figures import Plot, legend_below, legend_rows, panels, shades, title_panel
 from robustcsc.report.table import Table
 from robustcsc.report.words import corruption_words

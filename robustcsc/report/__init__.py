@@ -9,12 +9,12 @@ from robustcsc.report.figures import Plot
 from robustcsc.report.flags import flag_tables
 from robustcsc.report.fooling import fooling_frame, fooling_plots, fooling_tables
 from robustcsc.report.frame import accuracy_frame, records_frame
-from robustcsc.report.gains import Gain, gain_tables
+from robustcsc.report.gains import gain_tables
 from robustcsc.report.headline import headline_plots, headline_tables
 from robustcsc.report.heat_maps import heat_maps
 from robustcsc.report.join import joined
 from robustcsc.report.leaderboard import Board, leaderboards
-from robustcsc.report.paired import Pair, paired_tables
+from robustcsc.report.paired import paired_tables
 from robustcsc.report.paper_figures import paper_plots
 from robustcsc.report.papers import Paper, paper_tables
 from robustcsc.report.pictures import Picture, perturbation_pictures
@@ -30,7 +30,7 @@ from robustcsc.report.provenance import fit_tables, provenance_table
 from robustcsc.report.sections import Section, report_plots, report_sections
 from robustcsc.report.table import Table
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
-from robustcsc.report.trainings import TrainedModel, Training, seed_tables, trained_models
+from robustcsc.report.trainings import TrainedModel, seed_tables, trained_models
 
 __all__ = [
     "ALEXNET_NAME",
@@ -38,8 +38,6 @@ __all__ = [
     "Baseline",
     "Board",
     "ExampleSheet",
-    "Gain",
-    "Pair",
     "Paper",
     "Picture",
     "Plot",
@@ -47,7 +45,6 @@ __all__ = [
     "Section",
     "Table",
     "TrainedModel",
-    "Training",
     "accuracy_frame",
     "all_plots",
     "attack_tables",

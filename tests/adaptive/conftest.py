@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.lines import LambdaFit, Line
 from robustcsc.layers.csc import CSCConv2d, fit_image_size
 from robustcsc.layers.normalize import Normalize
+from robustcsc.measurements.fits import LambdaFit, Line
 
 
 class Counted(nn.Module):
@@ -79,7 +79,6 @@ def _fit(**changes: Any) -> LambdaFit:
         "dataset_definition": "squared",
         "image_definition": "squared",
         "image_line": line,
-        "image_shrinkage": 0.0,
         "image_candidates": {},
         "created": "2026-01-01T00:00:00+00:00",
     }

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.lines import LambdaFit, Line
-from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda, dataset_lambda
+from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda, dataset_lambda, predict
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual, residuals
 from robustcsc.errors import PolicyError
 from robustcsc.layers.lambdas import set_lambda
+from robustcsc.measurements.fits import LambdaFit, Line
 
 FitMaker = Callable[..., LambdaFit]
 
@@ -38,7 +38,7 @@ def directional(function: Callable[[Tensor], Tensor], images: Tensor) -> tuple[f
 
 def test_a_line_is_clamped_to_the_grid_and_lets_gradients_through() -> None:
     residual = torch.tensor([-5.0, 1.0, 50.0], requires_grad=True)
-    lam = Line(slope=0.2, intercept=0.3, r2=1.0).predict(residual, (0.1, 0.9, 1.5))
+    lam = predict(Line(slope=0.2, intercept=0.3, r2=1.0), residual, (0.1, 0.9, 1.5))
     assert lam.tolist() == pytest.approx([0.1, 0.5, 1.5])
     lam.sum().backward()  # type: ignore[no-untyped-call]
     assert residual.grad is not None
@@ -47,7 +47,7 @@ def test_a_line_is_clamped_to_the_grid_and_lets_gradients_through() -> None:
 
 @pytest.mark.parametrize("residual", [-1e9, -3.3e4, 7.7e5, 1e9])
 def test_the_clamp_is_exact_however_far_the_line_leads(residual: float) -> None:
-    lam = Line(slope=1.0, intercept=0.0, r2=1.0).predict(torch.tensor(residual), (0.25, 1.5))
+    lam = predict(Line(slope=1.0, intercept=0.0, r2=1.0), torch.tensor(residual), (0.25, 1.5))
     assert lam.item() == (0.25 if residual < 0 else 1.5)
 
 
@@ -78,17 +78,15 @@ def test_per_batch_lambda_is_the_line_at_the_mean_residual(sdnet: Any, images: T
     torch.testing.assert_close(policy(images), logits_at(sdnet, images, lam))
 
 
-@pytest.mark.parametrize("shrinkage", [0.0, 0.25, 1.0])
-def test_per_image_lambda_mixes_the_residual_with_the_batch_mean(
-    sdnet: Any, images: Tensor, make_fit: FitMaker, shrinkage: float
+def test_per_image_lambda_is_the_line_at_the_residual_of_each_image(
+    sdnet: Any, images: Tensor, make_fit: FitMaker
 ) -> None:
-    fit = make_fit(**steep(sdnet, images, image_shrinkage=shrinkage, dataset_definition="norm"))
-    own = residuals(sdnet, images).mean(1)
-    mixed = [(1 - shrinkage) * value + shrinkage * sum(own.tolist()) / 5 for value in own.tolist()]
-    expected = [fit.image_line.intercept + fit.image_line.slope * value for value in mixed]
+    fit = make_fit(**steep(sdnet, images, dataset_definition="norm"))
+    own = residuals(sdnet, images).mean(1).tolist()
+    expected = [fit.image_line.intercept + fit.image_line.slope * value for value in own]
     policy = AdaptiveLambda(sdnet, fit, "image")
     assert policy.lambda_for(images).tolist() == pytest.approx(expected, rel=1e-10)
-    assert (len({round(lam, 9) for lam in expected}) == 1) == (shrinkage == 1.0)
+    assert len({round(lam, 9) for lam in expected}) == 5
     set_lambda(sdnet, 1.2)  # what is in force does not matter
     changed = copy.deepcopy(sdnet)
     for image, lam, logits in zip(images, expected, policy(images), strict=True):
@@ -96,20 +94,19 @@ def test_per_image_lambda_mixes_the_residual_with_the_batch_mean(
         torch.testing.assert_close(changed(image[None])[0], logits, rtol=1e-9, atol=1e-10)
 
 
-def test_per_image_lambda_without_shrinkage_ignores_the_batch(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
+def test_per_image_lambda_ignores_the_batch(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
     policy = AdaptiveLambda(sdnet, make_fit(**steep(sdnet, images)), "image")
     alone = torch.cat([policy(image[None]) for image in images])
     torch.testing.assert_close(policy(images), alone, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("scope", "shrinkage"), [("batch", 0.0), ("image", 0.0), ("image", 0.5)])
+@pytest.mark.parametrize("scope", ["batch", "image"])
 @pytest.mark.parametrize("definition", ["squared", "norm", "relative"])
 def test_the_gradient_of_the_images_flows_through_lambda(
     sdnet: Any,
     images: Tensor,
     make_fit: FitMaker,
     scope: Literal["batch", "image"],
-    shrinkage: float,
     definition: Literal["squared", "norm", "relative"],
 ) -> None:
     typical = mean_residual(*layer_residuals(sdnet, images), definition).mean().item()
@@ -119,7 +116,6 @@ def test_the_gradient_of_the_images_flows_through_lambda(
         dataset_definition=definition,
         image_definition=definition,
         image_line=line,
-        image_shrinkage=shrinkage,
         grid=(0.0, 100.0),
     )
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).view(5, 3)

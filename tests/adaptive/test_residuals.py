@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from robustcsc.adaptive.residuals import Definition, layer_residuals, logits_at, mean_residual, residuals
+from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual, residuals
 from robustcsc.errors import PolicyError
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.lambdas import set_lambda
+from robustcsc.measurements.fits import Definition
 
 
 def by_hand(coder: CSCConv2d, inputs: Tensor, lam: float) -> tuple[Tensor, Tensor]:

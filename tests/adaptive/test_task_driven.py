@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.fit import fit_lambda
-from robustcsc.adaptive.lines import LambdaFit, Line
 from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda
 from robustcsc.adaptive.residuals import layer_residuals, logits_at
 from robustcsc.corruptions import load_spec
 from robustcsc.data import load
 from robustcsc.errors import RobustCSCError
+from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.models.tddl import TaskDriven
 

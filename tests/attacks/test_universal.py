@@ -11,7 +11,7 @@ from robustcsc.attacks.universal import UniversalPerturbation, perturbed, projec
 from robustcsc.data import ImageSet, MemoryImages, load
 from robustcsc.errors import AttackError
 from robustcsc.measurements.threats import Norm, ThreatModel
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.statistics import wilson_interval
 
 
 def image_set(pixels: Tensor) -> MemoryImages:

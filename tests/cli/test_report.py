@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robustcsc import runs
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
 from robustcsc.records import Condition, Record
 from robustcsc.runs import Run
 from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.lines import LambdaFit, Line
 from robustcsc.adaptive.residuals import residuals
 from robustcsc.corruptions import Spec, load_spec
 from robustcsc.data import ImageSet, load
@@ -22,6 +21,7 @@ from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import CSCConv2d, fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.fits import LambdaFit, Line
 
 
 @dataclass
@@ -98,7 +98,6 @@ def fit(trained: nn.Module, images: ImageSet) -> LambdaFit:
         dataset_definition="squared",
         image_definition="squared",
         image_line=line,
-        image_shrinkage=0.0,
         image_candidates={},
         created="2026-01-01T00:00:00+00:00",
     )

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.fit import multiples_of
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.residuals import logits_at, residuals
 from robustcsc.attacks.catalog import Chosen
 from robustcsc.attacks.sanity import Checks, check_masking
@@ -23,6 +22,7 @@ from robustcsc.evaluation.protocols import BASIC, default_protocols, targets
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean
 from robustcsc.layers.lambdas import set_lambda
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Record
 from robustcsc.measurements.store import ResultStore
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.adaptive.residuals import residuals
 from robustcsc.corruptions import Spec, corrupt
 from robustcsc.data import Batch, ImageSet
@@ -21,6 +20,7 @@ from robustcsc.errors import DataError
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean, sweep
 from robustcsc.layers.lambdas import set_lambda
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Record
 from robustcsc.measurements.store import ResultStore
 
@@ -43,15 +43,14 @@ def naive_count(subject: Subject, images: Tensor, labels: Tensor, lambdas: float
 
 
 @torch.no_grad()
-def naive_lambdas(subject: Subject, fit: LambdaFit, images: Tensor, size: int, share: float) -> list[float]:
-    """The line at each image's residual, mixed with the mean of its batch, clamped to the grid."""
+def naive_lambdas(subject: Subject, fit: LambdaFit, images: Tensor, size: int) -> list[float]:
+    """The line at the mean residual of every `size` images, clamped to the grid; one lambda per image."""
+    line = fit.image_line
     lambdas: list[float] = []
     for part in torch.split(images, size):
-        own = [residuals(subject.model, image[None]).mean().item() for image in part]
-        mean = sum(own) / len(own)
-        line = fit.image_line
-        mixed = [line.intercept + line.slope * ((1 - share) * value + share * mean) for value in own]
-        lambdas += [min(max(lam, fit.grid[0]), fit.grid[-1]) for lam in mixed]
+        mean = sum(residuals(subject.model, image[None]).mean().item() for image in part) / len(part)
+        lam = line.intercept + line.slope * mean
+        lambdas += [min(max(lam, fit.grid[0]), fit.grid[-1])] * len(part)
     return lambdas
 
 
@@ -65,16 +64,14 @@ def noisy(images: ImageSet, spec: Spec, corruption: str, severity: int, seed: in
     return batch._replace(images=torch.cat(changed))
 
 
-def naive_records(
-    subject: Subject, fit: LambdaFit, batch: Batch, size: int, share: float = 0.0
-) -> dict[str, tuple[int, float]]:
+def naive_records(subject: Subject, fit: LambdaFit, batch: Batch, size: int) -> dict[str, tuple[int, float]]:
     """Counts and (mean) lambda of every policy."""
     images, labels = batch.images, batch.labels
     grid = [naive_count(subject, images, labels, lam) for lam in GRID]
     best = grid.index(max(grid))
-    per_set = naive_lambdas(subject, fit, images, len(images), 1.0)
-    per_batch = naive_lambdas(subject, fit, images, size, 1.0)
-    per_image = naive_lambdas(subject, fit, images, size, share)
+    per_set = naive_lambdas(subject, fit, images, len(images))
+    per_batch = naive_lambdas(subject, fit, images, size)
+    per_image = naive_lambdas(subject, fit, images, 1)
     expected = {
         "train": (naive_count(subject, images, labels, 0.1), 0.1),
         "fixed=0.5": (grid[4], 0.5),
@@ -85,18 +82,17 @@ def naive_records(
     return expected
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
 def test_every_policy_counts_what_a_naive_loop_counts(
-    with_fit: Callable[..., Subject], images: ImageSet, spec: Spec, store: ResultStore, share: float
+    with_fit: Callable[..., Subject], images: ImageSet, spec: Spec, store: ResultStore
 ) -> None:
-    subject = with_fit(image_shrinkage=share, grid=(0.4, 0.77))  # cuts off some lambdas, so that the means differ
+    subject = with_fit(grid=(0.4, 0.77))  # cuts off some lambdas, so that the means differ
     fit = subject.fits["gaussian"]
     clean = evaluate_clean(subject, images, store, policies=ALL, batch_size=25)
     settings = {"corruptions": ["gaussian_noise"], "severities": [5], "policies": ALL, "batch_size": 25, "seed": 4}
     corrupted = list(sweep(subject, images, spec, store, **settings))  # type: ignore[arg-type]
     (batch,) = images.batches(60)
     for records, seen in ((clean, batch), (corrupted, noisy(images, spec, "gaussian_noise", 5, seed=4))):
-        expected = naive_records(subject, fit, seen, 25, share)
+        expected = naive_records(subject, fit, seen, 25)
         assert [record.condition.policy for record in records] == list(ALL)
         for record in records:
             count, lam = expected[record.condition.policy]
@@ -127,7 +123,7 @@ def test_quantised_corruptions_are_another_source(
     (cut,) = sweep(subject, images, spec, store, quantize=True, **settings)  # type: ignore[arg-type]
     assert (exact.condition.source, cut.condition.source) == ("generated", "generated, 8 bit")
     seen = noisy(images, spec, "gaussian_noise", 5).images.mul(255).floor().div(255)
-    assert cut.lam == pytest.approx(sum(naive_lambdas(subject, subject.fits["gaussian"], seen, 60, 1.0)) / 60, abs=1e-5)
+    assert cut.lam == pytest.approx(sum(naive_lambdas(subject, subject.fits["gaussian"], seen, 60)) / 60, abs=1e-5)
     assert cut.lam != exact.lam
 
 
@@ -156,7 +152,7 @@ def test_published_files_are_read_when_given(
     for (severity, policy), record in zip(itertools.product((1, 4), ("train", "adaptive")), records, strict=True):
         rows = pixels[(severity - 1) * 500 + images.positions.numpy()]
         seen = torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 255
-        lam = 0.1 if policy == "train" else naive_lambdas(subject, subject.fits["gaussian"], seen, 60, 1.0)[0]
+        lam = 0.1 if policy == "train" else naive_lambdas(subject, subject.fits["gaussian"], seen, 60)[0]
         assert record.lam == pytest.approx(lam, abs=1e-5)
         assert record.correct == naive_count(subject, seen, images.labels, lam)
         assert (record.condition.source, record.condition.severity) == ("official", severity)

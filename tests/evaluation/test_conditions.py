@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,24 +19,16 @@ from robustcsc.measurements.store import ResultStore
 
 
 @pytest.mark.parametrize(
-    ("policy", "shrinkage", "expected"),
-    [
-        ("train", 0.0, None),
-        ("adaptive", 0.0, None),
-        ("adaptive-image", 0.0, None),
-        ("adaptive-image", 0.5, 7),
-        ("adaptive-batch", 0.0, 7),
-    ],
+    ("policy", "expected"),
+    [("train", None), ("adaptive", None), ("adaptive-image", None), ("adaptive-batch", 7)],
 )
 def test_the_batch_size_is_recorded_where_lambda_depends_on_it(
     policy: str,
-    shrinkage: float,
     expected: int | None,
-    with_fit: Callable[..., Subject],
+    subject: Subject,
     images: ImageSet,
     store: ResultStore,
 ) -> None:
-    subject = with_fit(image_shrinkage=shrinkage)
     (record,) = evaluate_clean(subject, images, store, policies=(policy,), batch_size=7)
     assert record.condition.batch_size == expected
 

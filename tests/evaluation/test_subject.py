@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.evaluation.subject import Subject, fixed_lambda
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.models.catalog import ModelSpec
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import create

@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.corruptions import Spec
 from robustcsc.corruptions.export import Export
 from robustcsc.corruptions.manifest import MANIFEST
 from robustcsc.data import Batch, ImageSet, StreamedImages, load
 from robustcsc.evaluation.subject import Subject
 from robustcsc.evaluation.sweep import evaluate_clean, sweep
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.records import Record
 from robustcsc.measurements.store import ResultStore
 
@@ -92,8 +92,8 @@ def test_nothing_is_measured_twice_unless_asked(
 def test_a_refit_is_measured_anew_and_the_old_record_stays(
     with_fit: Callable[..., Subject], images: ImageSet, store: ResultStore
 ) -> None:
-    for shrinkage in (0.0, 0.5):
-        evaluate_clean(with_fit(image_shrinkage=shrinkage), images, store, policies=("train", "adaptive-image"))
+    for heldout in ("feed", "other"):
+        evaluate_clean(with_fit(heldout=heldout), images, store, policies=("train", "adaptive-image"))
     assert [record.condition.policy for record in store.records()] == ["train", "adaptive-image", "adaptive-image"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from robustcsc.adaptive.lines import LambdaFit, Line, NoiseLevel
+from robustcsc.measurements.fits import LambdaFit, Line, NoiseLevel
 from robustcsc.records import Condition, Record
 
 RecordMaker = Callable[..., Record]
@@ -122,8 +122,7 @@ def _fit(noise: str = "gaussian", **changes: Any) -> LambdaFit:
         "dataset_definition": "squared",
         "image_definition": "norm",
         "image_line": Line(slope=0.2, intercept=0.0, r2=0.5),
-        "image_shrinkage": 0.5,
-        "image_candidates": {"norm/levels/0.5": 0.71, "squared/levels/0.0": 0.64},
+        "image_candidates": {"norm/levels": 0.71, "squared/levels": 0.64},
         "created": "2026-01-01T00:00:00+00:00",
     }
     return LambdaFit(**(fields | changes))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Record
 from robustcsc.report import Paper, ReportPaths, paper_tables, write_report
 from robustcsc.report.words import MISSING

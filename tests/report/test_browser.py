@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Record
 from robustcsc.report import Picture, ReportPaths, write_report
 from robustcsc.report.examples import Answer, Example, ExampleSheet, Version

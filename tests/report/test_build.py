@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from robustcsc.adaptive.lines import LambdaFit
 from robustcsc.errors import StoreError
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Record
 from robustcsc.report import ReportPaths, write_report
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from robustcsc.adaptive.lines import LambdaFit
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.records import Record
 from robustcsc.report import (
     epsilon_plots,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robustcsc.errors import StoreError
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
 from robustcsc.records import Record
 from robustcsc.report import (
     PUBLISHED_ALEXNET,

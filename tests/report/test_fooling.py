@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustcsc.metrics import wilson_interval
+from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.records import Record
 from robustcsc.report import Plot, fooling_frame, fooling_plots, fooling_tables, headline_tables, write_report
 from robustcsc.report.table import Table

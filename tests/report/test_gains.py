@@ -3,8 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from robustcsc.records import Record
-from robustcsc.report import Gain, gain_tables
-from robustcsc.report.cohorts import Score
+from robustcsc.report import gain_tables
 
 RecordMaker = Callable[..., Record]
 VERDICT = 6  # column
@@ -15,17 +14,6 @@ def pair(record: RecordMaker, adaptive: int, train: int, **condition: object) ->
         record(correct=adaptive, severity=1, policy="adaptive", lam=0.5, **condition),
         record(correct=train, severity=1, policy="train", lam=0.1, **condition),
     ]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "low", "high"),
-    [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((10, 10), (0, 10), 0.6075, 1.0)],
-)
-def test_the_interval_is_newcombes_published_one(
-    first: tuple[int, int], second: tuple[int, int], low: float, high: float
-) -> None:
-    gain = Gain.between(Score(*first), Score(*second))
-    assert (gain.low / 100, gain.high / 100) == pytest.approx((low, high), abs=5e-5)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robustcsc.errors import StoreError
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
 from robustcsc.records import Record, packed
 from robustcsc.report.leaderboard import Board, By, leaderboards
 from robustcsc.report.words import MISSING, NOISE_FAMILIES
@@ -40,7 +40,7 @@ def test_the_best_come_first_and_equals_share_a_rank(record: RecordMaker) -> Non
 
 def test_seeds_of_one_recipe_are_a_row_and_other_recipes_are_not(record: RecordMaker) -> None:
     known = [training("resnet8", seed) for seed in range(3)]
-    known.append(training("resnet8", 0, weights="longer", epochs=99, recipe="[99]"))
+    known.append(training("resnet8", 0, weights="longer", epochs=99, recipe={"epochs": 99}))
     made = [measured(record, it, correct) for it, correct in zip(known, (8000, 8100, 8300, 8200), strict=True)]
     (board,) = leaderboards(made, known)
     first, second = board.table().rows

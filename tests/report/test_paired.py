@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from scipy.stats import binomtest
 
+from robustcsc.measurements.statistics import Pair
 from robustcsc.records import Record, packed
-from robustcsc.report import Pair, paired_tables
-from robustcsc.report.paired import holm
+from robustcsc.report import paired_tables
+from robustcsc.report.paired import pair_of
 
 RecordMaker = Callable[..., Record]
 
@@ -17,44 +17,19 @@ def with_outcomes(record: Record, right: Sequence[bool]) -> Record:
     return replace(record, correct=sum(right), total=len(right), outcomes=packed(list(right)))
 
 
-@pytest.mark.parametrize(("only_first", "only_second"), [(10, 2), (2, 10), (59, 121), (0, 7), (3, 3), (2900, 3000)])
-def test_mcnemar_is_the_exact_binomial_test(only_first: int, only_second: int) -> None:
-    pair = Pair(only_first, only_second, 10000)
-    assert pair.p_value == pytest.approx(binomtest(only_first, only_first + only_second).pvalue, rel=1e-9)
-
-
-def test_nobody_differs_from_himself() -> None:
-    assert Pair(0, 0, 50).p_value == 1.0
-    assert Pair(0, 0, 50).points == 0.0
-
-
-def test_the_interval_is_that_of_agresti_and_min() -> None:
-    # b = 16, c = 69 of n = 1144 (their example): (69.5 - 16.5) / 1146 = .0462, se = sqrt(86 - 53^2/1146) / 1146
-    low, high = Pair(69, 16, 1144).interval
-    reach = 1.959964 * (86 - 53**2 / 1146) ** 0.5 / 1146
-    assert low == pytest.approx(100 * (53 / 1146 - reach), abs=1e-4)
-    assert high == pytest.approx(100 * (53 / 1146 + reach), abs=1e-4)
-
-
 def test_images_are_compared_one_by_one(record: RecordMaker) -> None:
     first = with_outcomes(record(correct=0), [True, True, True, False, False])
     second = with_outcomes(record(correct=0), [True, False, False, True, False])
-    pair = Pair.of(first, second)
+    pair = pair_of(first, second)
     assert pair == Pair(only_first=2, only_second=1, total=5)
     assert pair.points == pytest.approx(20.0)
 
 
 def test_without_single_outcomes_there_is_no_pair(record: RecordMaker) -> None:
     kept = with_outcomes(record(correct=0), [True, False])
-    assert Pair.of(kept, record(correct=1, total=2)) is None
-    assert Pair.of(kept, with_outcomes(record(correct=0), [True, False, True])) is None
+    assert pair_of(kept, record(correct=1, total=2)) is None
+    assert pair_of(kept, with_outcomes(record(correct=0), [True, False, True])) is None
     assert paired_tables([record(correct=1, total=2, severity=1, run=run) for run in ("a", "b")]) == []
-
-
-def test_holm_multiplies_the_smallest_most() -> None:
-    # Holm (1979): 3 x .01, then 2 x .03, then at least as much as before
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
 
 
 def test_the_table_names_the_better_one_only_beyond_chance(record: RecordMaker) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import FOOLING, Record
 from robustcsc.report import write_report
 from robustcsc.report.paper_figures import COLUMN, paper_plots

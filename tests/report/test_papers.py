@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from robustcsc.measurements.trainings import Training
 from robustcsc.models.catalog import MODELS
 from robustcsc.records import FOOLING, Record, packed
 from robustcsc.report import detrame_facts, res_msd_csc_facts, sdnet_facts, tddl_facts
@@ -16,7 +17,6 @@ from robustcsc.report.papers import Paper, paper_tables
 from robustcsc.report.quantities import UNMEASURED
 from robustcsc.report.table import Table
 from robustcsc.report.template import PAPER, Printed
-from robustcsc.report.trainings import Training
 from robustcsc.report.words import MISSING
 
 from .test_trainings import measured, training
@@ -206,7 +206,7 @@ def test_what_the_paper_did_not_measure_never_fills_its_rows(
 
 
 def test_iterations_have_rows_of_their_own(record: RecordMaker) -> None:
-    known = [training("sdnet18", 0, options=f'{{"num_steps": {steps}}}', weights=f"w{steps}") for steps in (2, 8)]
+    known = [training("sdnet18", 0, options={"num_steps": steps}, weights=f"w{steps}") for steps in (2, 8)]
     made = [
         measured(record, it, correct, dataset="imagenet", policy="adaptive")
         for it, correct in zip(known, (7000, 7100), strict=True)
@@ -241,7 +241,7 @@ def test_subsets_are_averaged_like_seeds(record: RecordMaker) -> None:
 
 def test_one_line_of_table_iii_holds_all_data_sets(record: RecordMaker) -> None:
     trainings = [
-        training("msd-csc-ista6", 0, weights=data, data=data, images=data, options='{"unfolding": 1}', trained_on=n)
+        training("msd-csc-ista6", 0, weights=data, data=data, images=data, options={"unfolding": 1}, trained_on=n)
         for data, n in (("cifar10", 50_000), ("svhn", 73_257))
     ]
     made = [measured(record, it, 8800, dataset=it.data) for it in trainings]
@@ -281,7 +281,7 @@ def test_detrame_nets_stand_beside_the_network_trained_alike(record: RecordMaker
 
 
 def test_other_ways_of_training_have_lines_of_their_own(record: RecordMaker, pair: list[Training]) -> None:
-    other = training("resnet8", 0, weights="other", recipe="[20]", epochs=20)
+    other = training("resnet8", 0, weights="other", recipe={"epochs": 20}, epochs=20)
     made = [measured(record, of, 8000) for of in (*pair, other)]
     fourth = by_name("detrame", made, [*pair, other])["4"]
     lines = [cells[3:6:2] for cells in fourth.rows if cells[:2] == ("ResNet 8", "CIFAR-10")]

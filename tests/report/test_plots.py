@@ -6,7 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Record
 from robustcsc.report import (
     all_plots,

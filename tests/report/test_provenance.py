@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from robustcsc.adaptive.lines import LambdaFit
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.records import Record
 from robustcsc.report import fit_tables, provenance_table
 

@@ -1,16 +1,13 @@
-import json
 from collections.abc import Callable
-from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 import pytest
 
-from robustcsc.models import checkpoint
-from robustcsc.models.catalog import build, default_spec
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import FOOLING, Record
 from robustcsc.report.table import Table
-from robustcsc.report.trainings import Training, seed_tables, trained_models
+from robustcsc.report.trainings import seed_tables, trained_models
 from robustcsc.report.words import MISSING
 
 RecordMaker = Callable[..., Record]
@@ -21,12 +18,15 @@ def training(model: str, seed: int, **changes: Any) -> Training:
     fields: dict[str, Any] = {
         "weights": f"{model} {seed}",
         "model": model,
-        "options": json.dumps(options),
+        "options": options,
         "parameters": 131_000 if options else 78_042,
         "data": "imagefolder",
         "trained_on": 45_000,
         "images": "feed",
-        "recipe": "[]",
+        "recipe": {"epochs": 16},
+        "augment": "none",
+        "adversarial": None,
+        "precision": "32-true",
         "epochs": 16,
         "seed": seed,
         "seconds": 100.0 + seed,
@@ -73,7 +73,7 @@ def test_the_spread_is_that_over_training_seeds(records: list[Record], trainings
 
 
 def test_trainings_that_differ_in_more_than_the_seed_stand_apart(records: list[Record]) -> None:
-    known = [training("resnet8", 0), training("resnet8", 1, epochs=20, recipe="[20]")]
+    known = [training("resnet8", 0), training("resnet8", 1, epochs=20, recipe={"epochs": 20})]
     models = trained_models(records, known)
     assert [len(model.trainings) for model in models] == [1, 1]
     (table,) = seed_tables(models)
@@ -101,31 +101,3 @@ def test_corruptions_pool_the_severities_they_share(record: RecordMaker) -> None
 def test_records_of_unknown_weights_are_left_out(records: list[Record]) -> None:
     assert trained_models(records, []) == []
     assert seed_tables([]) == []
-
-
-def test_a_checkpoint_tells_how_it_was_trained(tmp_path: Path) -> None:
-    spec = default_spec("detrame-resnet8", 10, (3, 32, 32), normalization="cifar10")
-    model = build(spec)
-    facts = {
-        "data": "cifar10",
-        "trained_on": 45_000,
-        "images": "feed",
-        "recipe": {"epochs": 16},
-        "augment": "none",
-        "hardware": {"precision": "32-true"},
-        "seed": 3,
-        "seconds": 12.5,
-    }
-    path = tmp_path / "weights.safetensors"
-    checkpoint.save(path, spec, model, facts)
-    found = Training.read(path)
-    assert found is not None
-    assert (found.model, found.seed, found.epochs, found.seconds) == ("detrame-resnet8", 3, 16, 12.5)
-    assert found.parameters == sum(it.numel() for it in model.parameters())
-    assert found.weights == checkpoint.load(path).weights
-    assert json.loads(found.options)["num_steps"] == 3
-    checkpoint.save(path, spec, model, {"data": "cifar10"})
-    assert Training.read(path) is None
-    path.write_bytes(b"damaged")
-    assert Training.read(path) is None
-    assert Training.read(tmp_path / "absent") is None

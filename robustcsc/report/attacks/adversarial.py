@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import THEN, WHITE_BOX, Record
-from robustcsc.report.cohorts import Cohort, Score, Subject, by_cohort, of_kinds
+from robustcsc.report.cohorts import Cohort, Subject, by_cohort, of_kinds
 from robustcsc.report.flags import flags_by_condition
 from robustcsc.report.table import Table
 from robustcsc.report.tables import PERCENT, Labels, labels_of
@@ -25,6 +26,7 @@ from robustcsc.report.words import (
     policy_rank,
     protocol_rank,
     protocol_words,
+    score_words,
 )
 
 ALL_ATTACKS = (
@@ -206,7 +208,12 @@ def _worst_cells(records: Sequence[Record]) -> tuple[str, str, str, str]:
     strongest = min(records, key=lambda record: record.correct)
     it = strongest.condition
     words = f"{attack_words(it)} ({it.protocol})" if it.protocol not in ("", "plain") else attack_words(it)
-    return str(len(records)), words, Score(strongest.correct, strongest.total).cell(), left_by_all(records).cell()
+    return (
+        str(len(records)),
+        words,
+        score_words(Score(strongest.correct, strongest.total)),
+        score_words(left_by_all(records)),
+    )
 
 
 def _attack_cells(record: Record, flags: list[str] | None) -> tuple[str, ...]:
@@ -217,7 +224,7 @@ def _attack_cells(record: Record, flags: list[str] | None) -> tuple[str, ...]:
     return (
         protocol_words(it.protocol, it.policy),
         attack_words(it),
-        Score(record.correct, record.total).cell(),
+        score_words(Score(record.correct, record.total)),
         MISSING if rounded is None else f"{100 * rounded / record.total:.2f}",
         MISSING if attacked is None else str(attacked),
         *calls,

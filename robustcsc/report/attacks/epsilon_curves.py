@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.artist import Artist
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Score, Series, Setting, Subject, by_cohort
+from robustcsc.report.cohorts import Cohort, Series, Setting, Subject, by_cohort
 from robustcsc.report.figures import (
     MOST_LINES,
     Curve,
@@ -23,7 +24,7 @@ from robustcsc.report.figures import (
 )
 from robustcsc.report.table import Table
 from robustcsc.report.tables import PERCENT, Labels, labels_of
-from robustcsc.report.words import MISSING, attack_words, epsilon_words, norm_words
+from robustcsc.report.words import MISSING, attack_words, epsilon_words, norm_words, score_words
 
 Curves = Mapping[str, Mapping[str, Curve]]
 """By norm and line in words."""
@@ -51,7 +52,7 @@ def epsilon_tables(records: Sequence[Record]) -> list[Table]:
         for norm, lines in (_curves(settings, labels) if cohort.metric == "accuracy" else {}).items():
             budgets = sorted({epsilon for curve in lines.values() for epsilon in curve})
             rows = [
-                (words, *(curve[it].cell() if it in curve else MISSING for it in budgets))
+                (words, *(score_words(curve[it]) if it in curve else MISSING for it in budgets))
                 for words, curve in lines.items()
             ]
             tables.append(

@@ -15,12 +15,13 @@ from statistics import fmean, stdev
 import pandas as pd
 from matplotlib.artist import Artist
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import FOOLING, FOOLING_OF_CORRECT, Record
-from robustcsc.report.cohorts import Score, Subject, of_kinds
+from robustcsc.report.cohorts import Subject, of_kinds
 from robustcsc.report.figures import Plot, draw_line, legend_below, legend_rows, panels, share_heights, title_panel
 from robustcsc.report.table import Table
 from robustcsc.report.tables import Labels, labels_of
-from robustcsc.report.words import MISSING, epsilon_words, norm_words, protocol_rank, protocol_words, slug
+from robustcsc.report.words import MISSING, epsilon_words, norm_words, protocol_rank, protocol_words, score_words, slug
 
 METRICS = (FOOLING, FOOLING_OF_CORRECT)
 #: Kinds of records that count changed predictions, by what they stand together in.
@@ -197,7 +198,7 @@ def _rate(records: Sequence[Record]) -> str:
     if not records:
         return MISSING
     if len(records) == 1:
-        return Score(records[0].correct, records[0].total).cell()
+        return score_words(Score(records[0].correct, records[0].total))
     shares = [100 * record.correct / record.total for record in records]
     return f"{fmean(shares):.2f} ± {stdev(shares):.2f} ({len(shares)} seeds)"
 

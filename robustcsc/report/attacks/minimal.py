@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.artist import Artist
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import MINIMAL, Record
-from robustcsc.report.cohorts import Cohort, Score, Subject, of_kinds
+from robustcsc.report.cohorts import Cohort, Subject, of_kinds
 from robustcsc.report.figures import Plot, draw_line, legend_below, legend_rows, panels, share_heights, title_panel
 from robustcsc.report.table import Table
 from robustcsc.report.tables import Labels, labels_of
-from robustcsc.report.words import attack_words, epsilon_words, norm_words, protocol_words
+from robustcsc.report.words import attack_words, epsilon_words, norm_words, protocol_words, score_words
 
 _MINIMAL_NOTE = (
     "The smallest budget at which an image was broken, 0 where it is misclassified when clean: found by binary search, "
@@ -33,7 +34,7 @@ def minimal_tables(records: Sequence[Record]) -> list[Table]:
         cells = [
             f"more than {epsilon_words(it.epsilon or 0)}" if size == math.inf else f"{size:.4g}" for size in quartiles
         ]
-        resisted = Score(record.correct, record.total).cell()
+        resisted = score_words(Score(record.correct, record.total))
         made = protocol_words(it.protocol, it.policy)
         rows[Cohort.of(record)].append((*labels[Subject.of(record)], made, attack_words(it), *cells, resisted))
     return [

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import FOOLING, Record
-from robustcsc.report.cohorts import Score
-from robustcsc.report.words import epsilon_words, norm_words, policy_words, slug
+from robustcsc.report.words import epsilon_words, norm_words, policy_words, score_words, slug
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def perturbation_pictures(records: Sequence[Record], folders: Mapping[str, Path]
 def _picture(record: Record, png: bytes) -> Picture:
     it = record.condition
     budget = f"{norm_words(it.norm or '')} {epsilon_words(it.epsilon or 0.0)}"
-    rate = Score(record.correct, record.total).cell()
+    rate = score_words(Score(record.correct, record.total))
     return Picture(
         name=slug("perturbation", it.run, key=(it.key,)),
         title=f"{it.run}, {policy_words(it.policy)}, {budget}, seed {it.seed}",

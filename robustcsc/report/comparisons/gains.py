@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from robustcsc.measurements.statistics import Gain, Score
 from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Score, Series, Setting, Subject, by_cohort, pool
+from robustcsc.report.cohorts import Cohort, Series, Setting, Subject, by_cohort, pool
 from robustcsc.report.table import Table
 from robustcsc.report.tables import Labels, labels_of, ranked
 from robustcsc.report.words import MISSING, corruption_rank, corruption_words, policy_words, severities_words
@@ -23,44 +22,13 @@ _NOTES = (
 _MANY = f"Of more than {MOST_RUNS} runs each is compared with the first only."
 
 
-@dataclass(frozen=True)
-class Gain:
-    """The difference of two accuracies, in percentage points.
-
-    Attributes:
-        points: First accuracy minus the second, in [-100, 100].
-        low: Lower end of the 95 % interval.
-        high: Upper end of the 95 % interval.
-    """
-
-    points: float
-    low: float
-    high: float
-
-    @classmethod
-    def between(cls, first: Score, second: Score) -> Gain:
-        """Returns the gain of `first` over `second`.
-
-        With accuracies p, q and their Wilson intervals (l, u) and (m, v), the interval is
-        ``p - q - sqrt((p - l)^2 + (v - q)^2)`` to ``p - q + sqrt((u - p)^2 + (q - m)^2)``.
-
-        Source:
-            R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison
-            of eleven methods", Statistics in Medicine 17 (1998), method 10.
-        """
-        p, q = first.accuracy, second.accuracy
-        (low, high), (other_low, other_high) = first.interval, second.interval
-        down = math.hypot(p - low, other_high - q)
-        up = math.hypot(high - p, q - other_low)
-        return cls(100 * (p - q), 100 * (p - q - down), 100 * (p - q + up))
-
-    def verdict(self, first: str, second: str) -> str:
-        """Says in plain words which of `first` and `second` is better, or that there is no gain."""
-        if self.low > 0:
-            return f"{first} beats {second} by {self.points:.1f} points"
-        if self.high < 0:
-            return f"{first} loses to {second} by {-self.points:.1f} points"
-        return f"no gain: {signed(self.points, 1)} points, within the interval"
+def verdict(gain: Gain, first: str, second: str) -> str:
+    """Says in plain words which of `first` and `second` is better, or that there is no gain."""
+    if gain.low > 0:
+        return f"{first} beats {second} by {gain.points:.1f} points"
+    if gain.high < 0:
+        return f"{first} loses to {second} by {-gain.points:.1f} points"
+    return f"no gain: {signed(gain.points, 1)} points, within the interval"
 
 
 def signed(number: float, digits: int) -> str:
@@ -114,7 +82,7 @@ def _rows(setting: Setting, measured: Mapping[Subject, Series], labels: Labels) 
             before = (run, policy, name.removeprefix("the "), corruption_words(setting.name))
             interval = f"[{signed(mean.low, 2)}, {signed(mean.high, 2)}]"
             over = severities_words(set(by_severity)) or MISSING
-            after = (signed(mean.points, 2), interval, mean.verdict(policy, name), over)
+            after = (signed(mean.points, 2), interval, verdict(mean, policy, name), over)
             yield before, after, by_severity
 
 

@@ -5,23 +5,22 @@ Training seeds of one model and recipe are one row, as mean and standard deviati
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Literal
 
 from robustcsc.errors import StoreError
+from robustcsc.measurements.statistics import Score, Spread
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
 from robustcsc.report.adversarial import attacked_directly, left_by_all, of_newest_fit
-from robustcsc.report.cohorts import Cohort, Part, Score, pool, severities_of
+from robustcsc.report.cohorts import Cohort, Part, pool, severities_of
 from robustcsc.report.headline import headline_budget
 from robustcsc.report.join import joined
 from robustcsc.report.measured import Group, Place, Seed, groups_of
 from robustcsc.report.table import Table
 from robustcsc.report.tables import PERCENT, summary_columns, summary_notes
-from robustcsc.report.trainings import Spread, Training
 from robustcsc.report.words import (
     MISSING,
     NOISE_FAMILIES,
@@ -32,6 +31,7 @@ from robustcsc.report.words import (
     policy_rank,
     policy_words,
     slug,
+    spread_words,
 )
 
 By = Literal["clean", "noise", "corruptions", "robust"]
@@ -67,14 +67,13 @@ class Measured:
     def text(self) -> str:
         """The cell in percent."""
         plural = "s" if self.attacks > 1 else ""
-        return self.spread.cell() + (f", {self.attacks} attack{plural}" if self.attacks else "")
+        return spread_words(self.spread) + (f", {self.attacks} attack{plural}" if self.attacks else "")
 
     def told(self) -> dict[str, object]:
         """Returns the numbers, as fractions."""
         scores = self.spread.scores
         low, high = scores[0].interval if len(scores) == 1 else (None, None)
-        std = stdev(it.accuracy for it in scores) if len(scores) > 1 else None
-        found: dict[str, object] = {"mean": fmean(it.accuracy for it in scores), "std": std, "low": low, "high": high}
+        found: dict[str, object] = {"mean": self.spread.mean, "std": self.spread.std, "low": low, "high": high}
         return found | {"seeds": len(scores)} | ({"attacks": self.attacks} if self.attacks else {})
 
 
@@ -295,6 +294,5 @@ def _training(group: Group) -> str:
     about = group.about
     if about is None:
         return "not known"
-    options = json.loads(about.options)
     told = [f"{about.trained_on} images of {about.data}", f"{about.epochs} epochs"]
-    return ", ".join([*told, *(f"{name}={value}" for name, value in options.items())])
+    return ", ".join([*told, *(f"{name}={value}" for name, value in about.options.items())])

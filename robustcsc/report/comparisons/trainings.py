@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any
+from dataclasses import dataclass
+from statistics import fmean
 
-from safetensors import SafetensorError, safe_open
-
+from robustcsc.measurements.statistics import Score, Spread
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Score, Setting, series, total_score
+from robustcsc.report.cohorts import Cohort, Setting, series, total_score
 from robustcsc.report.table import Table
 from robustcsc.report.words import (
     MISSING,
@@ -24,6 +21,7 @@ from robustcsc.report.words import (
     policy_words,
     severities_words,
     slug,
+    spread_words,
 )
 
 _NOTES = (
@@ -31,63 +29,6 @@ _NOTES = (
     "seeds (n - 1); seeds of an attack are averaged first.",
     "Training and test times are those of the machines that trained and measured, with all else they had to do.",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How the weights of one run were made.
-
-    Attributes:
-        weights: SHA-256 (hex) of the weights, as records name them.
-        model: Name of the model.
-        options: Options of its builder, as JSON.
-        parameters: Number of trained parameters.
-        data: Data set it was trained on.
-        trained_on: Number of training images, and ``images``, their fingerprint before some were held out.
-        images: Fingerprint of the training split.
-        recipe: All settings of the recipe, the augmentation, the adversary and the precision, as JSON.
-        epochs: Passes over the training images.
-        seed: Seed of the training.
-        seconds: Time of the training.
-    """
-
-    weights: str
-    model: str
-    options: str
-    parameters: int
-    data: str
-    trained_on: int
-    images: str
-    recipe: str
-    epochs: int
-    seed: int
-    seconds: float
-
-    @classmethod
-    def read(cls, path: Path) -> Training | None:
-        """Returns the facts in a checkpoint, or ``None`` if there is none or it does not tell all of them."""
-        try:
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-            spec, facts = json.loads(metadata["spec"]), json.loads(metadata["training"])
-            return cls(
-                weights=metadata["weights"],
-                model=spec["name"],
-                options=metadata.get("options") or json.dumps(spec["options"]),
-                parameters=int(metadata["parameters"]),
-                data=facts["data"],
-                trained_on=facts["trained_on"],
-                images=facts["images"],
-                recipe=json.dumps(
-                    [facts["recipe"], facts["augment"], facts.get("adversarial"), facts["hardware"]["precision"]],
-                    sort_keys=True,
-                ),
-                epochs=facts["recipe"]["epochs"],
-                seed=facts["seed"],
-                seconds=facts["seconds"],
-            )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            return None
 
 
 @dataclass(frozen=True)
@@ -116,29 +57,6 @@ class Measure:
         kinds = ("clean", "corruption", "attack", "uap", "uap-control", "random-noise")
         place = kinds.index(self.setting.kind) if self.setting.kind in kinds else len(kinds)
         return (place, corruption_rank(self.setting.name), self.cohort.metric, self.setting.rank, self.cohort)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """What one measure gave for every training seed: counts, averaged over seeds of the measurement."""
-
-    scores: tuple[Score, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean share over training seeds, in [0, 1]."""
-        return fmean(score.accuracy for score in self.scores)
-
-    @property
-    def best(self) -> float:
-        """Largest share, in [0, 1]."""
-        return max(score.accuracy for score in self.scores)
-
-    def cell(self) -> str:
-        """Returns mean and spread in percent."""
-        if len(self.scores) == 1:
-            return self.scores[0].cell()
-        return f"{100 * self.mean:.2f} ± {100 * stdev(score.accuracy for score in self.scores):.2f}"
 
 
 @dataclass(frozen=True)
@@ -190,8 +108,7 @@ def trained_models(records: Sequence[Record], trainings: Iterable[Training]) -> 
     for record in records:
         training = known.get(record.condition.weights)
         if training is not None and not record.condition.policy.startswith("fixed="):
-            alike = replace(training, weights="", seed=0, seconds=0.0)
-            groups[alike, record.condition.policy][training.weights].append(record)
+            groups[training.without_seed, record.condition.policy][training.weights].append(record)
     ordered = sorted(groups, key=lambda key: (key[0].data, key[0].model, key[0].epochs, repr(key)))
     return [_model(key[1], groups[key], known) for key in ordered]
 
@@ -261,7 +178,8 @@ def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
         for severities in sorted(covered, key=sorted):
             words = f"{measure.words}, severities {severities_words(set(severities))}" if any(severities) else ""
             cells = [
-                it.spreads[measure].cell() if it.severities.get(measure) == severities else MISSING for it in models
+                spread_words(it.spreads[measure]) if it.severities.get(measure) == severities else MISSING
+                for it in models
             ]
             rows.append((words or measure.words, _images(measure), *cells))
     title = f"Models over training seeds: {dataset} {split}"
@@ -275,8 +193,7 @@ def _images(measure: Measure) -> str:
 
 
 def _options(training: Training) -> str:
-    options: dict[str, Any] = json.loads(training.options)
-    return ", ".join(f"{name}={value}" for name, value in options.items()) or MISSING
+    return ", ".join(f"{name}={value}" for name, value in training.options.items()) or MISSING
 
 
 def _milliseconds(model: TrainedModel) -> str:

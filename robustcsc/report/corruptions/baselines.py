@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from robustcsc.errors import StoreError
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
 from robustcsc.records import Record
 from robustcsc.report.cohorts import Cohort, Nested, Series, Setting, Subject
 from robustcsc.report.frame import SEVERITIES

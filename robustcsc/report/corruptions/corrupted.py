@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
 from robustcsc.records import Record
 from robustcsc.report.baselines import Errors
 from robustcsc.report.cohorts import Cohort, Nested, Series, Subject, by_cohort, without_fixed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from robustcsc.metrics import (
+from robustcsc.measurements.corruption_errors import (
     STANDARD_CORRUPTIONS,
     STANDARD_GROUPS,
     corruption_error,
@@ -19,14 +19,15 @@ from robustcsc.metrics import (
     relative_corruption_error,
     relative_mean_corruption_error,
 )
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Record
 from robustcsc.report.baselines import ALEXNET, Baseline, Errors, baseline_fits, check_baseline
-from robustcsc.report.cohorts import Score, Subject
+from robustcsc.report.cohorts import Subject
 from robustcsc.report.corrupted import Corrupted, corrupted, corrupted_cells
 from robustcsc.report.frame import SEVERITIES
 from robustcsc.report.table import Table
 from robustcsc.report.tables import PERCENT, ranked
-from robustcsc.report.words import MISSING, corruption_rank, corruption_words
+from robustcsc.report.words import MISSING, corruption_rank, corruption_words, score_words
 
 LABELS = ("model", "run", "lambda policy")
 """The first columns of every table here."""
@@ -179,7 +180,7 @@ def _severity_table(cells: Corrupted) -> Table:
         for subject in ranked(cells.rows[name]):
             measured = cells.series(subject, name)
             scores = {severity: Score(it.correct, it.total) for severity, it in measured.items()}
-            row = [scores[severity].cell() if severity in scores else MISSING for severity in SEVERITIES]
+            row = [score_words(scores[severity]) if severity in scores else MISSING for severity in SEVERITIES]
             rows.append((*cells.label(subject), corruption_words(name), *row))
     return Table(
         name=cells.cohort.file_name("corruptions-by-severity"),
@@ -201,7 +202,7 @@ def _mean_cell(cells: Corrupted, subject: Subject, names: Sequence[str]) -> str:
 
 def _clean_cell(cells: Corrupted, subject: Subject) -> str:
     record = cells.clean.get(subject)
-    return MISSING if record is None else Score(record.total - record.correct, record.total).cell()
+    return MISSING if record is None else score_words(Score(record.total - record.correct, record.total))
 
 
 def _ratio_cell(errors: Errors, reference: Errors, name: str, relative: bool) -> str:

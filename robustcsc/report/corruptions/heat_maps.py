@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Record
-from robustcsc.report.cohorts import Score, Series, Setting, Subject, by_cohort, severities_of, without_fixed
+from robustcsc.report.cohorts import Series, Setting, Subject, by_cohort, severities_of, without_fixed
 from robustcsc.report.figures import MOST_MAPS, Plot, left_out, panels, verbatim
 from robustcsc.report.tables import labels_of, ranked
 from robustcsc.report.words import corruption_rank, corruption_words

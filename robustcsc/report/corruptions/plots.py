@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Record
 from robustcsc.report.cohorts import (
     Cohort,
-    Score,
     Series,
     Setting,
     Subject,
@@ -44,7 +44,7 @@ from robustcsc.report.tables import Labels, labels_of, ranked
 from robustcsc.report.words import NOISE_FAMILIES, corruption_rank, corruption_words, fixed_lambda, slug
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.lines import LambdaFit
+    from robustcsc.measurements.fits import LambdaFit
 
 _ACCURACY = "accuracy (%)"
 

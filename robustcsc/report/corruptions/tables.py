@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from robustcsc.metrics import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Record
 from robustcsc.report.cohorts import (
     Cohort,
-    Score,
     Series,
     Setting,
     Shown,
@@ -32,6 +32,7 @@ from robustcsc.report.words import (
     fixed_lambda,
     protocol_rank,
     protocol_words,
+    score_words,
     severities_words,
 )
 
@@ -180,7 +181,7 @@ def _attack_table(cohort: Cohort, attacks: Mapping[Setting, Mapping[Subject, Ser
 
 
 def _cell(record: Record | None) -> str:
-    return MISSING if record is None else Score(record.correct, record.total).cell()
+    return MISSING if record is None else score_words(Score(record.correct, record.total))
 
 
 def _lambda_cell(record: Record | None) -> str:

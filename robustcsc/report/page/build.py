@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from robustcsc.errors import StoreError
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
 from robustcsc.report.baselines import Baseline
 from robustcsc.report.examples import ExampleSheet
@@ -33,10 +34,9 @@ from robustcsc.report.papers import Paper
 from robustcsc.report.pictures import Picture
 from robustcsc.report.sections import Section, made_section, report_plots, report_sections
 from robustcsc.report.table import markdown_text
-from robustcsc.report.trainings import Training
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.lines import LambdaFit
+    from robustcsc.measurements.fits import LambdaFit
 
 MANIFEST = "manifest.json"
 

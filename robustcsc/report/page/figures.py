@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from robustcsc.report.cohorts import Score
+from robustcsc.measurements.statistics import Score
 
 Curve = Mapping[float, Score]
 """Scores by what the horizontal axis shows."""

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Condition, Record
-from robustcsc.report.cohorts import Cohort, Score, Series, Setting, Subject, by_cohort, total_score
+from robustcsc.report.cohorts import Cohort, Series, Setting, Subject, by_cohort, total_score
 from robustcsc.report.words import policy_rank, severities_words
 
 _WHOLE_OR_MISSING = ("severity", "steps", "restarts")

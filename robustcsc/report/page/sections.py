@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
 from robustcsc.report.adversarial import attack_list_tables, worst_case_tables
 from robustcsc.report.baselines import Baseline
@@ -27,10 +28,10 @@ from robustcsc.report.plots import fit_curve_plots, lambda_plots, noise_plots, r
 from robustcsc.report.provenance import fit_tables, provenance_table
 from robustcsc.report.table import Table
 from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
-from robustcsc.report.trainings import Training, seed_tables, trained_models
+from robustcsc.report.trainings import seed_tables, trained_models
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.lines import LambdaFit
+    from robustcsc.measurements.fits import LambdaFit
 
 
 @dataclass(frozen=True)

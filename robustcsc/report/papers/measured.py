@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
 from robustcsc.report.cohorts import Cohort, Series, Setting, by_cohort
-from robustcsc.report.trainings import Training
 
 PLAIN = ("none", "train")
 """Policies of a model as it was trained."""
@@ -77,8 +76,8 @@ class Group:
         """Tells whether these weights were trained as a row wants it, as far as that is known."""
         if self.about is None:
             return who.usual and not who.trained_on
-        options = json.loads(self.about.options)
-        told = all(options.get(name) == wanted for name, wanted in who.options if name in options)
+        options = self.about.options
+        told = all(options[name] == wanted for name, wanted in who.options if name in options)
         return told and who.trained_on in (0, self.about.trained_on)
 
 
@@ -96,7 +95,7 @@ def groups_of(records: Sequence[Record], trainings: Iterable[Training]) -> list[
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for model, weights in by_weights:
         it = known.get(weights)
-        alike[model, repr(replace(it, weights="", seed=0, seconds=0.0)) if it else f"~{weights}"].append(weights)
+        alike[model, repr(it.without_seed) if it else f"~{weights}"].append(weights)
     made = []
     for (model, _), members in sorted(alike.items()):
         told = [known[weights] for weights in members if weights in known]

@@ -14,6 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import FOOLING, Record
 from robustcsc.report.cohorts import by_cohort
 from robustcsc.report.figures import COLOURS, DASHES, MARKERS, MOST_LINES, Plot, legend_rows, shades, verbatim
@@ -22,11 +23,10 @@ from robustcsc.report.papers import Paper
 from robustcsc.report.plots import lambda_curves, lambda_series
 from robustcsc.report.provenance import ordered_fits
 from robustcsc.report.tables import labels_of
-from robustcsc.report.trainings import Training
 from robustcsc.report.words import NOISE_FAMILIES, corruption_rank, corruption_words, norm_words, slug
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.lines import LambdaFit
+    from robustcsc.measurements.fits import LambdaFit
 
 COLUMN, HEIGHT = 3.25, 1.55
 """Inches: the width of one of two columns, and the height of a row of panels."""

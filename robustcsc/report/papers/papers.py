@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
 from robustcsc.report import detrame_facts, res_msd_csc_facts, sdnet_facts, tddl_facts
 from robustcsc.report.measured import groups_of
 from robustcsc.report.table import Table
 from robustcsc.report.template import lay
-from robustcsc.report.trainings import Training
 
 Paper = Literal["sdnet", "detrame", "res-msd-csc", "tddl"]
 """Papers whose tables a report can fill."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +9,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple
 
+from robustcsc.measurements.statistics import Score, Spread
 from robustcsc.records import FOOLING, Record
 from robustcsc.report.adversarial import left_by_all, of_newest_fit
-from robustcsc.report.cohorts import Cohort, Score, Series, Setting, total_score
+from robustcsc.report.cohorts import Cohort, Series, Setting, total_score
 from robustcsc.report.measured import ADAPTIVE, Group, Who, is_form
-from robustcsc.report.trainings import Spread
+from robustcsc.report.words import score_words, spread_words
 
 UNMEASURED = "not measured"
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -66,8 +66,7 @@ def value(what: What, group: Group, who: Who, told: Sequence[str] = ()) -> Value
     made = _QUANTITIES[what.kind](what, group, who)
     if made is None or group.about is None:
         return made
-    options = json.loads(group.about.options)
-    named = [str(options[name]) for name in told if name in options]
+    named = [str(group.about.options[name]) for name in told if name in group.about.options]
     return replace(made, text=f"{made.text} ({', '.join(named)})") if named else made
 
 
@@ -180,7 +179,7 @@ def _all_attacks(what: What, group: Group, who: Who) -> Value | None:
         return None
     cohort = max(left, key=lambda it: (len(left[it]), it.total, it))
     score, count = min(left[cohort])
-    return Value(f"{score.cell()}, {count} attack{'s' if count > 1 else ''}", _place(cohort, len(left[cohort])))
+    return Value(f"{score_words(score)}, {count} attack{'s' if count > 1 else ''}", _place(cohort, len(left[cohort])))
 
 
 def _fooling(what: What, group: Group, who: Who) -> Value | None:
@@ -217,7 +216,7 @@ def _accuracy(
     group: Group, who: Who, accept: Callable[[Setting], bool], severities: Sequence[int], metric: str = "accuracy"
 ) -> Value | None:
     chosen = _chosen(group, who, accept, severities, metric)
-    return chosen and Value(chosen.spread.cell(), chosen.place)
+    return chosen and Value(spread_words(chosen.spread), chosen.place)
 
 
 def _chosen(

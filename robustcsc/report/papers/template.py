@@ -169,5 +169,5 @@ def _candidates(who: Who, groups: Iterable[Group], *, by_data: bool) -> list[tup
             alone += 1
         else:
             images = () if by_data else (group.about.images, f"{group.about.trained_on:09d}")
-            found.append(((form, group.about.recipe, *images), group))
+            found.append(((form, group.about.how, *images), group))
     return found

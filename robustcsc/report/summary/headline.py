@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Record
 from robustcsc.report.adversarial import ALL_ATTACKS, robust_columns
 from robustcsc.report.cohorts import (
     Cohort,
     Nested,
     Part,
-    Score,
     Series,
     Subject,
     by_cohort,
@@ -35,7 +35,7 @@ from robustcsc.report.tables import (
     summary_columns,
     summary_notes,
 )
-from robustcsc.report.words import MISSING, attack_words, corruption_rank, corruption_words, slug
+from robustcsc.report.words import MISSING, attack_words, corruption_rank, corruption_words, score_words, slug
 
 _ATTACKS_DRAWN = 4
 HEADLINE_BUDGETS = {"linf": 8 / 255, "l2": 0.5}
@@ -155,7 +155,7 @@ def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Tabl
             (
                 *labels[it],
                 *(column.cell(it) for column in columns),
-                *(scores[it].cell(with_n=True) if it in scores else MISSING for _, scores in robust),
+                *(score_words(scores[it], with_n=True) if it in scores else MISSING for _, scores in robust),
             )
             for it in subjects
         ),

@@ -7,16 +7,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from robustcsc.measurements.statistics import Score
 from robustcsc.records import Record
-from robustcsc.report.cohorts import Score
 from robustcsc.report.table import Table
-from robustcsc.report.words import MISSING, corruption_words, slug
+from robustcsc.report.words import MISSING, corruption_words, score_words, slug
 
 if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.adaptive.lines import LambdaFit, NoiseLevel
+    from robustcsc.measurements.fits import LambdaFit, NoiseLevel
 
 
-#: Ways of choosing lambda per image that the table of a fit names.
+#: How many of the lines compared per image the table of a fit names.
 _BEST_SHOWN = 3
 
 
@@ -49,7 +49,7 @@ def _overview(fits: Sequence[LambdaFit]) -> Table:
                 *(fit.model, fit.dataset, fit.noise, f"{fit.lam0:g}"),
                 *(f"{fit.grid[0]:g} to {fit.grid[-1]:g}, {len(fit.grid)} values", str(len(fit.levels))),
                 *(fit.dataset_definition, equation, *r2),
-                f"{fit.image_definition}, weight of the batch mean {fit.image_shrinkage:g}",
+                fit.image_definition,
                 *(_totals(fit), heldout_words(fit), str(fit.seed), fit.weights[:12], fit.digest),
             )
         )
@@ -97,8 +97,8 @@ def _levels(fit: LambdaFit) -> Table:
             f"Held-out images: {heldout_words(fit)}.",
             *(
                 [
-                    f"Per image, the best of {len(fit.image_candidates)} ways on held-out images is taken "
-                    f"(residual/line/share of the batch mean, accuracy in percent): {tried}."
+                    f"The line used per image is the best of {len(fit.image_candidates)} on held-out images "
+                    f"(residual/what the line was fitted to, accuracy in percent): {tried}."
                 ]
                 if tried
                 else []
@@ -110,7 +110,7 @@ def _levels(fit: LambdaFit) -> Table:
 def _accuracy(fit: LambdaFit, level: NoiseLevel, lam: float) -> str:
     for value, correct in zip(fit.grid, level.correct, strict=True):
         if math.isclose(value, lam, abs_tol=1e-9):
-            return Score(correct, level.total).cell()
+            return score_words(Score(correct, level.total))
     return MISSING
 
 

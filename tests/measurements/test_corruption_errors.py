@@ -1,66 +1,17 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from robustcsc.corruptions import load_spec
-from robustcsc.metrics import (
+from robustcsc.measurements.corruption_errors import (
     STANDARD_CORRUPTIONS,
     STANDARD_GROUPS,
-    accuracy,
     corruption_error,
-    fooling_counts,
-    fooling_rate,
     mean_corruption_error,
     mean_error,
     relative_corruption_error,
     relative_mean_corruption_error,
-    wilson_interval,
 )
-
-
-def test_accuracy_is_the_share() -> None:
-    assert accuracy(3, 5) == 0.6
-    assert accuracy(0, 5) == 0.0
-    assert accuracy(5, 5) == 1.0
-
-
-@pytest.mark.parametrize(("correct", "total"), [(0, 0), (1, 0), (-1, 5), (6, 5), (0, -1)])
-def test_impossible_counts_are_refused(correct: int, total: int) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        accuracy(correct, total)
-    with pytest.raises(ValueError, match="must be"):
-        wilson_interval(correct, total)
-
-
-def test_wilson_interval_of_the_textbook_example() -> None:
-    # By hand with z = 1.96: (0.8 + 0.19208 -+ 1.96 sqrt(0.016 + 0.009604)) / 1.38416.
-    lower, upper = wilson_interval(8, 10)
-    assert lower == pytest.approx(0.4902, abs=5e-5)
-    assert upper == pytest.approx(0.9433, abs=5e-5)
-
-
-@given(st.integers(1, 60_000), st.floats(0, 1), st.floats(0.01, 0.9999))
-def test_wilson_interval_agrees_with_scipy(total: int, share: float, confidence: float) -> None:
-    correct = round(share * total)
-    expected = binomtest(correct, total).proportion_ci(confidence_level=confidence, method="wilson")
-    lower, upper = wilson_interval(correct, total, confidence)
-    assert lower == pytest.approx(expected.low, abs=1e-12)
-    assert upper == pytest.approx(expected.high, abs=1e-12)
-    assert 0 <= lower <= correct / total <= upper <= 1
-
-
-def test_wilson_interval_touches_the_ends_exactly() -> None:
-    assert wilson_interval(0, 7)[0] == 0.0
-    assert wilson_interval(7, 7)[1] == 1.0
-
-
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan])
-def test_confidence_outside_its_range_is_refused(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence"):
-        wilson_interval(1, 2, confidence)
 
 
 def test_the_standard_corruptions_are_fifteen_in_four_groups() -> None:
@@ -156,26 +107,3 @@ def test_errors_without_a_usable_baseline_are_refused(
 def test_relative_error_needs_a_baseline_that_gets_worse() -> None:
     with pytest.raises(ValueError, match="does not get worse"):
         relative_mean_corruption_error({"fog": [0.3]}, {"fog": [0.2]}, clean=0.1, baseline_clean=0.2)
-
-
-def test_fooling_over_all_images_and_over_the_correct_ones() -> None:
-    labels = [0, 1, 2, 3, 4]
-    clean = [0, 1, 2, 9, 9]
-    perturbed = [0, 7, 7, 3, 9]  # changed: images 1, 2 and 3; image 3 was wrong before
-    assert fooling_counts(clean, perturbed) == (3, 5)
-    assert fooling_counts(clean, perturbed, labels) == (2, 3)
-    assert fooling_rate(clean, perturbed) == pytest.approx(0.6)
-    assert fooling_rate(clean, perturbed, labels) == pytest.approx(2 / 3)
-
-
-def test_fooling_rate_without_a_counted_image_is_refused() -> None:
-    assert fooling_counts([1], [2], labels=[0]) == (0, 0)
-    with pytest.raises(ValueError, match="nothing was measured"):
-        fooling_rate([1], [2], labels=[0])
-
-
-def test_predictions_of_different_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="one entry per image"):
-        fooling_rate([1, 2], [1])
-    with pytest.raises(ValueError, match="one entry per image"):
-        fooling_rate([1, 2], [1, 2], [1])

@@ -1,18 +1,23 @@
-"""The outcome of SDNet Algorithm 1: what was measured, and the lines fitted to it."""
+"""Lambda fits: what SDNet Algorithm 1 measured for one model, and the lines fitted to it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
-from torch import Tensor
-
-from robustcsc.adaptive.residuals import Definition
 from robustcsc.errors import PolicyError
 from robustcsc.files import write_whole
+
+#: ``squared``: ``||x - A z||^2``; ``norm``: its square root; ``relative``: ``||x - A z||^2 / ||x||^2``.
+Definition = Literal["squared", "norm", "relative"]
+DEFINITIONS: tuple[Definition, ...] = ("squared", "norm", "relative")
+
+#: Fields of a fit that say nothing about how it was made.
+_LABELS = ("dataset", "created")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +27,15 @@ class NoiseLevel:
     Attributes:
         noise: Corruption kernel, e.g. ``"gaussian_noise"``.
         parameters: Its parameters at this level, e.g. ``{"std": 0.04}``.
-        residuals: Mean over images of the residual at lambda_0 (averaged over CSC layers), per residual definition.
+        residuals: Mean over images of the residual at the training lambda (averaged over CSC layers), per definition.
         correct: Number of correctly classified images for each lambda of the grid.
         total: Number of images.
-        best_lam: The grid value with the most correct images (the smaller one on ties).
+        best_lam: The grid value with the most correct images (the smallest one on ties).
     """
 
     noise: str
-    parameters: dict[str, float]
-    residuals: dict[Definition, float]
+    parameters: Mapping[str, float]
+    residuals: Mapping[Definition, float]
     correct: tuple[int, ...]
     total: int
     best_lam: float
@@ -47,14 +52,6 @@ class Line:
     intercept: float
     r2: float
 
-    def predict(self, residual: Tensor, grid: Sequence[float]) -> Tensor:
-        """Returns the line's lambda, clamped to the range of `grid`.
-
-        Gradients pass the clamp unchanged (straight-through), so that it does not shut an attacker out.
-        """
-        lam = self.intercept + self.slope * residual
-        return lam.clamp(min(grid), max(grid)).detach() + (lam - lam.detach())
-
 
 @dataclass(frozen=True, kw_only=True)
 class LambdaFit:
@@ -63,7 +60,7 @@ class LambdaFit:
     Attributes:
         model: Name of the model.
         weights: SHA-256 of its weights.
-        dataset: Name of the data set whose training split was used.
+        dataset: Name of the data set whose training split was used; a label, which `digest` ignores.
         noise: ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` or ``"pooled"`` (all four together).
         seed: Seed of the noise.
         heldout: Fingerprint of the held-out training images.
@@ -71,13 +68,12 @@ class LambdaFit:
         lam0: The training lambda, at which residuals are taken.
         grid: Candidate values of lambda, ascending.
         levels: What was measured at every noise level.
-        lines: One line per residual definition (``"squared"``, ``"norm"``, ``"relative"``).
+        lines: One line per residual definition, through the noise levels.
         dataset_definition: Residual definition used per data set and per batch.
         image_definition: Residual definition used per image.
-        image_line: Line used per image: fitted either to the levels' means or to single images.
-        image_shrinkage: Weight in [0, 1] of the batch mean in a per-image residual.
-        image_candidates: Held-out accuracy of each combination that was compared: definition, what the line was fitted
-            to, shrinkage, as ``{"relative/levels/0.5": 0.71, ...}``.
+        image_line: Line used per image: fitted either to the noise levels or to single images.
+        image_candidates: Held-out accuracy in [0, 1] of each line that was compared for single images, by definition
+            and what it was fitted to: ``{"squared/levels": 0.71, "squared/images": 0.70, ...}``.
         created: UTC time, ISO 8601.
     """
 
@@ -91,18 +87,17 @@ class LambdaFit:
     lam0: float
     grid: tuple[float, ...]
     levels: tuple[NoiseLevel, ...]
-    lines: dict[Definition, Line]
+    lines: Mapping[Definition, Line]
     dataset_definition: Definition
     image_definition: Definition
     image_line: Line
-    image_shrinkage: float
-    image_candidates: dict[str, float]
+    image_candidates: Mapping[str, float]
     created: str
 
     @property
     def digest(self) -> str:
-        """Short hash (12 hex digits) of everything but the time of the fit."""
-        fields = {name: value for name, value in asdict(self).items() if name != "created"}
+        """Short hash (12 hex digits) of everything but the time of the fit and the name of the data set."""
+        fields = {name: value for name, value in asdict(self).items() if name not in _LABELS}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     def save(self, path: Path) -> None:
@@ -112,10 +107,10 @@ class LambdaFit:
 
     @classmethod
     def load(cls, path: Path) -> LambdaFit:
-        """Reads a fit written by `save`.
+        """Returns a fit written by `save`.
 
         Raises:
-            PolicyError: If the file is not a whole fit of this version.
+            PolicyError: If the file is not a complete fit of this version.
         """
         try:
             fields = json.loads(path.read_text())

@@ -1,0 +1,1 @@
+"""Measurements as facts: what was measured, how, and what follows from the counts; without torch."""

@@ -1,0 +1,87 @@
+"""Trainings: how the weights of a run were made, as its checkpoint tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+#: Names and JSON values of some settings.
+Settings = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the weights of one run were made.
+
+    Attributes:
+        weights: SHA-256 (hex) of the weights, as records name them.
+        model: Name of the model.
+        options: Options of its builder.
+        parameters: Number of trained parameters.
+        data: Data set it was trained on.
+        trained_on: Number of training images.
+        images: Fingerprint of the training split, before some of its images were held out.
+        recipe: All settings of the recipe, in the order of their names.
+        augment: Augmentation of the training images.
+        adversarial: The adversary of adversarial training, ``None`` without one.
+        precision: Floating-point precision of the training, e.g. ``"32-true"``.
+        epochs: Passes over the training images.
+        seed: Seed of the training.
+        seconds: Time of the training.
+    """
+
+    weights: str
+    model: str
+    options: Settings = field(hash=False)  # mappings cannot be hashed; equal trainings still have equal hashes
+    parameters: int
+    data: str
+    trained_on: int
+    images: str
+    recipe: Settings = field(hash=False)
+    augment: str
+    adversarial: Settings | None = field(hash=False)
+    precision: str
+    epochs: int
+    seed: int
+    seconds: float
+
+    @property
+    def without_seed(self) -> Training:
+        """This training without its seed, weights and time: equal for trainings that differ in nothing else."""
+        return replace(self, weights="", seed=0, seconds=0.0)
+
+    @property
+    def how(self) -> str:
+        """Sorting key of the way of training: recipe, augmentation, adversary and precision."""
+        return json.dumps([self.recipe, self.augment, self.adversarial, self.precision], sort_keys=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Training | None:
+        """Returns the facts in a checkpoint, or ``None`` if there is none or it does not tell all of them."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+            spec, facts = json.loads(metadata["spec"]), json.loads(metadata["training"])
+            adversarial = facts.get("adversarial")
+            return cls(
+                weights=metadata["weights"],
+                model=spec["name"],
+                options=json.loads(metadata["options"]) if metadata.get("options") else spec["options"],
+                parameters=int(metadata["parameters"]),
+                data=facts["data"],
+                trained_on=facts["trained_on"],
+                images=facts["images"],
+                recipe=dict(sorted(facts["recipe"].items())),
+                augment=facts["augment"],
+                adversarial=None if adversarial is None else dict(sorted(adversarial.items())),
+                precision=facts["hardware"]["precision"],
+                epochs=facts["recipe"]["epochs"],
+                seed=facts["seed"],
+                seconds=facts["seconds"],
+            )
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+            return None
