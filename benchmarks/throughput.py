@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda
+from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.constraints import project_parameters
@@ -129,9 +129,9 @@ def measure(bench: Bench, name: str) -> list[dict[str, object]]:
     if not csc_layers(model):
         return rows
     policies = {
-        "fixed lambda": FixedLambda(model, 0.5),
-        "adaptive per batch": AdaptiveLambda(model, fixed_fit(name), "batch"),
-        "adaptive per image": AdaptiveLambda(model, fixed_fit(name), "image"),
+        "fixed lambda": ModelAtLambda(model, 0.5),
+        "adaptive per batch": AdaptiveModel(model, fixed_fit(name), "batch"),
+        "adaptive per image": AdaptiveModel(model, fixed_fit(name), "image"),
     }
     for words, policy in policies.items():
         cost = bench.ratio(bench.evaluation(policy), plain)

@@ -99,7 +99,8 @@ def measure_fits(
 
     from robustcsc.adaptive.fit import fit_lambda as fit
     from robustcsc.cli.evaluate import default_spec_name
-    from robustcsc.corruptions import NOISE_KERNELS, load_spec
+    from robustcsc.corruptions import load_spec
+    from robustcsc.measurements.noises import NOISE_KERNELS
     from robustcsc.training.run import heldout_images
 
     heldout, known = heldout_images(images, session.trained)

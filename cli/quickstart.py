@@ -117,7 +117,7 @@ def _session(name: str, device: Device) -> Session:
 def _fitted(device: Device) -> list[LambdaFit]:
     """Returns the SDNet's fits to each noise and to all together, fitting them unless the run has them."""
     from robustcsc.cli.fit import line_words, measure_fits
-    from robustcsc.corruptions import NOISE_KERNELS
+    from robustcsc.measurements.noises import NOISE_KERNELS
 
     session = _session(SDNET, device)
     fits = session.subject.fits

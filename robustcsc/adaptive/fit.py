@@ -26,21 +26,15 @@ from torch import Tensor, nn
 
 from robustcsc.adaptive.policies import predict
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
-from robustcsc.corruptions import NOISE_KERNELS, Spec, apply_kernel, image_seeds, noise_levels
+from robustcsc.corruptions import Spec, apply_kernel, image_seeds, noise_levels
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
+from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.measurements.policies import multiples_of
 from robustcsc.progress import Progress, silent
-
-#: Lambdas to try, as multiples of the training lambda: SDNet section 4.2 gives the range [0.1, 1.5] for 0.1.
-MULTIPLES = tuple(range(1, 16))
-
-
-def multiples_of(lam0: float | None, multiples: Sequence[float] = MULTIPLES) -> tuple[float, ...]:
-    """Returns multiples of the training lambda, or of 0.1 where there is none or it is 0."""
-    return tuple(float(f"{(lam0 or 0.1) * multiple:.6g}") for multiple in multiples)
 
 
 # Each argument is a choice of the user or a fact that only the caller knows and the fit records.

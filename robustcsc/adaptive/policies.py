@@ -5,7 +5,7 @@ differentiable end to end, so that sweeps and attacks run on it as on any model.
 
 Source: SDNet (Dai et al., NeurIPS 2022), Algorithm 1, steps 13-14.
 
-Differences from the paper: the paper applies one lambda per test set (`FixedLambda` with `dataset_lambda`); one per
+Differences from the paper: the paper applies one lambda per test set (`ModelAtLambda` with `dataset_lambda`); one per
 batch and one per image are additions of this package. Lambda is clamped to the grid it was fitted on; gradients pass
 the clamp unchanged (straight-through), so that it does not shut an attacker out.
 """
@@ -13,7 +13,6 @@ the clamp unchanged (straight-through), so that it does not shut an attacker out
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +20,7 @@ from torch import Tensor, nn
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
 from robustcsc.errors import PolicyError
 from robustcsc.measurements.fits import LambdaFit, Line
-
-Scope = Literal["batch", "image"]
+from robustcsc.measurements.policies import Scope
 
 
 def predict(line: Line, residual: Tensor, grid: Sequence[float]) -> Tensor:
@@ -42,7 +40,7 @@ def predict(line: Line, residual: Tensor, grid: Sequence[float]) -> Tensor:
     return lam.clamp(min(grid), max(grid)).detach() + (lam - lam.detach())
 
 
-class FixedLambda(nn.Module):
+class ModelAtLambda(nn.Module):
     """The model with one lambda in all CSC layers.
 
     Args:
@@ -65,29 +63,29 @@ class FixedLambda(nn.Module):
         return logits_at(self.model, images, self.lam)
 
 
-class AdaptiveLambda(nn.Module):
+class AdaptiveModel(nn.Module):
     """The model with lambda predicted from the residual of the images it is given.
 
     Args:
         model: Images to logits, with CSC layers.
         fit: The fitted line.
-        scope: ``"batch"``: one lambda from the mean residual of the batch. ``"image"``: one per image, from its own
-            residual.
+        scope: `Scope.BATCH`: one lambda from the mean residual of the batch. `Scope.IMAGE`: one per image, from its
+            own residual.
 
     Raises:
-        PolicyError: If the scope is unknown.
+        PolicyError: The scope is `Scope.DATASET`.
     """
 
     def __init__(self, model: nn.Module, fit: LambdaFit, scope: Scope) -> None:
         super().__init__()
-        if scope not in get_args(Scope):
-            raise PolicyError(f"Unknown scope {scope!r}: choose 'batch' or 'image'.")
+        if scope is Scope.DATASET:
+            raise PolicyError("A lambda per data set needs all its images: use `dataset_lambda`.")
         self.model, self.fit, self.scope = model, fit, scope
 
     def lambda_for(self, images: Tensor) -> Tensor:
-        """Returns the lambda of `images` ``(N, C, H, W)``: 0-d for scope ``batch``, ``(N,)`` for ``image``."""
+        """Returns the lambda of `images` ``(N, C, H, W)``: 0-d per batch, ``(N,)`` per image."""
         squared, energy = layer_residuals(self.model, images)
-        if self.scope == "batch":
+        if self.scope is Scope.BATCH:
             residual = mean_residual(squared, energy, self.fit.dataset_definition).mean()
             return predict(self.fit.lines[self.fit.dataset_definition], residual, self.fit.grid)
         residual = mean_residual(squared, energy, self.fit.image_definition)

@@ -5,14 +5,7 @@ import math
 from robustcsc.corruptions.catalog import RANGES
 from robustcsc.corruptions.specs import Spec
 from robustcsc.errors import SpecError, UnknownNameError
-
-NOISE_KERNELS = {
-    "gaussian": "gaussian_noise",
-    "shot": "shot_noise",
-    "speckle": "speckle_noise",
-    "impulse": "impulse_noise",
-}
-"""The kernel of each noise family that lambda is fitted on."""
+from robustcsc.measurements.noises import NOISE_KERNELS
 
 NOISE_LEVELS: dict[str, tuple[str, tuple[float, ...]]] = {
     "gaussian": ("std", (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20)),

@@ -23,8 +23,8 @@ from typing import Any
 
 from robustcsc.corruptions.catalog import GROUPS, KERNELS, parameter_problem
 from robustcsc.corruptions.textures import textures_digest
-from robustcsc.measurements.perturbations import SeverityTable
 from robustcsc.errors import SpecError, UnknownNameError
+from robustcsc.measurements.perturbations import SeverityTable
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from robustcsc.adaptive.policies import AdaptiveLambda
+from robustcsc.adaptive.policies import AdaptiveModel
 from robustcsc.attacks.gradient import pgd
-from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 from robustcsc.corruptions import Spec, corrupt
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import StoreError
 from robustcsc.evaluation.subject import Subject
 from robustcsc.files import write_whole
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 
 #: One corruption of each group, as far as they were measured; all at one severity.
 SHOWN, SEVERITY = ("gaussian_noise", "defocus_blur", "fog", "jpeg_compression"), 3
@@ -103,7 +103,7 @@ def _answers(
     """Returns for each image one answer per lambda policy."""
     policies: dict[str, nn.Module] = {"training lambda" if subject.has_lambda else "no lambda": subject.model}
     if subject.has_lambda and subject.fits:
-        policies["adaptive lambda (per image)"] = AdaptiveLambda(subject.model, subject.fit_for(None), "image")
+        policies["adaptive lambda (per image)"] = AdaptiveModel(subject.model, subject.fit_for(None), "image")
     answers: list[list[dict[str, str | float | bool]]] = [[] for _ in images]
     for policy, model in policies.items():
         with evaluation_mode(model), torch.inference_mode():

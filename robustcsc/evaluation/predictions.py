@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.policies import AdaptiveLambda, dataset_lambda
+from robustcsc.adaptive.policies import AdaptiveModel, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
 from robustcsc.errors import RobustCSCError
@@ -122,7 +122,7 @@ def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream) -> _Choi
             images = (batch.images for batch in stream())
             lam = dataset_lambda(loaded.model, loaded.facts.fit_by_digest(digest), images)
         case Adaptive(scope=scope, fit=digest):
-            return AdaptiveLambda(loaded.model, loaded.facts.fit_by_digest(digest), scope).lambda_for
+            return AdaptiveModel(loaded.model, loaded.facts.fit_by_digest(digest), scope).lambda_for
     return lambda images: lam
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda, dataset_lambda, predict
+from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda, dataset_lambda, predict
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual, residuals
 from robustcsc.errors import PolicyError
 from robustcsc.layers.lambdas import set_lambda
@@ -54,18 +54,18 @@ def test_the_clamp_is_exact_however_far_the_line_leads(residual: float) -> None:
 def test_a_fixed_lambda_equals_setting_it(sdnet: Any, images: Tensor) -> None:
     changed = copy.deepcopy(sdnet)
     set_lambda(changed, 0.6)
-    assert torch.equal(FixedLambda(sdnet, 0.6)(images), changed(images))
+    assert torch.equal(ModelAtLambda(sdnet, 0.6)(images), changed(images))
 
 
 @pytest.mark.parametrize("lam", [-0.1, float("nan"), float("inf")])
 def test_a_lambda_that_is_none_is_refused(sdnet: Any, lam: float) -> None:
     with pytest.raises(PolicyError, match="at least 0"):
-        FixedLambda(sdnet, lam)
+        ModelAtLambda(sdnet, lam)
 
 
 def test_an_unknown_scope_is_refused(sdnet: Any, make_fit: FitMaker) -> None:
     with pytest.raises(PolicyError, match="'batch' or 'image'"):
-        AdaptiveLambda(sdnet, make_fit(), "dataset")  # type: ignore[arg-type]
+        AdaptiveModel(sdnet, make_fit(), "dataset")  # type: ignore[arg-type]
 
 
 def test_per_batch_lambda_is_the_line_at_the_mean_residual(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
@@ -73,7 +73,7 @@ def test_per_batch_lambda_is_the_line_at_the_mean_residual(sdnet: Any, images: T
     line = fit.lines["squared"]
     lam = line.intercept + line.slope * residuals(sdnet, images).sum().item() / 10  # 5 images, 2 layers
     assert 0.2 < lam < 1.3
-    policy = AdaptiveLambda(sdnet, fit, "batch")
+    policy = AdaptiveModel(sdnet, fit, "batch")
     assert policy.lambda_for(images).item() == pytest.approx(lam, rel=1e-12)
     torch.testing.assert_close(policy(images), logits_at(sdnet, images, lam))
 
@@ -84,7 +84,7 @@ def test_per_image_lambda_is_the_line_at_the_residual_of_each_image(
     fit = make_fit(**steep(sdnet, images, dataset_definition="norm"))
     own = residuals(sdnet, images).mean(1).tolist()
     expected = [fit.image_line.intercept + fit.image_line.slope * value for value in own]
-    policy = AdaptiveLambda(sdnet, fit, "image")
+    policy = AdaptiveModel(sdnet, fit, "image")
     assert policy.lambda_for(images).tolist() == pytest.approx(expected, rel=1e-10)
     assert len({round(lam, 9) for lam in expected}) == 5
     set_lambda(sdnet, 1.2)  # what is in force does not matter
@@ -95,7 +95,7 @@ def test_per_image_lambda_is_the_line_at_the_residual_of_each_image(
 
 
 def test_per_image_lambda_ignores_the_batch(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
-    policy = AdaptiveLambda(sdnet, make_fit(**steep(sdnet, images)), "image")
+    policy = AdaptiveModel(sdnet, make_fit(**steep(sdnet, images)), "image")
     alone = torch.cat([policy(image[None]) for image in images])
     torch.testing.assert_close(policy(images), alone, rtol=1e-10, atol=1e-12)
 
@@ -119,7 +119,7 @@ def test_the_gradient_of_the_images_flows_through_lambda(
         grid=(0.0, 100.0),
     )
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).view(5, 3)
-    policy = AdaptiveLambda(sdnet, fit, scope)
+    policy = AdaptiveModel(sdnet, fit, scope)
     gradient, slope = directional(lambda values: (policy(values) * weights).sum(), images)
     assert gradient == pytest.approx(slope, rel=1e-6)
     frozen = policy.lambda_for(images).detach()
@@ -129,12 +129,12 @@ def test_the_gradient_of_the_images_flows_through_lambda(
 
 def test_the_clamp_does_not_shut_an_attacker_out(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
     line = Line(slope=1.0, intercept=50.0, r2=1.0)
-    policy = AdaptiveLambda(sdnet, make_fit(image_line=line), "image")
+    policy = AdaptiveModel(sdnet, make_fit(image_line=line), "image")
     leaf = images.clone().requires_grad_()
     lam = policy.lambda_for(leaf)
     assert lam.tolist() == [1.5] * 5
     (gradient,) = torch.autograd.grad(lam.sum(), leaf)
-    inside = AdaptiveLambda(sdnet, make_fit(image_line=line, grid=(0.0, 1e6)), "image").lambda_for(leaf)
+    inside = AdaptiveModel(sdnet, make_fit(image_line=line, grid=(0.0, 1e6)), "image").lambda_for(leaf)
     torch.testing.assert_close(gradient, torch.autograd.grad(inside.sum(), leaf)[0])
     assert gradient.abs().max() > 0
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.fit import fit_lambda
-from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda
+from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
 from robustcsc.adaptive.residuals import layer_residuals, logits_at
 from robustcsc.corruptions import load_spec
 from robustcsc.data import load
@@ -41,7 +41,7 @@ def test_the_residual_is_that_of_the_elastic_net_at_the_training_lambda(tddl: nn
 def test_a_larger_lambda_makes_sparser_codes_and_none_is_left_behind(tddl: nn.Module, images: Tensor) -> None:
     before = {name: value.clone() for name, value in tddl.state_dict().items()}
     with torch.no_grad():
-        lowest, highest = FixedLambda(tddl, 0.5)(images), FixedLambda(tddl, 1e4)(images)
+        lowest, highest = ModelAtLambda(tddl, 0.5)(images), ModelAtLambda(tddl, 1e4)(images)
     assert lowest.any()
     assert not highest.any()  # no atom is worth it
     torch.testing.assert_close(tddl.state_dict(), before, rtol=0, atol=0)
@@ -55,7 +55,7 @@ def test_the_gradient_of_an_image_flows_through_its_lambda(
     fit = make_fit(
         image_definition="relative", image_line=Line(slope=slope, intercept=1.0, r2=1.0), grid=(0.01, 1000.0)
     )
-    policy = AdaptiveLambda(tddl, fit, "image")
+    policy = AdaptiveModel(tddl, fit, "image")
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).view(5, 3)
     direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -74,7 +74,7 @@ def test_the_gradient_of_an_image_flows_through_its_lambda(
 
 def test_a_lambda_of_zero_is_one_sentence(tddl: nn.Module, images: Tensor) -> None:
     with pytest.raises(RobustCSCError, match="needs a lambda above 0, not 0"):
-        FixedLambda(tddl, 0.0)(images)
+        ModelAtLambda(tddl, 0.0)(images)
 
 
 def test_lambda_is_fitted_as_for_csc_layers(tddl: nn.Module) -> None:

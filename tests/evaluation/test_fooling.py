@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda, dataset_lambda
+from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda, dataset_lambda
 from robustcsc.attacks.random_noise import CONTROLS, relative_noise
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation, universal_perturbation
@@ -83,7 +83,7 @@ def test_records_count_what_the_kept_perturbation_and_its_controls_change(
     records = attacked()
     (batch,) = images.batches(60)
     assert subject.lam0 is not None
-    model = FixedLambda(subject.model, subject.lam0)
+    model = ModelAtLambda(subject.model, subject.lam0)
     assert len(records) == 2 * (1 + 2 * 2)
     (path,) = (tmp_path / "perturbations").glob("*.safetensors")
     kept = load_kept(path)
@@ -166,18 +166,18 @@ def test_protocols_craft_and_score_as_they_say(
     plain, static, adaptive = records[::2]
     assert [it.condition.policy for it in (plain, static, adaptive)] == ["train", "adaptive", "adaptive-image"]
     # The static protocol scores what was crafted at the training lambda.
-    assert [type(model) for model in crafted] == [FixedLambda, AdaptiveLambda]
+    assert [type(model) for model in crafted] == [ModelAtLambda, AdaptiveModel]
     assert json.loads(static.details) == json.loads(plain.details) != json.loads(adaptive.details)
     fit = subject.fit_for(None)
     (batch,) = images.batches(60)
     kept = load_kept(tmp_path / "perturbations" / json.loads(adaptive.details)["perturbation"])
     moved = (batch.images + kept.values).clamp(0, 1)
-    expected = counts(AdaptiveLambda(subject.model, fit, "image"), batch.images, moved, batch.labels)
+    expected = counts(AdaptiveModel(subject.model, fit, "image"), batch.images, moved, batch.labels)
     assert (adaptive.correct, adaptive.total) == expected[ALL]
     kept = load_kept(tmp_path / "perturbations" / json.loads(static.details)["perturbation"])
     moved = (batch.images + kept.values).clamp(0, 1)
     tuned = [
-        FixedLambda(subject.model, dataset_lambda(subject.model, fit, [shown])).eval()
+        ModelAtLambda(subject.model, dataset_lambda(subject.model, fit, [shown])).eval()
         for shown in (batch.images, moved)
     ]
     with torch.inference_mode():
@@ -216,7 +216,7 @@ def test_noise_of_each_energy_and_seed_is_counted(subject: Subject, images: Imag
     records = noise(subject, images, store, batch_size=25)
     (batch,) = images.batches(60)
     assert subject.lam0 is not None
-    model = FixedLambda(subject.model, subject.lam0)
+    model = ModelAtLambda(subject.model, subject.lam0)
     measured = {
         (it.condition.epsilon, it.condition.seed, it.condition.metric): (it.correct, it.total) for it in records
     }

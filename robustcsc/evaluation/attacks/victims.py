@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.policies import AdaptiveLambda, FixedLambda
+from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.models import LoadedModel
@@ -69,11 +69,11 @@ def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate
             raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
         return Victim(surrogate.subject.weights, _at_training_lambda(surrogate), scored=False)
     if protocol in (Protocol.ADAPTIVE, Protocol.BLACK_BOX) and isinstance(policy, policies.Adaptive):
-        through = AdaptiveLambda(loaded.model, loaded.facts.fit_by_digest(policy.fit), policies.Scope.IMAGE)
+        through = AdaptiveModel(loaded.model, loaded.facts.fit_by_digest(policy.fit), policies.Scope.IMAGE)
         return Victim("the adaptive policy", through, scored=protocol is Protocol.ADAPTIVE)
     match policy:
         case policies.FixedLambda(value=lam) if protocol is Protocol.FIXED:
-            return Victim(f"lambda {lam:g}", FixedLambda(loaded.model, lam))
+            return Victim(f"lambda {lam:g}", ModelAtLambda(loaded.model, lam))
         case policies.WorstOf(values=values):
             return Victim(f"{len(values)} lambdas", LambdaGrid(loaded.model, values), averaged=True)
     name = "the training lambda" if loaded.facts.has_lambda else "the model"
@@ -82,4 +82,4 @@ def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate
 
 def _at_training_lambda(loaded: LoadedModel) -> nn.Module:
     lam0 = loaded.facts.lam0
-    return loaded.model if lam0 is None else FixedLambda(loaded.model, lam0)
+    return loaded.model if lam0 is None else ModelAtLambda(loaded.model, lam0)

@@ -12,11 +12,11 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robustcsc.measurements.facts import from_plain, to_json
-from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation
 from robustcsc.errors import StoreError
 from robustcsc.files import replacing
+from robustcsc.measurements.facts import from_plain, to_json
+from robustcsc.measurements.threats import ThreatModel
 
 _TENSOR, _FACTS = "perturbation", "crafting"
 _PICTURE_WIDTH, _CAPTION_HEIGHT = 288, 16  # pixels; small images are enlarged to at least this width
