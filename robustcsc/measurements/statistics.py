@@ -89,7 +89,7 @@ def _interval(score: Score) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedScores:
     """What one measure gave for every training seed.
 
     Attributes:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from robustcsc.measurements.statistics import Gain, Pair, Score, Spread, fooling_counts, holm, wilson_interval
+from robustcsc.measurements.statistics import Gain, Pair, Score, SeedScores, fooling_counts, holm, wilson_interval
 
 
 def test_accuracy_is_the_share() -> None:
@@ -24,10 +24,10 @@ def test_pooled_cells_of_the_same_images_get_the_interval_of_one_cell() -> None:
 
 
 def test_the_spread_over_training_seeds_is_the_sample_standard_deviation() -> None:
-    spread = Spread((Score(79, 100), Score(80, 100), Score(84, 100)))
+    spread = SeedScores((Score(79, 100), Score(80, 100), Score(84, 100)))
     assert (spread.mean, spread.best) == pytest.approx((0.81, 0.84))
     assert spread.std == pytest.approx((0.0014 / 2) ** 0.5)  # (0.02^2 + 0.01^2 + 0.03^2) / (3 - 1)
-    assert Spread((Score(79, 100),)).std is None
+    assert SeedScores((Score(79, 100),)).std is None
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 0), (1, 0), (-1, 5), (6, 5), (0, -1)])

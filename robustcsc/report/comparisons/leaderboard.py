@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.statistics import Score, Spread
+from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
 from robustcsc.report.adversarial import attacked_directly, left_by_all, of_newest_fit
@@ -60,7 +60,7 @@ class Measured:
         attacks: How many attacks were taken together, the fewest of all seeds; 0 if none.
     """
 
-    spread: Spread
+    spread: SeedScores
     attacks: int = 0
 
     @property
@@ -285,7 +285,7 @@ def _cells(group: Group, policy: str, readers: Mapping[str, tuple[By, Reader]]) 
     for heading, (_, read) in readers.items():
         found = [it for seed in group.seeds if (it := read(seed, policy)) is not None]
         if found:
-            cells[heading] = Measured(Spread(tuple(score for score, _ in found)), min(count for _, count in found))
+            cells[heading] = Measured(SeedScores(tuple(score for score, _ in found)), min(count for _, count in found))
     return cells
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from robustcsc.measurements.statistics import Score, Spread
+from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.trainings import Training
 from robustcsc.records import Record
 from robustcsc.report.cohorts import Cohort, Setting, series, total_score
@@ -73,7 +73,7 @@ class TrainedModel:
 
     trainings: tuple[Training, ...]
     policy: str
-    spreads: Mapping[Measure, Spread]
+    spreads: Mapping[Measure, SeedScores]
     severities: Mapping[Measure, frozenset[int]]
     seconds_per_image: float
 
@@ -87,7 +87,7 @@ class TrainedModel:
         """Mean training time."""
         return fmean(it.seconds for it in self.trainings)
 
-    def of(self, kind: str, **setting: object) -> dict[Measure, Spread]:
+    def of(self, kind: str, **setting: object) -> dict[Measure, SeedScores]:
         """Returns the measures of a kind with these values of `Setting`."""
         return {
             measure: spread
@@ -129,7 +129,7 @@ def _model(policy: str, by_weights: Mapping[str, Sequence[Record]], known: Mappi
     return TrainedModel(
         trainings=tuple(seeds),
         policy=policy,
-        spreads={it: Spread(tuple(scores[it])) for it in whole},
+        spreads={it: SeedScores(tuple(scores[it])) for it in whole},
         severities={it: next(iter(severities[it])) for it in whole},
         seconds_per_image=fmean(times) if times else math.nan,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple
 
-from robustcsc.measurements.statistics import Score, Spread
+from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.records import FOOLING, Record
 from robustcsc.report.adversarial import left_by_all, of_newest_fit
 from robustcsc.report.cohorts import Cohort, Series, Setting, total_score
@@ -208,7 +208,7 @@ _QUANTITIES: Mapping[str, Callable[[What, Group, Who], Value | None]] = {
 
 
 class _Chosen(NamedTuple):
-    spread: Spread
+    spread: SeedScores
     place: str
 
 
@@ -240,7 +240,7 @@ def _chosen(
                     found[cohort].append(_mean(scores))
         if found:
             cohort = max(found, key=lambda it: (len(found[it]), it.total, -_origin(it), it))
-            return _Chosen(Spread(tuple(found[cohort])), _place(cohort, len(found[cohort])))
+            return _Chosen(SeedScores(tuple(found[cohort])), _place(cohort, len(found[cohort])))
     return None
 
 
