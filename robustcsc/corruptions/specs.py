@@ -178,3 +178,8 @@ def _corruption(place: str, table: dict[str, Any]) -> Corruption:
             raise SpecError(f"{place} level {severity} {problem}.")
     values = tuple({field: float(value) for field, value in level.items()} for level in levels)
     return Corruption(kernel, group, table["standard"], values)
+
+
+def default_spec_name(image_shape: tuple[int, int, int]) -> str:
+    """Returns the severity table for images of a shape: CIFAR-10-C's below 96 pixels, ImageNet-C's from there on."""
+    return "imagenet_c" if min(image_shape[1:]) >= 96 else "cifar10_c"

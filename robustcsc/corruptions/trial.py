@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from robustcsc.corruptions.apply import corrupt
-from robustcsc.corruptions.specs import Spec
+from robustcsc.corruptions.specs import Spec, select
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
+from robustcsc.progress import Note, quiet
 
 
 def inapplicable(
@@ -63,3 +64,38 @@ def check_applicable(
     if not fitting:
         raise DataError(f"{sentence}; none of the chosen corruptions can be applied to {images.name}: choose others.")
     raise DataError(f"{sentence}; leave out {', '.join(problems)}: --corruptions {','.join(fitting)}.")
+
+
+def chosen_corruptions(
+    images: ImageSet,
+    spec: Spec,
+    asked: str | None,
+    severities: Sequence[int],
+    *,
+    device: str | torch.device = "cpu",
+    note: Note = quiet,
+) -> list[str]:
+    """Returns the corruptions that were asked for, or all that can be applied to the images.
+
+    Args:
+        images: The images that are to be corrupted.
+        spec: Severity table.
+        asked: As `select` reads it; ``None`` for all that can be applied.
+        severities: 1-5.
+        device: Where they will be corrupted.
+        note: Told what is left out, and why.
+
+    Raises:
+        UnknownNameError: One that was asked for is not in the table.
+        DataError: One that was asked for, or none at all, can be applied to these images.
+    """
+    names = select(spec, asked or "all")
+    if asked:
+        check_applicable(images, spec, names, severities, device=device)
+        return names
+    left_out = inapplicable(images, spec, names, severities, device=device)
+    if len(left_out) == len(names):
+        check_applicable(images, spec, names, severities, device=device)
+    for reason in left_out.values():
+        note(f"Left out: {reason}")
+    return [name for name in names if name not in left_out]

@@ -1,0 +1,137 @@
+"""Measuring a plan: how it is done, with what, and what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from robustcsc.data import ImageSet
+from robustcsc.evaluation.engines import local
+from robustcsc.evaluation.measure import Evaluator
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.evaluation.plan import Chain, Planner
+from robustcsc.evaluation.sources import Inputs, images_fact
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.frames import records_frame
+from robustcsc.measurements.policies import Adaptive, Policy, Scope
+from robustcsc.measurements.records import Record
+from robustcsc.measurements.store import ResultStore
+from robustcsc.progress import Note, Progress, quiet, silent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: How lambda is chosen: a policy, its name, or a lambda fit.
+AnyPolicy = str | Policy | LambdaFit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How measuring is done, whatever is measured.
+
+    Attributes:
+        batch_size: Images at a time.
+        remeasure: Whether to measure again what the run has.
+        progress: Told after each batch.
+        note: Told what is worth knowing but no result.
+    """
+
+    batch_size: int = 250
+    remeasure: bool = False
+    progress: Progress = silent
+    note: Note = quiet
+
+
+class Results(Sequence[Record]):
+    """Records that one call measured or found in the run."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._records = tuple(records)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        """Returns one record or several."""
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns one row per record, as `robustcsc.measurements.frames.flat` makes it."""
+        return records_frame(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A model, its images and all else that a plan needs.
+
+    Attributes:
+        model: The model.
+        inputs: The images and what else is read.
+        policies: The lambda policies that were asked for.
+        measuring: How measuring is done.
+    """
+
+    model: LoadedModel
+    inputs: Inputs
+    policies: tuple[Policy, ...]
+    measuring: Measuring
+
+    @classmethod
+    def of(cls, model: LoadedModel, images: ImageSet, asked: Sequence[AnyPolicy], measuring: Measuring) -> Setup:
+        """Returns the setup for some images; lambda fits among the policies join those of the model.
+
+        Raises:
+            PolicyError: A policy needs a lambda or a fit that is not there.
+            UnknownNameError: There is no such policy.
+        """
+        given = {f"given {it.digest}": it for it in asked if isinstance(it, LambdaFit)}
+        model = dataclasses.replace(model, fits={**model.fits, **given}) if given else model
+        policies = model.facts.policies(
+            [Adaptive(scope=Scope.DATASET, fit=it.digest) if isinstance(it, LambdaFit) else it for it in asked]
+        )
+        inputs = Inputs(images=images, location=images.location)
+        return cls(model=model, inputs=inputs, policies=policies, measuring=measuring)
+
+    @property
+    def images(self) -> ImageSet:
+        """The clean images."""
+        return self.inputs.images
+
+    @property
+    def planner(self) -> Planner:
+        """What makes the cells of a plan."""
+        return Planner(model=self.model.facts, images=images_fact(self.images), batch_size=self.measuring.batch_size)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What measures a cell."""
+        how = self.measuring
+        return Evaluator(
+            model=self.model,
+            inputs=self.inputs,
+            batch_size=how.batch_size,
+            recraft=how.remeasure,
+            progress=how.progress,
+        )
+
+    def reading(self, **inputs: Any) -> Self:
+        """Returns the setup with more inputs, by the names of the fields of `Inputs`.
+
+        Raises:
+            TypeError: There is no such input.
+        """
+        return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, **inputs))
+
+    def run(self, plan: Iterable[Chain], store: ResultStore, evaluator: Evaluator | None = None) -> Results:
+        """Measures a plan; what the store has is not measured again.
+
+        Raises:
+            RobustCSCError: The model, the images or the files do not suit what is measured.
+        """
+        return Results(local.run(plan, evaluator or self.evaluator, store, remeasure=self.measuring.remeasure))

@@ -1,0 +1,223 @@
+"""Which model and which images are meant: a run, a shipped model, weights from elsewhere, the data a run was made with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from robustcsc import runs
+from robustcsc.data import ImageSet, load
+from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreError
+from robustcsc.models import checkpoint
+from robustcsc.models.catalog import ModelSpec, default_spec
+from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.progress import Note, quiet
+from robustcsc.runs import Run
+
+#: Run that stands in where there is none yet, and the shipped checkpoint it gets.
+DEMO_RUN, DEMO_CHECKPOINT = "digits-demo", "sdnet-digits"
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which images are asked for; what is ``None`` is taken from the training of the run.
+
+    Attributes:
+        name: Data set, a key of `robustcsc.data.DATASETS`.
+        root: Folder with its files.
+        download: Whether missing files may be fetched.
+        image_size: Size that images of a folder are resized and cropped to.
+        workers: Threads or processes that read images.
+    """
+
+    name: str | None = None
+    root: Path | None = None
+    download: bool = False
+    image_size: int | None = None
+    workers: int = 2
+
+    def load(self, trained: Checkpoint | None, split: str, limit: int | None = None) -> ImageSet:
+        """Returns the images, or `limit` of them, evenly spaced (image folders are sorted by class).
+
+        Raises:
+            DataError: Neither the user nor the run says which data set, it cannot be loaded, or it does not suit the
+                model.
+        """
+        training = trained.training if trained else {}
+        name = self.name or training.get("data")
+        if name is None:
+            raise DataError("It is not known which images this model is for: give --data (and --root).")
+        root, size = self.root, self.image_size
+        if root is None and name == training.get("data") and training.get("root"):
+            root = Path(training["root"])
+        if size is None and name == "imagefolder" and trained is not None:
+            size = trained.spec.image_shape[1]
+        images = load(name, root, split, download=self.download, image_size=size, workers=self.workers)
+        if trained is not None:
+            check_suits(images, trained.spec)
+        return images if limit is None else evenly_spaced(images, limit)
+
+
+def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
+    """Returns `count` evenly spaced images, or all if there are no more."""
+    if count >= len(images):
+        return images
+    return images.subset(torch.arange(count) * len(images) // count)
+
+
+def check_suits(images: ImageSet, spec: ModelSpec) -> None:
+    """Refuses images that a model was not made for.
+
+    Raises:
+        DataError: Their shape or the number of classes differs.
+    """
+    made_for, given = (spec.image_shape, spec.num_classes), (images.image_shape, len(images.classes))
+    if made_for != given:
+        wanted, got = (f"{'x'.join(map(str, shape))} pixels in {count} classes" for shape, count in (made_for, given))
+        raise DataError(
+            f"{spec.name} was made for images of {wanted}, but {images.name} has {got}: "
+            "choose other images or another model."
+        )
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model is asked for: a run's, a shipped one, or one of the user's own with its weights.
+
+    Attributes:
+        run: Name or folder of a run, or a shipped model.
+        model: Name in the catalog, or ``package.module:factory``.
+        weights: Weights from elsewhere.
+    """
+
+    run: str | None = None
+    model: str | None = None
+    weights: Path | None = None
+
+    def open(self, data: DataChoice, note: Note = quiet) -> tuple[Run, Checkpoint]:
+        """Returns the run and its checkpoint; writes nothing, also if the run is a new one.
+
+        Without any choice this is the latest run; on a machine without runs the shipped digits model becomes one.
+
+        Args:
+            data: The images, which say the classes of a model from elsewhere.
+            note: Told which model was taken where nobody named one.
+
+        Raises:
+            RobustCSCError: There is no such run or model, or its weights cannot be loaded.
+        """
+        allow_own_code(self.model)
+        if self.weights is not None or (self.model is not None and ":" not in self.model):
+            return self._adopt(data)
+        if self.run in checkpoint.SHIPPED and not (runs.RUNS / self.run).exists():
+            note(f"Taking the shipped model {self.run} as {runs.RUNS / self.run}.")
+            return Run(runs.RUNS / self.run), checkpoint.load_shipped(self.run)
+        run = runs.find(self.run or _run_name(self.model)) if self.run or self.model else latest_run()
+        if run is not None:
+            return run, checkpoint.load(run.weights_path, trusted=self.model)
+        run = Run(runs.RUNS / DEMO_RUN)
+        note(
+            f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits "
+            f"as {run.folder}."
+        )
+        return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
+
+    def _adopt(self, data: DataChoice) -> tuple[Run, Checkpoint]:
+        """Returns the run that foreign weights become."""
+        if self.model is None or self.weights is None:
+            raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
+        images = data.load(None, "test")
+        spec = default_spec(self.model, len(images.classes), images.image_shape, normalization=data.name or "")
+        facts = {"data": data.name, "root": str(data.root.absolute()) if data.root else None}
+        trained = replace(checkpoint.load_foreign(self.weights, spec), training=facts)
+        run = Run(runs.RUNS / (self.run or _run_name(self.model)))
+        held = checkpoint.load(run.weights_path, trusted=self.model) if run.weights_path.exists() else trained
+        if held.weights != trained.weights:
+            raise StoreError(f"The run {run.name!r} holds other weights: choose another name with --run.")
+        return run, trained
+
+
+def adopt_module(module: nn.Module, name: str, images: ImageSet) -> tuple[Run, Checkpoint]:
+    """Returns the run of a module that lives in this process only: its weights are not kept.
+
+    Args:
+        module: Images in [0, 1] to logits.
+        name: Name of the run.
+        images: Images it is made for.
+    """
+    kind = type(module)
+    spec = ModelSpec(
+        name=f"{kind.__module__}.{kind.__qualname__}", num_classes=len(images.classes), image_shape=images.image_shape
+    )
+    weights = checkpoint.weights_hash(module, spec)
+    return Run(runs.RUNS / name), Checkpoint(spec=spec, model=module.eval(), weights=weights)
+
+
+def allow_own_code(model: str | None) -> None:
+    """Lets a model of the user's own, ``package.module:factory``, lie in the working directory."""
+    if model is not None and ":" in model and "" not in sys.path:
+        sys.path.append("")
+
+
+def _run_name(model: str | None) -> str:
+    """Returns the name of the run that a user's own model gets if none is given."""
+    return (model or "").replace(":", "-")
+
+
+def latest_run() -> Run | None:
+    """Returns the run that changed last, if there is any.
+
+    Raises:
+        CheckpointError: Its training is not finished.
+    """
+    run = runs.latest()
+    if run is not None and not run.weights_path.is_file():
+        raise CheckpointError(
+            f"The latest run {run.name!r} has no weights yet: finish its training, or choose with --run."
+        )
+    return run
+
+
+def choose_device(asked: DeviceName) -> torch.device:
+    """Returns the device; ``auto`` takes a GPU if there is one.
+
+    Raises:
+        RobustCSCError: A GPU is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if asked == "cuda" and not available:
+        raise RobustCSCError("There is no usable CUDA device: use --device cpu.")
+    return torch.device("cuda" if available and asked != "cpu" else "cpu")
+
+
+@contextmanager
+def written(run: Run) -> Iterator[Run]:
+    """Makes the folder of a run unless it exists, and writes into it: what is there afterwards is whole.
+
+    If the block fails, half-written files go, and so do folders that hold nothing.
+
+    Raises:
+        StoreError: The name of a new run is not allowed, or its folder cannot be made.
+    """
+    made = [folder for folder in (run.folder, run.folder.parent) if not folder.exists()]
+    if not run.weights_path.exists():
+        runs.create(os.path.relpath(run.folder, runs.RUNS), exist_ok=True)
+    try:
+        yield run
+    except BaseException:
+        for partial in run.folder.rglob("*.partial"):
+            partial.unlink(missing_ok=True)
+        for folder in [*(path for path in run.folder.iterdir() if path.is_dir()), *made]:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
