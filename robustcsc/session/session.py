@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from robustcsc.adaptive.fit import fit_lambda as fit_lines
 from robustcsc.corruptions import Spec, load_spec, select
@@ -21,33 +20,30 @@ from robustcsc.errors import DataError, PolicyError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, default_protocols, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
 from robustcsc.evaluation.attacks.suites import SUITES
+from robustcsc.evaluation.fooling.plans import noise_plan, uap_plan
 from robustcsc.evaluation.fooling.universal import check_noise, check_uap
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import Chain, targets
+from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import corruptions_of
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.noises import NOISE_KERNELS
-from robustcsc.measurements.perturbations import Crafting, RandomControl, RandomNoise, Surrogate, Universal
+from robustcsc.measurements.perturbations import Crafting, Surrogate
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel
-from robustcsc.measuring import AnyPolicy, Measuring, Results, Setup
 from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
-from robustcsc.opening import (
+from robustcsc.runs import Run
+from robustcsc.session.choices import (
     DataChoice,
-    DeviceName,
-    ModelChoice,
-    adopt_module,
     check_suits,
-    choose_device,
     evenly_spaced,
     written,
 )
-from robustcsc.runs import Run
+from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup
 from robustcsc.training.run import heldout_images
 
 
@@ -267,18 +263,7 @@ class Session:
         check_uap(crafting, seen, threats)
         crafting = replace(crafting, images=seen.fingerprint, count=len(seen))
         setup = setup.reading(crafting_images=seen, perturbations=self.run.folder / "perturbations")
-        plan: list[Chain] = []
-        for protocol in protocols:
-            (target,) = targets(setup.planner.model, protocol)
-            (policy,) = target.policies
-            for threat in threats:
-                if not only_controls:
-                    made = Universal(threat=threat, protocol=protocol, crafting=crafting)
-                    plan.append(setup.planner.fooling(made, policy))
-                for name in ("random-sign", "gaussian"):
-                    for seed in control_seeds:
-                        control = RandomControl(name=name, threat=threat, protocol=protocol, seed=seed)
-                        plan.append(setup.planner.fooling(control, policy))
+        plan = uap_plan(setup.planner, None if only_controls else crafting, threats, protocols, control_seeds)
         return self._run(setup, plan)
 
     def random_noise(
@@ -302,13 +287,7 @@ class Session:
         """
         setup = self._setup(images, policies)
         check_noise(rhos, setup.policies)
-        plan = [
-            setup.planner.fooling(RandomNoise(rho=rho, seed=seed), policy)
-            for policy in setup.policies
-            for rho in rhos
-            for seed in seeds
-        ]
-        return self._run(setup, plan)
+        return self._run(setup, noise_plan(setup.planner, rhos, setup.policies, seeds))
 
     def fit_lambda(self, noise: str = "gaussian", images: ImageSet | None = None) -> LambdaFit:
         """Returns the line from the residual to the best lambda for one noise family, and keeps it in the run.
@@ -410,40 +389,3 @@ class Session:
     def _run(self, setup: Setup, plan: Iterable[Chain], evaluator: Evaluator | None = None) -> Results:
         with self.store() as store:
             return setup.run(plan, store, evaluator)
-
-
-def open_session(
-    name: str | Path | None = None,
-    *,
-    model: str | nn.Module | None = None,
-    weights: Path | None = None,
-    images: ImageSet | None = None,
-    data: DataChoice | None = None,
-    device: DeviceName = "auto",
-    measuring: Measuring | None = None,
-) -> Session:
-    """Returns the session of a run, a shipped model, weights from elsewhere, or a module of this process.
-
-    Args:
-        name: Name or folder of a run, or a shipped model; without any choice the latest run, or the shipped digits
-            model where there is none. With a module, the name of its run.
-        model: A module (images in [0, 1] to logits), or with `weights` a name from the catalog or
-            ``package.module:factory``.
-        weights: A state dict for `model`.
-        images: Test images of a module.
-        data: Where the images lie, if the run does not say it.
-        device: Where to evaluate; ``"auto"`` takes a GPU if there is one.
-        measuring: How measuring is done.
-
-    Raises:
-        RobustCSCError: There is no such run, model or device, or its weights cannot be loaded.
-    """
-    place, data, measuring = choose_device(device), data or DataChoice(), measuring or Measuring()
-    if isinstance(model, nn.Module):
-        if name is None or images is None:
-            raise DataError("A module needs a name for its run, and test images: open(NAME, model=..., images=...).")
-        run, trained = adopt_module(model, str(name), images)
-    else:
-        choice = ModelChoice(None if name is None else str(name), model, weights)
-        run, trained = choice.open(data, measuring.note)
-    return Session(run=run, trained=trained, device=place, data=data, measuring=measuring, test_images=images)

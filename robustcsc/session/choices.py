@@ -1,4 +1,4 @@
-"""Which model and which images are meant: a run, a shipped model, weights from elsewhere, the data a run was made with."""
+"""Which model and which images are meant: a run, a shipped model, weights from elsewhere, the data of a run."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""Opening a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from robustcsc.data import ImageSet
+from robustcsc.errors import DataError
+from robustcsc.session.choices import DataChoice, DeviceName, ModelChoice, adopt_module, choose_device
+from robustcsc.session.measuring import Measuring
+from robustcsc.session.session import Session
+
+
+# Each parameter names the model in a way of its own, or says where its images lie.
+def open_session(
+    name: str | Path | None = None,
+    *,
+    model: str | nn.Module | None = None,
+    weights: Path | None = None,
+    images: ImageSet | None = None,
+    data: DataChoice | None = None,
+    device: DeviceName = "auto",
+    measuring: Measuring | None = None,
+) -> Session:
+    """Returns the session of a run, a shipped model, weights from elsewhere, or a module of this process.
+
+    Args:
+        name: Name or folder of a run, or a shipped model; without any choice the latest run, or the shipped digits
+            model where there is none. With a module, the name of its run.
+        model: A module (images in [0, 1] to logits), or with `weights` a name from the catalog or
+            ``package.module:factory``.
+        weights: A state dict for `model`.
+        images: Test images of a module.
+        data: Where the images lie, if the run does not say it.
+        device: Where to evaluate; ``"auto"`` takes a GPU if there is one.
+        measuring: How measuring is done.
+
+    Raises:
+        RobustCSCError: There is no such run, model or device, or its weights cannot be loaded.
+    """
+    place, data, measuring = choose_device(device), data or DataChoice(), measuring or Measuring()
+    if isinstance(model, nn.Module):
+        if name is None or images is None:
+            raise DataError("A module needs a name for its run, and test images: open(NAME, model=..., images=...).")
+        run, trained = adopt_module(model, str(name), images)
+    else:
+        choice = ModelChoice(None if name is None else str(name), model, weights)
+        run, trained = choice.open(data, measuring.note)
+    return Session(run=run, trained=trained, device=place, data=data, measuring=measuring, test_images=images)
