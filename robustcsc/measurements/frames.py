@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import Fact, from_plain, tag_of, to_json, to_plain
-from robustcsc.measurements.records import Measurement, Provenance, Record
+from robustcsc.measurements.perturbations import Perturbation
+from robustcsc.measurements.policies import Policy
+from robustcsc.measurements.records import Images, Location, Measurement, Provenance, Record, Subject
 from robustcsc.measurements.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ _FIRST = (
     *("norm", "epsilon", "protocol", "steps", "seed", "policy", "policy.value", "policy.scope", "policy.fit"),
     *("metric", "correct", "total", "accuracy", "low", "high", "lambda"),
 )
+#: Facts that are the same in many records.
+_SHARED = frozenset((Subject, Images, Location, *get_args(Perturbation), *get_args(Policy)))
 #: Columns that follow from others.
 DERIVED = ("accuracy", "low", "high")
 #: Columns that say when and how long: the only ones in which two runs of one command differ.
@@ -61,18 +66,38 @@ def flat(record: Record) -> dict[str, object]:
 def _flatten(fact: Fact, path: str, row: dict[str, object]) -> None:
     if tag_of(fact):
         row[_column(f"{path}type")] = tag_of(fact)
-    for name in fact.__struct_fields__:
-        value, whole = getattr(fact, name), f"{path}{name}"
-        if isinstance(value, Fact):
+    for name, whole, column in _fields(type(fact), path):
+        value = getattr(fact, name)
+        kind = type(value)
+        if kind in _SHARED:
+            row.update(_shared(value, f"{whole}."))
+        elif value is None or value == "":
+            continue
+        elif kind in (int, float, str, bool):
+            row[column] = value
+        elif isinstance(value, Fact):
             _flatten(value, f"{whole}.", row)
         elif isinstance(value, dict):
             row.update({_column(f"{whole}.{key}"): entry for key, entry in value.items()})
-        elif isinstance(value, tuple):
-            row[_column(whole)] = to_json(value).decode()
-        elif value not in (None, ""):
-            row[_column(whole)] = to_plain(value)
+        else:
+            row[column] = to_json(value).decode() if isinstance(value, tuple) else to_plain(value)
 
 
+@cache
+def _fields(kind: type[Fact], path: str) -> tuple[tuple[str, str, str], ...]:
+    """Returns name, path and column of each field of a fact."""
+    return tuple((name, f"{path}{name}", _column(f"{path}{name}")) for name in kind.__struct_fields__)
+
+
+@lru_cache(maxsize=2**12)
+def _shared(fact: Fact, path: str) -> dict[str, object]:
+    """Returns the columns of a fact that many records share, made once."""
+    row: dict[str, object] = {}
+    _flatten(fact, path, row)
+    return row
+
+
+@cache
 def _column(path: str) -> str:
     """Returns the name of a column: the path of its field, without the facts it is part of where that is clear."""
     if path in _NAMES:
