@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.presentation.table import Estimate, Partial
+from robustcsc.presentation.table import Column, Estimate, Partial
 from robustcsc.report.cohorts.cohorts import Part, pool, score
 from robustcsc.report.cohorts.words import NOISES, corruption_words, severities_words
+
+WHO = (Column("run"), Column("lambda policy"))
+"""Columns of what `labels_of` returns."""
 
 PERCENT = (
     "Accuracies in percent with 95 % Wilson intervals; a mean over cells has the interval of one cell, because all "
@@ -17,6 +20,11 @@ PERCENT = (
 )
 POOLED = "A mean pools the counts of its severities (equal numbers of images each)."
 FIXED_NOTE = "Fixed lambdas stand in the tables by severity and in the lambda curves."
+
+
+def percentages(headings: Iterable[str], *, digits: int = 2, show_n: bool = False) -> tuple[Column, ...]:
+    """Returns columns of fractions that are written in percent."""
+    return tuple(Column(heading, digits=digits, percent=True, show_n=show_n) for heading in headings)
 
 
 def estimate(counts: Score | None) -> Estimate | None:

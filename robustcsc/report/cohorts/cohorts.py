@@ -10,47 +10,26 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeGuard
 
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import (
     Attack,
+    Clean,
     Corruption,
-    MinimalBudget,
     Perturbation,
-    Pixels,
-    RandomControl,
-    RandomNoise,
-    SeverityTable,
-    Source,
     Universal,
 )
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
+from robustcsc.measurements.protocols import BASIC
 from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.statistics import Score
 from robustcsc.presentation.words import slug
-from robustcsc.report.cohorts.words import origin_words, policy_rank, policy_words, setting_rank
+from robustcsc.report.cohorts.origins import Origin, origin_and_seed
+from robustcsc.report.cohorts.words import policy_rank, policy_words, setting_rank
 
-
-@dataclass(frozen=True)
-class Origin:
-    """Where corrupted images come from.
-
-    Attributes:
-        source: Generated, or from files.
-        pixels: How they were stored.
-        table: The severity table.
-        files: Fingerprint of published files, where there are several versions of them.
-    """
-
-    source: Source
-    pixels: Pixels
-    table: SeverityTable
-    files: str = ""
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """Source and severity table in words."""
-        return origin_words(self.source, self.pixels, self.files), table_words(self.table)
+SEVERITIES = (1, 2, 3, 4, 5)
+"""Those that the means of the benchmarks cover."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +58,7 @@ class Cohort:
     def of(cls, record: Record) -> Cohort:
         """Returns the cohort of one record."""
         it = record.measurement
-        images = it.images
-        origin, seed = _origin_and_seed(it.perturbation)
+        images, (origin, seed) = it.images, origin_and_seed(it.perturbation)
         return cls(images.dataset, images.split, images.fingerprint, record.total, origin, seed, it.metric)
 
     @property
@@ -144,17 +122,22 @@ class Variant:
         return (self.run, self.model, self.weights)
 
 
-#: What was done to the images, whatever its severity and seed, and wherever corrupted images come from.
 Setting = Perturbation
-#: What a cohort, a setting and a variant have in common: one place of a table.
+"""What was done to the images, whatever its severity and seed: see `setting_of`."""
+
 Place = tuple[Cohort, Setting, Variant]
+"""Where a number belongs in the tables, but for its severity."""
+
 Series = Mapping[int, Record]
 """The records of one place by severity; the only key is 0 where there is no severity."""
 
 Part = tuple[Series, Collection[int]]
 """What a mean takes from one series: the series (empty if nothing was measured) and the severities it needs."""
 
-Nested = Mapping[Cohort, Mapping[Setting, Mapping[Variant, Series]]]
+Rows = Mapping[Variant, Series]
+"""What was measured in one setting, by variant."""
+
+Nested = Mapping[Cohort, Mapping[Setting, Rows]]
 """`series` by cohort, setting and variant."""
 
 
@@ -174,27 +157,23 @@ def fit_of(record: Record) -> str:
 def setting_of(perturbation: Perturbation) -> Setting:
     """Returns a perturbation without what differs between the cells of one column or belongs to the cohort."""
     match perturbation:
+        case Clean():
+            return perturbation
         case Corruption():
             return replace(perturbation, severity=0, seed=0, files="")
         case Universal(crafting=crafting):
             return replace(perturbation, crafting=replace(crafting, seed=0))
-        case Attack() | MinimalBudget() | RandomControl() | RandomNoise():
+        case _:
             return replace(perturbation, seed=0)
-        case _:
-            return perturbation
 
 
-@lru_cache(maxsize=2**12)
-def _origin_and_seed(perturbation: Perturbation) -> tuple[Origin | None, int]:
-    match perturbation:
-        case Corruption() as it:
-            return Origin(it.source, it.pixels, it.table, it.files), it.seed
-        case Universal(crafting=crafting):
-            return None, crafting.seed
-        case Attack() | MinimalBudget() | RandomControl() | RandomNoise():
-            return None, perturbation.seed
+def is_basic(setting: Setting) -> TypeGuard[Attack]:
+    """Whether a setting is one attack under a protocol of SDNet's Table 4, and not part of a suite."""
+    match setting:
+        case Attack(steps=[_], saved=None, protocol=protocol):
+            return protocol in BASIC
         case _:
-            return None, 0
+            return False
 
 
 def severity_of(record: Record) -> int:
@@ -249,14 +228,6 @@ class Shown(list[Record]):
         return by_cohort(iter(self))
 
     @cached_property
-    def by_kind(self) -> Mapping[type[Perturbation], Sequence[Record]]:
-        """The records of each kind of perturbation."""
-        found: dict[type[Perturbation], list[Record]] = defaultdict(list)
-        for record in self:
-            found[type(record.measurement.perturbation)].append(record)
-        return found
-
-    @cached_property
     def variants(self) -> frozenset[Variant]:
         """Who was measured."""
         return frozenset(map(Variant.of, self))
@@ -264,8 +235,6 @@ class Shown(list[Record]):
 
 def of_kinds(records: Iterable[Record], *kinds: type[Perturbation]) -> list[Record]:
     """Returns the records of some kinds of perturbation."""
-    if isinstance(records, Shown):
-        return [record for kind in kinds for record in records.by_kind.get(kind, ())]
     return [record for record in records if isinstance(record.measurement.perturbation, kinds)]
 
 
@@ -277,6 +246,21 @@ def by_cohort(records: Iterable[Record]) -> Nested:
     for (cohort, setting, variant), measured in series(records).items():
         nested.setdefault(cohort, {}).setdefault(setting, {})[variant] = measured
     return nested
+
+
+def part_of(nested: Nested, *kinds: type[Perturbation], metric: Metric = Metric.ACCURACY) -> Nested:
+    """Returns what was measured of some kinds of perturbation with one metric; cohorts without any are left out."""
+    picked = {
+        cohort: {setting: rows for setting, rows in settings.items() if isinstance(setting, kinds)}
+        for cohort, settings in nested.items()
+        if cohort.metric is metric
+    }
+    return {cohort: settings for cohort, settings in picked.items() if settings}
+
+
+def corruptions_of(settings: Mapping[Setting, Rows]) -> dict[str, Rows]:
+    """Returns what was measured under each corruption, by its name, in the order of tables."""
+    return {setting.name: rows for setting, rows in settings.items() if isinstance(setting, Corruption)}
 
 
 def severities_of(rows: Iterable[Series]) -> list[int]:
@@ -316,12 +300,6 @@ def without_fixed(variants: Sequence[Variant]) -> list[Variant]:
     """Leaves out fixed lambdas of every run that has another policy: they belong to the lambda curves."""
     others = {it.weights_of_run for it in variants if not isinstance(it.policy, FixedLambda)}
     return [it for it in variants if not isinstance(it.policy, FixedLambda) or it.weights_of_run not in others]
-
-
-def table_words(table: SeverityTable) -> str:
-    """Returns a severity table by name and digests: ``"cifar10_c@1a2b3c4d"``."""
-    frost = f"+frost@{table.photographs}" if table.photographs else ""
-    return f"{table.name}@{table.digest}{frost}"
 
 
 def _age(record: Record) -> tuple[str, str, int, int]:

@@ -15,10 +15,8 @@ from robustcsc.measurements.perturbations import (
     Corruption,
     MinimalBudget,
     Perturbation,
-    Pixels,
     RandomControl,
     RandomNoise,
-    Source,
     Universal,
 )
 from robustcsc.measurements.policies import (
@@ -158,14 +156,23 @@ def attack_words(made: Attack | MinimalBudget | Universal | RandomControl, *, bu
     threat = [threat_words(made.threat)] if budget else []
     if isinstance(made, Universal | RandomControl):
         return " ".join(["UAP" if isinstance(made, Universal) else _CONTROLS[made.name], *threat])
-    *before, last = made.steps if isinstance(made, Attack) else (made.step,)
-    names = [*(step_words(step, whole=True) for step in before), step_words(last, whole=False)]
-    parts = [" ".join([THEN.join(names), *threat])]
+    steps = steps_of(made)
+    last = steps[-1]
+    parts = [" ".join([_names(steps), *threat])]
     if last.effort is not None:
         parts.append(f"{last.effort} {last.kind.effort}" if last.effort != 1 else "1 step")
     if last.restarts > 1:
         parts.append(f"{last.restarts} restarts")
     return ", ".join(parts)
+
+
+def steps_of(made: Attack | MinimalBudget) -> tuple[AttackStep, ...]:
+    """Returns the attacks, each of which got the images that the ones before it left."""
+    return made.steps if isinstance(made, Attack) else (made.step,)
+
+
+def _names(steps: tuple[AttackStep, ...]) -> str:
+    return THEN.join([*(step_words(step, whole=True) for step in steps[:-1]), step_words(steps[-1], whole=False)])
 
 
 def perturbation_name(made: Perturbation) -> str:
@@ -189,11 +196,10 @@ def setting_rank(made: Perturbation) -> tuple[object, ...]:
         case Corruption(name=name):
             return (kind, corruption_rank(name))
         case Attack() | MinimalBudget():
-            steps = made.steps if isinstance(made, Attack) else (made.step,)
-            names = tuple(step.name for step in steps)
-            efforts = tuple((step.effort or -1, step.restarts) for step in steps)
+            steps = steps_of(made)
             threat = (made.threat.norm, made.threat.epsilon)
-            return (kind, names, threat, efforts, protocol_rank(made), repr(steps))
+            effort = (steps[-1].effort or -1, steps[-1].restarts)
+            return (kind, _names(steps), threat, effort, protocol_rank(made), repr(steps))
         case Universal() | RandomControl():
             return (kind, (made.threat.norm, made.threat.epsilon), protocol_rank(made), repr(made))
         case RandomNoise(rho=rho):
@@ -211,14 +217,6 @@ def corruption_rank(name: str) -> tuple[int, str]:
     """Returns a sorting key: the four noises, then the benchmark's order, then all others by name."""
     order = (*NOISES, *(known for known in STANDARD_CORRUPTIONS if known not in NOISES))
     return (order.index(name) if name in order else len(order), name)
-
-
-def origin_words(source: Source, pixels: Pixels, files: str) -> str:
-    """Returns where corrupted images come from."""
-    if source is Source.OFFICIAL:
-        return f"official corrupted files ({files})" if files else "official corrupted files"
-    stored = "" if pixels is Pixels.FLOAT else f", {pixels.value}"
-    return f"generated corruptions{stored}{', from files' if source is Source.EXPORTED else ''}"
 
 
 def severities_words(severities: Iterable[int]) -> str:

@@ -9,10 +9,22 @@ from itertools import product
 
 from robustcsc.errors import StoreError
 from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
-from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Nested, Series, Setting, Subject
-from robustcsc.report.frame import SEVERITIES
-from robustcsc.report.words import policy_words
+from robustcsc.measurements.perturbations import Corruption
+from robustcsc.measurements.policies import NoLambda, TrainingLambda
+from robustcsc.measurements.records import Metric, Record
+from robustcsc.report.cohorts.cohorts import (
+    SEVERITIES,
+    Cohort,
+    Nested,
+    Rows,
+    Series,
+    Setting,
+    Variant,
+    corruptions_of,
+    of_kinds,
+    ranked,
+)
+from robustcsc.report.cohorts.words import policy_words
 
 ALEXNET_NAME = "alexnet"
 """What people type for the published errors of AlexNet."""
@@ -21,18 +33,6 @@ ALEXNET_TABLE = "imagenet_c"
 """The severity table that the published errors belong to."""
 
 _ALEXNET = (88.6, 89.4, 92.3, 82.0, 82.6, 78.6, 79.8, 86.7, 82.7, 81.9, 56.5, 85.3, 64.6, 71.8, 60.7)
-_PLAIN = ("none", "train")
-
-_WORDS = {
-    "dataset": "data set",
-    "split": "split",
-    "source": "source of the corrupted images",
-    "spec": "severity table",
-    "images": "images",
-    "total": "number of images",
-    "seed": "seed",
-    "metric": "metric",
-}
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,21 @@ class Baseline:
 
     Attributes:
         name: What tables call it.
-        subject: The run (with its weights) without lambda or at its training lambda; ``None`` for AlexNet.
+        variant: The run (with its weights) without lambda or at its training lambda; ``None`` for AlexNet.
     """
 
     name: str
-    subject: Subject | None
+    variant: Variant | None
 
     @property
     def words(self) -> str:
         """Says in a sentence where the baseline's errors come from."""
-        if self.subject is None:
+        if self.variant is None:
             return (
                 "Baseline: AlexNet, errors as published by Hendrycks & Dietterich (ICLR 2019, Table 1) for the "
                 "published ImageNet-C files, not measured here."
             )
-        return f"Baseline: run {self.subject.run} ({self.subject.model}, {policy_words(self.subject.policy)})."
+        return f"Baseline: run {self.variant.run} ({self.variant.model}, {policy_words(self.variant.policy)})."
 
 
 PUBLISHED_ALEXNET = Baseline("AlexNet (published)", None)
@@ -110,45 +110,48 @@ def measured_baseline(name: str, records: Sequence[Record]) -> Baseline:
     Raises:
         StoreError: The run has no corrupted images without a policy, or those of several models.
     """
-    corrupted = [Subject.of(it) for it in records if it.condition.kind == "corruption"]
+    corrupted = set(map(Variant.of, of_kinds(records, Corruption)))
     if not corrupted:
         raise StoreError(
             f"The baseline {name!r} has no results on corrupted images: measure them with `robustcsc sweep --run "
             f"{name}`."
         )
-    subjects = sorted({it for it in corrupted if it.policy in _PLAIN}, key=lambda it: it.rank)
-    if not subjects:
+    variants = ranked(it for it in corrupted if isinstance(it.policy, NoLambda | TrainingLambda))
+    if not variants:
         raise StoreError(
             f"The baseline {name!r} has corrupted images at chosen lambdas only: measure its training lambda with "
             f"`robustcsc sweep --run {name} --lambda train`."
         )
-    if len(subjects) > 1:
-        found = ", ".join(f"{it.model} {it.weights[:8]} {policy_words(it.policy)}" for it in subjects)
+    if len(variants) > 1:
+        found = ", ".join(f"{it.model} {it.weights[:8]} {policy_words(it.policy)}" for it in variants)
         raise StoreError(f"The baseline {name!r} holds several models ({found}): name a run that holds one.")
-    return Baseline(name, subjects[0])
+    return Baseline(name, variants[0])
 
 
 def check_baseline(nested: Nested, baseline: Baseline) -> None:
-    """Raises StoreError unless some corrupted images of `nested` can be related to the baseline.
+    """Checks that some corrupted images can be related to the baseline.
 
     Args:
         nested: Corrupted cells only, as `by_cohort` returns them for joined records.
         baseline: To relate to.
+
+    Raises:
+        StoreError: There are none, or the baseline was not measured on them or not on a whole corruption.
     """
-    if baseline.subject is None:
+    if baseline.variant is None:
+        theirs = [cohort for cohort in nested if baseline_fits(cohort)]
         others = list(nested)
-        theirs = [cohort for cohort in others if baseline_fits(cohort)]
     else:
-        theirs = [cohort for cohort, settings in nested.items() if baseline.subject in _subjects(settings)]
-        others = [cohort for cohort, settings in nested.items() if _subjects(settings) - {baseline.subject}] or theirs
+        theirs = [cohort for cohort, settings in nested.items() if baseline.variant in _variants(settings)]
+        others = [cohort for cohort, settings in nested.items() if _variants(settings) - {baseline.variant}] or theirs
     if not others:
         raise StoreError(
             f"There is nothing to relate to the baseline {baseline.name!r}: measure corrupted images of the run with "
             "`robustcsc sweep` first."
         )
-    if baseline.subject is None:
+    if baseline.variant is None:
         if not theirs:
-            tables = ", ".join(sorted({cohort.spec.partition("@")[0] for cohort in others}))
+            tables = ", ".join(sorted({cohort.origin.table.name for cohort in others if cohort.origin}))
             raise StoreError(
                 f"The published errors of AlexNet are for the severity table {ALEXNET_TABLE}, not {tables}: name a "
                 "run as --baseline instead."
@@ -157,7 +160,7 @@ def check_baseline(nested: Nested, baseline: Baseline) -> None:
     shared = [cohort for cohort in others if cohort in theirs]
     if not shared:
         raise StoreError(_difference(baseline.name, theirs, others))
-    if not any(complete(nested[cohort], baseline.subject) for cohort in shared):
+    if not any(complete(nested[cohort], baseline.variant) for cohort in shared):
         raise StoreError(
             f"The baseline {baseline.name!r} has no corruption at all of the severities 1-5 on these images: measure "
             f"them with `robustcsc sweep --run {baseline.name}`."
@@ -166,27 +169,40 @@ def check_baseline(nested: Nested, baseline: Baseline) -> None:
 
 def baseline_fits(cohort: Cohort) -> bool:
     """Returns whether the published errors of AlexNet belong to the severity table of `cohort`."""
-    return cohort.spec.partition("@")[0] == ALEXNET_TABLE and cohort.metric == "accuracy"
+    origin = cohort.origin
+    return origin is not None and origin.table.name == ALEXNET_TABLE and cohort.metric is Metric.ACCURACY
 
 
-def complete(settings: Mapping[Setting, Mapping[Subject, Series]], subject: Subject) -> list[str]:
-    """Returns the corruptions that `subject` was measured on at all five severities."""
-    return [it.name for it, rows in settings.items() if set(SEVERITIES) <= set(rows.get(subject, {}))]
+def complete(settings: Mapping[Setting, Rows], variant: Variant) -> list[str]:
+    """Returns the corruptions that `variant` was measured on at all five severities."""
+    rows = corruptions_of(settings)
+    return [name for name, measured in rows.items() if set(SEVERITIES) <= set(measured.get(variant, {}))]
 
 
-def _subjects(settings: Mapping[Setting, Mapping[Subject, Series]]) -> set[Subject]:
-    return {subject for rows in settings.values() for subject in rows}
+def _variants(settings: Mapping[Setting, Rows]) -> set[Variant]:
+    return {variant for rows in settings.values() for variant in rows}
 
 
 def _difference(name: str, theirs: Iterable[Cohort], others: Iterable[Cohort]) -> str:
     """Names what the closest two cohorts differ in."""
-    own, other = min(product(theirs, others), key=lambda pair: len(_different(*pair)))
-    said = "; ".join(f"{_WORDS[it]} {getattr(own, it)} against {getattr(other, it)}" for it in _different(own, other))
+    pairs = product(map(_facts, theirs), map(_facts, others))
+    own, other = min(pairs, key=lambda pair: sum(pair[0][fact] != pair[1][fact] for fact in pair[0]))
+    said = "; ".join(f"{fact} {own[fact]} against {other[fact]}" for fact in own if own[fact] != other[fact])
     return f"The baseline {name!r} was not measured on what the report shows ({said}): measure both on the same."
 
 
-def _different(own: Cohort, other: Cohort) -> list[str]:
-    return [name for name in _WORDS if getattr(own, name) != getattr(other, name)]
+def _facts(cohort: Cohort) -> dict[str, str]:
+    source, table = cohort.corruptions or ("none", "none")
+    return {
+        "data set": cohort.dataset,
+        "split": cohort.split,
+        "source of the corrupted images": source,
+        "severity table": table,
+        "images": cohort.images,
+        "number of images": str(cohort.total),
+        "seed": str(cohort.seed),
+        "metric": cohort.metric.value,
+    }
 
 
 def _rate(record: Record) -> float:

@@ -7,13 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
-from robustcsc.records import Record
-from robustcsc.report.baselines import Errors
-from robustcsc.report.cohorts import Cohort, Nested, Series, Subject, by_cohort, without_fixed
-from robustcsc.report.frame import SEVERITIES
-from robustcsc.report.join import joined
-from robustcsc.report.tables import FIXED_NOTE, Labels, labels_of, ranked
-from robustcsc.report.words import corruption_rank, corruption_words, severities_words
+from robustcsc.measurements.perturbations import Clean, Corruption
+from robustcsc.measurements.records import Record
+from robustcsc.report.cohorts.cells import FIXED_NOTE
+from robustcsc.report.cohorts.cohorts import (
+    SEVERITIES,
+    Cohort,
+    Labels,
+    Nested,
+    Rows,
+    Series,
+    Variant,
+    by_cohort,
+    corruptions_of,
+    labels_of,
+    part_of,
+    ranked,
+    without_fixed,
+)
+from robustcsc.report.cohorts.join import joined
+from robustcsc.report.cohorts.words import corruption_rank, corruption_words, severities_words
+from robustcsc.report.corruptions.baselines import Errors
 
 
 @dataclass(frozen=True)
@@ -22,23 +36,23 @@ class Corrupted:
 
     Attributes:
         cohort: What all of it shares.
-        rows: The corrupted cells by corruption, subject and severity.
+        rows: The corrupted cells by corruption, variant and severity.
         clean: The results on the same images without a corruption.
-        labels: Run and policy of the subjects in words.
+        labels: Run and policy of the variants in words.
     """
 
     cohort: Cohort
-    rows: Mapping[str, Mapping[Subject, Series]]
-    clean: Mapping[Subject, Record]
+    rows: Mapping[str, Rows]
+    clean: Mapping[Variant, Record]
     labels: Labels
 
     @property
-    def everyone(self) -> list[Subject]:
+    def everyone(self) -> list[Variant]:
         """Who was measured, in the order of rows."""
-        return ranked(subject for rows in self.rows.values() for subject in rows)
+        return ranked(variant for rows in self.rows.values() for variant in rows)
 
     @property
-    def subjects(self) -> list[Subject]:
+    def variants(self) -> list[Variant]:
         """Who has a row: fixed lambdas only where a run has nothing else."""
         return without_fixed(self.everyone)
 
@@ -52,50 +66,41 @@ class Corrupted:
         """All other corruptions that anyone was measured on."""
         return sorted(set(self.rows) - set(STANDARD_CORRUPTIONS), key=corruption_rank)
 
-    def series(self, subject: Subject, name: str) -> Series:
+    def series(self, variant: Variant, name: str) -> Series:
         """Returns what was measured of one corruption, by severity."""
-        return self.rows.get(name, {}).get(subject, {})
+        return self.rows.get(name, {}).get(variant, {})
 
-    def errors(self, subject: Subject) -> Errors:
-        """Returns the error rates of one subject."""
-        return Errors.of({name: self.series(subject, name) for name in self.rows}, self.clean.get(subject))
+    def errors(self, variant: Variant) -> Errors:
+        """Returns the error rates of one variant."""
+        return Errors.of({name: self.series(variant, name) for name in self.rows}, self.clean.get(variant))
 
-    def label(self, subject: Subject) -> tuple[str, str, str]:
+    def label(self, variant: Variant) -> tuple[str, str, str]:
         """Returns model, run and lambda policy."""
-        return (subject.model, *self.labels[subject])
+        return (variant.model, *self.labels[variant])
 
     @property
     def missing_notes(self) -> list[str]:
         """Sentences that name what lacks for the means over the 15 standard corruptions, and in which rows."""
         rows: dict[str, list[str]] = defaultdict(list)
-        for subject in self.subjects:
+        for variant in self.variants:
             gaps = []
             for name in STANDARD_CORRUPTIONS:
-                absent = set(SEVERITIES) - set(self.series(subject, name))
+                absent = set(SEVERITIES) - set(self.series(variant, name))
                 partly = f" (severity {severities_words(absent)})" if len(absent) < len(SEVERITIES) else ""
                 gaps += [corruption_words(name) + partly] if absent else []
             if gaps:
-                rows[", ".join(gaps)].append(", ".join(self.label(subject)))
+                rows[", ".join(gaps)].append(", ".join(self.label(variant)))
         return [f"No mean over all 15 for {'; '.join(who)}; missing: {gaps}." for gaps, who in rows.items()]
 
     @property
     def fixed_notes(self) -> list[str]:
         """A sentence on the fixed lambdas if some have no row."""
-        return [] if self.subjects == self.everyone else [FIXED_NOTE]
+        return [] if self.variants == self.everyone else [FIXED_NOTE]
 
 
 def corrupted_cells(records: Sequence[Record]) -> Nested:
     """Returns the corrupted cells in which images are counted as labelled, by what they may be compared with."""
-    return _of_kind(by_cohort(joined(records)), "corruption")
-
-
-def _of_kind(nested: Nested, kind: str) -> Nested:
-    kept = {
-        cohort: {setting: rows for setting, rows in settings.items() if setting.kind == kind}
-        for cohort, settings in nested.items()
-        if cohort.metric == "accuracy"
-    }
-    return {cohort: settings for cohort, settings in kept.items() if settings}
+    return part_of(by_cohort(joined(records)), Corruption)
 
 
 def corrupted(records: Sequence[Record]) -> list[Corrupted]:
@@ -106,21 +111,15 @@ def corrupted(records: Sequence[Record]) -> list[Corrupted]:
     """
     records = joined(records)
     labels = labels_of(records)
-    clean = _of_kind(by_cohort(records), "clean")
-    made = []
-    for cohort, settings in corrupted_cells(records).items():
-        rows = {setting.name: by_subject for setting, by_subject in settings.items()}
-        made.append(Corrupted(cohort, rows, _clean(cohort, clean), labels))
-    return made
-
-
-def _clean(cohort: Cohort, nested: Nested) -> dict[Subject, Record]:
-    """Returns the clean results on the images of `cohort`."""
-    same = [
-        rows
-        for other, settings in nested.items()
-        if (other.dataset, other.split, other.images, other.total)
-        == (cohort.dataset, cohort.split, cohort.images, cohort.total)
-        for rows in settings.values()
+    clean: dict[tuple[object, ...], dict[Variant, Record]] = defaultdict(dict)
+    for cohort, settings in part_of(by_cohort(records), Clean).items():
+        for rows in settings.values():
+            clean[_images(cohort)] |= {variant: measured[0] for variant, measured in rows.items()}
+    return [
+        Corrupted(cohort, corruptions_of(settings), clean[_images(cohort)], labels)
+        for cohort, settings in corrupted_cells(records).items()
     ]
-    return {subject: measured[0] for rows in same for subject, measured in rows.items()}
+
+
+def _images(cohort: Cohort) -> tuple[object, ...]:
+    return (cohort.dataset, cohort.split, cohort.images, cohort.total)

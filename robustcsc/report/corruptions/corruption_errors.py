@@ -19,20 +19,17 @@ from robustcsc.measurements.corruption_errors import (
     relative_corruption_error,
     relative_mean_corruption_error,
 )
+from robustcsc.measurements.perturbations import Source
+from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.records import Record
-from robustcsc.report.baselines import ALEXNET, Baseline, Errors, baseline_fits, check_baseline
-from robustcsc.report.cohorts import Subject
-from robustcsc.report.corrupted import Corrupted, corrupted, corrupted_cells
-from robustcsc.report.frame import SEVERITIES
-from robustcsc.report.table import Table
-from robustcsc.report.tables import PERCENT, ranked
-from robustcsc.report.words import MISSING, corruption_rank, corruption_words, score_words
+from robustcsc.presentation.table import Cell, Column, Estimate, Partial, Table
+from robustcsc.report.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
+from robustcsc.report.cohorts.cohorts import SEVERITIES, Variant, ranked
+from robustcsc.report.cohorts.words import corruption_words
+from robustcsc.report.corruptions.baselines import ALEXNET, Baseline, Errors, baseline_fits, check_baseline
+from robustcsc.report.corruptions.corrupted import Corrupted, corrupted, corrupted_cells
 
-LABELS = ("model", "run", "lambda policy")
-"""The first columns of every table here."""
-
-MEASURE = "measure"
+_LABELS = (Column("model"), *WHO)
 
 _ERRORS = "Errors in percent; that of a corruption is the mean over the severities 1-5 ({total} images each)."
 _NO_INTERVAL = (
@@ -69,7 +66,7 @@ def corruption_error_tables(records: Sequence[Record], baseline: Baseline | None
                 tables.append(_ratio_table(cells, baseline, reference))
         if cells.extra:
             tables.append(_extra_table(cells))
-    used = baseline is not None and baseline.subject is None
+    used = baseline is not None and baseline.variant is None
     return [*tables, _alexnet_table()] if used else tables
 
 
@@ -82,32 +79,31 @@ def _reference(cells: Corrupted, baseline: Baseline | None) -> Errors | None:
     """Returns the errors of the baseline on the images of `cells`, ``None`` if it has none there."""
     if baseline is None:
         return None
-    if baseline.subject is None:
+    if baseline.variant is None:
         return ALEXNET if baseline_fits(cells.cohort) else None
-    return cells.errors(baseline.subject) if baseline.subject in cells.everyone else None
+    return cells.errors(baseline.variant) if baseline.variant in cells.everyone else None
 
 
 def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors | None) -> Table:
     standard = cells.standard
     groups = {group: names for group, names in STANDARD_GROUPS.items() if set(names) & set(standard)}
-    headings = [*(f"mean {group}" for group in groups), _WHOLE]
     means = [*groups.values(), STANDARD_CORRUPTIONS]
     ratios = [f"mCE, {baseline.name}", f"relative mCE, {baseline.name}"] if baseline and reference else []
     rows = []
-    for subject in cells.subjects:
-        row = [_mean_cell(cells, subject, [name]) for name in standard]
-        row += [_mean_cell(cells, subject, names) for names in means]
+    for variant in cells.variants:
+        row: list[Cell] = [_mean(cells, variant, names) for names in (*([name] for name in standard), *means)]
         if reference is not None:
-            row += [_mean_ratio(cells.errors(subject), reference, relative) for relative in (False, True)]
-        rows.append((*cells.label(subject), str(cells.cohort.total), _clean_cell(cells, subject), *row))
+            row += [_mean_ratio(cells.errors(variant), reference, relative) for relative in (False, True)]
+        rows.append((*cells.label(variant), cells.cohort.total, _clean_error(cells, variant), *row))
     notes = [_ERRORS.format(total=cells.cohort.total), _NO_INTERVAL, _covered(groups)]
     if baseline is not None:
         absent = f"The baseline {baseline.name} was not measured on these images with this severity table."
         notes += [absent] if reference is None else [baseline.words]
+    headings = ("clean", *map(corruption_words, standard), *(f"mean {group}" for group in groups), _WHOLE)
     return Table(
         name=cells.cohort.file_name("errors"),
         title=f"Corruption errors: {cells.cohort.title}",
-        columns=(*LABELS, "images", "clean", *map(corruption_words, standard), *headings, *ratios),
+        columns=(*_LABELS, Column("images"), *percentages(headings), *percentages(ratios, digits=1)),
         rows=tuple(rows),
         notes=(*notes, *cells.missing_notes, *cells.fixed_notes),
     )
@@ -115,40 +111,39 @@ def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors 
 
 def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Table:
     rows = []
-    for subject in cells.subjects:
-        errors = cells.errors(subject)
+    for variant in cells.variants:
+        errors = cells.errors(variant)
         for measure, relative in (("CE", False), ("relative CE", True)):
-            row = [_ratio_cell(errors, reference, name, relative) for name in cells.standard]
-            rows.append((*cells.label(subject), measure, *row, _mean_ratio(errors, reference, relative)))
-    unclean = [", ".join(cells.label(it)) for it in cells.subjects if it not in cells.clean]
+            row = [_ratio(errors, reference, name, relative) for name in cells.standard]
+            rows.append((*cells.label(variant), measure, *row, _mean_ratio(errors, reference, relative)))
+    unclean = [", ".join(cells.label(it)) for it in cells.variants if it not in cells.clean]
     notes = [_RATIOS, baseline.words, *cells.missing_notes, *_undefined(reference)]
     if unclean:
         notes.append(f"Relative errors need the clean error, not measured on these images for {'; '.join(unclean)}.")
-    if baseline.subject is None and cells.cohort.source != "official":
+    origin = cells.cohort.origin
+    if baseline.variant is None and origin is not None and origin.source is not Source.OFFICIAL:
         notes.append(_GENERATED)
     return Table(
         name=cells.cohort.file_name("relative-errors"),
         title=f"Corruption errors relative to {baseline.name}: {cells.cohort.title}",
-        columns=(*LABELS, MEASURE, *map(corruption_words, cells.standard), _WHOLE),
+        columns=(
+            *(*_LABELS, Column("measure")),
+            *percentages((*map(corruption_words, cells.standard), _WHOLE), digits=1),
+        ),
         rows=tuple(rows),
         notes=(*notes, *cells.fixed_notes),
     )
 
 
 def _extra_table(cells: Corrupted) -> Table:
-    rows = tuple(
-        (
-            *cells.label(subject),
-            str(cells.cohort.total),
-            *(_mean_cell(cells, subject, [name]) for name in cells.extra),
-        )
-        for subject in cells.subjects
-    )
     return Table(
         name=cells.cohort.file_name("extra-errors"),
         title=f"Errors on extra corruptions: {cells.cohort.title}",
-        columns=(*LABELS, "images", *map(corruption_words, cells.extra)),
-        rows=rows,
+        columns=(*_LABELS, Column("images"), *percentages(map(corruption_words, cells.extra))),
+        rows=tuple(
+            (*cells.label(variant), cells.cohort.total, *(_mean(cells, variant, [name]) for name in cells.extra))
+            for variant in cells.variants
+        ),
         notes=(
             "These are none of the 15 standard corruptions and enter no mean.",
             _ERRORS.format(total=cells.cohort.total),
@@ -158,15 +153,15 @@ def _extra_table(cells: Corrupted) -> Table:
 
 
 def _alexnet_table() -> Table:
-    means = [mean_error({name: ALEXNET.by_corruption[name] for name in names}) for names in STANDARD_GROUPS.values()]
-    values = [ALEXNET.clean or 0.0, *(mean_error({name: rates}) for name, rates in ALEXNET.by_corruption.items())]
-    values += [*means, mean_error(ALEXNET.by_corruption)]
-    headings = (*(f"mean {group}" for group in STANDARD_GROUPS), _WHOLE)
+    errors = ALEXNET.by_corruption
+    covered = (*([name] for name in STANDARD_CORRUPTIONS), *STANDARD_GROUPS.values(), STANDARD_CORRUPTIONS)
+    means = [mean_error({name: errors[name] for name in names}) for names in covered]
+    headings = (*map(corruption_words, STANDARD_CORRUPTIONS), *(f"mean {group}" for group in STANDARD_GROUPS), _WHOLE)
     return Table(
         name="published-alexnet",
         title="Baseline AlexNet on ImageNet-C, as published and not measured here",
-        columns=("model", "clean", *map(corruption_words, STANDARD_CORRUPTIONS), *headings),
-        rows=(("AlexNet", *(f"{100 * value:.1f}" for value in values)),),
+        columns=(Column("model"), *percentages(("clean", *headings), digits=1)),
+        rows=(("AlexNet", ALEXNET.clean, *means),),
         notes=(
             "Errors in percent, means over the severities 1-5 (Hendrycks & Dietterich, ICLR 2019, Table 1); "
             "the means over several corruptions follow from the printed figures.",
@@ -176,60 +171,59 @@ def _alexnet_table() -> Table:
 
 def _severity_table(cells: Corrupted) -> Table:
     rows = []
-    for name in sorted(cells.rows, key=corruption_rank):
-        for subject in ranked(cells.rows[name]):
-            measured = cells.series(subject, name)
-            scores = {severity: Score(it.correct, it.total) for severity, it in measured.items()}
-            row = [score_words(scores[severity]) if severity in scores else MISSING for severity in SEVERITIES]
-            rows.append((*cells.label(subject), corruption_words(name), *row))
+    for name, by_variant in cells.rows.items():
+        for variant in ranked(by_variant):
+            row = [accuracy_of(by_variant[variant].get(severity)) for severity in SEVERITIES]
+            rows.append((*cells.label(variant), corruption_words(name), *row))
     return Table(
         name=cells.cohort.file_name("corruptions-by-severity"),
         title=f"Accuracy by corruption and severity: {cells.cohort.title}",
-        columns=(*LABELS, "corruption", *(f"severity {severity}" for severity in SEVERITIES)),
+        columns=(
+            *(*_LABELS, Column("corruption")),
+            *percentages(f"severity {severity}" for severity in SEVERITIES),
+        ),
         rows=tuple(rows),
         notes=(f"{PERCENT} n = {cells.cohort.total} images per cell.",),
     )
 
 
-def _mean_cell(cells: Corrupted, subject: Subject, names: Sequence[str]) -> str:
-    """Returns the mean error in percent, or how many of its cells were measured (``"– (3 of 5)"``)."""
-    found = cells.errors(subject).by_corruption
+def _mean(cells: Corrupted, variant: Variant, names: Sequence[str]) -> float | Partial | None:
+    """Returns the mean error, or how many of its cells were measured."""
+    found = cells.errors(variant).by_corruption
     if set(names) <= set(found):
-        return f"{100 * mean_error({name: found[name] for name in names}):.2f}"
-    there = sum(len(set(SEVERITIES) & set(cells.series(subject, name))) for name in names)
-    return f"{MISSING} ({there} of {len(names) * len(SEVERITIES)})" if there else MISSING
+        return mean_error({name: found[name] for name in names})
+    there = sum(len(set(SEVERITIES) & set(cells.series(variant, name))) for name in names)
+    return Partial(there, len(names) * len(SEVERITIES)) if there else None
 
 
-def _clean_cell(cells: Corrupted, subject: Subject) -> str:
-    record = cells.clean.get(subject)
-    return MISSING if record is None else score_words(Score(record.total - record.correct, record.total))
+def _clean_error(cells: Corrupted, variant: Variant) -> Estimate | None:
+    record = cells.clean.get(variant)
+    return None if record is None else estimate(Score(record.total - record.correct, record.total))
 
 
-def _ratio_cell(errors: Errors, reference: Errors, name: str, relative: bool) -> str:
-    """Returns CE or relative CE of one corruption in percent."""
+def _ratio(errors: Errors, reference: Errors, name: str, relative: bool) -> float | None:
+    """Returns CE or relative CE of one corruption."""
     if name not in errors.by_corruption or name not in reference.worse(relative):
-        return MISSING
+        return None
     ours, theirs = errors.by_corruption[name], reference.by_corruption[name]
     if not relative:
-        return f"{100 * corruption_error(ours, theirs):.1f}"
+        return corruption_error(ours, theirs)
     if errors.clean is None or reference.clean is None:
-        return MISSING
-    value = relative_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
-    return f"{100 * value:.1f}"
+        return None
+    return relative_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
 
 
-def _mean_ratio(errors: Errors, reference: Errors, relative: bool) -> str:
-    """Returns mCE or relative mCE in percent if each of the 15 standard corruptions has its part in it."""
+def _mean_ratio(errors: Errors, reference: Errors, relative: bool) -> float | None:
+    """Returns mCE or relative mCE if each of the 15 standard corruptions has its part in it."""
     if not set(STANDARD_CORRUPTIONS) <= set(errors.by_corruption) & set(reference.worse(relative)):
-        return MISSING
+        return None
     ours = {name: errors.by_corruption[name] for name in STANDARD_CORRUPTIONS}
     theirs = reference.by_corruption
     if not relative:
-        return f"{100 * mean_corruption_error(ours, theirs):.1f}"
+        return mean_corruption_error(ours, theirs)
     if errors.clean is None or reference.clean is None:
-        return MISSING
-    value = relative_mean_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
-    return f"{100 * value:.1f}"
+        return None
+    return relative_mean_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
 
 
 def _undefined(reference: Errors) -> list[str]:
