@@ -5,13 +5,19 @@ A command uses an alias as the type of its parameter and gives the default itsel
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import typer
 
-from robustcsc.errors import RobustCSCError
+from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.measurements.protocols import Protocol
+
+if TYPE_CHECKING:
+    from robustcsc import corruptions, data
 
 
 class OptionError(RobustCSCError):
@@ -70,22 +76,90 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """Returns the numbers that a text such as `0.1,0.5` or `0.1:1.5:0.1` (first, last, step) names.
+def some(option: str, text: str) -> tuple[str, ...]:
+    """Returns the words of a list with commas.
+
+    Raises:
+        OptionError: There are none.
+    """
+    found = words(text)
+    if not found:
+        raise OptionError(f"{option} is empty: write a value, or leave it out.")
+    return found
+
+
+def one_of(given: Mapping[str, object], default: str) -> str:
+    """Returns the option among several that was given, or the default.
+
+    Raises:
+        OptionError: Several were given.
+    """
+    chosen = [name for name, value in given.items() if value is not None]
+    if len(chosen) > 1:
+        raise OptionError(f"{' and '.join(chosen)} exclude each other: run one after the other.")
+    return chosen[0] if chosen else default
+
+
+def noises(text: str) -> tuple[str, ...]:
+    """Returns the noise families of a list with commas; ``all`` are the four and the pooled one."""
+    return (*NOISE_KERNELS, "pooled") if text == "all" else words(text)
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """Returns the numbers that a text such as `0.1,0.5`, `1/31` or `0.1:1.5:0.1` (first, last, step) names.
 
     Raises:
         OptionError: Something else was typed.
     """
     try:
         if ":" not in text:
-            return tuple(float(part) for part in words(text))
+            found = tuple(float(Fraction(part)) if "/" in part else float(part) for part in words(text))
+            if found:
+                return found
+            raise ValueError
         first, last, step = (float(part) for part in text.split(":"))
         count = math.floor((last - first) / step + 1e-9)
         if step > 0 and 0 <= count <= 10_000:
             return tuple(round(first + index * step, 10) for index in range(count + 1))
     except (ValueError, ZeroDivisionError, OverflowError):
         pass
-    raise OptionError(f"{text!r} is no list of numbers: write 0.1,0.5,1 or FIRST:LAST:STEP.")
+    raise OptionError(f"{option} {text!r} is no list of numbers: write 0.1,0.5,1 or FIRST:LAST:STEP.")
+
+
+def protocols(text: str, known: Sequence[str] = tuple(Protocol)) -> tuple[Protocol, ...]:
+    """Returns the attack protocols of a list with commas.
+
+    Raises:
+        UnknownNameError: One of them is not known.
+    """
+    for word in words(text):
+        if word not in known:
+            raise UnknownNameError("attack protocol", word, known)
+    return tuple(map(Protocol, words(text)))
+
+
+def check_suite(name: str) -> None:
+    """Refuses a suite that does not exist.
+
+    Raises:
+        UnknownNameError: There is no such suite.
+    """
+    from robustcsc.evaluation.attacks.suites import SUITES
+
+    if name not in SUITES:
+        raise UnknownNameError("suite", name, SUITES)
+
+
+def load_spec(name: str | None, frost_root: Path | None, images: "data.ImageSet") -> "corruptions.Spec":
+    """Returns the severity table of that name or file, or the one for the size of the images.
+
+    Raises:
+        RobustCSCError: There is no such table, or it is not valid.
+    """
+    from robustcsc.corruptions import load_spec as load
+    from robustcsc.corruptions.specs import default_spec_name
+
+    return load(name or default_spec_name(images.image_shape), frost_root)
 
 
 ALL_SEVERITIES = SeverityTuple((1, 2, 3, 4, 5))

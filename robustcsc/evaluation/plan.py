@@ -182,7 +182,7 @@ class Planner:
         *,
         batched: bool = False,
     ) -> Cell:
-        """Returns the cell of one perturbation under some policies; `batched` if its counts depend on the batch size."""
+        """Returns the cell of a perturbation under some policies; `batched` if counts depend on the batch size."""
         return Cell(
             tuple(
                 Measurement(

@@ -62,7 +62,7 @@ def predict(
     found: dict[Policy, Predictions] = {}
     sums: dict[Policy, float] = {}
     with evaluation_mode(loaded.model), torch.inference_mode():
-        for policy in dict.fromkeys(single for policy in policies for single in _tried(loaded, policy)):
+        for policy in dict.fromkeys(single for each in policies for single in _tried(loaded, each)):
             started = time.perf_counter()
             choices[policy] = _lambda_choice(loaded, policy, stream)
             found[policy], sums[policy] = Predictions(seconds=time.perf_counter() - started), 0.0

@@ -15,6 +15,10 @@ NORMS: tuple[Norm, ...] = ("linf", "l2")
 #: The budgets in Table 4 of the SDNet paper (Dai et al., NeurIPS 2022), in pixel units of [0, 1].
 DEFAULT_EPSILON: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
 
+#: Radii xi of universal perturbations if none is given: that of the DeTraMe-Net paper; a tenth of the usual l2 norm of a
+#: CIFAR image.
+DEFAULT_XI: dict[Norm, float] = {"linf": 5e-2, "l2": 2.0}
+
 
 class ThreatModel(Fact, frozen=True, kw_only=False):
     """All images within `epsilon` of the clean one in `norm`, and within [0, 1].

@@ -17,7 +17,7 @@ from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError, PolicyError
-from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, default_protocols, suite_plan
+from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, completed, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
 from robustcsc.evaluation.attacks.suites import SUITES
 from robustcsc.evaluation.fooling.plans import noise_plan, uap_plan
@@ -39,6 +39,7 @@ from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
 from robustcsc.session.choices import (
     DataChoice,
+    ModelChoice,
     check_suits,
     evenly_spaced,
     written,
@@ -159,8 +160,8 @@ class Session:
 
         Args:
             images: Test images; those of the run if ``None``.
-            request: Attacks, budgets and protocols; PGD of 20 steps within `norm` and `epsilon` if ``None``, under every
-                protocol that suits the model.
+            request: Attacks, budgets and protocols; PGD within `norm` and `epsilon` if ``None``, under every protocol
+                that suits the model.
             norm: ``"linf"`` or ``"l2"``.
             epsilon: Budget in pixel units of [0, 1]; 8/255 or 0.5 if ``None``.
             surrogate: The model that transfer attacks are crafted on.
@@ -173,11 +174,15 @@ class Session:
         facts = setup.planner.model
         if request is None:
             threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if epsilon is None else epsilon)
-            protocols = default_protocols(facts, surrogate=surrogate is not None)
-            request = AttackRequest(steps=(AttackStep.of("pgd"),), threats=(threat,), protocols=protocols)
+            request = AttackRequest(steps=(AttackStep.of("pgd"),), threats=(threat,))
+        if not request.protocols and facts.has_lambda and not facts.fits:
+            self.measuring.note(
+                "Only the training lambda is attacked: for the adaptive one, first run "
+                f"`robustcsc fit-lambda --run {self.run.name}`."
+            )
         if surrogate is not None:
             setup = setup.reading(surrogate=surrogate.as_surrogate(self))
-            request = dataclasses.replace(request, surrogate=surrogate.surrogate)
+        request = completed(request, facts, None if surrogate is None else surrogate.surrogate)
         plan = attack_plan(setup.planner, request)
         evaluator = setup.evaluator
         if save is not None:
@@ -213,7 +218,7 @@ class Session:
         if surrogate is not None:
             setup = setup.reading(surrogate=surrogate.as_surrogate(self))
         source = None if surrogate is None else surrogate.surrogate
-        plan = suite_plan(setup.planner, SUITES[name], norms, surrogate=source, seed=seed)
+        plan = suite_plan(setup.planner, SUITES[name], norms, surrogate=source, seed=seed, note=self.measuring.note)
         return self._run(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
 
     def score(self, path: Path, *, policies: Sequence[AnyPolicy] = ()) -> Results:
@@ -348,6 +353,15 @@ class Session:
             for name, fitted in fits.items():
                 fitted.save(run.fit_path(name))
         return fits
+
+    def opened(self, name: str) -> Session:
+        """Returns the session of another run or shipped model, on the same device and data.
+
+        Raises:
+            RobustCSCError: There is no such run, or its weights cannot be loaded.
+        """
+        run, trained = ModelChoice(run=name).open(self.data, self.measuring.note)
+        return dataclasses.replace(self, run=run, trained=trained)
 
     def keep(self) -> None:
         """Gives a new run its folder and weights."""

@@ -64,7 +64,7 @@ def smallest_budgets(
 
 
 def _search(search: MinimalBudget, victim: Victim, images: Tensor, labels: Tensor, calls: Calls) -> list[int]:
-    """Returns the level of each image: bisection between the largest budget resisted and the smallest that breaks it."""
+    """Returns the level of each image, by bisection."""
     broken = torch.full((len(labels),), RESISTED, device=labels.device)
     wrong, _ = outcome(victim.model, images, labels)
     broken[wrong] = 0

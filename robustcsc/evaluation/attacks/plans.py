@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robustcsc.errors import AttackError, PolicyError
 from robustcsc.evaluation.attacks.suites import Round, Suite
@@ -13,6 +13,7 @@ from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogat
 from robustcsc.measurements.policies import multiples_of
 from robustcsc.measurements.protocols import BASIC, Protocol
 from robustcsc.measurements.threats import Norm, ThreatModel
+from robustcsc.progress import Note, quiet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class AttackRequest:
     Attributes:
         steps: The attacks.
         threats: Norms and budgets.
-        protocols: How the attacks meet lambda.
+        protocols: How the attacks meet lambda; if empty, every protocol that suits the model (`completed`).
         lambdas: The lambdas of the protocols ``fixed`` and ``grid``; ``None`` for the default grid.
         in_turn: Whether an attack gets only the images that the ones before it left, where the protocol allows it; its
             record then counts them all.
@@ -33,7 +34,7 @@ class AttackRequest:
 
     steps: tuple[AttackStep, ...]
     threats: tuple[ThreatModel, ...]
-    protocols: tuple[Protocol, ...]
+    protocols: tuple[Protocol, ...] = ()
     lambdas: tuple[float, ...] | None = None
     in_turn: bool = False
     smallest: bool = False
@@ -113,14 +114,25 @@ def suiting(suite: Suite, model: ModelFacts, *, surrogate: bool) -> tuple[list[P
 
 
 def suite_plan(
-    planner: Planner, suite: Suite, norms: Sequence[Norm], *, surrogate: Surrogate | None = None, seed: int = 0
+    planner: Planner,
+    suite: Suite,
+    norms: Sequence[Norm],
+    *,
+    surrogate: Surrogate | None = None,
+    seed: int = 0,
+    note: Note = quiet,
 ) -> list[Chain]:
     """Returns the cells of a suite; protocols that do not suit the model are left out (`suiting`).
 
     Raises:
-        PolicyError: The surrogate has the weights of the model.
+        PolicyError: The surrogate has the weights of the model, or the suite has no transfer attacks for it.
     """
-    kept, _ = suiting(suite, planner.model, surrogate=surrogate is not None)
+    kept, left_out = suiting(suite, planner.model, surrogate=surrogate is not None)
+    if surrogate is not None and Protocol.TRANSFER not in kept:
+        raise PolicyError("This suite has no transfer attacks: leave --from out.")
+    needs = [f"{it} (needs {'--from RUN' if it is Protocol.TRANSFER else 'a lambda fit'})" for it in left_out]
+    if needs:
+        note(f"Left out: {', '.join(needs)}.")
     chains: list[Chain] = []
     for norm in norms:
         curve = [(epsilon, suite.curve_rounds) for epsilon in suite.curve.get(norm, ())]
@@ -143,6 +155,20 @@ def _round_request(
         surrogate=surrogate,
         seed=seed,
     )
+
+
+def completed(request: AttackRequest, model: ModelFacts, surrogate: Surrogate | None) -> AttackRequest:
+    """Returns a request with the protocols that suit the model where it names none, and with the other model.
+
+    Raises:
+        PolicyError: There is another model to craft on, but the request has no transfer.
+    """
+    protocols = request.protocols or default_protocols(model, surrogate=surrogate is not None)
+    if surrogate is not None and Protocol.TRANSFER not in protocols:
+        raise PolicyError("--from belongs to the protocol transfer: name it with --protocols.")
+    if request.smallest and not request.protocols:
+        protocols = tuple(each for each in protocols if each.white_box)
+    return replace(request, protocols=protocols, surrogate=surrogate)
 
 
 def default_protocols(model: ModelFacts, *, surrogate: bool = False) -> tuple[Protocol, ...]:

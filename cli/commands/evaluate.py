@@ -1,0 +1,78 @@
+"""`robustcsc evaluate` and `robustcsc sweep`."""
+
+from __future__ import annotations
+
+from robustcsc.cli import options
+from robustcsc.cli.choices import Chosen, note_unreadable
+from robustcsc.cli.render import show_results
+
+
+def evaluate(
+    run: options.Run = None,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    image_size: options.ImageSize = None,
+    workers: options.Workers = 2,
+    limit: options.Limit = None,
+    policies: options.LambdaPolicies = "",
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 250,
+    remeasure: options.Remeasure = False,
+    as_json: options.Json = False,
+) -> None:
+    """Measure the accuracy on uncorrupted test images."""
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    with chosen.session(batch_size=batch_size, remeasure=remeasure) as session:
+        images = session.images(limit=limit)
+        results = session.evaluate(images, policies=options.words(policies))
+    note_unreadable(images)
+    show_results(session.run, results, as_json)
+
+
+def sweep(
+    run: options.Run = None,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    image_size: options.ImageSize = None,
+    workers: options.Workers = 2,
+    limit: options.Limit = None,
+    corruptions: options.Corruptions = None,
+    severities: options.Severities = options.ALL_SEVERITIES,
+    spec: options.Spec = None,
+    frost_root: options.FrostRoot = None,
+    corrupted_root: options.CorruptedRoot = None,
+    quantize: options.Quantize = False,
+    policies: options.LambdaPolicies = "",
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 250,
+    seed: options.Seed = 0,
+    remeasure: options.Remeasure = False,
+    as_json: options.Json = False,
+) -> None:
+    """Measure the accuracy under corruptions at five severities, and on clean images.
+
+    Every cell is stored as soon as it is measured: rerun an interrupted sweep to resume it.
+    """
+    if corrupted_root is not None and frost_root is not None:
+        raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    with chosen.session(batch_size=batch_size, remeasure=remeasure) as session:
+        images = session.images(limit=limit)
+        results = session.sweep(
+            images,
+            corruptions=corruptions,
+            severities=severities,
+            policies=options.words(policies),
+            spec=options.load_spec(spec, frost_root, images),
+            corrupted_root=corrupted_root,
+            quantize=quantize,
+            seed=seed,
+        )
+    note_unreadable(images)
+    show_results(session.run, results, as_json)
