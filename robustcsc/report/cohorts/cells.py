@@ -39,6 +39,11 @@ def accuracy_of(record: Record | None) -> Estimate | None:
     return None if record is None else estimate(score(record))
 
 
+def curve_of(measured: Mapping[int, Record] | Mapping[float, Record]) -> dict[float, Estimate]:
+    """Returns the accuracies that records count, as points of a line of a chart."""
+    return {x: found for x, record in measured.items() if (found := accuracy_of(record)) is not None}
+
+
 def mean_of(parts: Sequence[Part]) -> Estimate | Partial | None:
     """Returns the pooled accuracy, or how much of it was measured."""
     found = pool(parts)
