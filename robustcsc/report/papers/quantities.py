@@ -1,44 +1,29 @@
-"""What the tables of papers show: sizes, accuracies, times and fooling rates of models over their training seeds."""
+"""What the tables of papers show: sizes, times, accuracies and fooling rates of models over their training seeds."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
+from robustcsc.measurements import protocols
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Crafting, Pixels, Source, Universal
+from robustcsc.measurements.policies import Adaptive
+from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.statistics import Score, SeedScores
-from robustcsc.records import FOOLING, Record
-from robustcsc.report.adversarial import left_by_all, of_newest_fit
-from robustcsc.report.cohorts import Cohort, Series, Setting, total_score
-from robustcsc.report.measured import ADAPTIVE, Group, Who, is_form
-from robustcsc.report.words import score_words, spread_words
+from robustcsc.measurements.threats import ThreatModel
+from robustcsc.measurements.trainings import Training
+from robustcsc.presentation.table import Cell, Column, Noted, Spread, Worded
+from robustcsc.report.attacks.adversarial import left_by_all, of_newest_fit
+from robustcsc.report.cohorts.cells import estimate
+from robustcsc.report.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, total_score
+from robustcsc.report.comparisons.groups import Group
+from robustcsc.report.papers.entrants import Entrant
 
-UNMEASURED = "not measured"
-SEVERITIES = (1, 2, 3, 4, 5)
-
-_ORIGINS = ("official", "generated")
-
-
-@dataclass(frozen=True, kw_only=True)
-class What:
-    """A quantity.
-
-    Attributes:
-        kind: A key of the quantities below; ``""`` for what is never measured here.
-        name: The corruption.
-        severities: Those that are averaged.
-        norm: The norm of an attack.
-        epsilon: Its budget, in pixel units of [0, 1].
-    """
-
-    kind: str = ""
-    name: str = ""
-    severities: tuple[int, ...] = SEVERITIES
-    norm: str = ""
-    epsilon: float = 0.0
+_PERCENT = Column("", percent=True)
 
 
 @dataclass(frozen=True)
@@ -46,222 +31,255 @@ class Value:
     """A filled cell.
 
     Attributes:
-        text: The cell.
-        place: The images it was measured on and the number of trainings, in words; ``""`` if there are none.
+        cell: The cell.
+        basis: The images it was measured on and the number of trainings, in words; ``""`` for what a checkpoint tells.
     """
 
-    text: str
-    place: str = ""
+    cell: Cell
+    basis: str = ""
 
 
-def value(what: What, group: Group, who: Who, told: Sequence[str] = ()) -> Value | None:
-    """Returns a quantity of a group as a cell, ``None`` if it was not measured.
+class Quantity(Protocol):
+    """What a column of a paper's table shows."""
 
-    Args:
-        what: The quantity.
-        group: Whose it is.
-        who: What the row and its column ask for.
-        told: Options of the model to name behind it.
+    @property
+    def written(self) -> Column:
+        """How its numbers are written; the heading is that of the table."""
+        ...
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """Returns the quantity of a group as far as a row asks for it, ``None`` if that was not measured."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingFact:
+    """What the checkpoints of a group tell.
+
+    Attributes:
+        read: Makes a cell of the training of the first seed and the mean time of a training in seconds.
+        written: See `Quantity`.
     """
-    made = _QUANTITIES[what.kind](what, group, who)
-    if made is None or group.about is None:
-        return made
-    named = [str(group.about.options[name]) for name in told if name in group.about.options]
-    return replace(made, text=f"{made.text} ({', '.join(named)})") if named else made
+
+    read: Callable[[Training, float], Cell]
+    written: Column
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        about = group.about
+        return None if about is None else Value(self.read(about, fmean(it.seconds for it in group.trainings)))
 
 
-def _never(what: What, group: Group, who: Who) -> Value | None:
-    return None
+def millions(number: float, digits: int = 1) -> Worded:
+    """Returns a number of parameters, given in millions, as papers write it: ``"11.2M"``."""
+    return Worded(round(1e6 * number), f"{number:.{digits}f}M")
 
 
-def _parameters(what: What, group: Group, who: Who) -> Value | None:
-    return None if group.about is None else Value(f"{group.about.parameters / 1e6:.2f}M")
+PARAMETERS = TrainingFact(lambda it, _: millions(it.parameters / 1e6, 2), Column(""))
+SPEED = TrainingFact(lambda it, seconds: it.trained_on * it.epochs / seconds, Column("", digits=0))
+"""Training images of all epochs over the time of the training."""
+TRAINING_TIME = TrainingFact(lambda _, seconds: seconds, Column("", digits=0))
+TRAINING_TIME_PER_IMAGE = TrainingFact(lambda it, seconds: seconds / it.trained_on, Column("", significant=3))
 
 
-def _speed(what: What, group: Group, who: Who) -> Value | None:
-    seconds = _seconds(group)
-    if seconds is None or group.about is None:
-        return None
-    return Value(f"{group.about.trained_on * group.about.epochs / seconds:.0f}")
+@dataclass(frozen=True)
+class ClassificationTime:
+    """Mean time to classify a clean image, in seconds."""
+
+    written: ClassVar = Column("", significant=3)
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        times = [
+            record.provenance.seconds / record.total
+            for seed in group.seeds
+            for measure, several in seed.items()
+            if isinstance(measure.setting, Clean) and measure.policy in entrant.policies
+            for series in several
+            for record in series.values()
+        ]
+        return Value(fmean(times)) if times else None
 
 
-def _training_time(what: What, group: Group, who: Who) -> Value | None:
-    seconds = _seconds(group)
-    return None if seconds is None else Value(f"{seconds:.0f}")
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy on clean images, or under a corruption as the mean over some severities.
+
+    Attributes:
+        corruption: Its name, ``""`` for clean images.
+        severities: Those that are averaged.
+        best: Whether that of the best training seed is shown.
+    """
+
+    corruption: str = ""
+    severities: tuple[int, ...] = SEVERITIES
+    best: bool = False
+    written: ClassVar = _PERCENT
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        severities = self.severities if self.corruption else (0,)
+        found = _found(group, entrant, lambda it: _shows(it, self.corruption), severities)
+        return found and (Value(found.scores.best, found.basis) if self.best else found.value)
 
 
-def _training_time_per_image(what: What, group: Group, who: Who) -> Value | None:
-    seconds = _seconds(group)
-    return None if seconds is None or group.about is None else Value(f"{seconds / group.about.trained_on:.3g}")
+@dataclass(frozen=True)
+class UsedLambda:
+    """Mean lambda that was used under a corruption; it stands in columns of accuracies."""
+
+    corruption: str
+    severities: tuple[int, ...] = SEVERITIES
+    written: ClassVar = _PERCENT
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        found = [
+            record.lam
+            for seed in group.seeds
+            for measure, several in seed.items()
+            if _shows(measure.setting, self.corruption) and measure.policy in entrant.policies
+            if entrant.has_images(measure.cohort)
+            for series in several
+            for severity, record in series.items()
+            if severity in self.severities and record.lam is not None
+        ]
+        return Value(Worded(fmean(found), f"{fmean(found):.2f}")) if found else None
 
 
-def _seconds(group: Group) -> float | None:
-    """Returns the mean time of a training."""
-    return fmean(it.seconds for it in group.trainings) if group.trainings else None
+def _shows(setting: Setting, corruption: str) -> bool:
+    return setting.name == corruption if isinstance(setting, Corruption) else setting == Clean() and not corruption
 
 
-def _test_time_per_image(what: What, group: Group, who: Who) -> Value | None:
-    cells = [
-        record
-        for seed in group.seeds
-        for place, found in seed.items()
-        if place.setting.kind == "clean" and place.policy in who.policies
-        for series in found
-        for record in series.values()
-    ]
-    return Value(f"{fmean(it.seconds / it.total for it in cells):.3g}") if cells else None
+@dataclass(frozen=True)
+class PgdAccuracy:
+    """Accuracy under PGD with the most steps: static (a transfer test) where the row's lambda is tuned, else plain."""
+
+    threat: ThreatModel
+    written: ClassVar = _PERCENT
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        settings = {it.setting for seed in group.seeds for it in seed}
+        efforts = {it: it.steps[0].effort or 0 for it in settings if is_basic(it) and self._counts(it, entrant)}
+        longest = max(efforts.values(), default=0)
+        found = _found(group, entrant, lambda it: is_basic(it) and efforts.get(it) == longest)
+        return found and replace(found.value, cell=Noted(found.value.cell, f"{longest} steps"))
+
+    def _counts(self, made: Attack, entrant: Entrant) -> bool:
+        protocol = protocols.Protocol.STATIC if entrant.adaptive else protocols.Protocol.PLAIN
+        return made.steps[0].name == "pgd" and made.protocol is protocol and _is_at(made.threat, self.threat)
 
 
-def _clean(what: What, group: Group, who: Who) -> Value | None:
-    return _accuracy(group, who, lambda it: it.kind == "clean", (0,))
+@dataclass(frozen=True)
+class LeftByAll:
+    """What all attacks together leave, image by image, on the weights that they leave least of."""
+
+    threat: ThreatModel
+    written: ClassVar = _PERCENT
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        left: dict[Cohort, list[tuple[Score, int]]] = defaultdict(list)
+        for seed in group.seeds:
+            by_cohort: dict[Cohort, list[Record]] = defaultdict(list)
+            for (cohort, setting, policy), several in seed.items():
+                asked = isinstance(policy, Adaptive) if entrant.adaptive else policy in entrant.policies
+                counts = asked and cohort.metric is Metric.ACCURACY and entrant.has_images(cohort)
+                if counts and isinstance(setting, Attack) and _is_at(setting.threat, self.threat):
+                    by_cohort[cohort] += [series[0] for series in several]
+            for cohort, found in by_cohort.items():
+                records = of_newest_fit(found)
+                left[cohort].append((left_by_all(records), len(records)))
+        if not left:
+            return None
+        cohort = max(left, key=lambda it: (len(left[it]), it.total, it.rank))
+        score, count = min(left[cohort])
+        note = f"{count} attack{'s' if count > 1 else ''}"
+        return Value(Noted(estimate(score), note), _basis(cohort, len(left[cohort])))
 
 
-def _best(what: What, group: Group, who: Who) -> Value | None:
-    chosen = _chosen(group, who, lambda it: it.kind == "clean", (0,))
-    return chosen and Value(f"{100 * chosen.spread.best:.2f}", chosen.place)
+@dataclass(frozen=True)
+class FoolingRate:
+    """Share of predictions that a universal perturbation changes; ``None`` where the rows name the threat."""
+
+    threat: ThreatModel | None = None
+    written: ClassVar = _PERCENT
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        found = _found(group, entrant, self._is_mine, metric=Metric.FOOLING)
+        return found and found.value
+
+    def _is_mine(self, setting: Setting) -> bool:
+        return self.threat is not None and isinstance(setting, Universal) and _is_at(setting.threat, self.threat)
 
 
-def _corruption(what: What, group: Group, who: Who) -> Value | None:
-    return _accuracy(group, who, lambda it: it.kind == "corruption" and it.name == what.name, what.severities)
+def _is_at(threat: ThreatModel, wanted: ThreatModel) -> bool:
+    return threat.norm == wanted.norm and math.isclose(threat.epsilon, wanted.epsilon, rel_tol=1e-6)
 
 
-def _lambda(what: What, group: Group, who: Who) -> Value | None:
-    accept = _accepts_corruption(what.name)
-    found = [
-        record.lam
-        for seed in group.seeds
-        for place, several in seed.items()
-        if accept(place.setting) and place.policy in who.policies and is_form(place.cohort, who.data)
-        for series in several
-        for severity, record in series.items()
-        if severity in what.severities and record.lam is not None
-    ]
-    return Value(f"{fmean(found):.2f}") if found else None
+class _Found(NamedTuple):
+    scores: SeedScores
+    basis: str
+
+    @property
+    def value(self) -> Value:
+        (first, *_), mean, std = self.scores.scores, self.scores.mean, self.scores.std
+        return Value(estimate(first) if std is None else Spread(mean, std, len(self.scores.scores)), self.basis)
 
 
-def _accepts_corruption(name: str) -> Callable[[Setting], bool]:
-    return lambda it: it.kind == "corruption" and it.name == name
+_Images = tuple[Cohort, Crafting | None]
 
 
-def _pgd(what: What, group: Group, who: Who) -> Value | None:
-    """Returns the accuracy under PGD with the most steps: at the tuned lambda, where the row has one, static."""
-    protocol = "static" if who.policies[0] in ADAPTIVE else "plain"
-
-    def accept(it: Setting) -> bool:
-        return it.basic and it.name.startswith("pgd") and it.protocol == protocol and _at_budget(it, what)
-
-    longest = max(
-        (place.setting.steps or 0 for seed in group.seeds for place in seed if accept(place.setting)), default=0
-    )
-    found = _accuracy(group, who, lambda it: accept(it) and (it.steps or 0) == longest, (0,))
-    return found and replace(found, text=f"{found.text}, {longest} steps")
-
-
-def _all_attacks(what: What, group: Group, who: Who) -> Value | None:
-    """Returns what all attacks together leave, image by image, on the weights that they leave least of."""
-    policies = ADAPTIVE if who.policies[0] in ADAPTIVE else who.policies
-    left: dict[Cohort, list[tuple[Score, int]]] = defaultdict(list)
-    for seed in group.seeds:
-        by_cohort: dict[Cohort, list[Record]] = defaultdict(list)
-        for place, several in seed.items():
-            counts = place.cohort.metric == "accuracy" and is_form(place.cohort, who.data)
-            if (
-                counts
-                and place.setting.kind == "attack"
-                and _at_budget(place.setting, what)
-                and place.policy in policies
-            ):
-                by_cohort[place.cohort] += [series[0] for series in several]
-        for cohort, found in by_cohort.items():
-            records = of_newest_fit(found)
-            left[cohort].append((left_by_all(records), len(records)))
-    if not left:
-        return None
-    cohort = max(left, key=lambda it: (len(left[it]), it.total, it))
-    score, count = min(left[cohort])
-    return Value(f"{score_words(score)}, {count} attack{'s' if count > 1 else ''}", _place(cohort, len(left[cohort])))
-
-
-def _fooling(what: What, group: Group, who: Who) -> Value | None:
-    return _accuracy(group, who, lambda it: it.kind == "uap" and _at_budget(it, what), (0,), FOOLING)
-
-
-def _at_budget(setting: Setting, what: What) -> bool:
-    return setting.norm == what.norm and math.isclose(setting.epsilon or 0.0, what.epsilon, rel_tol=1e-6)
-
-
-_QUANTITIES: Mapping[str, Callable[[What, Group, Who], Value | None]] = {
-    "": _never,
-    "parameters": _parameters,
-    "speed": _speed,
-    "training time": _training_time,
-    "training time per image": _training_time_per_image,
-    "test time per image": _test_time_per_image,
-    "clean": _clean,
-    "best": _best,
-    "corruption": _corruption,
-    "lambda": _lambda,
-    "pgd": _pgd,
-    "all attacks": _all_attacks,
-    "fooling": _fooling,
-}
-
-
-class _Chosen(NamedTuple):
-    spread: SeedScores
-    place: str
-
-
-def _accuracy(
-    group: Group, who: Who, accept: Callable[[Setting], bool], severities: Sequence[int], metric: str = "accuracy"
-) -> Value | None:
-    chosen = _chosen(group, who, accept, severities, metric)
-    return chosen and Value(spread_words(chosen.spread), chosen.place)
-
-
-def _chosen(
-    group: Group, who: Who, accept: Callable[[Setting], bool], severities: Sequence[int], metric: str = "accuracy"
-) -> _Chosen | None:
-    """Returns the scores that a cell shows, one per training: those on the largest set of images.
+def _found(
+    group: Group,
+    entrant: Entrant,
+    accept: Callable[[Setting], bool],
+    severities: Sequence[int] = (0,),
+    metric: Metric = Metric.ACCURACY,
+) -> _Found | None:
+    """Returns one score for each training: those on the most images, of the first policy that was measured.
 
     Trainings that lack one of the severities are left out; published files go before generated corruptions.
     """
-    for policy in who.policies:
-        found: dict[Cohort, list[Score]] = defaultdict(list)
+    for policy in entrant.policies:
+        found: dict[_Images, list[Score]] = defaultdict(list)
         for seed in group.seeds:
-            mine: dict[Cohort, list[Score]] = defaultdict(list)
-            for place, several in seed.items():
-                cohort = place.cohort
-                wanted = place.policy == policy and cohort.metric == metric and is_form(cohort, who.data)
-                if wanted and accept(place.setting):
-                    mine[cohort] += [_total(it, severities) for it in several if _whole(it, severities, who.lam)]
-            for cohort, scores in mine.items():
-                if scores:
-                    found[cohort].append(_mean(scores))
-        if found:
-            cohort = max(found, key=lambda it: (len(found[it]), it.total, -_origin(it), it))
-            return _Chosen(SeedScores(tuple(found[cohort])), _place(cohort, len(found[cohort])))
+            mine: dict[_Images, list[Score]] = defaultdict(list)
+            for (cohort, setting, measured), several in seed.items():
+                wanted = measured == policy and cohort.metric is metric and entrant.has_images(cohort)
+                if wanted and accept(setting):
+                    whole = [it for it in several if _is_whole(it, severities, entrant.lam)]
+                    mine[cohort, _crafting(setting)] += [total_score([it[at] for at in severities]) for it in whole]
+            for images, scores in mine.items():
+                found[images] += [_mean(scores)] if scores else []
+        chosen = max((it for it in found if found[it]), key=lambda it: (len(found[it]), *_rank(*it)), default=None)
+        if chosen is not None:
+            return _Found(SeedScores(tuple(found[chosen])), _basis(chosen[0], len(found[chosen])))
     return None
 
 
-def _origin(cohort: Cohort) -> int:
-    return _ORIGINS.index(cohort.source) if cohort.source in _ORIGINS else len(_ORIGINS)
+def _crafting(setting: Setting) -> Crafting | None:
+    return setting.crafting if isinstance(setting, Universal) else None
 
 
-def _whole(series: Series, severities: Sequence[int], lam: float | None) -> bool:
+def _rank(cohort: Cohort, crafting: Crafting | None) -> tuple[object, ...]:
+    origin = cohort.origin
+    official = origin is not None and origin.source is Source.OFFICIAL
+    generated = origin is not None and origin.source is Source.GENERATED and origin.pixels is Pixels.FLOAT
+    return (cohort.total, official, generated, cohort.rank, repr(crafting))
+
+
+def _is_whole(series: Series, severities: Iterable[int], lam: float | None) -> bool:
     return all(
         it in series and (lam is None or math.isclose(series[it].lam or 0.0, lam, abs_tol=1e-6)) for it in severities
     )
-
-
-def _total(series: Series, severities: Sequence[int]) -> Score:
-    return total_score([series[it] for it in severities])
 
 
 def _mean(scores: Sequence[Score]) -> Score:
     return scores[0]._replace(correct=round(fmean(it.correct for it in scores)))
 
 
-def _place(cohort: Cohort, seeds: int) -> str:
+def _basis(cohort: Cohort, seeds: int) -> str:
     words = f"{cohort.dataset}, {cohort.total} images"
     return f"{words}, {seeds} seeds" if seeds > 1 else words

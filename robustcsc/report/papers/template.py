@@ -1,8 +1,8 @@
 """The tables of papers as data, and how what was measured is laid into them.
 
-A facts module per paper (`sdnet_facts`, `detrame_facts`, `res_msd_csc_facts`, `tddl_facts`) says which rows and columns
-its tables have, what was printed there, and what would measure it. `lay` fills in what was measured, beside each
-printed figure and in a column of its own; the two never enter one number.
+A module per paper (`sdnet`, `detrame`, `res_msd_csc`, `tddl`) says which rows and columns its tables have, what was
+printed there, and what would measure it. `lay` fills in what was measured, beside each printed figure and in a column
+of its own; the two never enter one number.
 """
 
 from __future__ import annotations
@@ -10,66 +10,74 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
 
-from robustcsc.report.measured import Group, Who, form_of
-from robustcsc.report.quantities import UNMEASURED, Value, What, value
-from robustcsc.report.table import Table
-from robustcsc.report.words import MISSING
+from robustcsc.presentation.table import Cell, Column, Noted, Table, Worded
+from robustcsc.report.comparisons.groups import Group
+from robustcsc.report.papers.entrants import Entrant
+from robustcsc.report.papers.quantities import Quantity, Value
 
 PAPER = "paper: "
 """Headings of printed figures begin with this."""
-PAPER_COLUMN = "paper, not measured here"
+UNMEASURED = Worded(None, "not measured")
 
 _MEASURED = (
     "Measured: one training seed with the 95 % Wilson interval, several as mean ± standard deviation. "
-    f'Columns "{PAPER.strip()} ..." were printed by the authors ({PAPER_COLUMN}) and enter no other number. '
-    f'Empty cells say "{UNMEASURED}".'
+    f'Columns "{PAPER.strip()} ..." were printed by the authors (paper, not measured here) and enter no other number. '
+    f'Empty cells say "{UNMEASURED.words}".'
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
+@dataclass(frozen=True)
+class PaperColumn:
     """What a column of a paper's table shows.
 
     Attributes:
         heading: The heading.
-        what: What it is.
+        quantity: What it is; ``None`` for what is never measured here.
         model: The model of the column, ``{}`` standing for that of the row.
         data: The data set of the column, where the rows name none.
         printed: Whether the paper has this column.
+        digits: Decimal places that the paper prints; ``None`` for up to six significant digits.
         told: Options of the model that a cell names, as the paper does.
     """
 
     heading: str
-    what: What
+    quantity: Quantity | None
     model: str = "{}"
     data: str = ""
     printed: bool = True
+    digits: int | None = 2
     told: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What was measured, and what was printed."""
+        written = self.quantity.written if self.quantity else Column("")
+        printed = (Column(f"{PAPER}{self.heading}", digits=self.digits),) if self.printed else ()
+        return (replace(written, heading=self.heading), *printed)
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+
+@dataclass(frozen=True)
+class PaperRow:
     """A row of a paper's table.
 
     Attributes:
-        words: Its first cells.
-        who: Whose row it is; the model is ``""`` if this toolkit has none of the kind.
-        printed: What the paper printed, one text for each printed column.
-        changes: What is different from the columns, by the kind of quantity: a field and its value.
+        names: Its first cells.
+        entrant: Whose row it is.
+        printed: What the paper printed, one cell for each printed column.
+        instead: Quantities of the columns for which the row shows others.
         extra: Whether the paper lacks this row, so that it stands there only if something was measured.
     """
 
-    words: tuple[str, ...]
-    who: Who
-    printed: tuple[str, ...]
-    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    names: tuple[Cell, ...]
+    entrant: Entrant
+    printed: tuple[Cell, ...]
+    instead: Mapping[Quantity, Quantity] = field(default_factory=dict)
     extra: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Printed:
+@dataclass(frozen=True)
+class PaperTable:
     """A table of a paper.
 
     Attributes:
@@ -86,88 +94,97 @@ class Printed:
     name: str
     title: str
     headings: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: Sequence[PaperColumn]
+    rows: Sequence[PaperRow]
     notes: tuple[str, ...] = ()
     others: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
-def lay(printed: Printed, groups: Sequence[Group]) -> Table:
+_Line = tuple[str, str, str, int]
+"""What groups share that stand on one line: form of the data set, recipe, training images and their number."""
+
+
+def lay(paper: PaperTable, groups: Sequence[Group]) -> Table:
     """Returns a paper's table with what was measured: all of its rows, each once for every way of training."""
-    columns = [*printed.headings, "measured on"]
-    for column in printed.columns:
-        columns += [column.heading, f"{PAPER}{column.heading}"] if column.printed else [column.heading]
-    rows = [*printed.rows, *_others(printed, groups)]
-    lines = [_lines(printed, row, groups) or ([] if row.extra else [_line(printed, row, {})]) for row in rows]
-    notes = (_MEASURED, *printed.notes)
-    return Table(printed.name, printed.title, tuple(columns), tuple(chain.from_iterable(lines)), notes)
+    columns = [*map(Column, (*paper.headings, "measured on"))]
+    columns += chain.from_iterable(it.columns for it in paper.columns)
+    rows = []
+    for row in (*paper.rows, *_others(paper, groups)):
+        by_line = _values(paper, row, groups)
+        lines = [by_line[key] for key in sorted(by_line)] or ([] if row.extra else [{}])
+        rows += [_cells(paper, row, values) for values in lines]
+    return Table(paper.name, paper.title, tuple(columns), tuple(rows), (_MEASURED, *paper.notes))
 
 
-def _others(printed: Printed, groups: Iterable[Group]) -> list[Row]:
+def _others(paper: PaperTable, groups: Iterable[Group]) -> list[PaperRow]:
     """Returns a row without printed figures for every measured model of a family that the paper's rows lack."""
-    known = {row.who.model for row in printed.rows}
-    blank = (MISSING,) * sum(column.printed for column in printed.columns)
-    found: dict[tuple[str, int], Row] = {}
-    for group in groups:
-        for at, words in printed.others.items():
-            like = printed.rows[at]
-            family = like.who.model.rstrip("0123456789")
-            data = like.who.data or next((it.data for it in printed.columns if it.data), "")
-            alike = group.model not in known and group.model.rstrip("0123456789") == family
-            if alike and form_of(group, data) is not None:
-                who = replace(like.who, model=group.model, lam=None, options=(), trained_on=0)
-                called = tuple(word.format(group.model) for word in words)
-                found.setdefault(
-                    (group.model, at), Row(words=called, who=who, printed=blank, changes=like.changes, extra=True)
-                )
+    known = {row.entrant.model for row in paper.rows}
+    blank = (None,) * sum(column.printed for column in paper.columns)
+    found: dict[tuple[str, int], PaperRow] = {}
+    for group in (it for it in groups if it.model not in known):
+        for at, names in paper.others.items():
+            like = paper.rows[at].entrant
+            data = like.data or next((it.data for it in paper.columns if it.data), "")
+            if _family(group.model) == _family(like.model) and replace(like, data=data).form(group) is not None:
+                entrant = replace(like, model=group.model, lam=None, options=(), trained_on=0)
+                called = tuple(name.format(group.model) for name in names)
+                row = replace(paper.rows[at], names=called, entrant=entrant, printed=blank, extra=True)
+                found.setdefault((group.model, at), row)
     return [found[key] for key in sorted(found)]
 
 
-def _lines(printed: Printed, row: Row, groups: Sequence[Group]) -> list[tuple[str, ...]]:
-    """Returns a line for every way of training that was measured."""
-    by_training: dict[tuple[str, ...], dict[int, Value]] = {}
-    for at, column in enumerate(printed.columns):
-        who = _who(row, column)
-        for key, group in _candidates(who, groups, by_data=bool(column.data)):
-            what = replace(column.what, **row.changes.get(column.what.kind, {}))
-            found = value(what, group, who, column.told)
-            if found is not None:
-                by_training.setdefault(key, {}).setdefault(at, found)
-    return [_line(printed, row, by_training[key]) for key in sorted(by_training)]
+def _family(model: str) -> str:
+    return model.rstrip("0123456789")
 
 
-def _line(printed: Printed, row: Row, values: Mapping[int, Value]) -> tuple[str, ...]:
-    # what a checkpoint tells (size, time) is no measurement of its own
-    places = dict.fromkeys(it.place for it in values.values() if it.place)
-    cells = [*row.words, "; ".join(places) or MISSING]
+def _values(paper: PaperTable, row: PaperRow, groups: Sequence[Group]) -> dict[_Line, dict[int, Value]]:
+    """Returns what was measured by column number, for every way of training."""
+    found: dict[_Line, dict[int, Value]] = {}
+    for at, column in enumerate(paper.columns):
+        model = column.model.format(row.entrant.model) if row.entrant.model else ""
+        entrant = replace(row.entrant, model=model, data=column.data or row.entrant.data)
+        quantity = column.quantity and row.instead.get(column.quantity, column.quantity)
+        for line, group in _candidates(entrant, groups, by_data=bool(column.data)):
+            value = quantity(group, entrant) if quantity else None
+            if value is not None:
+                found.setdefault(line, {})[at] = _told(value, group, column.told)
+    return found
+
+
+def _told(value: Value, group: Group, names: Sequence[str]) -> Value:
+    """Returns a value with the options of the model that its cell names."""
+    options = group.about.options if group.about else {}
+    told = ", ".join(str(options[name]) for name in names if name in options)
+    return replace(value, cell=Noted(value.cell, told)) if told else value
+
+
+def _cells(paper: PaperTable, row: PaperRow, values: Mapping[int, Value]) -> tuple[Cell, ...]:
+    bases = dict.fromkeys(it.basis for it in values.values() if it.basis)
+    cells = [*row.names, "; ".join(bases) or None]
     figures = iter(row.printed)
-    for at, column in enumerate(printed.columns):
-        cells.append(values[at].text if at in values else UNMEASURED)
+    for at, column in enumerate(paper.columns):
+        cells.append(values[at].cell if at in values else UNMEASURED)
         if column.printed:
             cells.append(next(figures))
     return tuple(cells)
 
 
-def _who(row: Row, column: Column) -> Who:
-    model = column.model.format(row.who.model) if row.who.model else ""
-    return replace(row.who, model=model, data=column.data or row.who.data)
+def _candidates(entrant: Entrant, groups: Iterable[Group], *, by_data: bool) -> list[tuple[_Line, Group]]:
+    """Returns the groups that a row can show, with the line each stands on.
 
-
-def _candidates(who: Who, groups: Iterable[Group], *, by_data: bool) -> list[tuple[tuple[str, ...], Group]]:
-    """Returns the groups that a row can show, by what those have to share that stand on one line.
-
-    Where the columns are data sets, that is the recipe; else also the training images.
+    Where the columns are data sets, that is the recipe; else also the training images. What was trained in an unknown
+    way stands alone.
     """
-    found: list[tuple[tuple[str, ...], Group]] = []
+    found: list[tuple[_Line, Group]] = []
     alone = 0
     for group in groups:
-        form = form_of(group, who.data)
-        if not who.model or group.model != who.model or form is None or not group.has(who):
+        form = entrant.form(group)
+        if not entrant.model or group.model != entrant.model or form is None or not entrant.is_trained_as(group):
             continue
         if group.about is None:
-            found.append(((form, "", f"{alone:06d}"), group))
+            found.append(((form, "", "", alone), group))
             alone += 1
         else:
-            images = () if by_data else (group.about.images, f"{group.about.trained_on:09d}")
+            images = ("", 0) if by_data else (group.about.images, group.about.trained_on)
             found.append(((form, group.about.how, *images), group))
     return found
