@@ -5,40 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.trainings import Training
-from robustcsc.records import Record
-from robustcsc.report.baselines import Baseline
-from robustcsc.report.examples import ExampleSheet
-from robustcsc.report.figures import Plot
-from robustcsc.report.fooling import fooling_frame
-from robustcsc.report.frame import (
-    TIMING,
-    Coded,
-    accuracy_frame,
-    coded_columns,
-    frame_csv,
-    ordered_frame,
-    record_order,
-)
-from robustcsc.report.join import joined
-from robustcsc.report.page import render_page
-from robustcsc.report.papers import Paper
-from robustcsc.report.pictures import Picture
-from robustcsc.report.sections import Section, made_section, report_plots, report_sections
-from robustcsc.report.table import markdown_text
-
-if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.frames import TIMING, records_frame
+from robustcsc.measurements.records import Record
+from robustcsc.presentation.csv_table import csv_text
+from robustcsc.presentation.drawn_chart import draw
+from robustcsc.presentation.html_table import Coded
+from robustcsc.presentation.latex import latex_table
+from robustcsc.presentation.markdown import markdown_table, markdown_text
+from robustcsc.report.cohorts.join import joined
+from robustcsc.report.page.frames import accuracy_frame, coded_columns, coded_csv, fooling_frame, in_order
+from robustcsc.report.page.page import render_page
+from robustcsc.report.page.sections import Report, Section, closing_sections, report_sections
 
 MANIFEST = "manifest.json"
+_OUTCOMES = ("outcomes", "outcome_count")
+"""Columns of `records.csv` that the page leaves out: they are long, and for comparing records."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +35,10 @@ class ReportPaths:
         folder: The folder that holds all of it.
         page: The self-contained page, ``index.html``.
         markdown: All tables in one file with the figures linked, ``report.md``.
-        records: One tidy row per record, ``records.csv``.
+        records: One row per record with all of its facts but the times, ``records.csv``.
         accuracy: One row per run, policy and corruption, one column per severity, ``accuracy.csv``.
         tables: ``tables/<name>.csv``, ``.md`` and ``.tex`` of every table.
-        figures: ``figures/<name>.svg`` and ``.png`` of every figure, ``.pdf`` of a paper's, too.
+        figures: ``figures/<name>.svg`` and ``.png`` of every chart, ``.pdf`` of a paper's, too.
         sections: All tables, as `report_sections` returns them.
     """
 
@@ -66,56 +52,33 @@ class ReportPaths:
     sections: tuple[Section, ...] = field(repr=False)
 
 
-def write_report(
-    records: Sequence[Record],
-    fits: Sequence[LambdaFit],
-    folder: Path,
-    *,
-    title: str,
-    trainings: Sequence[Training] = (),
-    paper: Paper | None = None,
-    baseline: Baseline | None = None,
-    pictures: Sequence[Picture] = (),
-    examples: Sequence[ExampleSheet] = (),
-) -> ReportPaths:
+def write_report(report: Report, folder: Path) -> ReportPaths:
     """Writes tables, figures and the page; a reader sees the old report or the new one, never half of one.
 
     The same records and fits in any order give the same bytes.
 
     Args:
-        records: What was measured, of any number of runs; at least one.
-        fits: The lambda fits to show.
+        report: What it is made from; at least one record.
         folder: Where the report goes; replaced as a whole if it holds an earlier report and nothing else.
-        title: Heading of the report.
-        trainings: How the measured models were trained, as far as that is known.
-        paper: Adds this paper's tables, its own figures in columns of their own.
-        baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
-
-        pictures: Universal perturbations to show.
-        examples: Images with predictions to show.
 
     Raises:
         StoreError: There are no records, nothing in them can be related to the baseline, `folder` holds other files,
             or it cannot be written.
     """
-    if not records:
+    if not report.records:
         raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
-    ordered = sorted(records, key=record_order)
+    ordered = in_order(report.records)
     comparable = joined(ordered)
-    frame = ordered_frame(ordered, timing=True)
-    columns = coded_columns(frame)
-    sections = report_sections(comparable, fits, trainings=trainings, paper=paper, baseline=baseline)
+    sections = report_sections(replace(report, records=comparable))
+    shown = [*sections, *closing_sections(replace(report, records=ordered))]
+    columns = coded_columns(records_frame(ordered))
+    on_page = [it for it in columns if it.column.heading not in _OUTCOMES]
     contents = {
         **_data(columns, comparable),
-        **_shown(
-            title,
-            sections,
-            made_section(ordered),
-            (frame, columns),
-            report_plots(comparable, fits, paper, trainings),
-            pictures,
-            examples,
-        ),
+        "index.html": render_page(report.title, shown, ordered, on_page).encode(),
+        "report.md": _markdown(report.title, shown).encode(),
+        **_tables(shown),
+        **_figures(shown),
     }
     contents[MANIFEST] = _manifest(contents)
     folder = folder.expanduser().resolve()
@@ -136,42 +99,41 @@ def write_report(
     return _paths(folder, list(contents), sections)
 
 
-def _data(columns: Mapping[str, Coded], comparable: Sequence[Record]) -> dict[str, bytes]:
+def _data(columns: Sequence[Coded], comparable: Sequence[Record]) -> dict[str, bytes]:
     """Returns the data frames as files."""
     files = {
-        "records.csv": {name: column for name, column in columns.items() if name not in TIMING},
+        "records.csv": [it for it in columns if it.column.heading not in TIMING],
         "accuracy.csv": coded_columns(accuracy_frame(comparable)),
     }
     fooling = fooling_frame(comparable)
     if len(fooling):
         files["fooling.csv"] = coded_columns(fooling)
-    return {name: frame_csv(coded).encode() for name, coded in files.items()}
+    return {name: coded_csv(coded).encode() for name, coded in files.items()}
 
 
-def _shown(
-    title: str,
-    sections: Sequence[Section],
-    made: Section,
-    measured: tuple[pd.DataFrame, Mapping[str, Coded]],
-    plots: Mapping[str, Sequence[Plot]],
-    pictures: Sequence[Picture],
-    examples: Sequence[ExampleSheet],
-) -> dict[str, bytes]:
-    """Returns the page, the Markdown, and every table and figure as files."""
-    page = render_page(title, sections, made, plots, *measured, pictures=pictures, examples=examples)
-    tables = [table for section in [*sections, made] for table in section.tables]
-    written = {table.name: table.to_markdown() for table in tables}
-    texts = {"index.html": page, "report.md": _markdown(title, [*sections, made], plots, pictures, written)}
-    for table in tables:
-        texts[f"tables/{table.name}.csv"] = table.to_csv()
-        texts[f"tables/{table.name}.md"] = written[table.name]
-        texts[f"tables/{table.name}.tex"] = table.to_latex()
-    files = {name: text.encode() for name, text in texts.items()}
-    for plot in (plot for shown in plots.values() for plot in shown):
-        files[f"figures/{plot.name}.svg"] = plot.to_svg().encode()
-        files[f"figures/{plot.name}.png"] = plot.to_png()
-    files |= {f"figures/{plot.name}.pdf": plot.to_pdf() for plot in plots.get("paper", ())}
-    files |= {f"figures/{picture.name}.png": picture.png for picture in pictures}
+def _tables(sections: Iterable[Section]) -> dict[str, bytes]:
+    """Returns every table as files."""
+    writers = {"csv": csv_text, "md": markdown_table, "tex": latex_table}
+    return {
+        f"tables/{table.name}.{ending}": write(table).encode()
+        for section in sections
+        for table in section.tables
+        for ending, write in writers.items()
+    }
+
+
+def _figures(sections: Iterable[Section]) -> dict[str, bytes]:
+    """Returns every chart and picture as files."""
+    files = {}
+    for section in sections:
+        for_paper = section.anchor == "paper"
+        for chart in section.charts:
+            drawing = draw(chart, narrow=for_paper)
+            files[f"figures/{chart.name}.svg"] = drawing.to_svg().encode()
+            files[f"figures/{chart.name}.png"] = drawing.to_png()
+            if for_paper:
+                files[f"figures/{chart.name}.pdf"] = drawing.to_pdf()
+        files |= {f"figures/{picture.name}.png": picture.png for picture in section.pictures}
     return files
 
 
@@ -180,20 +142,13 @@ def _manifest(names: Iterable[str]) -> bytes:
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
-def _markdown(
-    title: str,
-    sections: Sequence[Section],
-    plots: Mapping[str, Sequence[Plot]],
-    pictures: Sequence[Picture],
-    written: Mapping[str, str],
-) -> str:
+def _markdown(title: str, sections: Iterable[Section]) -> str:
     parts = [f"# {markdown_text(title)}\n"]
     for section in sections:
-        parts.append(f"## {section.heading}\n")
-        parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in plots.get(section.anchor, ())]
-        if section.anchor == "fooling":
-            parts += [_linked(f"{it.name}.png", it.title, it.description) for it in pictures]
-        parts += [written[table.name] for table in section.tables]
+        parts += [f"## {section.heading}\n"] if section.tables else []
+        parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in section.charts]
+        parts += [_linked(f"{it.name}.png", it.title, it.description) for it in section.pictures]
+        parts += map(markdown_table, section.tables)
     return "\n".join(parts)
 
 

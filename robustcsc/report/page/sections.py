@@ -1,140 +1,161 @@
-"""What a report shows, in order: the tables and figures of each section."""
+"""What a report shows, in order: the tables, charts and pictures of each section."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from robustcsc.measurements.examples import ExampleSheet
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.records import Record
 from robustcsc.measurements.trainings import Training
-from robustcsc.records import Record
-from robustcsc.report.adversarial import attack_list_tables, worst_case_tables
-from robustcsc.report.baselines import Baseline
-from robustcsc.report.commands import command_tables
-from robustcsc.report.corruption_errors import corruption_error_tables, severity_tables
-from robustcsc.report.epsilon_curves import epsilon_plots, epsilon_tables
-from robustcsc.report.figures import Plot
-from robustcsc.report.flags import flag_tables
-from robustcsc.report.fooling import fooling_plots, fooling_tables
-from robustcsc.report.gains import gain_tables
-from robustcsc.report.headline import headline_plots, headline_tables
-from robustcsc.report.heat_maps import heat_maps
-from robustcsc.report.join import joined
-from robustcsc.report.minimal import minimal_plots, minimal_tables
-from robustcsc.report.paired import paired_tables
-from robustcsc.report.paper_figures import paper_plots
-from robustcsc.report.papers import Paper, paper_tables
-from robustcsc.report.plots import fit_curve_plots, lambda_plots, noise_plots, residual_plots, severity_plots
-from robustcsc.report.provenance import fit_tables, provenance_table
-from robustcsc.report.table import Table
-from robustcsc.report.tables import attack_tables, corruption_tables, mean_tables
-from robustcsc.report.trainings import seed_tables, trained_models
+from robustcsc.presentation.chart import Chart
+from robustcsc.presentation.picture import Picture
+from robustcsc.presentation.table import Table
+from robustcsc.report.attacks.epsilon_curves import epsilon_charts, epsilon_tables
+from robustcsc.report.attacks.flags import flag_tables
+from robustcsc.report.attacks.fooling import fooling_charts, fooling_tables
+from robustcsc.report.attacks.minimal import minimal_charts, minimal_tables
+from robustcsc.report.attacks.tables import attack_list_tables, attack_tables
+from robustcsc.report.attacks.worst_case import worst_case_tables
+from robustcsc.report.cohorts.join import joined
+from robustcsc.report.comparisons.gains import gain_tables
+from robustcsc.report.comparisons.paired import paired_tables
+from robustcsc.report.comparisons.trainings import seed_tables, trained_models
+from robustcsc.report.corruptions.baselines import Baseline
+from robustcsc.report.corruptions.charts import lambda_charts, noise_charts, severity_charts
+from robustcsc.report.corruptions.corruption_errors import corruption_error_tables, severity_tables
+from robustcsc.report.corruptions.heat_maps import heat_maps
+from robustcsc.report.corruptions.tables import corruption_tables, mean_tables
+from robustcsc.report.papers.charts import paper_charts
+from robustcsc.report.papers.papers import Paper, paper_tables
+from robustcsc.report.summary.commands import command_tables
+from robustcsc.report.summary.fits import fit_curve_charts, fit_tables, residual_charts
+from robustcsc.report.summary.glossary import GLOSSARY
+from robustcsc.report.summary.headline import headline_charts, headline_tables
+from robustcsc.report.summary.provenance import provenance_table
 
-if TYPE_CHECKING:  # reports need no torch
-    from robustcsc.measurements.fits import LambdaFit
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report is made from.
+
+    Attributes:
+        title: Its heading.
+        records: What was measured, of any number of runs.
+        fits: The lambda fits to show.
+        trainings: How the measured models were trained, as far as that is known.
+        paper: Adds this paper's tables and charts, its own figures in columns of their own.
+        baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
+        pictures: Universal perturbations to show.
+        examples: Images with predictions to show.
+    """
+
+    title: str
+    records: Sequence[Record]
+    fits: Sequence[LambdaFit] = ()
+    trainings: Sequence[Training] = ()
+    paper: Paper | None = None
+    baseline: Baseline | None = None
+    pictures: Sequence[Picture] = ()
+    examples: Sequence[ExampleSheet] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its tables.
+    """A heading and what stands below it.
 
     Attributes:
         anchor: Where a page has it, and how the command line knows it.
         heading: The heading.
+        link: The heading in a row of links, if it is shorter there.
+        charts: The charts, which come first.
+        pictures: The pictures.
         tables: The tables.
-        short: The heading in a row of links.
+        examples: Images with predictions.
+        glossary: Words and their meanings.
     """
 
     anchor: str
     heading: str
-    tables: tuple[Table, ...]
-    short: str = ""
+    link: str = ""
+    charts: Sequence[Chart] = ()
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    examples: Sequence[ExampleSheet] = ()
+    glossary: Sequence[tuple[str, str]] = ()
 
-    def __post_init__(self) -> None:
-        if not self.short:
-            object.__setattr__(self, "short", self.heading)
 
-
-def report_sections(
-    records: Sequence[Record],
-    fits: Sequence[LambdaFit],
-    *,
-    trainings: Sequence[Training] = (),
-    paper: Paper | None = None,
-    baseline: Baseline | None = None,
-) -> list[Section]:
-    """Returns all tables of a report, by section.
-
-    Args:
-        records: What was measured, of any number of runs.
-        fits: The lambda fits to show.
-        trainings: How the measured models were trained, as far as that is known.
-        paper: Adds this paper's tables, its own figures in columns of their own.
-        baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
+def report_sections(report: Report) -> list[Section]:
+    """Returns the results, by section; sections without a table are left out.
 
     Raises:
-        StoreError: Nothing in `records` can be related to the baseline.
+        StoreError: Nothing in the records can be related to the baseline.
     """
-    records = joined(records)
-    models = trained_models(records, trainings)
-    laid_out = paper_tables(paper, records, trainings) if paper else []
+    records = joined(report.records)
+    fits, paper, trainings = report.fits, report.paper, report.trainings
     sections = [
-        Section("headline", "Headline", tuple(headline_tables(records))),
-        Section("flags", "Flags: what speaks against attack figures", tuple(flag_tables(records)), "Flags"),
-        Section("means", "Corruptions: means", tuple(mean_tables(records)), "Corruptions"),
-        Section("errors", "Corruption errors", tuple(corruption_error_tables(records, baseline)), "mCE"),
-        Section("gains", "What the adaptive lambda gains", tuple(gain_tables(records)), "Gains"),
-        Section("paired", "Models side by side, image by image", tuple(paired_tables(records)), "Side by side"),
+        Section("headline", "Headline", charts=headline_charts(records), tables=headline_tables(records)),
+        Section("flags", "Flags: what speaks against attack figures", "Flags", tables=flag_tables(records)),
+        Section(
+            "means",
+            "Corruptions: means",
+            "Corruptions",
+            charts=[*heat_maps(records), *noise_charts(records)],
+            tables=mean_tables(records),
+        ),
+        Section("errors", "Corruption errors", "mCE", tables=corruption_error_tables(records, report.baseline)),
+        Section("gains", "What the adaptive lambda gains", "Gains", tables=gain_tables(records)),
+        Section("paired", "Models side by side, image by image", "Side by side", tables=paired_tables(records)),
         Section(
             "attacks",
             "Attacks",
-            (
+            charts=[*epsilon_charts(records), *minimal_charts(records)],
+            tables=[
                 *worst_case_tables(records),
                 *attack_tables(records),
                 *epsilon_tables(records),
                 *attack_list_tables(records),
                 *minimal_tables(records),
-            ),
+            ],
         ),
-        Section("fooling", "Universal perturbations and random noise", tuple(fooling_tables(records)), "Fooling"),
+        Section(
+            "fooling",
+            "Universal perturbations and random noise",
+            "Fooling",
+            charts=fooling_charts(records),
+            pictures=report.pictures,
+            tables=fooling_tables(records),
+        ),
         Section(
             "severity",
             "By severity",
-            (*severity_tables(records), *corruption_tables(records)),
+            charts=[*severity_charts(records), *lambda_charts(records)],
+            tables=[*severity_tables(records), *corruption_tables(records)],
         ),
-        Section("fits", "Lambda fits", tuple(fit_tables(fits))),
-        Section("seeds", "Models over training seeds", tuple(seed_tables(models)), "Seeds"),
-        Section("paper", "The paper's tables", tuple(laid_out), "Paper"),
+        Section(
+            "fits", "Lambda fits", charts=[*residual_charts(fits), *fit_curve_charts(fits)], tables=fit_tables(fits)
+        ),
+        Section("seeds", "Models over training seeds", "Seeds", tables=seed_tables(trained_models(records, trainings))),
+        Section(
+            "paper",
+            "The paper's tables",
+            "Paper",
+            charts=paper_charts(paper, records, fits, trainings) if paper else (),
+            tables=paper_tables(paper, records, trainings) if paper else (),
+        ),
     ]
     return [section for section in sections if section.tables]
 
 
-def made_section(records: Sequence[Record]) -> Section:
-    """Returns where every number comes from: weights, versions, devices, and the commands."""
-    return Section("made", "How the numbers were made", (provenance_table(records), *command_tables(records)))
-
-
-def report_plots(
-    records: Sequence[Record],
-    fits: Sequence[LambdaFit],
-    paper: Paper | None = None,
-    trainings: Sequence[Training] = (),
-) -> Mapping[str, list[Plot]]:
-    """Returns every figure the records and fits allow, by the anchor of the section it stands in.
-
-    Args:
-        records: What was measured, of any number of runs.
-        fits: The lambda fits to show.
-        paper: Adds this paper's figures.
-        trainings: How the measured models were trained, as far as that is known.
-    """
-    records = joined(records)
-    return {
-        "headline": headline_plots(records),
-        "means": [*heat_maps(records), *noise_plots(records)],
-        "attacks": [*epsilon_plots(records), *minimal_plots(records)],
-        "fooling": fooling_plots(records),
-        "severity": [*severity_plots(records), *lambda_plots(records)],
-        "fits": [*residual_plots(fits), *fit_curve_plots(fits)],
-        "paper": paper_plots(paper, records, fits, trainings) if paper else [],
-    }
+def closing_sections(report: Report) -> list[Section]:
+    """Returns what stands behind the results: example images, and where every number comes from."""
+    examples = Section("examples", "Example images", "Examples", examples=report.examples)
+    made = Section(
+        "made",
+        "How the numbers were made",
+        "How it was made",
+        tables=[provenance_table(report.records), *command_tables(report.records)],
+        glossary=GLOSSARY,
+    )
+    return [*([examples] if report.examples else []), made]
