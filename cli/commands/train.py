@@ -12,19 +12,16 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
+from robustcsc.cli.choices import note_unreadable
 from robustcsc.cli.console import note, print_json, progress_display, results_console
-from robustcsc.cli.context import DataChoice, allow_own_code, choose_device, note_unreadable, written
-from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.errors import RobustCSCError
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
     from robustcsc.training.adversarial import AdversarialTraining
     from robustcsc.training.loop import Epoch
-    from robustcsc.training.recipes import Recipe
 
 _TRAINING = "Training"
-#: From this number of training images on, task-driven models get the longer of their recipes.
-_MANY_IMAGES = 10_000
 _RunName = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +44,7 @@ def train(
     option: _BuilderOption = None,
     run: _RunName = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after an interruption.", rich_help_panel=options.MODEL)
+        bool, typer.Option("--resume", help="Resume an interrupted training.", rich_help_panel=options.MODEL)
     ] = False,
     data: Annotated[
         str, typer.Option(metavar="NAME", help="Data set, see `robustcsc data`.", rich_help_panel=options.DATA)
@@ -124,21 +121,22 @@ def train(
 ) -> None:
     """Train a model from fresh weights into a run folder.
 
-    The state is kept after each epoch: the same command with --resume goes on after Ctrl-C and gives the same weights
-    as an uninterrupted run.
+    The state is kept after each epoch: rerun an interrupted command with --resume. The weights are the same as without
+    the interruption.
     """
     from robustcsc.models.catalog import default_spec
+    from robustcsc.session.choices import DataChoice, allow_own_code, choose_device, written
+    from robustcsc.training.recipes import adapted_recipe, default_recipe
     from robustcsc.training.run import Hardware, train_run
 
     place = choose_device(device).type
     allow_own_code(model)
-    _recipe(recipe or "cpu", epochs, learning_rate)  # a mistake is told before images are read
+    adapted_recipe(recipe or "cpu", epochs, learning_rate)  # a mistake is told before images are read
     adversary = _adversary(adversarial, epsilon)
     builder_options = _options(option or [])
     images = DataChoice(data, root, download, image_size, workers).load(None, "train")
-    settings = _recipe(
-        recipe or _default_recipe(model, data, place, train_images or len(images)), epochs, learning_rate
-    )
+    chosen = recipe or default_recipe(model, data, place, train_images or len(images))
+    settings = adapted_recipe(chosen, epochs, learning_rate)
     name = run or re.sub(r"[^\w.-]+", "-", f"{model}-{images.name}")
     _check_unfinished(Run(runs.RUNS / name), resume)
     chosen_precision = ("bf16-mixed" if place == "cuda" else "32-true") if precision == "auto" else precision
@@ -177,40 +175,6 @@ def train(
         )
 
 
-def _default_recipe(model: str, data: str, device: str, images: int) -> str:
-    if model.startswith("tddl-"):
-        return "tddl-60k" if images >= _MANY_IMAGES else "tddl-1k"
-    if model == "mnist-cnn":
-        return "mnist-cnn"
-    if data == "digits":
-        return "digits"
-    return "sdnet-cifar" if device == "cuda" else "cpu"
-
-
-def _recipe(name: str, epochs: int | None, learning_rate: float | None) -> Recipe:
-    """Returns a recipe, stretched or shortened to another number of epochs and with another learning rate if given.
-
-    Raises:
-        RobustCSCError: If there is no such recipe, or the learning rate makes no sense.
-    """
-    from dataclasses import replace
-
-    from robustcsc.training.recipes import RECIPES
-
-    if name not in RECIPES:
-        raise UnknownNameError("recipe", name, RECIPES)
-    recipe = RECIPES[name]
-    if epochs is not None:
-        stretch = epochs / recipe.epochs if recipe.epochs else 1
-        milestones = tuple(round(milestone * stretch) for milestone in recipe.milestones)
-        recipe = replace(recipe, epochs=epochs, iterations=0, milestones=milestones)
-    if learning_rate is not None:
-        if not 0 < learning_rate < float("inf"):
-            raise RobustCSCError(f"--learning-rate {learning_rate:g}: a learning rate is a number above 0, like 0.1.")
-        recipe = replace(recipe, learning_rate=learning_rate)
-    return recipe
-
-
 def _adversary(adversarial: Literal["none", "pgd-7", "fgsm"], epsilon: str | None) -> AdversarialTraining | None:
     """Returns what attacks the training images.
 
@@ -238,7 +202,7 @@ def _check_unfinished(run: Run, resume: bool) -> None:
     if run.weights_path.exists():
         raise RobustCSCError(f"Run {run.name!r} has trained weights already: choose another name with --run.")
     if run.training_path.exists():
-        raise RobustCSCError(f"Run {run.name!r} was interrupted: add --resume to go on, or choose another --run name.")
+        raise RobustCSCError(f"Run {run.name!r} was interrupted: add --resume, or choose another --run name.")
     if resume:
         note(f"There is nothing to resume in {run.folder}: training from the start.")
 
@@ -266,7 +230,7 @@ def _epoch_notes(run: Run, of_epochs: str, tensorboard: bool) -> Iterator[Callab
             yield tell
         except KeyboardInterrupt:
             if run.training_path.exists():
-                note("Training was stopped: the same command with --resume goes on after the last epoch.")
+                note("Training was interrupted: rerun the command with --resume to continue after the last epoch.")
             raise
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from math import ceil, cos, pi
 from typing import Literal
 
+from robustcsc.errors import RobustCSCError, UnknownNameError
+
 Schedule = Literal["cosine", "steps", "onecycle", "inverse"]
 
 
@@ -181,3 +183,45 @@ RECIPES: dict[str, Recipe] = {
         source="MatConvNet's MNIST example (Vedaldi and Lenc, ACM MM 2015), as TDDL-CNN (EUSIPCO 2018) uses it",
     ),
 }
+
+#: From this number of training images on, task-driven models get the longer of their recipes.
+_MANY_IMAGES = 10_000
+
+
+def default_recipe(model: str, data: str, device: str, images: int) -> str:
+    """Returns the recipe of a model on a data set, if none is named.
+
+    Args:
+        model: Name of the model.
+        data: Name of the data set.
+        device: ``"cpu"`` or ``"cuda"``.
+        images: Number of training images.
+    """
+    if model.startswith("tddl-"):
+        return "tddl-60k" if images >= _MANY_IMAGES else "tddl-1k"
+    if model == "mnist-cnn":
+        return "mnist-cnn"
+    if data == "digits":
+        return "digits"
+    return "sdnet-cifar" if device == "cuda" else "cpu"
+
+
+def adapted_recipe(name: str, epochs: int | None = None, learning_rate: float | None = None) -> Recipe:
+    """Returns a recipe, stretched or shortened to another number of epochs and with another learning rate if given.
+
+    Raises:
+        UnknownNameError: There is no such recipe.
+        RobustCSCError: The learning rate is no number above 0.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES)
+    recipe = RECIPES[name]
+    if epochs is not None:
+        stretch = epochs / recipe.epochs if recipe.epochs else 1
+        milestones = tuple(round(milestone * stretch) for milestone in recipe.milestones)
+        recipe = replace(recipe, epochs=epochs, iterations=0, milestones=milestones)
+    if learning_rate is not None:
+        if not 0 < learning_rate < float("inf"):
+            raise RobustCSCError(f"--learning-rate {learning_rate:g}: a learning rate is a number above 0, like 0.1.")
+        recipe = replace(recipe, learning_rate=learning_rate)
+    return recipe

@@ -1,0 +1,138 @@
+"""Reports on runs: tables, figures and one page of what is in their stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from robustcsc import runs
+from robustcsc.corruptions import load_spec
+from robustcsc.corruptions.specs import default_spec_name
+from robustcsc.errors import StoreError
+from robustcsc.evaluation.examples import FOLDER, make_examples
+from robustcsc.evaluation.models import lambda_fits
+from robustcsc.files import write_whole
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.records import Record
+from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.trainings import Training
+from robustcsc.report.attacks.pictures import perturbation_pictures
+from robustcsc.report.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
+from robustcsc.report.page.build import Report, ReportPaths, write_report
+from robustcsc.report.page.examples import read_examples
+from robustcsc.report.papers.papers import Paper
+from robustcsc.runs import Run
+from robustcsc.session.choices import DEMO_RUN
+from robustcsc.session.measuring import Measuring
+from robustcsc.session.opening import open_session
+from robustcsc.session.session import Session
+
+
+# Each parameter is a choice of its own that a user makes by name.
+def report(
+    of: Iterable[Session | Run | str] = (),
+    *,
+    folder: Path | None = None,
+    html: Path | None = None,
+    title: str | None = None,
+    paper: Paper | None = None,
+    baseline: str | None = None,
+    measuring: Measuring | None = None,
+) -> ReportPaths:
+    """Writes a report on runs side by side, and returns where its parts lie.
+
+    Args:
+        of: Sessions, runs or names of runs; the latest run if there are none.
+        folder: Where the report goes; by default into the first run's folder.
+        html: Where a copy of the page goes, which needs no other file.
+        title: Heading of the report.
+        paper: Adds this paper's tables, its own figures in columns of their own.
+        baseline: Name of the run whose errors on corrupted images the others are divided by (mCE), which joins the
+            report, or ``"alexnet"`` for the published ones on ImageNet-C.
+        measuring: How the shipped model is measured where nothing has been measured yet.
+
+    Raises:
+        StoreError: A run does not exist or has no results, nothing in them can be related to the baseline, or the report
+            cannot be written.
+    """
+    related, joining = _related(baseline)
+    chosen = [_run(it) for it in of] or [_latest_measured(measuring or Measuring())]
+    chosen += [run for run in joining if run.folder.resolve() not in {other.folder.resolve() for other in chosen}]
+    records, fits = collected(chosen)
+    paths = write_report(
+        Report(
+            title=title or f"Robustness of {', '.join(run.name for run in chosen)}",
+            records=records,
+            fits=fits,
+            trainings=[training for run in chosen if (training := Training.read(run.weights_path))],
+            paper=paper,
+            baseline=related,
+            pictures=perturbation_pictures(records, {run.name: run.folder for run in chosen}),
+            examples=[sheet for run in chosen if (sheet := read_examples(run.folder, run.name))],
+        ),
+        folder or chosen[0].reports,
+    )
+    if html is not None:
+        try:
+            write_whole(html, paths.page.read_bytes())
+        except OSError as error:
+            raise StoreError(f"The page cannot be written to {html}: {error.strerror or error}.") from error
+    return paths
+
+
+def keep_examples(session: Session, count: int) -> None:
+    """Writes test images, clean, corrupted and attacked, with the model's answers into the folder of its run.
+
+    Raises:
+        RobustCSCError: The images cannot be read, or the files not written.
+    """
+    images = session.images()
+    spec = load_spec(default_spec_name(images.image_shape))
+    make_examples(session.model, images, session.run.folder / FOLDER, count=count, spec=spec)
+
+
+def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
+    """Returns all records and lambda fits of the runs.
+
+    Raises:
+        StoreError: A run has no records.
+    """
+    records: list[Record] = []
+    fits: list[LambdaFit] = []
+    for run in chosen:
+        with ResultStore(run.store_path, read_only=True) as store:
+            measured = store.records()
+        if not measured:
+            raise StoreError(
+                f"Run {run.name!r} has no results to report yet: measure some with `robustcsc sweep --run {run.name}`."
+            )
+        records += measured
+        fits += [LambdaFit.load(path) for path in lambda_fits(run).values()]
+    return records, fits
+
+
+def _run(of: Session | Run | str) -> Run:
+    if isinstance(of, Session):
+        return of.run
+    return of if isinstance(of, Run) else runs.find(of)
+
+
+def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:
+    """Returns the baseline called `name`, and its run if it is one."""
+    if name is None:
+        return None, []
+    if name == ALEXNET_NAME:
+        return PUBLISHED_ALEXNET, []
+    run = runs.find(name)
+    return measured_baseline(run.name, collected([run])[0]), [run]
+
+
+def _latest_measured(measuring: Measuring) -> Run:
+    """Returns the latest run; the run of the shipped digits model is measured first if it has no results yet."""
+    latest = runs.latest()
+    if latest is not None and (latest.name != DEMO_RUN or latest.store_path.exists()):
+        return latest
+    session = open_session(measuring=measuring)
+    measuring.note("Nothing has been measured yet: sweeping four noises on the digits first, which takes some seconds.")
+    session.sweep(corruptions="noise")
+    return session.run
