@@ -35,87 +35,48 @@ def mean_error(errors: ErrorRates) -> float:
     """
     if not errors:
         raise ValueError("there are no errors to average: measure at least one corruption")
-    return math.fsum(_mean_of(rates, name) for name, rates in errors.items()) / len(errors)
+    for name, rates in errors.items():
+        if not rates:
+            raise ValueError(f"{name}: there are no error rates to average")
+        _check_fractions(rates, name)
+    return math.fsum(math.fsum(rates) / len(rates) for rates in errors.values()) / len(errors)
 
 
-def corruption_error(errors: Sequence[float], baseline: Sequence[float]) -> float:
-    """Returns the corruption error ``CE = sum_s E_s / sum_s B_s`` of one corruption (1.0 = as the baseline).
-
-    Args:
-        errors: Error rates of the model, fractions in [0, 1], one per severity.
-        baseline: Error rates of the baseline at the same severities.
-
-    Raises:
-        ValueError: If the two differ in length, are empty, hold something that is not a fraction, or the
-            baseline makes no error at any severity.
-    """
-    return _error_ratio(errors, baseline, 0.0, 0.0, "corruption")
-
-
-def relative_corruption_error(
-    errors: Sequence[float], baseline: Sequence[float], *, clean: float, baseline_clean: float
+def corruption_error(
+    errors: Sequence[float], baseline: Sequence[float], *, clean: float = 0.0, baseline_clean: float = 0.0
 ) -> float:
-    """Returns ``sum_s (E_s - E_clean) / sum_s (B_s - B_clean)`` of one corruption.
+    """Returns the corruption error of one corruption, 1.0 where the model does as the baseline.
+
+    ``CE = sum_s E_s / sum_s B_s``. With the error rates on clean images it is the relative corruption error
+    ``sum_s (E_s - E_clean) / sum_s (B_s - B_clean)``.
 
     Args:
         errors: Error rates of the model, fractions in [0, 1], one per severity.
         baseline: Error rates of the baseline at the same severities.
-        clean: Error rate of the model on uncorrupted images.
-        baseline_clean: Error rate of the baseline on uncorrupted images.
+        clean: Error rate of the model on clean images, for the relative error.
+        baseline_clean: Error rate of the baseline on clean images, for the relative error.
 
     Raises:
-        ValueError: As for `corruption_error`, or if the corruption does not make the baseline worse, so that
-            there is nothing to relate to.
+        ValueError: If the two differ in length, are empty, or hold something that is not a fraction; or if the
+            corruption does not make the baseline worse, so that no ratio exists.
     """
     return _error_ratio(errors, baseline, clean, baseline_clean, "corruption")
 
 
-def mean_corruption_error(errors: ErrorRates, baseline: ErrorRates) -> float:
-    """Returns mCE: the mean of `corruption_error` over the corruptions in `errors` (1.0 = as the baseline).
-
-    Args:
-        errors: Error rates of the model, fractions in [0, 1], one per severity, by corruption.
-        baseline: Error rates of the baseline, for at least the same corruptions.
-
-    Raises:
-        ValueError: If `errors` is empty, the baseline lacks one of its corruptions, or `corruption_error`
-            refuses one.
-    """
-    return _mean_error_ratio(errors, baseline, 0.0, 0.0)
-
-
-def relative_mean_corruption_error(
-    errors: ErrorRates, baseline: ErrorRates, *, clean: float, baseline_clean: float
+def mean_corruption_error(
+    errors: ErrorRates, baseline: ErrorRates, *, clean: float = 0.0, baseline_clean: float = 0.0
 ) -> float:
-    """Returns relative mCE: the mean of `relative_corruption_error` over the corruptions in `errors`.
+    """Returns mCE, the mean of `corruption_error` over the corruptions in `errors`; relative mCE with the clean errors.
 
     Args:
         errors: Error rates of the model, fractions in [0, 1], one per severity, by corruption.
         baseline: Error rates of the baseline, for at least the same corruptions.
-        clean: Error rate of the model on uncorrupted images.
-        baseline_clean: Error rate of the baseline on uncorrupted images.
+        clean: As for `corruption_error`.
+        baseline_clean: As for `corruption_error`.
 
     Raises:
-        ValueError: If `errors` is empty, the baseline lacks one of its corruptions, or
-            `relative_corruption_error` refuses one.
+        ValueError: If `errors` is empty, the baseline lacks one of its corruptions, or `corruption_error` refuses one.
     """
-    return _mean_error_ratio(errors, baseline, clean, baseline_clean)
-
-
-def _check_fractions(rates: Sequence[float], name: str) -> None:
-    for rate in rates:
-        if not 0 <= rate <= 1:  # NaN fails too
-            raise ValueError(f"{name}: error rates are fractions in [0, 1], not {rate}")
-
-
-def _mean_of(rates: Sequence[float], name: str) -> float:
-    if not rates:
-        raise ValueError(f"{name}: there are no error rates to average")
-    _check_fractions(rates, name)
-    return math.fsum(rates) / len(rates)
-
-
-def _mean_error_ratio(errors: ErrorRates, baseline: ErrorRates, clean: float, baseline_clean: float) -> float:
     if not errors:
         raise ValueError("there are no errors to average: measure at least one corruption")
     missing = sorted(set(errors) - set(baseline))
@@ -123,6 +84,12 @@ def _mean_error_ratio(errors: ErrorRates, baseline: ErrorRates, clean: float, ba
         raise ValueError(f"the baseline has no errors for {', '.join(missing)}: measure it on the same corruptions")
     ratios = [_error_ratio(rates, baseline[name], clean, baseline_clean, name) for name, rates in errors.items()]
     return math.fsum(ratios) / len(ratios)
+
+
+def _check_fractions(rates: Sequence[float], name: str) -> None:
+    for rate in rates:
+        if not 0 <= rate <= 1:  # NaN fails too
+            raise ValueError(f"{name}: error rates are fractions in [0, 1], not {rate}")
 
 
 def _error_ratio(
