@@ -16,8 +16,6 @@ from robustcsc.measurements.corruption_errors import (
     corruption_error,
     mean_corruption_error,
     mean_error,
-    relative_corruption_error,
-    relative_mean_corruption_error,
 )
 from robustcsc.measurements.perturbations import Source
 from robustcsc.measurements.records import Record
@@ -210,7 +208,7 @@ def _ratio(errors: Errors, reference: Errors, name: str, relative: bool) -> floa
         return corruption_error(ours, theirs)
     if errors.clean is None or reference.clean is None:
         return None
-    return relative_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
+    return corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
 
 
 def _mean_ratio(errors: Errors, reference: Errors, relative: bool) -> float | None:
@@ -223,7 +221,7 @@ def _mean_ratio(errors: Errors, reference: Errors, relative: bool) -> float | No
         return mean_corruption_error(ours, theirs)
     if errors.clean is None or reference.clean is None:
         return None
-    return relative_mean_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
+    return mean_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
 
 
 def _undefined(reference: Errors) -> list[str]:
