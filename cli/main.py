@@ -15,7 +15,20 @@ import typer
 
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.cli import attack, data, evaluate, fit, inspect, leaderboard, lists, quickstart, report, train
+from robustcsc.cli.commands import (
+    attack,
+    corruptions,
+    data,
+    evaluate,
+    fit_lambda,
+    inspect,
+    leaderboard,
+    models,
+    quickstart,
+    report,
+    train,
+    uap,
+)
 from robustcsc.errors import RobustCSCError
 
 USER_ERROR = 2
@@ -23,8 +36,8 @@ INTERRUPTED = 130
 
 #: What to tell about an operating-system error that the user can put right.
 _SYSTEM_ERRORS = {
-    errno.ENOSPC: "No space is left on the disk{place}: free some and run the command again to go on.",
-    errno.EDQUOT: "Your disk quota is used up{place}: free some space and run the command again to go on.",
+    errno.ENOSPC: "No space is left on the disk{place}: free some, then rerun the command to resume it.",
+    errno.EDQUOT: "Your disk quota is used up{place}: free some space, then rerun the command to resume it.",
     errno.EFBIG: "A file is larger than is allowed here{place}: raise the limit, or run the command in another folder.",
     errno.EROFS: "The file system is read-only{place}: run the command in a folder you can write to.",
     errno.EACCES: "Permission is missing{place}: change it, or run the command in a folder you can write to.",
@@ -63,13 +76,15 @@ app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)
 app.command("train", rich_help_panel=_MEASURE)(train.train)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
 app.command("sweep", rich_help_panel=_MEASURE)(evaluate.sweep)
-app.command("fit-lambda", rich_help_panel=_MEASURE)(fit.fit_lambda)
+app.command("fit-lambda", rich_help_panel=_MEASURE)(fit_lambda.fit_lambda)
 app.command("attack", rich_help_panel=_MEASURE)(attack.attack)
+app.command("uap", rich_help_panel=_MEASURE)(uap.uap)
+app.command("random-noise", rich_help_panel=_MEASURE)(uap.random_noise)
 app.command("report", rich_help_panel=_MEASURE)(report.report)
 app.command("leaderboard", rich_help_panel=_MEASURE)(leaderboard.leaderboard)
 app.add_typer(inspect.app, name="inspect", rich_help_panel=_LOOK)
-app.command("models", rich_help_panel=_LOOK)(lists.models)
-app.command("corruptions", rich_help_panel=_LOOK)(lists.corruptions)
+app.command("models", rich_help_panel=_LOOK)(models.models)
+app.command("corruptions", rich_help_panel=_LOOK)(corruptions.corruptions)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
 
 

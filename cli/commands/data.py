@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.console import print_json, progress_display, results_console
-from robustcsc.cli.context import DataChoice, choose_device, note_unreadable
-from robustcsc.cli.results import print_tables
+from robustcsc.cli.choices import note_unreadable
+from robustcsc.cli.console import note, print_json, progress_display, results_console
+from robustcsc.cli.render import print_tables
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
@@ -21,16 +21,13 @@ def data(context: typer.Context, as_json: options.Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from robustcsc.data import DATASETS
-    from robustcsc.report import Table
+    from robustcsc.presentation.table import Column, Table
 
     if as_json:
         print_json(DATASETS)
         return
-    rows = tuple(
-        (name, source.about, "yes" if source.needs_root else "no", "yes" if source.can_download else "no")
-        for name, source in DATASETS.items()
-    )
-    columns = ("data set", "what it is", "needs --root", "--download")
+    rows = tuple((name, it.about, it.needs_root, it.can_download) for name, it in DATASETS.items())
+    columns = tuple(map(Column, ("data set", "what it is", "needs --root", "--download")))
     print_tables([Table(name="data", title="Data sets", columns=columns, rows=rows)])
 
 
@@ -40,7 +37,7 @@ def corrupt(
         Path,
         typer.Option(
             metavar="FOLDER",
-            help="Where to write: a new or empty folder, or one to go on with.",
+            help="Where to write: a new or empty folder, or one of an interrupted command.",
             rich_help_panel=options.OUTPUT,
         ),
     ],
@@ -80,18 +77,19 @@ def corrupt(
 ) -> None:
     """Write corrupted copies of a data set in the layout of CIFAR-10-C or ImageNet-C.
 
-    What is complete is kept: a command that was stopped goes on where it was. `robustcsc sweep --corrupted-root`
-    reads the files.
+    Rerun an interrupted command to resume it. `robustcsc sweep --corrupted-root` reads the files.
     """
-    from robustcsc.cli.evaluate import chosen_corruptions, default_spec_name
     from robustcsc.corruptions import load_spec
     from robustcsc.corruptions.export import Export
+    from robustcsc.corruptions.specs import default_spec_name
+    from robustcsc.corruptions.trial import chosen_corruptions
+    from robustcsc.session.choices import DataChoice, choose_device
 
     place = choose_device(device)
     images = DataChoice(name, root, download, image_size, workers).load(None, split, limit)
     table_name = default_spec_name(images.image_shape)
     table = load_spec(spec or table_name, frost_root)
-    names = chosen_corruptions(images, table, corruptions, severities, place)
+    names = chosen_corruptions(images, table, corruptions, severities, device=place, note=note)
     with progress_display() as progress:
         export = Export(
             images=images,

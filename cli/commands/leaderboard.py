@@ -10,14 +10,14 @@ import typer
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json
-from robustcsc.cli.results import print_tables
+from robustcsc.cli.render import print_tables, table_files
 from robustcsc.errors import StoreError
 from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
-    from robustcsc.records import Record
-    from robustcsc.report import Table
+    from robustcsc.measurements.records import Record
+    from robustcsc.presentation.table import Table
 
 
 def leaderboard(
@@ -44,7 +44,7 @@ def leaderboard(
     Training seeds of the same model and recipe are one row, as mean and standard deviation.
     """
     from robustcsc.measurements.trainings import Training
-    from robustcsc.report import leaderboards
+    from robustcsc.report.comparisons.leaderboard import leaderboards
 
     found = runs.existing(folder)
     if not found:
@@ -99,9 +99,9 @@ def _write(tables: list[Table], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for table in tables:
-            for ending, text in (("csv", table.to_csv()), ("md", table.to_markdown()), ("tex", table.to_latex())):
-                files.append(folder / f"{table.name}.{ending}")
-                write_whole(files[-1], text.encode())
+            for name, content in table_files(table).items():
+                files.append(folder / name)
+                write_whole(files[-1], content)
     except OSError as error:
         raise StoreError(f"The tables cannot be written to {folder}: {error.strerror or error}.") from error
     return files

@@ -1,25 +1,18 @@
-"""`robustcsc models` and `robustcsc corruptions`: what there is."""
+"""`robustcsc models`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import Any
 
 from robustcsc.cli import options
-from robustcsc.cli.console import print_json, results_console
-from robustcsc.cli.results import print_tables
-from robustcsc.files import write_whole
-
-if TYPE_CHECKING:
-    from robustcsc.corruptions import Spec
+from robustcsc.cli.console import print_json
+from robustcsc.cli.render import print_tables
 
 
 def models(as_json: options.Json = False) -> None:
     """List the models with their parameters (for 10 classes, and the images they are made for)."""
     from robustcsc.models.catalog import MODELS
-    from robustcsc.report import Table
+    from robustcsc.presentation.table import Column, Table
 
     entries = [_model(name) for name in MODELS]
     if as_json:
@@ -27,17 +20,16 @@ def models(as_json: options.Json = False) -> None:
         return
     rows = tuple(
         (
-            it["model"],
-            it["family"],
-            f"{it['parameters']:,}",
+            *(it["model"], it["family"], it["parameters"]),
             ", ".join(f"{count} {kind}" for kind, count in it["layers"].items()),
             it["about"],
             ", ".join(f"{key}={value}" for key, value in it["options"].items()),
         )
         for it in entries
     )
-    columns = ("model", "family", "parameters", "layers", "what it is", "options (train --option)")
+    headings = ("model", "family", "parameters", "layers", "what it is", "options (train --option)")
     papers = {it["family"]: f"{it['family']}: {it['paper']}." for it in entries}
+    columns = tuple(map(Column, headings))
     table = Table(name="models", title="Models", columns=columns, rows=rows, notes=tuple(papers.values()))
     print_tables([table])
 
@@ -67,76 +59,3 @@ def _model(name: str) -> dict[str, Any]:
         "about": (inspect.getdoc(builder) or "").split("\n")[0].removeprefix("Returns ").rstrip("."),
         "options": {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY},
     }
-
-
-def corruptions(
-    spec: Annotated[
-        str, typer.Argument(metavar="[NAME|FILE]", help="cifar10_c, imagenet_c or a TOML file.")
-    ] = "cifar10_c",
-    preview: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="IMAGE",
-            help="Draw an image file, of any size, under every corruption and severity instead.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Where --preview draws; <table>-preview.png here if not given.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    frost_root: options.FrostRoot = None,
-    as_json: options.Json = False,
-) -> None:
-    """List the corruptions of a severity table with their strengths, or show them on an image."""
-    from robustcsc.corruptions import load_spec
-    from robustcsc.report import Table
-
-    table = load_spec(spec, frost_root)
-    if preview is not None:
-        path = _draw_preview(preview, table, out or Path(f"{table.name}-preview.png"))
-        if as_json:
-            print_json({"preview": path})
-        else:
-            results_console().print(str(path))
-        return
-    if out is not None:
-        raise options.OptionError("--out is where --preview draws: give an image with --preview IMAGE.")
-    if as_json:
-        print_json(table)
-        return
-    rows = tuple(
-        (
-            name,
-            entry.group,
-            "yes" if entry.standard else "extra",
-            *(", ".join(f"{key} {value:g}" for key, value in level.items()) for level in entry.levels),
-        )
-        for name, entry in table.corruptions.items()
-    )
-    columns = ("corruption", "group", "standard", *(f"severity {severity}" for severity in range(1, 6)))
-    title = f"{table.name}: strengths for images of {table.image_size}x{table.image_size} pixels"
-    notes = (f"Source: {table.source}",)
-    print_tables([Table(name="corruptions", title=title, columns=columns, rows=rows, notes=notes)])
-
-
-def _draw_preview(image: Path, table: Spec, out: Path) -> Path:
-    """Writes the contact sheet of an image and returns its path."""
-    import io
-
-    from robustcsc.corruptions.preview import contact_sheet, read_square
-
-    if out.suffix.lower() != ".png":
-        raise options.OptionError(f"--out {out}: the preview is a PNG file, so its name must end in .png.")
-    sheet = contact_sheet(read_square(image, table.image_size), table)
-    content = io.BytesIO()
-    sheet.save(content, "PNG")
-    try:
-        write_whole(out, content.getvalue())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise options.OptionError(f"--out {out} cannot be written ({error.strerror}): choose another file.") from error
-    return out
