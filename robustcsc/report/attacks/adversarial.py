@@ -6,76 +6,73 @@ only if it stays right under each. It is computed image by image, from the outco
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
+from robustcsc.measurements.perturbations import Attack
+from robustcsc.measurements.policies import FixedLambda, Oracle
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import AttackDetails, Metric, Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.records import THEN, WHITE_BOX, Record
-from robustcsc.report.cohorts import Cohort, Subject, by_cohort, of_kinds
-from robustcsc.report.flags import flags_by_condition
-from robustcsc.report.table import Table
-from robustcsc.report.tables import PERCENT, Labels, labels_of
-from robustcsc.report.words import (
-    MISSING,
+from robustcsc.measurements.threats import ThreatModel
+from robustcsc.presentation.table import Cell, Column, Table
+from robustcsc.report.attacks.flags import FLAG_WORDS, Flags, flags_by_measurement, is_white_box
+from robustcsc.report.attacks.tables import BUDGETS, attacks_in
+from robustcsc.report.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, fit_of, labels_of, of_kinds
+from robustcsc.report.cohorts.words import (
+    THEN,
     attack_words,
-    epsilon_words,
-    fixed_lambda,
-    norm_words,
     policy_rank,
+    protocol_name,
     protocol_rank,
     protocol_words,
-    score_words,
+    threat_words,
 )
 
 ALL_ATTACKS = (
     "Under all attacks an image counts only if it stays right under each of them, counted image by image: the robust "
     "accuracy as far as it was measured, an upper bound of the true one."
 )
+EVERYTHING = "all of these"
+TRANSFER_ONLY = "transfer tests only"
 _WORST_NOTES = (
     ALL_ATTACKS,
     "Attacks under the protocol static are crafted without knowing the tuned lambda: a transfer test.",
     "Of fixed lambdas the best one is shown. They and the oracle, which uses the test labels, do not enter the last "
     "row, which is a minimum over lambda policies, too.",
 )
-EVERYTHING = "all of these"
-TRANSFER_ONLY = "transfer tests only"
 
 
 @dataclass(frozen=True)
-class Model:
-    """Whose attacks are taken together: a run's weights on one set of images, at one budget."""
+class Target:
+    """Whose attacks are taken together: a run's weights on one set of images, within one budget."""
 
     cohort: Cohort
     run: str
     weights: str
-    norm: str
-    epsilon: float
+    threat: ThreatModel
 
 
 def worst_case_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: what all attacks on a model leave, per lambda policy and under all of them.
 
-    Records without outcomes of single images (measured by earlier versions) are left out.
+    Records without outcomes of single images are left out.
     """
     labels = labels_of(records)
-    rows: dict[Cohort, list[tuple[str, ...]]] = defaultdict(list)
-    for model, attacks in _by_model(records).items():
-        rows[model.cohort] += _worst_rows(model, attacks, labels)
+    rows: dict[Cohort, list[tuple[Cell, ...]]] = defaultdict(list)
+    for target, attacks in _by_target(records).items():
+        rows[target.cohort] += _worst_rows(target, attacks, labels)
+    words = ("run", "budget", "lambda policy", "attacks", "strongest single attack")
+    columns = (*map(Column, words), *percentages(("left by it", "left by all")))
     return [
         Table(
             name=cohort.file_name("worst-case"),
             title=f"Under all attacks: {cohort.title}",
-            columns=(
-                "run",
-                "budget",
-                "lambda policy",
-                "attacks",
-                "strongest single attack",
-                "left by it",
-                "left by all",
-            ),
+            columns=columns,
             rows=tuple(found),
             notes=(f"{PERCENT} n = {cohort.total} images.", *_WORST_NOTES),
         )
@@ -83,150 +80,138 @@ def worst_case_tables(records: Sequence[Record]) -> list[Table]:
     ]
 
 
-def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Subject, Score]]]:
-    """Returns heading and scores of what all attacks together leave, by subject (run and lambda policy).
+def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Variant, Score]]]:
+    """Returns heading and scores of what all attacks together leave, by variant.
 
     One column per norm, budget and cohort of images; where no row was attacked more than once there is none, because it
     would repeat the accuracy under that attack.
     """
-    found: dict[tuple[Cohort, str, float], dict[Subject, Score]] = defaultdict(dict)
-    several: set[tuple[Cohort, str, float]] = set()
-    for model, attacks in _by_model(records).items():
-        place = (model.cohort, model.norm, model.epsilon)
-        for subject, mine in _by_subject(attacks).items():
-            if not attacked_directly(mine):
-                continue
-            found[place][subject] = left_by_all(mine)
-            several |= {place} if len(mine) > 1 else set()
-    cohorts = {cohort for cohort, _, _ in several}
+    found: dict[tuple[Cohort, ThreatModel], dict[Variant, Score]] = defaultdict(dict)
+    several = set()
+    for target, attacks in _by_target(records).items():
+        for variant, mine in _by_variant(attacks).items():
+            if attacked_directly(mine):
+                found[target.cohort, target.threat][variant] = left_by_all(mine)
+                several |= {(target.cohort, target.threat)} if len(mine) > 1 else set()
+    named = len({cohort for cohort, _ in several}) > 1
     return [
-        (_robust_heading(cohort, norm, epsilon, named=len(cohorts) > 1), scores)
-        for (cohort, norm, epsilon), scores in found.items()
-        if (cohort, norm, epsilon) in several
+        (robust_heading(threat) + (f" ({cohort.words})" if named else ""), scores)
+        for (cohort, threat), scores in found.items()
+        if (cohort, threat) in several
     ]
 
 
-def _robust_heading(cohort: Cohort, norm: str, epsilon: float, *, named: bool) -> str:
-    words = f"under all attacks, {norm_words(norm)} {epsilon_words(epsilon)}"
-    return f"{words} ({cohort.words})" if named else words
+def robust_heading(threat: ThreatModel) -> str:
+    """Returns the heading of what all attacks within a budget leave."""
+    return f"under all attacks, {threat_words(threat)}"
 
 
 def attack_list_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: every attack with its protocol, what it left, what it cost, and its flags."""
-    labels, flags = labels_of(records), flags_by_condition(records)
+    labels, flags = labels_of(records), flags_by_measurement(records)
+    columns = (
+        *(*WHO, Column("how the attack met lambda"), Column("attack"), *percentages(("accuracy", "in 8 bits"))),
+        *(Column("attacked"), Column("forward calls", digits=1), Column("gradient calls", digits=1), Column("flags")),
+    )
     tables = []
     for cohort, settings in by_cohort(records).items():
-        found = [
-            (subject.rank, protocol_rank(setting.protocol), setting.rank, (subject, measured[0]))
-            for setting, rows in settings.items()
-            if setting.kind == "attack"
-            for subject, measured in rows.items()
-        ]
-        rows = [
-            (*labels[subject], *_attack_cells(record, flags[record.condition]))
-            for *_, (subject, record) in sorted(found, key=lambda it: it[:3])
-        ]
+        found = sorted(attacks_in(settings), key=lambda it: (it.variant.rank, protocol_rank(it.made)))
+        rows = tuple((*labels[variant], *_attack_cells(made, record, flags)) for variant, made, record in found)
+        notes = (
+            f"{PERCENT} n = {cohort.total} images. {BUDGETS}",
+            f"A{THEN}B: B attacked the images that A left, and both are counted. Calls are per attacked image, counted "
+            "on the model.",
+        )
         if rows:
-            tables.append(
-                Table(
-                    name=cohort.file_name("attack-list"),
-                    title=f"Attack by attack: {cohort.title}",
-                    columns=(
-                        *("run", "lambda policy", "how the attack met lambda", "attack", "accuracy", "in 8 bits"),
-                        *("attacked", "forward calls", "gradient calls", "flags"),
-                    ),
-                    rows=tuple(rows),
-                    notes=(
-                        f"{PERCENT} n = {cohort.total} images. Budgets are in pixel units of [0, 1].",
-                        f"A{THEN}B: B attacked the images that A left, and both are counted. Calls are per attacked "
-                        "image, counted on the model.",
-                    ),
-                )
-            )
+            title = f"Attack by attack: {cohort.title}"
+            tables.append(Table(cohort.file_name("attack-list"), title, columns, rows, notes))
     return tables
 
 
-def _by_model(records: Iterable[Record]) -> dict[Model, list[Record]]:
-    found: dict[Model, list[Record]] = defaultdict(list)
-    for record in of_kinds(records, ("attack",)):
-        it = record.condition
-        if it.metric == "accuracy" and record.bits is not None and it.norm and it.epsilon:
-            found[Model(Cohort.of(record), it.run, it.weights, it.norm, it.epsilon)].append(record)
-    return dict(sorted(found.items(), key=lambda item: (item[0].cohort, item[0].run, item[0].norm, item[0].epsilon)))
+def _by_target(records: Iterable[Record]) -> dict[Target, list[Record]]:
+    found: dict[Target, list[Record]] = defaultdict(list)
+    for record in of_kinds(records, Attack):
+        it, made = record.measurement, record.measurement.perturbation
+        counted = it.metric is Metric.ACCURACY and record.outcomes is not None
+        if counted and isinstance(made, Attack) and made.threat.epsilon:
+            found[Target(Cohort.of(record), it.subject.run, it.subject.weights, made.threat)].append(record)
+    return dict(sorted(found.items(), key=lambda item: _target_rank(item[0])))
 
 
-def _by_subject(records: Iterable[Record]) -> dict[Subject, list[Record]]:
+def _target_rank(target: Target) -> tuple[object, ...]:
+    return (target.cohort.rank, target.run, target.threat.norm, target.threat.epsilon)
+
+
+def _by_variant(records: Iterable[Record]) -> dict[Variant, list[Record]]:
     """Returns the records by run and policy; where lambda was fitted anew in between, those of the newest fit."""
-    found: dict[Subject, list[Record]] = defaultdict(list)
+    found: dict[Variant, list[Record]] = defaultdict(list)
     for record in records:
-        found[Subject.of(record)].append(record)
-    ranked = sorted(found.items(), key=lambda item: policy_rank(item[0].policy))
-    return {subject: of_newest_fit(mine) for subject, mine in ranked}
+        found[Variant.of(record)].append(record)
+    ordered = sorted(found.items(), key=lambda item: policy_rank(item[0].policy))
+    return {variant: of_newest_fit(mine) for variant, mine in ordered}
 
 
 def of_newest_fit(records: Sequence[Record]) -> list[Record]:
     """Returns those of some records, at least one, that used the lambda fit of the one measured last."""
-    newest = max(records, key=lambda record: record.created).condition.fit
-    return [record for record in records if record.condition.fit == newest]
+    newest = fit_of(max(records, key=lambda record: record.provenance.created))
+    return [record for record in records if fit_of(record) == newest]
 
 
 def attacked_directly(records: Iterable[Record]) -> bool:
     """Whether any attack asked the model under the policy that is scored: transfer tests alone say little."""
-    return any(record.condition.protocol in (*WHITE_BOX, "black-box") for record in records)
+    attacks = (record.measurement.perturbation for record in records)
+    return any(
+        isinstance(it, Attack) and (is_white_box(it) or (it.saved is None and it.protocol is Protocol.BLACK_BOX))
+        for it in attacks
+    )
 
 
 def left_by_all(records: Sequence[Record]) -> Score:
     """Returns what several attacks leave, image by image, as far as single outcomes were kept; at most the fewest."""
-    bits = ~0
-    for record in records:
-        bits &= ~0 if record.bits is None else record.bits
     fewest = min(record.correct for record in records)
-    return Score(fewest if bits == ~0 else min(fewest, bits.bit_count()), records[0].total)
+    kept = [record.outcomes.bits for record in records if record.outcomes is not None]
+    return Score(min(fewest, reduce(and_, kept).bit_count()) if kept else fewest, records[0].total)
 
 
-def _worst_rows(model: Model, attacks: Sequence[Record], labels: Labels) -> list[tuple[str, ...]]:
-    by_subject = _by_subject(attacks)
-    fixed = {subject: found for subject, found in by_subject.items() if fixed_lambda(subject.policy) is not None}
-    best = max(fixed, key=lambda subject: left_by_all(fixed[subject]).correct, default=None)
-    budget = f"{norm_words(model.norm)} {epsilon_words(model.epsilon)}"
-    rows: list[tuple[str, ...]] = []
-    for subject, found in by_subject.items():
-        if subject in fixed and subject != best:
+def _worst_rows(target: Target, attacks: Sequence[Record], labels: Labels) -> list[tuple[Cell, ...]]:
+    by_variant = _by_variant(attacks)
+    fixed = {variant: found for variant, found in by_variant.items() if isinstance(variant.policy, FixedLambda)}
+    best = max(fixed, key=lambda variant: left_by_all(fixed[variant]).correct, default=None)
+    budget = threat_words(target.threat)
+    rows: list[tuple[Cell, ...]] = []
+    for variant, found in by_variant.items():
+        if variant in fixed and variant != best:
             continue
-        run, policy = labels[subject]
-        words = f"{policy} (best of {len(fixed)})" if subject == best and len(fixed) > 1 else policy
+        run, policy = labels[variant]
+        words = f"{policy} (best of {len(fixed)})" if variant == best and len(fixed) > 1 else policy
         words = words if attacked_directly(found) else f"{words}; {TRANSFER_ONLY}"
         rows.append((run, budget, words, *_worst_cells(found)))
     if len(rows) > 1:
-        chosen = [subject for subject in by_subject if subject not in fixed and subject.policy != "oracle"]
-        kept = [record for subject in chosen for record in by_subject[subject]]
+        chosen = [variant for variant in by_variant if variant not in fixed and variant.policy != Oracle()]
+        kept = [record for variant in chosen for record in by_variant[variant]]
         rows.append((rows[0][0], budget, EVERYTHING, *_worst_cells(kept or attacks)))
     return rows
 
 
-def _worst_cells(records: Sequence[Record]) -> tuple[str, str, str, str]:
+def _worst_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
     strongest = min(records, key=lambda record: record.correct)
-    it = strongest.condition
-    words = f"{attack_words(it)} ({it.protocol})" if it.protocol not in ("", "plain") else attack_words(it)
-    return (
-        str(len(records)),
-        words,
-        score_words(Score(strongest.correct, strongest.total)),
-        score_words(left_by_all(records)),
-    )
+    made = strongest.measurement.perturbation
+    assert isinstance(made, Attack)
+    protocol = protocol_name(made)
+    words = attack_words(made) if protocol == Protocol.PLAIN else f"{attack_words(made)} ({protocol})"
+    return (len(records), words, accuracy_of(strongest), estimate(left_by_all(records)))
 
 
-def _attack_cells(record: Record, flags: list[str] | None) -> tuple[str, ...]:
-    it, told = record.condition, json.loads(record.details) if record.details else {}
-    attacked = told.get("attacked")
-    calls = [f"{told[name] / attacked:.1f}" if attacked else MISSING for name in ("forward_calls", "gradient_calls")]
-    rounded = told.get("rounded_correct")
+def _attack_cells(made: Attack, record: Record, flags: Flags) -> tuple[Cell, ...]:
+    details = record.details if isinstance(record.details, AttackDetails) else AttackDetails()
+    cost, rounded, raised = details.cost, details.rounded_correct, flags[record.measurement]
+    calls = (cost.forward_calls / cost.attacked, cost.gradient_calls / cost.attacked) if cost and cost.attacked else ()
     return (
-        protocol_words(it.protocol, it.policy),
-        attack_words(it),
-        score_words(Score(record.correct, record.total)),
-        MISSING if rounded is None else f"{100 * rounded / record.total:.2f}",
-        MISSING if attacked is None else str(attacked),
-        *calls,
-        MISSING if flags is None else "; ".join(flags) or "none",
+        protocol_words(made, record.measurement.policy),
+        attack_words(made),
+        accuracy_of(record),
+        None if rounded is None else rounded / record.total,
+        cost.attacked if cost else None,
+        *(calls or (None, None)),
+        None if raised is None else "; ".join(FLAG_WORDS[flag] for flag in raised) or "none",
     )

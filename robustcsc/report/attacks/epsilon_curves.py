@@ -3,106 +3,80 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from matplotlib.artist import Artist
+from robustcsc.measurements.records import Metric, Record
+from robustcsc.measurements.threats import Norm
+from robustcsc.presentation.chart import MOST_LINES, Chart, Panel, left_out, numbered_series, percent_line
+from robustcsc.presentation.table import Column, Estimate, Table
+from robustcsc.report.attacks.tables import BUDGETS, attacks_in, with_protocol
+from robustcsc.report.cohorts.cells import PERCENT, accuracy_of, percentages
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Rows, Setting, by_cohort, labels_of
+from robustcsc.report.cohorts.words import attack_words, epsilon_words, norm_words
 
-from robustcsc.measurements.statistics import Score
-from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Series, Setting, Subject, by_cohort
-from robustcsc.report.figures import (
-    MOST_LINES,
-    Curve,
-    Plot,
-    draw_line,
-    left_out,
-    legend_below,
-    legend_rows,
-    panels,
-    share_heights,
-    title_panel,
-)
-from robustcsc.report.table import Table
-from robustcsc.report.tables import PERCENT, Labels, labels_of
-from robustcsc.report.words import MISSING, attack_words, epsilon_words, norm_words, score_words
-
-Curves = Mapping[str, Mapping[str, Curve]]
-"""By norm and line in words."""
+Curves = Mapping[Norm, Mapping[str, Mapping[float, Estimate]]]
+"""Accuracy by norm, line in words, and budget."""
 
 
-def epsilon_plots(records: Sequence[Record]) -> list[Plot]:
-    """Returns one figure per cohort: accuracy over epsilon, a panel per norm, a line per row, attack and protocol.
+def epsilon_charts(records: Sequence[Record]) -> list[Chart]:
+    """Returns one chart per cohort: accuracy over epsilon, a panel per norm, a line per row, attack and protocol.
 
-    Lines of fewer than two budgets are left out; so are figures without a line.
+    Lines of fewer than two budgets are left out; so are charts without a line.
     """
-    labels = labels_of(records)
-    plots = []
-    for cohort, settings in by_cohort(records).items():
-        curves = _curves(settings, labels) if cohort.metric == "accuracy" else {}
-        if curves:
-            plots.append(_plot(cohort, curves))
-    return plots
+    return [_chart(cohort, curves) for cohort, curves in _by_cohort(records)]
 
 
 def epsilon_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table per cohort and norm: the accuracies behind `epsilon_plots`, a column per budget."""
-    labels = labels_of(records)
+    """Returns one table per cohort and norm: the accuracies behind `epsilon_charts`, a column per budget."""
     tables = []
-    for cohort, settings in by_cohort(records).items():
-        for norm, lines in (_curves(settings, labels) if cohort.metric == "accuracy" else {}).items():
+    for cohort, curves in _by_cohort(records):
+        for norm, lines in curves.items():
             budgets = sorted({epsilon for curve in lines.values() for epsilon in curve})
-            rows = [
-                (words, *(score_words(curve[it]) if it in curve else MISSING for it in budgets))
-                for words, curve in lines.items()
-            ]
             tables.append(
                 Table(
                     name=cohort.file_name("epsilon", norm),
                     title=f"Accuracy over epsilon, {norm_words(norm)}: {cohort.title}",
-                    columns=("run, lambda policy, attack", *map(epsilon_words, budgets)),
-                    rows=tuple(rows),
-                    notes=(f"{PERCENT} n = {cohort.total} images. Budgets are in pixel units of [0, 1].",),
+                    columns=(Column("run, lambda policy, attack"), *percentages(map(epsilon_words, budgets))),
+                    rows=tuple((words, *map(curve.get, budgets)) for words, curve in lines.items()),
+                    notes=(f"{PERCENT} n = {cohort.total} images. {BUDGETS}",),
                 )
             )
     return tables
 
 
-def _curves(settings: Mapping[Setting, Mapping[Subject, Series]], labels: Labels) -> Curves:
-    found: dict[str, dict[str, dict[float, Score]]] = defaultdict(lambda: defaultdict(dict))
-    lines = [
-        (subject.rank, setting.rank, subject, setting, measured[0])
-        for setting, rows in settings.items()
-        if setting.kind == "attack" and setting.norm and setting.epsilon is not None
-        for subject, measured in rows.items()
-    ]
-    for *_, subject, setting, record in sorted(lines, key=lambda line: line[:2]):
-        attack = attack_words(_without_budget(setting))
-        protocol = setting.protocol if setting.protocol not in ("", "plain") else ""
-        words = ", ".join(filter(None, (*labels[subject], attack, protocol)))
-        found[setting.norm or ""][words][setting.epsilon or 0.0] = Score(record.correct, record.total)
+def _by_cohort(records: Sequence[Record]) -> Iterator[tuple[Cohort, Curves]]:
+    labels = labels_of(records)
+    for cohort, settings in by_cohort(records).items():
+        curves = _curves(settings, labels) if cohort.metric is Metric.ACCURACY else {}
+        if curves:
+            yield cohort, curves
+
+
+def _curves(settings: Mapping[Setting, Rows], labels: Labels) -> Curves:
+    found: dict[Norm, dict[str, dict[float, Estimate]]] = defaultdict(lambda: defaultdict(dict))
+    for variant, made, record in attacks_in(settings):
+        words = with_protocol(", ".join((*labels[variant], attack_words(made, budget=False))), made)
+        accuracy = accuracy_of(record)
+        if accuracy is not None:
+            found[made.threat.norm][words][made.threat.epsilon] = accuracy
     curves = {
         norm: {words: curve for words, curve in by_words.items() if len(curve) > 1} for norm, by_words in found.items()
     }
     return {norm: curves[norm] for norm in sorted(curves, reverse=True) if curves[norm]}
 
 
-def _without_budget(setting: Setting) -> Setting:
-    return Setting(setting.kind, setting.name, None, None, setting.steps, setting.restarts, setting.protocol)
-
-
-def _plot(cohort: Cohort, curves: Curves) -> Plot:
+def _chart(cohort: Cohort, curves: Curves) -> Chart:
     everything = list(dict.fromkeys(words for by_words in curves.values() for words in by_words))
     lines = everything[:MOST_LINES]
-    figure, axes = panels(len(curves), legend_rows(lines))
-    figure.set_figwidth(max(6.8, figure.get_figwidth()))
-    handles: dict[str, Artist] = {}
-    for ax, (norm, by_words) in zip(axes, curves.items(), strict=True):
-        for at, words in enumerate(lines):
-            if words in by_words:
-                handles.setdefault(words, draw_line(ax, by_words[words], at))
-        title_panel(ax, norm_words(norm), "epsilon", "accuracy (%)")
-    share_heights(axes)
-    shown = [words for words in lines if words in handles]
-    legend_below(figure, [handles[words] for words in shown], shown)
+    panels = tuple(
+        Panel(
+            norm_words(norm),
+            "epsilon",
+            "accuracy (%)",
+            tuple(percent_line(at, by_words[words]) for at, words in enumerate(lines) if words in by_words),
+        )
+        for norm, by_words in curves.items()
+    )
     described = f"Accuracy over the budget; lines: {'; '.join(lines)}.{left_out(len(everything), MOST_LINES, 'lines')}"
-    return Plot(cohort.file_name("epsilon"), f"Accuracy over epsilon: {cohort.title}", described, figure)
+    title = f"Accuracy over epsilon: {cohort.title}"
+    return Chart(cohort.file_name("epsilon"), title, described, panels, numbered_series(lines), same_heights=True)

@@ -1,37 +1,37 @@
-"""Fooling rates: universal perturbations beside random ones, and random noise, as tables, curves and one data frame.
+"""Fooling rates: universal perturbations beside random ones, and random noise, as tables, charts and one data frame.
 
 Source: DeTraMe-Net (Tang et al., "Deep Transform and Metric Learning Network"), table 6 and figures 3 and 4.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
-from matplotlib.artist import Artist
-
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.frames import flat
+from robustcsc.measurements.perturbations import Crafting, Perturbation, RandomControl, RandomNoise, Universal
+from robustcsc.measurements.records import CraftingDetails, Metric, Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.records import FOOLING, FOOLING_OF_CORRECT, Record
-from robustcsc.report.cohorts import Subject, of_kinds
-from robustcsc.report.figures import Plot, draw_line, legend_below, legend_rows, panels, share_heights, title_panel
-from robustcsc.report.table import Table
-from robustcsc.report.tables import Labels, labels_of
-from robustcsc.report.words import MISSING, epsilon_words, norm_words, protocol_rank, protocol_words, score_words, slug
+from robustcsc.measurements.threats import Norm, ThreatModel
+from robustcsc.presentation.chart import Chart, Panel, numbered_series, percent_line
+from robustcsc.presentation.table import Cell, Column, Estimate, Spread, Table, Worded
+from robustcsc.presentation.words import slug
+from robustcsc.report.attacks.tables import with_protocol
+from robustcsc.report.cohorts.cells import WHO, accuracy_of, estimate
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, fit_of, labels_of, of_kinds, setting_of
+from robustcsc.report.cohorts.words import epsilon_words, norm_words, perturbation_name, protocol_rank, protocol_words
 
-METRICS = (FOOLING, FOOLING_OF_CORRECT)
-#: Kinds of records that count changed predictions, by what they stand together in.
-UNIVERSAL, NOISE = ("uap", "uap-control"), ("random-noise",)
-KINDS = (*UNIVERSAL, *NOISE)
+if TYPE_CHECKING:
+    import pandas as pd
 
-_WIDTH = 6.8
-"""Inches: two entries of the legend side by side."""
+METRICS = (Metric.FOOLING, Metric.FOOLING_OF_CORRECT)
+Kinds = tuple[type[Perturbation], ...]
+UNIVERSAL: Kinds = (Universal, RandomControl)
+NOISE: Kinds = (RandomNoise,)
 
-_NAMES = {"uap": "UAP", "random-sign": "random signs", "gaussian": "Gaussian"}
 _RATES = (
     "Fooling rates in percent: predictions that differ from those for the clean images, over all images and over those "
     "classified as labelled when clean. One seed: with the 95 % Wilson interval. Several: mean ± standard deviation."
@@ -41,174 +41,189 @@ _CONTROLS = (
     "are clamped to [0, 1]; xi is in pixel units of [0, 1]."
 )
 _ENERGY = "Gaussian noise v with E||v||^2 = rho||x||^2 for each image x; noisy images are clamped to [0, 1]."
+_RATE_COLUMNS = tuple(Column(metric, percent=True, show_seeds=True) for metric in METRICS)
+_COLUMNS = (
+    *(*WHO, *map(Column, ("how the attack met lambda", "perturbation", "norm", "xi")), *_RATE_COLUMNS),
+    *(Column("crafting images"), Column("fooled of them", percent=True), Column("passes"), Column("converged")),
+    Column("seconds", digits=1),
+)
+_FRAME = (
+    *("run", "model", "weights", "dataset", "split", "images", "kind", "name", "norm", "xi", "rho", "protocol"),
+    *("crafting.images", "crafting.count", "crafting.delta", "crafting.passes", "crafting.batch_size"),
+    *("policy", "policy.value", "policy.scope", "metric", "seeds", "n", "rate", "std", "low", "high"),
+)
 
-Place = tuple[str, str, str]
-"""Data set, split and images: what rows of one table share."""
+Scored = tuple[str, str, str]
+"""Data set, split and fingerprint of the images that rates are of: what rows of one table share."""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Whose predictions were changed, and how; the seeds of one row are averaged."""
+class Change(NamedTuple):
+    """Whose predictions were changed, and how; the seeds of one change are averaged."""
 
-    subject: Subject
-    protocol: str
-    kind: str
-    name: str
-    norm: str
-    size: float
-    steps: int
-    spec: str
+    variant: Variant
+    made: Universal | RandomControl | RandomNoise
 
-    @classmethod
-    def of(cls, record: Record) -> _Row:
-        it = record.condition
-        how = (it.kind, it.name, it.norm or "", it.epsilon or 0.0, it.steps or 0, it.spec)
-        return cls(Subject.of(record), it.protocol, *how)
+    @property
+    def size(self) -> float:
+        """The radius xi, or rho."""
+        return self.made.rho if isinstance(self.made, RandomNoise) else self.made.threat.epsilon
+
+    @property
+    def norm(self) -> Norm | None:
+        """The norm of xi; ``None`` for rho."""
+        return None if isinstance(self.made, RandomNoise) else self.made.threat.norm
 
     @property
     def rank(self) -> tuple[object, ...]:
-        order = (protocol_rank(self.protocol), list(_NAMES).index(self.name) if self.name in _NAMES else len(_NAMES))
-        return (self.norm, self.size, self.subject.rank, *order, self.name, self.spec, self.steps)
+        """Sorting key of table rows: by size, variant and protocol; the UAP, random signs, Gaussian."""
+        made, first = self.made, (self.norm or "", self.size, self.variant.rank)
+        match made:
+            case RandomNoise():
+                return first
+            case RandomControl():
+                return (*first, protocol_rank(made), 1 + (made.name == "gaussian"))
+            case Universal():
+                return (*first, protocol_rank(made), 0, crafting_words(made.crafting), made.crafting.passes)
 
     @property
-    def curve(self) -> tuple[object, ...]:
+    def curve(self) -> Change:
         """What the points of one line share."""
-        return (self.subject, self.protocol, self.name, self.spec, self.steps)
+        size = {"rho": 0.0} if isinstance(self.made, RandomNoise) else {"threat": ThreatModel("linf", 0.0)}
+        return Change(self.variant, replace(self.made, **size))
 
 
-Measured = Mapping[str, Sequence[Record]]
-"""The records of one row by metric, one per seed."""
+Measured = Mapping[Metric, Sequence[Record]]
+"""The records of one change by metric, one per seed."""
+
+
+def crafting_words(crafting: Crafting) -> str:
+    """Returns in words what a universal perturbation was crafted on, and how."""
+    images = f"{crafting.count} train images ({crafting.images})"
+    return f"crafted on {images}, delta {crafting.delta:g}, batches of {crafting.batch_size}"
 
 
 def fooling_tables(records: Sequence[Record]) -> list[Table]:
     """Returns per data set, split and images one table of universal perturbations and one of random noise."""
     labels = labels_of(records)
-    tables = []
-    for place, rows in _rows(records, UNIVERSAL).items():
-        tables.append(_universal_table(place, rows, labels))
-    for place, rows in _rows(records, NOISE).items():
-        cells = tuple((*labels[row.subject], f"{row.size:g}", *_rates(found)) for row, found in rows.items())
-        columns = ("run", "lambda policy", "rho", *METRICS)
-        title = f"Random noise: {_title(place, rows)}"
-        tables.append(Table(slug("random-noise", *place[:2], key=place), title, columns, cells, (_RATES, _ENERGY)))
+    tables = [_universal_table(scored, rows, labels) for scored, rows in _changes(records, UNIVERSAL).items()]
+    for scored, rows in _changes(records, NOISE).items():
+        cells = tuple((*labels[change.variant], change.size, *_rates(found)) for change, found in rows.items())
+        columns = (*WHO, Column("rho"), *_RATE_COLUMNS)
+        title = f"Random noise: {_title(scored, rows)}"
+        tables.append(Table(slug("random-noise", *scored[:2], key=scored), title, columns, cells, (_RATES, _ENERGY)))
     return tables
 
 
 def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Returns one row per curve point: whose predictions, what changed them, the rate and its spread over seeds.
+    """Returns one row per point of a curve: whose predictions, what changed them, the rate and its spread over seeds.
 
     Rates are fractions. `std` is over seeds (empty for one); `low` and `high` end the 95 % Wilson interval of the mean
     rate on the images of one seed, as other seeds see the same images.
     """
-    found: list[dict[str, object]] = []
+    import pandas as pd
+
+    rows: list[dict[str, object]] = []
     for kinds in (UNIVERSAL, NOISE):
-        for (dataset, split, images), rows in _rows(records, kinds).items():
-            for row, measured in rows.items():
-                for metric in METRICS:
-                    if measured[metric]:
-                        about = {"run": row.subject.run, "model": row.subject.model, "weights": row.subject.weights}
-                        about |= {"policy": row.subject.policy, "protocol": row.protocol}
-                        about |= {"dataset": dataset, "split": split, "images": images}
-                        about |= {"kind": row.kind, "name": row.name, "norm": row.norm, "spec": row.spec}
-                        sizes = {"xi": row.size, "rho": math.nan} if kinds == UNIVERSAL else {"rho": row.size}
-                        found.append({**about, **sizes, "metric": metric, **_numbers(measured[metric])})
-    columns = ["run", "model", "weights", "policy", "protocol", "dataset", "split", "images", "kind", "name", "norm"]
-    columns += ["spec", "xi", "rho", "metric", "seeds", "n", "rate", "std", "low", "high"]
-    return pd.DataFrame(found, columns=columns)
+        for changes in _changes(records, kinds).values():
+            for measured in changes.values():
+                rows += [_point(found) for found in measured.values() if found]
+    whole = [name for name in _FRAME if name in ("crafting.count", "crafting.passes", "crafting.batch_size")]
+    return pd.DataFrame(rows, columns=list(_FRAME)).astype(dict.fromkeys(whole, "Int64"))
 
 
-def fooling_plots(records: Sequence[Record]) -> list[Plot]:
+def _point(records: Sequence[Record]) -> dict[str, object]:
+    shares, mean = [record.correct / record.total for record in records], _mean(records)
+    about = {"xi" if name == "epsilon" else name: value for name, value in flat(records[0]).items()}
+    spread = {"std": stdev(shares) if len(shares) > 1 else None, "low": mean.interval[0], "high": mean.interval[1]}
+    return {**about, "seeds": len(shares), "n": records[0].total, "rate": fmean(shares), **spread}
+
+
+def fooling_charts(records: Sequence[Record]) -> list[Chart]:
     """Returns fooling rates over xi, a panel per norm, and over rho, with a line per model and perturbation.
 
-    Bands are 95 % intervals on the images of one seed. Figures of fewer than two sizes are left out.
+    Bands are 95 % intervals on the images of one seed. Charts of fewer than two sizes are left out.
     """
     labels = labels_of(records)
-    plots = []
-    for kinds, file, words, axis in (
-        (UNIVERSAL, "fooling-uap", "Fooling rate over xi", "xi"),
-        (NOISE, "fooling-noise", "Fooling rate over rho", "rho"),
-    ):
-        for place, rows in _rows(records, kinds).items():
-            if len({row.size for row in rows}) > 1:
-                name = slug(file, *place[:2], key=place)
-                plots.append(_curves(name, f"{words}: {_title(place, rows)}", axis, rows, labels))
-    return plots
+    charts = []
+    for kinds, file, axis in ((UNIVERSAL, "fooling-uap", "xi"), (NOISE, "fooling-noise", "rho")):
+        for scored, rows in _changes(records, kinds).items():
+            if len({change.size for change in rows}) > 1:
+                name = slug(file, *scored[:2], key=scored)
+                charts.append(_chart(name, f"Fooling rate over {axis}: {_title(scored, rows)}", axis, rows, labels))
+    return charts
 
 
-def _rows(records: Iterable[Record], kinds: Sequence[str]) -> dict[Place, dict[_Row, Measured]]:
-    """Returns the records to show by place and row; of several lambda fits of a row the newest counts."""
-    found: dict[Place, dict[_Row, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in of_kinds(records, kinds):
-        it = record.condition
-        if it.metric in METRICS:
-            found[(it.dataset, it.split, it.images)][_Row.of(record)].append(record)
+def _changes(records: Iterable[Record], kinds: Kinds) -> dict[Scored, dict[Change, Measured]]:
+    """Returns the records to show by images and change; of several lambda fits of a change the newest counts."""
+    found: dict[Scored, dict[Change, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in of_kinds(records, *kinds):
+        it, made = record.measurement, setting_of(record.measurement.perturbation)
+        if it.metric in METRICS and isinstance(made, Universal | RandomControl | RandomNoise):
+            scored = (it.images.dataset, it.images.split, it.images.fingerprint)
+            found[scored][Change(Variant.of(record), made)].append(record)
     return {
-        place: {row: _by_metric(found[place][row]) for row in sorted(found[place], key=lambda row: row.rank)}
-        for place in sorted(found)
+        scored: {change: _by_metric(found[scored][change]) for change in sorted(found[scored], key=lambda it: it.rank)}
+        for scored in sorted(found)
     }
 
 
 def _by_metric(records: Sequence[Record]) -> Measured:
-    newest = max(records, key=lambda record: (record.created, record.condition.key)).condition.fit
-    shown = sorted((it for it in records if it.condition.fit == newest), key=lambda it: it.created)
-    seeds: dict[str, dict[int, Record]] = {metric: {} for metric in METRICS}
-    for record in shown:
-        seeds[record.condition.metric][record.condition.seed] = record
+    newest = fit_of(max(records, key=lambda record: (record.provenance.created, record.measurement.key)))
+    seeds: dict[Metric, dict[int, Record]] = {metric: {} for metric in METRICS}
+    for record in sorted(records, key=lambda it: it.provenance.created):
+        if fit_of(record) == newest:
+            seeds[record.measurement.metric][Cohort.of(record).seed] = record
     return {metric: [by_seed[seed] for seed in sorted(by_seed)] for metric, by_seed in seeds.items()}
 
 
-def _universal_table(place: Place, rows: Mapping[_Row, Measured], labels: Labels) -> Table:
-    crafted = sorted({row.spec for row in rows if row.spec})
-    columns = ["run", "lambda policy", "how the attack met lambda", "perturbation", "norm", "xi", *METRICS]
-    columns += ["crafting images", "fooled of them", "passes", "converged", "seconds"]
-    columns += ["crafting"] if len(crafted) > 1 else []
-    cells = []
-    for row, found in rows.items():
-        met = protocol_words(row.protocol, row.subject.policy)
-        how = (_NAMES.get(row.name, row.name), norm_words(row.norm), epsilon_words(row.size))
-        made = (row.spec or MISSING,) if len(crafted) > 1 else ()
-        cells.append((*labels[row.subject], met, *how, *_rates(found), *_crafting(found[FOOLING]), *made))
-    notes = (_RATES, _CONTROLS, *(f"UAP {words}." for words in crafted if len(crafted) == 1))
-    title = f"Universal perturbations: {_title(place, rows)}"
-    return Table(slug("uap", *place[:2], key=place), title, tuple(columns), tuple(cells), notes)
-
-
-def _crafting(records: Sequence[Record]) -> tuple[str, ...]:
-    """Returns crafting images, share of them fooled, passes, convergence and seconds; of several seeds each."""
-    told = [json.loads(record.details) for record in records if record.details]
-    if not told:
-        return (MISSING,) * 5
-    fooled = [f"{100 * it['crafting_fooled'] / it['crafting_images']:.2f}" for it in told]
-    seconds = [f"{record.seconds:.1f}" for record in records if record.details]
-    cells = (
-        [str(it["crafting_images"]) for it in told],
-        fooled,
-        [str(it["passes"]) for it in told],
-        ["yes" if it["converged"] else "no" for it in told],
-        seconds,
+def _universal_table(scored: Scored, rows: Mapping[Change, Measured], labels: Labels) -> Table:
+    crafted = {it: crafting_words(it.made.crafting) for it in rows if isinstance(it.made, Universal)}
+    ways = sorted(set(crafted.values()))
+    cells: list[tuple[Cell, ...]] = []
+    for change, found in rows.items():
+        variant, made = change
+        if not isinstance(made, RandomNoise):
+            xi = Worded(made.threat.epsilon, epsilon_words(made.threat.epsilon))
+            how = (protocol_words(made, variant.policy), perturbation_name(made), norm_words(made.threat.norm), xi)
+            way = (crafted.get(change),) if len(ways) > 1 else ()
+            cells.append((*labels[variant], *how, *_rates(found), *_crafting(found[Metric.FOOLING]), *way))
+    return Table(
+        name=slug("uap", *scored[:2], key=scored),
+        title=f"Universal perturbations: {_title(scored, rows)}",
+        columns=(*_COLUMNS, Column("crafting")) if len(ways) > 1 else _COLUMNS,
+        rows=tuple(cells),
+        notes=(_RATES, _CONTROLS, *(f"UAP {words}." for words in ways if len(ways) == 1)),
     )
-    return tuple(" / ".join(dict.fromkeys(cell) if len(set(cell)) == 1 else cell) for cell in cells)
 
 
-def _rates(found: Measured) -> tuple[str, ...]:
+def _crafting(records: Sequence[Record]) -> tuple[Cell, ...]:
+    """Returns crafting images, share of them fooled, passes, convergence and seconds; of several seeds each."""
+    seeds: list[tuple[Cell, ...]] = []
+    for record in records:
+        made, details = record.measurement.perturbation, record.details
+        if isinstance(made, Universal) and isinstance(details, CraftingDetails):
+            count = made.crafting.count
+            shown = (count, details.fooled / count, details.passes, details.converged, record.provenance.seconds)
+            seeds.append(shown)
+    columns = _COLUMNS[-5:]
+    return tuple(map(_each_seed, columns, zip(*seeds, strict=True))) if seeds else (None,) * len(columns)
+
+
+def _each_seed(column: Column, cells: Sequence[Cell]) -> Cell:
+    """Returns the cells of several seeds as one."""
+    words = [column.text(cell) for cell in cells]
+    return cells[0] if len(set(words)) == 1 else Worded(None, " / ".join(words))
+
+
+def _rates(found: Measured) -> tuple[Cell, ...]:
     return tuple(_rate(found[metric]) for metric in METRICS)
 
 
-def _rate(records: Sequence[Record]) -> str:
-    if not records:
-        return MISSING
-    if len(records) == 1:
-        return score_words(Score(records[0].correct, records[0].total))
-    shares = [100 * record.correct / record.total for record in records]
-    return f"{fmean(shares):.2f} ± {stdev(shares):.2f} ({len(shares)} seeds)"
-
-
-def _numbers(records: Sequence[Record]) -> dict[str, object]:
+def _rate(records: Sequence[Record]) -> Cell:
+    if len(records) < 2:
+        return accuracy_of(next(iter(records), None))
     shares = [record.correct / record.total for record in records]
-    low, high = _mean(records).interval
-    spread = stdev(shares) if len(shares) > 1 else math.nan
-    sizes = {"seeds": len(shares), "n": records[0].total, "rate": fmean(shares)}
-    return {**sizes, "std": spread, "low": low, "high": high}
+    return Spread(fmean(shares), stdev(shares), len(shares))
 
 
 def _mean(records: Sequence[Record]) -> Score:
@@ -216,33 +231,37 @@ def _mean(records: Sequence[Record]) -> Score:
     return Score(round(fmean(record.correct for record in records)), records[0].total)
 
 
-def _curves(name: str, title: str, axis: str, rows: Mapping[_Row, Measured], labels: Labels) -> Plot:
-    lines: dict[tuple[object, ...], str] = {}
-    for row in sorted(rows, key=lambda row: (row.subject.rank, row.rank)):
-        words = (*labels[row.subject], *((_NAMES.get(row.name, row.name),) if row.kind in UNIVERSAL else ()))
-        words = (*words, row.protocol) if row.protocol not in ("", "plain") else words
-        lines.setdefault(row.curve, ", ".join(words))
-    norms = sorted({row.norm for row in rows}, reverse=True)
-    figure, axes = panels(len(norms), legend_rows(list(lines.values())))
-    figure.set_size_inches(max(_WIDTH, figure.get_figwidth()), figure.get_figheight())
-    handles: dict[tuple[object, ...], Artist] = {}
-    for ax, norm in zip(axes, norms, strict=True):
-        for at, curve in enumerate(lines):
-            points = {
-                row.size: _mean(found[FOOLING])
-                for row, found in rows.items()
-                if row.norm == norm and row.curve == curve and found[FOOLING]
-            }
-            if points:
-                handles.setdefault(curve, draw_line(ax, points, at))
-        title_panel(ax, norm_words(norm) if norm else "", axis, "fooling rate (%)")
-    share_heights(axes)
-    shown = [curve for curve in lines if curve in handles]
-    legend_below(figure, [handles[curve] for curve in shown], [lines[curve] for curve in shown])
-    return Plot(name, title, f"Fooling rate over {axis}; lines: {'; '.join(lines.values())}.", figure)
+def _chart(name: str, title: str, axis: str, rows: Mapping[Change, Measured], labels: Labels) -> Chart:
+    lines: dict[Change, str] = {}
+    for change in sorted(rows, key=lambda it: (it.variant.rank, it.rank)):
+        made, words = change.made, ", ".join(labels[change.variant])
+        if not isinstance(made, RandomNoise):
+            words = with_protocol(f"{words}, {perturbation_name(made)}", made)
+        lines.setdefault(change.curve, words)
+    panels = tuple(
+        Panel(
+            norm_words(norm) if norm else "",
+            axis,
+            "fooling rate (%)",
+            tuple(percent_line(at, points) for at, it in enumerate(lines) if (points := _points(rows, it, norm))),
+        )
+        for norm in sorted({change.norm for change in rows}, key=str, reverse=True)
+    )
+    described = f"Fooling rate over {axis}; lines: {'; '.join(lines.values())}."
+    return Chart(name, title, described, panels, numbered_series(lines.values()), same_heights=True)
 
 
-def _title(place: Place, rows: Mapping[_Row, Measured]) -> str:
-    dataset, split, images = place
-    counts = sorted({record.total for found in rows.values() for record in found[FOOLING]})
+def _points(rows: Mapping[Change, Measured], curve: Change, norm: Norm | None) -> dict[float, Estimate]:
+    """Returns the rates of one line in one panel by size."""
+    found = {
+        change.size: estimate(_mean(measured[Metric.FOOLING]))
+        for change, measured in rows.items()
+        if change.norm == norm and change.curve == curve and measured[Metric.FOOLING]
+    }
+    return {size: rate for size, rate in found.items() if rate is not None}
+
+
+def _title(scored: Scored, rows: Mapping[Change, Measured]) -> str:
+    dataset, split, images = scored
+    counts = sorted({record.total for found in rows.values() for record in found[Metric.FOOLING]})
     return f"{dataset} {split}, {' or '.join(map(str, counts))} images ({images})"

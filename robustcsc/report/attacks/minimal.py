@@ -2,77 +2,94 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from matplotlib.artist import Artist
-
+from robustcsc.measurements.perturbations import MinimalBudget
+from robustcsc.measurements.records import BudgetDetails, Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.records import MINIMAL, Record
-from robustcsc.report.cohorts import Cohort, Subject, of_kinds
-from robustcsc.report.figures import Plot, draw_line, legend_below, legend_rows, panels, share_heights, title_panel
-from robustcsc.report.table import Table
-from robustcsc.report.tables import Labels, labels_of
-from robustcsc.report.words import attack_words, epsilon_words, norm_words, protocol_words, score_words
+from robustcsc.presentation.chart import Chart, Panel, numbered_series, percent_line
+from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
+from robustcsc.report.cohorts.cells import WHO, accuracy_of, estimate, percentages
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds
+from robustcsc.report.cohorts.words import (
+    attack_words,
+    epsilon_words,
+    norm_words,
+    protocol_name,
+    protocol_words,
+    setting_rank,
+)
 
-_MINIMAL_NOTE = (
+_NOTE = (
     "The smallest budget at which an image was broken, 0 where it is misclassified when clean: found by binary search, "
     "and an upper bound, because a stronger attack may need less."
 )
+_COLUMNS = (
+    *(*WHO, Column("how the attack met lambda"), Column("attack and largest budget")),
+    *(Column(heading, significant=4) for heading in ("first quarter", "median", "third quarter")),
+    *percentages(["right at the largest"]),
+)
+
+
+class _Search(NamedTuple):
+    variant: Variant
+    made: MinimalBudget
+    details: BudgetDetails
+    record: Record
+
+    @property
+    def budgets(self) -> list[float]:
+        """The smallest budget of every image, infinity where it resisted the largest one, in their order."""
+        step = self.made.threat.epsilon / 2**self.details.levels
+        return [math.inf if level == 255 else step * level for level in self.details.minimal]
 
 
 def minimal_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: quartiles of the smallest budget that breaks an image."""
     labels = labels_of(records)
-    rows: dict[Cohort, list[tuple[str, ...]]] = defaultdict(list)
-    for record in _minimal(records):
-        it, budgets = record.condition, minimal_budgets(record)
-        quartiles = [_quantile(budgets, share) for share in (0.25, 0.5, 0.75)]
-        cells = [
-            f"more than {epsilon_words(it.epsilon or 0)}" if size == math.inf else f"{size:.4g}" for size in quartiles
-        ]
-        resisted = score_words(Score(record.correct, record.total))
-        made = protocol_words(it.protocol, it.policy)
-        rows[Cohort.of(record)].append((*labels[Subject.of(record)], made, attack_words(it), *cells, resisted))
     return [
         Table(
             name=cohort.file_name("minimal-epsilon"),
             title=f"Smallest budgets: {cohort.title}",
-            columns=(
-                *("run", "lambda policy", "how the attack met lambda", "attack and largest budget"),
-                *("first quarter", "median", "third quarter", "right at the largest"),
-            ),
-            rows=tuple(found),
-            notes=(_MINIMAL_NOTE,),
+            columns=_COLUMNS,
+            rows=tuple((*labels[it.variant], *_cells(it)) for it in found),
+            notes=(_NOTE,),
         )
-        for cohort, found in rows.items()
+        for cohort, found in _searches(records).items()
     ]
 
 
-def minimal_plots(records: Sequence[Record]) -> list[Plot]:
-    """Returns one figure per cohort: the accuracy over the budget, from the smallest budgets that break images."""
+def minimal_charts(records: Sequence[Record]) -> list[Chart]:
+    """Returns one chart per cohort: the accuracy over the budget, from the smallest budgets that break images."""
     labels = labels_of(records)
-    by_place: dict[Cohort, list[Record]] = defaultdict(list)
-    for record in _minimal(records):
-        by_place[Cohort.of(record)].append(record)
-    return [_minimal_plot(cohort, found, labels) for cohort, found in by_place.items()]
+    return [_chart(cohort, found, labels) for cohort, found in _searches(records).items()]
 
 
-def minimal_budgets(record: Record) -> list[float]:
-    """Returns the smallest budget of every image, infinity where it resisted the largest one, in their order."""
-    told = json.loads(record.details)
-    parts, upper = 2 ** told["levels"], record.condition.epsilon or 0.0
-    levels = base64.b64decode(told["minimal"])
-    return [math.inf if level == 255 else upper * level / parts for level in levels]
+def _searches(records: Sequence[Record]) -> dict[Cohort, list[_Search]]:
+    found: list[_Search] = []
+    for record in of_kinds(records, MinimalBudget):
+        made, details = record.measurement.perturbation, record.details
+        if isinstance(made, MinimalBudget) and isinstance(details, BudgetDetails):
+            found.append(_Search(Variant.of(record), made, details, record))
+    found.sort(key=lambda it: (it.variant.rank, it.made.threat.norm, setting_rank(it.made), it.record.measurement.key))
+    by_cohort: dict[Cohort, list[_Search]] = defaultdict(list)
+    for search in found:
+        by_cohort[Cohort.of(search.record)].append(search)
+    return by_cohort
 
 
-def _minimal(records: Iterable[Record]) -> list[Record]:
-    found = of_kinds(records, (MINIMAL,))
-    return sorted(
-        found, key=lambda record: (Subject.of(record).rank, record.condition.norm or "", record.condition.key)
+def _cells(search: _Search) -> tuple[Cell, ...]:
+    made, budgets = search.made, search.budgets
+    beyond = Worded(math.inf, f"more than {epsilon_words(made.threat.epsilon)}")
+    quartiles = (_quantile(budgets, share) for share in (0.25, 0.5, 0.75))
+    return (
+        protocol_words(made, search.variant.policy),
+        attack_words(made),
+        *(beyond if size == math.inf else size for size in quartiles),
+        accuracy_of(search.record),
     )
 
 
@@ -81,31 +98,26 @@ def _quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def _minimal_plot(cohort: Cohort, records: Sequence[Record], labels: Labels) -> Plot:
-    lines = [
-        ", ".join((*labels[Subject.of(record)], attack_words(record.condition), record.condition.protocol))
-        for record in records
-    ]
-    norms = sorted({record.condition.norm or "" for record in records}, reverse=True)
-    figure, axes = panels(len(norms), legend_rows(lines))
-    figure.set_figwidth(max(6.8, figure.get_figwidth()))
-    handles: list[Artist] = []
-    for ax, norm in zip(axes, norms, strict=True):
-        for at, record in enumerate(records):
-            if record.condition.norm == norm:
-                handles.append(draw_line(ax, _curve(record), at))
-        title_panel(ax, norm_words(norm), "epsilon", "accuracy (%)")
-    share_heights(axes)
-    ordered = [
-        line for norm in norms for line, record in zip(lines, records, strict=True) if record.condition.norm == norm
-    ]
-    legend_below(figure, handles, ordered)
+def _chart(cohort: Cohort, searches: Sequence[_Search], labels: Labels) -> Chart:
+    lines = [", ".join((*labels[it.variant], attack_words(it.made), protocol_name(it.made))) for it in searches]
+    panels = tuple(
+        Panel(
+            norm_words(norm),
+            "epsilon",
+            "accuracy (%)",
+            tuple(percent_line(at, _curve(it)) for at, it in enumerate(searches) if it.made.threat.norm == norm),
+        )
+        for norm in sorted({it.made.threat.norm for it in searches}, reverse=True)
+    )
     described = f"Share of images that no smaller budget broke; lines: {'; '.join(lines)}."
-    return Plot(cohort.file_name("minimal-epsilon"), f"Smallest budgets: {cohort.title}", described, figure)
+    title = f"Smallest budgets: {cohort.title}"
+    return Chart(
+        cohort.file_name("minimal-epsilon"), title, described, panels, numbered_series(lines), same_heights=True
+    )
 
 
-def _curve(record: Record) -> Mapping[float, Score]:
-    budgets = minimal_budgets(record)
-    parts, upper = 2 ** json.loads(record.details)["levels"], record.condition.epsilon or 0.0
-    steps = [upper * level / parts for level in range(parts + 1)]
-    return {size: Score(sum(budget > size for budget in budgets), len(budgets)) for size in steps}
+def _curve(search: _Search) -> Mapping[float, Estimate]:
+    budgets, parts = search.budgets, 2**search.details.levels
+    steps = (search.made.threat.epsilon * level / parts for level in range(parts + 1))
+    found = {size: estimate(Score(sum(budget > size for budget in budgets), len(budgets))) for size in steps}
+    return {size: share for size, share in found.items() if share is not None}

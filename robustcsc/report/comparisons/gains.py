@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from robustcsc.measurements.statistics import Gain, Score
-from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Series, Setting, Subject, by_cohort, pool
-from robustcsc.report.table import Table
-from robustcsc.report.tables import Labels, labels_of, ranked
-from robustcsc.report.words import MISSING, corruption_rank, corruption_words, policy_words, severities_words
+from robustcsc.measurements.perturbations import Clean, Corruption
+from robustcsc.measurements.policies import Adaptive, NoLambda, TrainingLambda
+from robustcsc.measurements.records import Record
+from robustcsc.measurements.statistics import Gain
+from robustcsc.presentation.table import Column, Estimate, Table
+from robustcsc.report.cohorts.cells import WHO
+from robustcsc.report.cohorts.cohorts import (
+    Cohort,
+    Labels,
+    Rows,
+    Setting,
+    Variant,
+    by_cohort,
+    labels_of,
+    part_of,
+    pool,
+    ranked,
+    score,
+)
+from robustcsc.report.cohorts.words import perturbation_name, policy_words, severities_words
 
 MOST_RUNS = 6
 """Of more runs side by side, each is compared with the first only: all pairs would fill a book."""
@@ -20,6 +35,7 @@ _NOTES = (
     "images of the two rows were independent; both rows saw the same images, which usually makes it too wide.",
 )
 _MANY = f"Of more than {MOST_RUNS} runs each is compared with the first only."
+_SPOKEN = Column("points", digits=1, signed=True)
 
 
 def verdict(gain: Gain, first: str, second: str) -> str:
@@ -28,12 +44,15 @@ def verdict(gain: Gain, first: str, second: str) -> str:
         return f"{first} beats {second} by {gain.points:.1f} points"
     if gain.high < 0:
         return f"{first} loses to {second} by {-gain.points:.1f} points"
-    return f"no gain: {signed(gain.points, 1)} points, within the interval"
+    return f"no gain: {_SPOKEN.number(gain.points)} points, within the interval"
 
 
-def signed(number: float, digits: int) -> str:
-    """Returns a number with its sign; what rounds to zero is ``"+0.0"``, never ``"-0.0"``."""
-    return f"{round(number, digits) + 0.0:+.{digits}f}"
+class _Comparison(NamedTuple):
+    setting: Setting
+    first: Variant
+    second: Variant
+    mean: Gain
+    by_severity: dict[int, float]
 
 
 def gain_tables(records: Sequence[Record]) -> list[Table]:
@@ -43,89 +62,66 @@ def gain_tables(records: Sequence[Record]) -> list[Table]:
     Tables without a comparison are left out.
     """
     labels = labels_of(records)
+    many = len({(it.run, it.weights) for it in labels}) > MOST_RUNS
     tables = []
-    for cohort, settings in by_cohort(records).items():
-        if cohort.metric != "accuracy":
-            continue
-        rows = [
-            row
-            for setting in sorted(settings, key=lambda it: corruption_rank(it.name))
-            if setting.kind in ("clean", "corruption")
-            for row in _rows(setting, settings[setting], labels)
-        ]
-        if rows:
-            many = len({(it.run, it.weights) for it in labels}) > MOST_RUNS
-            tables.append(_gain_table(cohort, rows, (*_NOTES, _MANY) if many else _NOTES))
+    for cohort, settings in part_of(by_cohort(records), Clean, Corruption).items():
+        found = [each for setting, rows in settings.items() for each in _comparisons(setting, rows)]
+        if found:
+            tables.append(_gain_table(cohort, found, labels, (*_NOTES, _MANY) if many else _NOTES))
     return tables
 
 
-_Row = tuple[tuple[str, ...], tuple[str, ...], Mapping[int, str]]
-
-
-def _rows(setting: Setting, measured: Mapping[Subject, Series], labels: Labels) -> Iterator[_Row]:
-    """Yields who is compared, the gain of the means, and the gain at each severity."""
-    baselines = baselines_of(measured)
-    for first in ranked(it for it in measured if it.policy.startswith("adaptive")):
+def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
+    baselines = baselines_of(rows)
+    for first in ranked(it for it in rows if isinstance(it.policy, Adaptive)):
         for second in opponents(first, baselines):
-            shared = sorted(set(measured[first]) & set(measured[second]))
-            ours, theirs = (pool([(measured[it], shared)]) for it in (first, second))
-            if ours is None or theirs is None or not ours.total or not theirs.total:
-                continue
-            mean = Gain.between(ours, theirs)
-            by_severity = {
-                severity: signed(_gain(measured[first][severity], measured[second][severity]).points, 2)
-                for severity in shared
-                if severity
-            }
-            run, policy = labels[first]
-            name = _name(first, second, labels)
-            before = (run, policy, name.removeprefix("the "), corruption_words(setting.name))
-            interval = f"[{signed(mean.low, 2)}, {signed(mean.high, 2)}]"
-            over = severities_words(set(by_severity)) or MISSING
-            after = (signed(mean.points, 2), interval, verdict(mean, policy, name), over)
-            yield before, after, by_severity
+            ours, theirs = rows[first], rows[second]
+            shared = sorted(set(ours) & set(theirs))
+            means = [pool([(measured, shared)]) for measured in (ours, theirs)]
+            if means[0] is not None and means[1] is not None and means[0].total and means[1].total:
+                points = {it: Gain.between(score(ours[it]), score(theirs[it])).points for it in shared if it}
+                yield _Comparison(setting, first, second, Gain.between(means[0], means[1]), points)
 
 
-def _gain(first: Record, second: Record) -> Gain:
-    return Gain.between(Score(first.correct, first.total), Score(second.correct, second.total))
-
-
-def baselines_of(subjects: Iterable[Subject]) -> list[Subject]:
+def baselines_of(variants: Iterable[Variant]) -> list[Variant]:
     """Returns one row per run, in the order of tables: without lambda, else at its training lambda."""
-    baselines: dict[tuple[str, str, str], Subject] = {}
-    for subject in ranked(it for it in subjects if it.policy in ("none", "train")):
-        baselines.setdefault((subject.run, subject.model, subject.weights), subject)
+    baselines: dict[tuple[str, str, str], Variant] = {}
+    for variant in ranked(it for it in variants if isinstance(it.policy, NoLambda | TrainingLambda)):
+        baselines.setdefault(variant.weights_of_run, variant)
     return list(baselines.values())
 
 
-def opponents(subject: Subject, baselines: Sequence[Subject]) -> list[Subject]:
+def opponents(variant: Variant, baselines: Sequence[Variant]) -> list[Variant]:
     """Returns the training lambda of the same weights, then the baseline of every other run (of many, of the first)."""
-    mine = (subject.run, subject.model, subject.weights)
-    own = [it for it in baselines if (it.run, it.model, it.weights) == mine]
-    others = [it for it in baselines if (it.run, it.model, it.weights) != mine]
+    own = [it for it in baselines if it.weights_of_run == variant.weights_of_run]
+    others = [it for it in baselines if it not in own]
     return own + others[: 1 if len(baselines) > MOST_RUNS else None]
 
 
-def _name(subject: Subject, opponent: Subject, labels: Labels) -> str:
-    if (subject.run, subject.weights) == (opponent.run, opponent.weights):
+def _name(variant: Variant, opponent: Variant, labels: Labels) -> str:
+    if (variant.run, variant.weights) == (opponent.run, opponent.weights):
         return f"the {policy_words(opponent.policy)}"
     run = labels[opponent][0]
-    return run if opponent.policy == "none" else f"{run} at its training lambda"
+    return run if opponent.policy == NoLambda() else f"{run} at its training lambda"
 
 
-def _gain_table(cohort: Cohort, rows: Sequence[_Row], notes: tuple[str, ...]) -> Table:
-    severities = sorted({severity for *_, gains in rows for severity in gains})
-    cells = tuple(
-        (*before, *after, *(gains.get(severity, MISSING) for severity in severities)) for before, after, gains in rows
-    )
-    by_severity = (f"severity {severity}" for severity in severities)
+def _gain_table(cohort: Cohort, found: Sequence[_Comparison], labels: Labels, notes: tuple[str, ...]) -> Table:
+    severities = sorted({severity for it in found for severity in it.by_severity})
+    headings = ("mean gain", *(f"severity {severity}" for severity in severities))
+    mean, *by_severity = (Column(heading, digits=2, signed=True) for heading in headings)
+    rows = []
+    for setting, first, second, gain, points in found:
+        (run, policy), name = labels[first], _name(first, second, labels)
+        who = (run, policy, name.removeprefix("the "), perturbation_name(setting))
+        told = (Estimate(gain.points, gain.low, gain.high), verdict(gain, policy, name))
+        rows.append((*who, *told, severities_words(points) if points else None, *map(points.get, severities)))
     return Table(
         name=cohort.file_name("gains", "" if severities else "clean"),
         title=f"Gains of the adaptive lambda: {cohort.title}",
         columns=(
-            *("run", "lambda policy", "compared with", "images"),
-            *("mean gain", "95 % interval", "verdict", "severities", *by_severity),
+            *(*WHO, Column("compared with"), Column("images")),
+            *(mean, Column("verdict"), Column("severities"), *by_severity),
         ),
-        rows=cells,
+        rows=tuple(rows),
         notes=notes,
     )

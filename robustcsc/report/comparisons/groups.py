@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.records import Record
+from robustcsc.measurements.statistics import SeedScores
 from robustcsc.measurements.trainings import Training
+from robustcsc.presentation.table import Estimate, Spread
+from robustcsc.report.cohorts.cells import estimate
 from robustcsc.report.cohorts.cohorts import Cohort, Series, Setting, by_cohort
 
 
@@ -77,3 +80,10 @@ def groups_of(records: Sequence[Record], trainings: Iterable[Training]) -> list[
         seeds = tuple(by_weights[model, it] for it in ordered)
         made.append(Group(model, tuple(trained), seeds, tuple(dict.fromkeys(names))))
     return made
+
+
+def over_seeds(scores: SeedScores) -> Estimate | Spread | None:
+    """Returns what training seeds gave: the accuracy of one with its interval, or mean and spread of several."""
+    if scores.std is None:
+        return estimate(scores.scores[0])
+    return Spread(scores.mean, scores.std, len(scores.scores))

@@ -8,37 +8,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from robustcsc.errors import StoreError
+from robustcsc.measurements.facts import tag_of
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption
+from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, typed_policy
+from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.statistics import Score, SeedScores
+from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.measurements.trainings import Training
-from robustcsc.records import Record
-from robustcsc.report.adversarial import attacked_directly, left_by_all, of_newest_fit
-from robustcsc.report.cohorts import Cohort, Part, pool, severities_of
-from robustcsc.report.headline import headline_budget
-from robustcsc.report.join import joined
-from robustcsc.report.measured import Group, Place, Seed, groups_of
-from robustcsc.report.table import Table
-from robustcsc.report.tables import PERCENT, summary_columns, summary_notes
-from robustcsc.report.words import (
-    MISSING,
-    NOISE_FAMILIES,
-    corruption_rank,
-    corruption_words,
-    epsilon_words,
-    norm_words,
-    policy_rank,
-    policy_words,
-    slug,
-    spread_words,
-)
+from robustcsc.presentation.table import Cell, Column, Noted, Table
+from robustcsc.presentation.words import slug
+from robustcsc.report.attacks.adversarial import attacked_directly, left_by_all, of_newest_fit, robust_heading
+from robustcsc.report.cohorts.cells import PERCENT, percentages, summary_columns, summary_notes
+from robustcsc.report.cohorts.cohorts import Cohort, Part, pool, severities_of
+from robustcsc.report.cohorts.join import joined
+from robustcsc.report.cohorts.origins import Origin
+from robustcsc.report.cohorts.words import NOISES, corruption_rank, corruption_words, policy_rank, policy_words
+from robustcsc.report.comparisons.groups import Group, Measure, Seed, groups_of, over_seeds
+from robustcsc.report.summary.headline import headline_budget
 
 By = Literal["clean", "noise", "corruptions", "robust"]
 """What rows can be ranked by."""
-
-NOT_RANKED = ("oracle", "fixed=", "worst=")
-"""Policies that use the test labels or one lambda of many: they have no row."""
 
 _NOTES = (
     f"{PERCENT} Several training seeds of one model and recipe: mean ± standard deviation (n - 1).",
@@ -47,33 +40,33 @@ _NOTES = (
     "The oracle and single fixed lambdas are not ranked.",
 )
 
-Images = tuple[str, str, str, int]
+BoardImages = tuple[str, str, str, int]
 """Data set, split, fingerprint of the images and their number: what a table shares."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class Result:
     """One cell: a score for each training seed that has all of it.
 
     Attributes:
-        spread: The scores.
+        scores: The scores.
         attacks: How many attacks were taken together, the fewest of all seeds; 0 if none.
     """
 
-    spread: SeedScores
+    scores: SeedScores
     attacks: int = 0
 
     @property
-    def text(self) -> str:
-        """The cell in percent."""
-        plural = "s" if self.attacks > 1 else ""
-        return spread_words(self.spread) + (f", {self.attacks} attack{plural}" if self.attacks else "")
+    def cell(self) -> Cell:
+        """The result in a table."""
+        found, plural = over_seeds(self.scores), "s" if self.attacks > 1 else ""
+        return Noted(found, f"{self.attacks} attack{plural}") if self.attacks else found
 
     def told(self) -> dict[str, object]:
         """Returns the numbers, as fractions."""
-        scores = self.spread.scores
+        scores = self.scores.scores
         low, high = scores[0].interval if len(scores) == 1 else (None, None)
-        found: dict[str, object] = {"mean": self.spread.mean, "std": self.spread.std, "low": low, "high": high}
+        found: dict[str, object] = {"mean": self.scores.mean, "std": self.scores.std, "low": low, "high": high}
         return found | {"seeds": len(scores)} | ({"attacks": self.attacks} if self.attacks else {})
 
 
@@ -84,13 +77,13 @@ class Entry:
     Attributes:
         group: The model and its training seeds.
         policy: The lambda policy.
-        cells: What was measured, by heading.
+        results: What was measured, by heading.
         rank: Place by the chosen column, 1 for the best; ``None`` where that was not measured.
     """
 
     group: Group
-    policy: str
-    cells: Mapping[str, Measured]
+    policy: Policy
+    results: Mapping[str, Result]
     rank: int | None
 
 
@@ -106,7 +99,7 @@ class Board:
         notes: Sentences on the columns.
     """
 
-    images: Images
+    images: BoardImages
     headings: Mapping[str, By]
     by: str
     entries: tuple[Entry, ...]
@@ -115,20 +108,17 @@ class Board:
     def table(self) -> Table:
         """Returns the ranking as a table."""
         dataset, split, images, total = self.images
-        rows = [
-            (
-                MISSING if it.rank is None else str(it.rank),
-                *(it.group.model, policy_words(it.policy), _training(it.group), str(len(it.group.seeds))),
-                *(it.cells[heading].text if heading in it.cells else MISSING for heading in self.headings),
-                ", ".join(it.group.runs),
-            )
-            for it in self.entries
-        ]
+        rows = []
+        for it in self.entries:
+            about = (it.rank, it.group.model, policy_words(it.policy), _training(it.group), len(it.group.seeds))
+            cells = (it.results[heading].cell if heading in it.results else None for heading in self.headings)
+            rows.append((*about, *cells, ", ".join(it.group.runs)))
         ranked = f"ranked by {self.by}" if self.by else "not ranked: the chosen column was not measured here"
+        words = map(Column, ("rank", "model", "lambda policy", "training", "seeds"))
         return Table(
             name=slug("leaderboard", dataset, split, key=(images, str(total))),
             title=f"{dataset} {split}, {total} images ({images}), {ranked}",
-            columns=("rank", "model", "lambda policy", "training", "seeds", *self.headings, "runs"),
+            columns=(*words, *percentages(self.headings), Column("runs")),
             rows=tuple(rows),
             notes=(*_NOTES, *self.notes),
         )
@@ -139,16 +129,16 @@ class Board:
             {
                 "rank": it.rank,
                 "model": it.group.model,
-                "policy": it.policy,
+                "policy": typed_policy(it.policy) or tag_of(it.policy),
                 "training": _training(it.group),
                 "runs": list(it.group.runs),
                 "seeds": len(it.group.seeds),
-                "cells": {heading: cell.told() for heading, cell in it.cells.items()},
+                "cells": {heading: result.told() for heading, result in it.results.items()},
             }
             for it in self.entries
         ]
-        place = dict(zip(("dataset", "split", "images", "total"), self.images, strict=True))
-        return {**place, "by": self.by, "columns": dict(self.headings), "rows": rows}
+        images = dict(zip(("dataset", "split", "images", "total"), self.images, strict=True))
+        return {**images, "by": self.by, "columns": dict(self.headings), "rows": rows}
 
 
 def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), by: By = "clean") -> list[Board]:
@@ -163,61 +153,70 @@ def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), 
         StoreError: There is nothing to rank.
     """
     groups = groups_of(joined(records), trainings)
-    places: dict[Images, set[Place]] = defaultdict(set)
+    measures: dict[BoardImages, set[Measure]] = defaultdict(set)
     for group in groups:
-        for place in (place for seed in group.seeds for place in seed if _ranked(place)):
-            places[_images(place.cohort)].add(place)
-    boards = [_board(images, found, groups, by) for images, found in sorted(places.items())]
+        for measure in (measure for seed in group.seeds for measure in seed if _is_ranked(measure)):
+            measures[_images(measure.cohort)].add(measure)
+    boards = [_board(images, found, groups, by) for images, found in sorted(measures.items())]
     if not boards:
         raise StoreError("There is nothing to rank: no run has accuracies of a model as it can be used.")
     return sorted(boards, key=lambda board: (-len(board.entries), board.images))
 
 
-def _ranked(place: Place) -> bool:
-    kinds = ("clean", "corruption", "attack")
-    return place.cohort.metric == "accuracy" and place.setting.kind in kinds and not place.policy.startswith(NOT_RANKED)
+def _is_ranked(measure: Measure) -> bool:
+    """Whether it is an accuracy under a policy that neither uses the test labels nor is one lambda of many."""
+    chosen = not isinstance(measure.policy, Oracle | FixedLambda | WorstOf)
+    accuracy = measure.cohort.metric is Metric.ACCURACY
+    return accuracy and chosen and isinstance(measure.setting, Clean | Corruption | Attack)
 
 
-def _images(cohort: Cohort) -> Images:
+def _images(cohort: Cohort) -> BoardImages:
     return (cohort.dataset, cohort.split, cohort.images, cohort.total)
 
 
-Reader = Callable[[Seed, str], tuple[Score, int] | None]
+Reader = Callable[[Seed, Policy], tuple[Score, int] | None]
 """Reads a column off what was measured on one training seed under one policy: the score, and how many attacks."""
 
 
-def _board(images: Images, places: Iterable[Place], groups: Sequence[Group], by: By) -> Board:
-    here = sorted(places, key=lambda it: (it.cohort, it.setting.rank, it.policy))
-    severities = _severities(images, groups)
+def _board(images: BoardImages, measures: Iterable[Measure], groups: Sequence[Group], by: By) -> Board:
+    readers, notes = _corruption_readers(images, groups)
+    settings = [it.setting for it in measures]
+    if any(isinstance(it, Clean) for it in settings):
+        readers = {"clean": ("clean", partial(_read_mean, images, {"clean": (0,)}, None)), **readers}
+    for threat in _threats([it.threat for it in settings if isinstance(it, Attack)]):
+        readers[robust_heading(threat)] = ("robust", partial(_read_attacks, images, threat))
+    headings = {heading: kind for heading, (kind, _) in readers.items()}
+    column = next((heading for heading, kind in headings.items() if kind == by), "")
+    found = [
+        (group, policy, results)
+        for group in groups
+        for policy in {it.policy for seed in group.seeds for it in seed if _is_ranked(it)}
+        if (results := _results(group, policy, readers))
+    ]
+    return Board(images, headings, column, _placed(found, column), notes)
+
+
+def _corruption_readers(
+    images: BoardImages, groups: Sequence[Group]
+) -> tuple[dict[str, tuple[By, Reader]], tuple[str, ...]]:
+    """Returns a reader for each mean over corruptions by heading, and what the means cover."""
     readers: dict[str, tuple[By, Reader]] = {}
-    if any(place.setting.kind == "clean" for place in here):
-        readers["clean"] = ("clean", _mean_reader(images, {"clean": (0,)}, None))
     notes: list[str] = []
-    for source, by_name in severities.items():
+    severities = _severities(images, groups)
+    for origin, by_name in severities.items():
         names = sorted(by_name, key=corruption_rank)
         summaries = summary_columns(names)
         notes += summary_notes(summaries)
         for heading, members in summaries or [(corruption_words(name), [name]) for name in names]:
-            kind: By = "noise" if set(members) <= set(NOISE_FAMILIES) else "corruptions"
-            named = f"{heading} ({', '.join(filter(None, source))})" if len(severities) > 1 else heading
-            readers[named] = (kind, _mean_reader(images, {name: by_name[name] for name in members}, source))
-    for norm, epsilon in _threats(here):
-        words = f"under all attacks, {norm_words(norm)} {epsilon_words(epsilon)}"
-        readers[words] = ("robust", _attack_reader(images, norm, epsilon))
-    headings = {heading: kind for heading, (kind, _) in readers.items()}
-    column = next((heading for heading, kind in headings.items() if kind == by), "")
-    found = [
-        (group, policy, cells)
-        for group in groups
-        for policy in sorted({it.policy for seed in group.seeds for it in seed if _ranked(it)}, key=policy_rank)
-        if (cells := _cells(group, policy, readers))
-    ]
-    return Board(images, headings, column, _placed(found, column), tuple(dict.fromkeys(notes)))
+            kind: By = "noise" if set(members) <= set(NOISES) else "corruptions"
+            named = f"{heading} ({', '.join(origin.words)})" if len(severities) > 1 else heading
+            readers[named] = (kind, partial(_read_mean, images, {name: by_name[name] for name in members}, origin))
+    return readers, tuple(dict.fromkeys(notes))
 
 
-def _placed(found: Sequence[tuple[Group, str, Mapping[str, Measured]]], column: str) -> tuple[Entry, ...]:
+def _placed(found: Sequence[tuple[Group, Policy, Mapping[str, Result]]], column: str) -> tuple[Entry, ...]:
     """Returns the rows in their order; equal means share a place, and what lacks the column comes last."""
-    means = [cells[column].spread.mean if column in cells else -1.0 for _, _, cells in found]
+    means = [results[column].scores.mean if column in results else -1.0 for _, _, results in found]
     ranks = [None if mean < 0 else 1 + sum(other > mean for other in means) for mean in means]
     entries = [Entry(*it, rank) for it, rank in zip(found, ranks, strict=True)]
     last = len(entries) + 1
@@ -225,68 +224,62 @@ def _placed(found: Sequence[tuple[Group, str, Mapping[str, Measured]]], column: 
     return tuple(order)
 
 
-def _severities(images: Images, groups: Iterable[Group]) -> dict[tuple[str, str], dict[str, tuple[int, ...]]]:
-    """Returns by source and severity table the corruptions and severities that anyone was measured on."""
-    found: dict[tuple[str, str], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for group in groups:
-        for seed in group.seeds:
-            for place, several in seed.items():
-                if place.setting.kind == "corruption" and _images(place.cohort) == images and _ranked(place):
-                    found[place.cohort.source, place.cohort.spec][place.setting.name] |= set(severities_of(several))
-    return {source: {name: tuple(sorted(it)) for name, it in names.items()} for source, names in found.items()}
+def _severities(images: BoardImages, groups: Iterable[Group]) -> dict[Origin, dict[str, tuple[int, ...]]]:
+    """Returns by origin the corruptions and severities that anyone was measured on."""
+    found: dict[Origin, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for measure, several in (item for group in groups for seed in group.seeds for item in seed.items()):
+        setting, origin = measure.setting, measure.cohort.origin
+        if isinstance(setting, Corruption) and origin and _images(measure.cohort) == images and _is_ranked(measure):
+            found[origin][setting.name] |= set(severities_of(several))
+    return {origin: {name: tuple(sorted(it)) for name, it in names.items()} for origin, names in found.items()}
 
 
-def _threats(places: Iterable[Place]) -> list[tuple[str, float]]:
-    """Returns norm and budget of the attacks that have a column: one budget per norm, as in the headline."""
-    budgets: dict[str, list[float]] = defaultdict(list)
-    for it in places:
-        if it.setting.kind == "attack" and it.setting.norm and it.setting.epsilon:
-            budgets[it.setting.norm].append(it.setting.epsilon)
-    return [(norm, headline_budget(norm, budgets[norm])) for norm in sorted(budgets, reverse=True)]
+def _threats(threats: Iterable[ThreatModel]) -> list[ThreatModel]:
+    """Returns the threats that have a column: one budget per norm, as in the headline."""
+    budgets: dict[Norm, list[float]] = defaultdict(list)
+    for threat in threats:
+        if threat.epsilon:
+            budgets[threat.norm].append(threat.epsilon)
+    return [ThreatModel(norm, headline_budget(norm, budgets[norm])) for norm in sorted(budgets, reverse=True)]
 
 
-def _mean_reader(images: Images, wanted: Mapping[str, Sequence[int]], source: tuple[str, str] | None) -> Reader:
-    """Returns what pools corruptions over severities, all of them or nothing; without a source it reads clean cells."""
-
-    def read(seed: Seed, policy: str) -> tuple[Score, int] | None:
-        parts: list[Part] = []
-        covered = set()
-        for place, several in seed.items():
-            it, cohort = place.setting, place.cohort
-            same = it.kind == "clean" if source is None else (cohort.source, cohort.spec) == source
-            here = _images(cohort) == images and cohort.metric == "accuracy" and place.policy == policy
-            if here and same and it.name in wanted:
-                parts += [(series, wanted[it.name]) for series in several]
-                covered.add(it.name)
-        score = pool(parts) if len(covered) == len(wanted) else None
-        return None if score is None else (score, 0)
-
-    return read
+def _read_mean(
+    images: BoardImages, wanted: Mapping[str, Sequence[int]], origin: Origin | None, seed: Seed, policy: Policy
+) -> tuple[Score, int] | None:
+    """Pools corruptions over severities, all of them or nothing; without an origin it reads clean cells."""
+    parts: list[Part] = []
+    covered = set()
+    for measure, several in seed.items():
+        setting, cohort = measure.setting, measure.cohort
+        name = setting.name if isinstance(setting, Corruption) else "clean" if isinstance(setting, Clean) else ""
+        here = _images(cohort) == images and cohort.metric is Metric.ACCURACY and measure.policy == policy
+        if here and cohort.origin == origin and name in wanted:
+            parts += [(series, wanted[name]) for series in several]
+            covered.add(name)
+    score = pool(parts) if len(covered) == len(wanted) else None
+    return None if score is None else (score, 0)
 
 
-def _attack_reader(images: Images, norm: str, epsilon: float) -> Reader:
-    def read(seed: Seed, policy: str) -> tuple[Score, int] | None:
-        attacks = [
-            series[0]
-            for place, several in seed.items()
-            if place.setting.kind == "attack" and place.policy == policy and _images(place.cohort) == images
-            if (place.setting.norm, place.setting.epsilon) == (norm, epsilon) and place.cohort.metric == "accuracy"
-            for series in several
-        ]
-        kept = of_newest_fit(attacks) if attacked_directly(attacks) else []  # transfer tests alone rank nobody
-        return (left_by_all(kept), len(kept)) if kept else None
-
-    return read
+def _read_attacks(images: BoardImages, threat: ThreatModel, seed: Seed, policy: Policy) -> tuple[Score, int] | None:
+    attacks = [
+        series[0]
+        for measure, several in seed.items()
+        if isinstance(measure.setting, Attack) and measure.setting.threat == threat and measure.policy == policy
+        if _images(measure.cohort) == images and measure.cohort.metric is Metric.ACCURACY
+        for series in several
+    ]
+    kept = of_newest_fit(attacks) if attacked_directly(attacks) else []  # transfer tests alone rank nobody
+    return (left_by_all(kept), len(kept)) if kept else None
 
 
-def _cells(group: Group, policy: str, readers: Mapping[str, tuple[By, Reader]]) -> dict[str, Measured]:
+def _results(group: Group, policy: Policy, readers: Mapping[str, tuple[By, Reader]]) -> dict[str, Result]:
     """Returns the cells of a row; seeds that lack a part of a column do not enter it."""
-    cells = {}
+    results = {}
     for heading, (_, read) in readers.items():
         found = [it for seed in group.seeds if (it := read(seed, policy)) is not None]
         if found:
-            cells[heading] = Measured(SeedScores(tuple(score for score, _ in found)), min(count for _, count in found))
-    return cells
+            results[heading] = Result(SeedScores(tuple(score for score, _ in found)), min(count for _, count in found))
+    return results
 
 
 def _training(group: Group) -> str:

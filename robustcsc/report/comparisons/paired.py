@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
+from robustcsc.measurements.policies import FixedLambda, Oracle
+from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Pair, holm
-from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Series, Setting, Subject, by_cohort
-from robustcsc.report.gains import baselines_of, opponents, signed
-from robustcsc.report.table import Table
-from robustcsc.report.tables import Labels, labels_of, ranked
-from robustcsc.report.words import attack_words, corruption_rank, corruption_words
+from robustcsc.presentation.table import Cell, Column, Estimate, Table
+from robustcsc.report.cohorts.cohorts import (
+    Cohort,
+    Labels,
+    Rows,
+    Setting,
+    Variant,
+    by_cohort,
+    labels_of,
+    part_of,
+    ranked,
+)
+from robustcsc.report.cohorts.words import attack_words, corruption_words, perturbation_name, protocol_name
+from robustcsc.report.comparisons.gains import baselines_of, opponents
 
 _NOTES = (
     "Both rows saw the same images, which are compared one by one. The difference is in percentage points with the "
@@ -19,53 +31,61 @@ _NOTES = (
     "p (Holm) allows for the number of comparisons in this table; only a value below 0.05 there is called better.",
 )
 _LEVEL = 0.05
-_KINDS = {"clean": "clean", "corruption": "corrupted", "attack": "attacked"}
+_KINDS: dict[str, tuple[type[Perturbation], ...]] = {
+    "clean": (Clean,),
+    "corrupted": (Corruption,),
+    "attacked": (Attack, MinimalBudget),
+}
+_COLUMNS = (
+    *(*map(Column, ("first", "second", "images")), Column("first minus second", digits=2, signed=True)),
+    *(Column("only first right"), Column("only second right")),
+    *(Column("p", significant=2), Column("p (Holm)", significant=2), Column("better")),
+)
+
+
+class _Comparison(NamedTuple):
+    setting: Setting
+    severity: int
+    first: Variant
+    second: Variant
+    pair: Pair
 
 
 def pair_of(first: Record, second: Record) -> Pair | None:
     """Returns the pair of two records of the same images; ``None`` if single outcomes were not kept."""
-    ours, theirs = first.bits, second.bits
-    if ours is None or theirs is None or first.total != second.total or not first.total:
+    ours, theirs = first.outcomes, second.outcomes
+    if ours is None or theirs is None or ours.count != theirs.count or not ours.count:
         return None
-    return Pair.of_bits(ours, theirs, first.total)
+    return Pair.of_bits(ours.bits, theirs.bits, ours.count)
 
 
 def paired_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table per cohort: every row against its training lambda and against other runs, image by image.
+    """Returns a table per cohort and kind of image: every row against its training lambda and against other runs.
 
     Only where the outcomes of single images were kept. Tables without a comparison are left out.
     """
-    labels = labels_of(records)
+    labels, nested = labels_of(records), by_cohort(records)
     tables = []
-    for cohort, settings in by_cohort(records).items():
-        if cohort.metric != "accuracy":
-            continue
-        found = [
-            (setting, severity, first, second, pair)
-            for setting in sorted(settings, key=_setting_rank)
-            for first, second in _pairs(settings[setting])
-            for severity, pair in _by_severity(settings[setting], first, second)
-        ]
-        if found:
-            tables.append(_paired_table(cohort, found, labels))
+    for kind, perturbations in _KINDS.items():
+        for cohort, settings in part_of(nested, *perturbations).items():
+            found = [each for setting, rows in settings.items() for each in _comparisons(setting, rows)]
+            if found:
+                tables.append(_paired_table(cohort, kind, found, labels))
     return tables
 
 
-_Found = tuple[Setting, int, Subject, Subject, Pair]
+def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
+    for first, second in _pairs(rows):
+        for severity in sorted(set(rows[first]) & set(rows[second])):
+            pair = pair_of(rows[first][severity], rows[second][severity])
+            if pair is not None:
+                yield _Comparison(setting, severity, first, second, pair)
 
 
-def _setting_rank(setting: Setting) -> tuple[object, ...]:
-    return (
-        ("clean", "corruption").index(setting.kind) if setting.kind in ("clean", "corruption") else 2,
-        corruption_rank(setting.name) if setting.kind == "corruption" else (0, ""),
-        setting.rank,
-    )
-
-
-def _pairs(measured: Mapping[Subject, Series]) -> Iterator[tuple[Subject, Subject]]:
+def _pairs(rows: Rows) -> Iterator[tuple[Variant, Variant]]:
     """Yields who is compared with whom, every two once; fixed lambdas and the oracle are compared with nobody."""
-    met: set[frozenset[Subject]] = set()
-    kept = [it for it in measured if it.policy != "oracle" and not it.policy.startswith("fixed=")]
+    met: set[frozenset[Variant]] = set()
+    kept = [it for it in rows if not isinstance(it.policy, Oracle | FixedLambda)]
     baselines = baselines_of(kept)
     for first in reversed(ranked(kept)):
         for second in opponents(first, baselines):
@@ -75,42 +95,25 @@ def _pairs(measured: Mapping[Subject, Series]) -> Iterator[tuple[Subject, Subjec
                 yield first, second
 
 
-def _by_severity(measured: Mapping[Subject, Series], first: Subject, second: Subject) -> Iterator[tuple[int, Pair]]:
-    for severity in sorted(set(measured[first]) & set(measured[second])):
-        pair = pair_of(measured[first][severity], measured[second][severity])
-        if pair is not None:
-            yield severity, pair
-
-
-def _paired_table(cohort: Cohort, found: Sequence[_Found], labels: Labels) -> Table:
-    p_values = [pair.p_value for *_, pair in found]
-    rows = []
+def _paired_table(cohort: Cohort, kind: str, found: Sequence[_Comparison], labels: Labels) -> Table:
+    p_values = [it.pair.p_value for it in found]
+    rows: list[tuple[Cell, ...]] = []
     for (setting, severity, first, second, pair), p, corrected in zip(found, p_values, holm(p_values), strict=True):
         names = [", ".join(labels[it]) for it in (first, second)]
         better = names[pair.points < 0] if corrected < _LEVEL else "no difference shown"
-        low, high = pair.interval
-        rows.append(
-            (
-                *(*names, _images(setting, severity), signed(pair.points, 2)),
-                *(f"[{signed(low, 2)}, {signed(high, 2)}]", str(pair.only_first), str(pair.only_second)),
-                *(f"{p:.2g}", f"{corrected:.2g}", better),
-            )
-        )
-    return Table(
-        name=cohort.file_name("paired"),
-        title=f"Image by image, {_KINDS.get(found[0][0].kind, 'others')}: {cohort.title}",
-        columns=(
-            *("first", "second", "images", "first minus second", "95 % interval", "only first right"),
-            *("only second right", "p", "p (Holm)", "better"),
-        ),
-        rows=tuple(rows),
-        notes=_NOTES,
-    )
+        points = Estimate(pair.points, *pair.interval)
+        counts = (points, pair.only_first, pair.only_second, p, corrected)
+        rows.append((*names, _images(setting, severity), *counts, better))
+    name, title = cohort.file_name("paired", kind), f"Image by image, {kind}: {cohort.title}"
+    return Table(name, title, _COLUMNS, tuple(rows), _NOTES)
 
 
 def _images(setting: Setting, severity: int) -> str:
-    if setting.kind == "corruption":
-        return f"{corruption_words(setting.name)}, severity {severity}"
-    if setting.kind == "attack":
-        return ", ".join(filter(None, (attack_words(setting), setting.protocol)))
-    return setting.name
+    match setting:
+        case Corruption(name=name):
+            return f"{corruption_words(name)}, severity {severity}"
+        case Attack() | MinimalBudget():
+            kind = "smallest budget, " if isinstance(setting, MinimalBudget) else ""
+            return f"{kind}{attack_words(setting)}, {protocol_name(setting)}"
+        case _:
+            return perturbation_name(setting)

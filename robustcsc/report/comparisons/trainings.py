@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from robustcsc.measurements.facts import tag_of
+from robustcsc.measurements.perturbations import Clean, Corruption, RandomControl, RandomNoise, Universal
+from robustcsc.measurements.policies import FixedLambda, NoLambda, Policy
+from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.trainings import Training
-from robustcsc.records import Record
-from robustcsc.report.cohorts import Cohort, Setting, series, total_score
-from robustcsc.report.table import Table
-from robustcsc.report.words import (
-    MISSING,
+from robustcsc.presentation.table import Cell, Column, Table, Worded
+from robustcsc.presentation.words import slug
+from robustcsc.report.attacks.fooling import crafting_words
+from robustcsc.report.attacks.tables import with_protocol
+from robustcsc.report.cohorts.cells import percentages
+from robustcsc.report.cohorts.cohorts import total_score
+from robustcsc.report.cohorts.words import (
     attack_words,
     corruption_rank,
     corruption_words,
+    policy_rank,
     policy_words,
+    setting_rank,
     severities_words,
-    slug,
-    spread_words,
 )
+from robustcsc.report.comparisons.groups import Group, Measure, groups_of, over_seeds
 
 _NOTES = (
     "One training seed: percent with the 95 % Wilson interval. Several: mean ± standard deviation over the training "
@@ -32,50 +38,22 @@ _NOTES = (
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What was measured on which images, whatever the seed of the measurement."""
-
-    cohort: Cohort
-    setting: Setting
-
-    @property
-    def words(self) -> str:
-        """Names what was measured, in one line."""
-        it, metric = self.setting, self.cohort.metric
-        if it.kind == "clean":
-            return "clean accuracy"
-        if it.kind == "corruption":
-            return f"accuracy, {corruption_words(it.name)}"
-        if it.kind == "random-noise":
-            return f"{metric}, random noise, rho {it.epsilon:g}"
-        named = attack_words(it if it.kind == "attack" else it._replace(steps=None))
-        return f"{metric}, {named}" + (f", {it.protocol}" if it.protocol not in ("", "plain") else "")
-
-    @property
-    def rank(self) -> tuple[object, ...]:
-        """Sorting key: clean images, corruptions, attacks, universal perturbations, random noise."""
-        kinds = ("clean", "corruption", "attack", "uap", "uap-control", "random-noise")
-        place = kinds.index(self.setting.kind) if self.setting.kind in kinds else len(kinds)
-        return (place, corruption_rank(self.setting.name), self.cohort.metric, self.setting.rank, self.cohort)
-
-
-@dataclass(frozen=True)
 class TrainedModel:
     """One model with one way of training and one lambda policy, and everything measured on its training seeds.
 
     Attributes:
         trainings: One per training seed.
         policy: The lambda policy.
-        spreads: What was measured.
+        scores: What was measured.
         severities: The severities that corruption measures pool.
-        seconds_per_image: Mean time to classify a clean test image, NaN if that was not measured.
+        seconds_per_image: Mean time to classify a clean test image; ``None`` if that was not measured.
     """
 
     trainings: tuple[Training, ...]
-    policy: str
-    spreads: Mapping[Measure, SeedScores]
+    policy: Policy
+    scores: Mapping[Measure, SeedScores]
     severities: Mapping[Measure, frozenset[int]]
-    seconds_per_image: float
+    seconds_per_image: float | None
 
     @property
     def about(self) -> Training:
@@ -83,18 +61,10 @@ class TrainedModel:
         return self.trainings[0]
 
     @property
-    def seconds(self) -> float:
-        """Mean training time."""
-        return fmean(it.seconds for it in self.trainings)
-
-    def of(self, kind: str, **setting: object) -> dict[Measure, SeedScores]:
-        """Returns the measures of a kind with these values of `Setting`."""
-        return {
-            measure: spread
-            for measure, spread in self.spreads.items()
-            if measure.setting.kind == kind
-            and all(getattr(measure.setting, name) == value for name, value in setting.items())
-        }
+    def rank(self) -> tuple[object, ...]:
+        """Sorting key of table columns."""
+        it, policy = self.about, (tag_of(self.policy), policy_rank(self.policy))
+        return (it.data, it.model, it.epochs, repr(it.without_seed), policy)
 
 
 def trained_models(records: Sequence[Record], trainings: Iterable[Training]) -> list[TrainedModel]:
@@ -103,44 +73,34 @@ def trained_models(records: Sequence[Record], trainings: Iterable[Training]) -> 
     Trainings that differ in nothing but their seed stand together. A measure that only some of the seeds have is left
     out for the whole model.
     """
-    known = {it.weights: it for it in trainings}
-    groups: dict[tuple[Training, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        training = known.get(record.condition.weights)
-        if training is not None and not record.condition.policy.startswith("fixed="):
-            groups[training.without_seed, record.condition.policy][training.weights].append(record)
-    ordered = sorted(groups, key=lambda key: (key[0].data, key[0].model, key[0].epochs, repr(key)))
-    return [_model(key[1], groups[key], known) for key in ordered]
+    found = [
+        _model(group, policy)
+        for group in groups_of(records, trainings)
+        for policy in {measure.policy for seed in group.seeds for measure in seed}
+        if group.trainings and not isinstance(policy, FixedLambda)
+    ]
+    return sorted(found, key=lambda model: model.rank)
 
 
-def _model(policy: str, by_weights: Mapping[str, Sequence[Record]], known: Mapping[str, Training]) -> TrainedModel:
-    seeds = sorted((known[weights] for weights in by_weights), key=lambda it: (it.seed, it.weights))
+def _model(group: Group, policy: Policy) -> TrainedModel:
+    chosen = [{it: several for it, several in seed.items() if it.policy == policy} for seed in group.seeds]
     scores: dict[Measure, list[Score]] = defaultdict(list)
     severities: dict[Measure, set[frozenset[int]]] = defaultdict(set)
-    times = []
-    for training in seeds:
-        for measure, measured in _scores(by_weights[training.weights]).items():
-            scores[measure].append(_mean_score([total_score(list(it.values())) for it in measured]))
-            severities[measure] |= {frozenset(it) for it in measured}
-            if measure.setting.kind == "clean":
-                times += [record.seconds / record.total for it in measured for record in it.values()]
-    whole = [it for it in sorted(scores, key=lambda it: it.rank) if len(scores[it]) == len(seeds)]
-    whole = [it for it in whole if len(severities[it]) == 1]
+    times: list[float] = []
+    for measure, several in (item for seed in chosen for item in seed.items()):
+        scores[measure].append(_mean_score([total_score(list(it.values())) for it in several]))
+        severities[measure] |= {frozenset(it) for it in several}
+        if isinstance(measure.setting, Clean):
+            times += [record.provenance.seconds / record.total for it in several for record in it.values()]
+    trainings = tuple(training for training, seed in zip(group.trainings, chosen, strict=True) if seed)
+    whole = [it for it in scores if len(scores[it]) == len(trainings) and len(severities[it]) == 1]
     return TrainedModel(
-        trainings=tuple(seeds),
+        trainings=trainings,
         policy=policy,
-        spreads={it: SeedScores(tuple(scores[it])) for it in whole},
+        scores={it: SeedScores(tuple(scores[it])) for it in whole},
         severities={it: next(iter(severities[it])) for it in whole},
-        seconds_per_image=fmean(times) if times else math.nan,
+        seconds_per_image=fmean(times) if times else None,
     )
-
-
-def _scores(records: Sequence[Record]) -> dict[Measure, list[dict[int, Record]]]:
-    """Returns the series of each measure, one per seed of the measurement."""
-    found: dict[Measure, list[dict[int, Record]]] = defaultdict(list)
-    for (cohort, setting, _), measured in series(records).items():
-        found[Measure(cohort._replace(seed=0), setting)].append(measured)
-    return found
 
 
 def _mean_score(scores: Sequence[Score]) -> Score:
@@ -151,50 +111,69 @@ def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:
     """Returns one table per data set: a column per model and policy, a row per fact and measure."""
     datasets: dict[tuple[str, str], list[TrainedModel]] = defaultdict(list)
     for model in models:
-        for place in dict.fromkeys((it.cohort.dataset, it.cohort.split) for it in model.spreads):
-            datasets[place].append(model)
+        for images in dict.fromkeys((it.cohort.dataset, it.cohort.split) for it in model.scores):
+            datasets[images].append(model)
     return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
 
 
 def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
-    several = {it.about.model for it in models if it.policy != "none"}
+    several = {it.about.model for it in models if it.policy != NoLambda()}
     heads = [it.about.model + (f", {policy_words(it.policy)}" if it.about.model in several else "") for it in models]
-    facts: dict[str, list[str]] = {
-        "options": [_options(it.about) for it in models],
-        "parameters": [f"{it.about.parameters}" for it in models],
-        "training images": [f"{it.about.trained_on}" for it in models],
-        "epochs": [f"{it.about.epochs}" for it in models],
-        "training seeds": [", ".join(str(seed.seed) for seed in it.trainings) for it in models],
-        "training time (s)": [f"{it.seconds:.0f}" for it in models],
-        "test time per image (ms)": [_milliseconds(it) for it in models],
+    measures = {
+        it for model in models for it in model.scores if (it.cohort.dataset, it.cohort.split) == (dataset, split)
     }
-    measures = sorted(
-        {it for model in models for it in model.spreads if (it.cohort.dataset, it.cohort.split) == (dataset, split)},
-        key=lambda it: it.rank,
-    )
-    rows = [(name, "", *cells) for name, cells in facts.items()]
-    for measure in measures:
+    rows = _training_rows(models)
+    for measure in sorted(measures, key=_rank):
         covered = {model.severities[measure] for model in models if measure in model.severities}
         for severities in sorted(covered, key=sorted):
-            words = f"{measure.words}, severities {severities_words(set(severities))}" if any(severities) else ""
-            cells = [
-                spread_words(it.spreads[measure]) if it.severities.get(measure) == severities else MISSING
-                for it in models
-            ]
-            rows.append((words or measure.words, _images(measure), *cells))
-    title = f"Models over training seeds: {dataset} {split}"
-    return Table(slug("seeds", dataset, split), title, ("", "images", *heads), tuple(rows), _NOTES)
+            words = _words(measure) + (f", severities {severities_words(severities)}" if any(severities) else "")
+            cells = (
+                over_seeds(it.scores[measure]) if it.severities.get(measure) == severities else None for it in models
+            )
+            rows.append((words, _images(measure), *cells))
+    title, columns = f"Models over training seeds: {dataset} {split}", (Column(""), Column("images"))
+    return Table(slug("seeds", dataset, split), title, (*columns, *percentages(heads)), tuple(rows), _NOTES)
+
+
+def _training_rows(models: Sequence[TrainedModel]) -> list[tuple[Cell, ...]]:
+    facts: dict[str, list[Cell]] = {
+        "options": [", ".join(f"{key}={value}" for key, value in it.about.options.items()) or None for it in models],
+        "parameters": [it.about.parameters for it in models],
+        "training images": [it.about.trained_on for it in models],
+        "epochs": [it.about.epochs for it in models],
+        "training seeds": [", ".join(str(seed.seed) for seed in it.trainings) for it in models],
+        "training time (s)": [_rounded(fmean(each.seconds for each in it.trainings), ".0f") for it in models],
+        "test time per image (ms)": [_rounded(it.seconds_per_image, ".3g", 1000) for it in models],
+    }
+    return [(name, "", *cells) for name, cells in facts.items()]
+
+
+def _rounded(value: float | None, digits: str, factor: int = 1) -> Cell:
+    return None if value is None else Worded(factor * value, f"{factor * value:{digits}}")
+
+
+def _words(measure: Measure) -> str:
+    """Names what was measured, in one line."""
+    match measure.setting:
+        case Clean():
+            return "clean accuracy"
+        case Corruption(name=name):
+            return f"accuracy, {corruption_words(name)}"
+        case RandomNoise(rho=rho):
+            return f"{measure.cohort.metric}, random noise, rho {rho:g}"
+        case made:
+            return with_protocol(f"{measure.cohort.metric}, {attack_words(made)}", made)
+
+
+def _rank(measure: Measure) -> tuple[object, ...]:
+    """Sorting key: clean images, corruptions, attacks, universal perturbations, random noise."""
+    made, cohort = measure.setting, measure.cohort
+    name = corruption_rank(made.name) if isinstance(made, Corruption | RandomControl) else ()
+    rank = setting_rank(made)
+    return (rank[0], name, cohort.metric, rank, cohort.rank)
 
 
 def _images(measure: Measure) -> str:
-    it = measure.cohort
-    how = (it.spec,) if measure.setting.kind == "uap" else it.corruptions  # spec: what it was crafted on
-    return ", ".join((f"{it.total} ({it.images})", *how))
-
-
-def _options(training: Training) -> str:
-    return ", ".join(f"{name}={value}" for name, value in training.options.items()) or MISSING
-
-
-def _milliseconds(model: TrainedModel) -> str:
-    return MISSING if math.isnan(model.seconds_per_image) else f"{1000 * model.seconds_per_image:.3g}"
+    made, cohort = measure.setting, measure.cohort
+    how = (crafting_words(made.crafting),) if isinstance(made, Universal) else cohort.corruptions
+    return ", ".join((f"{cohort.total} ({cohort.images})", *how))
