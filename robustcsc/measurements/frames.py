@@ -59,6 +59,8 @@ def flat(record: Record) -> dict[str, object]:
     """
     row: dict[str, object] = {}
     _flatten(record, "", row)
+    if not record.total:  # no image was classified as labelled, whose predictions could change
+        return row
     low, high = wilson_interval(record.correct, record.total)
     return {**row, "accuracy": record.correct / record.total, "low": low, "high": high}
 

@@ -128,7 +128,7 @@ def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _over_seeds(seeds: Sequence[Record]) -> dict[str, object]:
-    total, shares = seeds[0].total, [record.correct / record.total for record in seeds]
+    total, shares = seeds[0].total, [score(record).accuracy for record in seeds]
     low, high = Score(round(fmean(record.correct for record in seeds)), total).interval
     spread = {"std": stdev(shares)} if len(shares) > 1 else {}
     return {"seeds": len(shares), "n": total, "rate": fmean(shares), **spread, "low": low, "high": high}
