@@ -64,8 +64,7 @@ class Cohort:
     @property
     def rank(self) -> tuple[object, ...]:
         """Sorting key."""
-        origin = self.origin.words if self.origin else ("", "")
-        return (self.dataset, self.split, origin, self.images, self.total, self.seed, self.metric.value)
+        return (self.dataset, self.split, self.corruptions, self.images, self.files, self.total, self.seed, self.metric)
 
     @property
     def title(self) -> str:
@@ -79,9 +78,15 @@ class Cohort:
         return self.origin.words if self.origin else ()
 
     @property
+    def files(self) -> str:
+        """Fingerprint of published files, where there are several versions of them."""
+        return self.origin.files if self.origin else ""
+
+    @property
     def words(self) -> str:
         """Names the images and the seed only."""
-        return f"{self.total} images ({self.images}), seed {self.seed}"
+        files = f", files {self.files}" if self.files else ""
+        return f"{self.total} images ({self.images}{files}), seed {self.seed}"
 
     def file_name(self, *parts: str) -> str:
         """Returns a name for a file about this cohort, unique among cohorts."""

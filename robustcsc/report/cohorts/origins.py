@@ -35,15 +35,11 @@ class Origin:
     @property
     def words(self) -> tuple[str, str]:
         """Source and severity table in words, the table with its digests: ``"cifar10_c@1a2b3c4d"``."""
-        frost = f"+frost@{self.table.photographs}" if self.table.photographs else ""
-        return self._source, f"{self.table.name}@{self.table.digest}{frost}"
-
-    @property
-    def _source(self) -> str:
-        if self.source is Source.OFFICIAL:
-            return f"official corrupted files ({self.files})" if self.files else "official corrupted files"
         stored = "" if self.pixels is Pixels.FLOAT else f", {self.pixels.value}"
-        return f"generated corruptions{stored}{', from files' if self.source is Source.EXPORTED else ''}"
+        generated = f"generated corruptions{stored}{', from files' if self.source is Source.EXPORTED else ''}"
+        frost = f"+frost@{self.table.photographs}" if self.table.photographs else ""
+        source = "official corrupted files" if self.source is Source.OFFICIAL else generated
+        return source, f"{self.table.name}@{self.table.digest}{frost}"
 
 
 @lru_cache(maxsize=2**12)

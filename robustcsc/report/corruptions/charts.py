@@ -1,4 +1,4 @@
-"""Charts of accuracies on corrupted images: by severity, by noise, over lambda, and as maps."""
+"""Charts of accuracies on corrupted images: by severity, by noise, over lambda."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from robustcsc.measurements.policies import FixedLambda
-from robustcsc.measurements.records import Metric, Record
+from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import (
     MOST_LINES,
-    MOST_MAPS,
     MOST_PANELS,
     Chart,
-    HeatMap,
     Panel,
     grouped_points,
     left_out,
@@ -33,7 +31,6 @@ from robustcsc.report.cohorts.cohorts import (
     labels_of,
     pool,
     ranked,
-    score,
     severities_of,
     without_fixed,
 )
@@ -51,7 +48,7 @@ def severity_charts(records: Sequence[Record]) -> list[Chart]:
     charts = []
     for cohort, settings in by_cohort(records).items():
         noisy = corruptions_of(settings)
-        everyone = _shown(noisy.values())
+        everyone = drawn(noisy.values())
         variants = everyone[:MOST_LINES]
         if not variants:
             continue
@@ -82,7 +79,7 @@ def noise_charts(records: Sequence[Record]) -> list[Chart]:
     charts = []
     for cohort, settings in by_cohort(records).items():
         noisy = {name: rows for name, rows in corruptions_of(settings).items() if name in NOISES}
-        if variants := _shown(noisy.values()):
+        if variants := drawn(noisy.values()):
             charts.append(_noise_chart(cohort, noisy, variants, labels))
     return charts
 
@@ -171,38 +168,6 @@ def lambda_chart(name: str, title: str, noises: Mapping[str, Curves], more: str 
     return Chart(name, title, described, panels, levelled_series(lines), same_heights=True)
 
 
-def heat_maps(records: Sequence[Record]) -> list[Chart]:
-    """Returns one chart per cohort of at least two corruptions: a map per run and lambda policy, in percent."""
-    labels = labels_of(records)
-    charts = []
-    for cohort, settings in by_cohort(records).items():
-        rows = corruptions_of(settings)
-        everyone = _shown(rows.values())
-        if len(rows) < 2 or cohort.metric is not Metric.ACCURACY:
-            continue
-        shown = everyone[:MOST_MAPS]
-        severities = severities_of(series for by_variant in rows.values() for series in by_variant.values())
-        described = f"Accuracy in percent. Panels: {'; '.join(', '.join(labels[it]) for it in shown)}. "
-        described += f"Rows: {', '.join(map(corruption_words, rows))}. Empty: not measured."
-        charts.append(
-            Chart(
-                name=cohort.file_name("map"),
-                title=f"Accuracy by corruption and severity: {cohort.title}",
-                description=described + left_out(len(everyone), MOST_MAPS, "rows"),
-                panels=tuple(_heat_map("\n".join(labels[it]), rows, it, severities) for it in shown),
-            )
-        )
-    return charts
-
-
-def _heat_map(title: str, rows: Mapping[str, Rows], variant: Variant, severities: Sequence[int]) -> HeatMap:
-    measured = (by_variant.get(variant, {}) for by_variant in rows.values())
-    values = tuple(
-        tuple(100 * score(series[it]).accuracy if it in series else None for it in severities) for series in measured
-    )
-    return HeatMap(title, "severity", tuple(map(corruption_words, rows)), tuple(map(str, severities)), values)
-
-
-def _shown(rows: Iterable[Rows]) -> list[Variant]:
+def drawn(rows: Iterable[Rows]) -> list[Variant]:
     """Returns whose lines are drawn, in their order."""
     return without_fixed(ranked(variant for by_variant in rows for variant in by_variant))

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from robustcsc.measurements.corruption_errors import (
     STANDARD_CORRUPTIONS,
     STANDARD_GROUPS,
-    corruption_error,
     mean_corruption_error,
     mean_error,
 )
@@ -91,7 +90,8 @@ def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors 
     for variant in cells.variants:
         row: list[Cell] = [_mean(cells, variant, names) for names in (*([name] for name in standard), *means)]
         if reference is not None:
-            row += [_mean_ratio(cells.errors(variant), reference, relative) for relative in (False, True)]
+            errors = cells.errors(variant)
+            row += [_mean_ratio(errors, reference, STANDARD_CORRUPTIONS, relative) for relative in (False, True)]
         rows.append((*cells.label(variant), cells.cohort.total, _clean_error(cells, variant), *row))
     notes = [_ERRORS.format(total=cells.cohort.total), _NO_INTERVAL, _covered(groups)]
     if baseline is not None:
@@ -112,8 +112,9 @@ def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Tab
     for variant in cells.variants:
         errors = cells.errors(variant)
         for measure, relative in (("CE", False), ("relative CE", True)):
-            row = [_ratio(errors, reference, name, relative) for name in cells.standard]
-            rows.append((*cells.label(variant), measure, *row, _mean_ratio(errors, reference, relative)))
+            covered = (*([name] for name in cells.standard), STANDARD_CORRUPTIONS)
+            row = (_mean_ratio(errors, reference, names, relative) for names in covered)
+            rows.append((*cells.label(variant), measure, *row))
     unclean = [", ".join(cells.label(it)) for it in cells.variants if it not in cells.clean]
     notes = [_RATIOS, baseline.words, *cells.missing_notes, *_undefined(reference)]
     if unclean:
@@ -199,29 +200,15 @@ def _clean_error(cells: Corrupted, variant: Variant) -> Estimate | None:
     return None if record is None else estimate(Score(record.total - record.correct, record.total))
 
 
-def _ratio(errors: Errors, reference: Errors, name: str, relative: bool) -> float | None:
-    """Returns CE or relative CE of one corruption."""
-    if name not in errors.by_corruption or name not in reference.worse(relative):
+def _mean_ratio(errors: Errors, reference: Errors, names: Sequence[str], relative: bool) -> float | None:
+    """Returns the mean CE or relative CE of some corruptions, of all 15 (relative) mCE; each has to have its part."""
+    if not set(names) <= set(errors.by_corruption) & set(reference.worse(relative)):
         return None
-    ours, theirs = errors.by_corruption[name], reference.by_corruption[name]
-    if not relative:
-        return corruption_error(ours, theirs)
-    if errors.clean is None or reference.clean is None:
+    clean, baseline_clean = (errors.clean, reference.clean) if relative else (0.0, 0.0)
+    if clean is None or baseline_clean is None:
         return None
-    return corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
-
-
-def _mean_ratio(errors: Errors, reference: Errors, relative: bool) -> float | None:
-    """Returns mCE or relative mCE if each of the 15 standard corruptions has its part in it."""
-    if not set(STANDARD_CORRUPTIONS) <= set(errors.by_corruption) & set(reference.worse(relative)):
-        return None
-    ours = {name: errors.by_corruption[name] for name in STANDARD_CORRUPTIONS}
-    theirs = reference.by_corruption
-    if not relative:
-        return mean_corruption_error(ours, theirs)
-    if errors.clean is None or reference.clean is None:
-        return None
-    return mean_corruption_error(ours, theirs, clean=errors.clean, baseline_clean=reference.clean)
+    ours = {name: errors.by_corruption[name] for name in names}
+    return mean_corruption_error(ours, reference.by_corruption, clean=clean, baseline_clean=baseline_clean)
 
 
 def _undefined(reference: Errors) -> list[str]:

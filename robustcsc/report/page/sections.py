@@ -30,9 +30,9 @@ from robustcsc.report.corruptions.tables import corruption_tables, mean_tables
 from robustcsc.report.papers.charts import paper_charts
 from robustcsc.report.papers.papers import Paper, paper_tables
 from robustcsc.report.summary.commands import command_tables
-from robustcsc.report.summary.fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.report.summary.glossary import GLOSSARY
 from robustcsc.report.summary.headline import headline_charts, headline_tables
+from robustcsc.report.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.report.summary.provenance import provenance_table
 
 

@@ -22,7 +22,7 @@ from robustcsc.report.comparisons.groups import Group, groups_of
 from robustcsc.report.corruptions.charts import ACCURACY, Curves, lambda_chart, lambda_curves, lambda_series
 from robustcsc.report.papers.entrants import PLAIN
 from robustcsc.report.papers.papers import Paper
-from robustcsc.report.summary.provenance import ordered_fits
+from robustcsc.report.summary.lambda_fits import ordered_fits
 
 MOST_RUNS = 4
 """Runs that have a chart of their own."""
