@@ -1,1 +1,1 @@
-"""Adversarial attacks on any model from images in [0, 1] to logits, and checks that they can be trusted."""
+"""Adversarial attacks on any model from images in [0, 1] to logits, and checks for gradient masking."""

@@ -1,12 +1,14 @@
-"""APGD: projected gradient descent that halves its steps by itself, through torchattacks.
+"""APGD: projected gradient descent with an adaptive step size, through torchattacks.
 
-What is guarded beside what `guard` lists, and why (torchattacks 3.5.1):
+Workarounds for torchattacks 3.5.1, in addition to those of `guard`:
 
-- ``APGD`` returns the clean image where it did not succeed; here it is the version of highest loss, for transfer tests.
-- ``APGD`` leaves images alone that are misclassified already; here all are attacked, as in `gradient.pgd`.
-- Its DLR loss fails for fewer than three classes, and the targeted one for fewer than four, with an index error.
-- ``APGDT`` takes every image's L2 step from the step size of the first image of the batch, and aims at nine classes
-  however many there are. Here the targeted attack is ``APGD``, whose steps are per image, with the targeted loss.
+- ``APGD`` returns the clean image where it does not succeed. Here it returns the image of highest loss, for transfer
+  tests.
+- ``APGD`` skips images that are misclassified already. Here all are attacked, as in `gradient.pgd`.
+- Its DLR loss raises an index error for fewer than three classes, the targeted one for fewer than four. Here an
+  `AttackError` says so.
+- ``APGDT`` uses the L2 step size of the batch's first image for all images, and nine target classes whatever the number
+  of classes. Here the targeted attack is ``APGD``, whose step sizes are per image, with the targeted loss.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from robustcsc.attacks.losses import LOSSES, LossAsLogits, require_classes, targ
 from robustcsc.errors import AttackError
 from robustcsc.measurements.threats import ThreatModel
 
-#: What AutoAttack uses.
+#: The settings of AutoAttack.
 DEFAULT_STEPS, DEFAULT_TARGETS = 100, 9
 
 
@@ -50,7 +52,7 @@ def apgd(
         seed: Seed of the random starts, at least 0.
 
     Raises:
-        AttackError: Images, labels or settings make no sense, the model has too few classes for the loss, or no finite
+        AttackError: Images, labels or settings are invalid, the model has too few classes for the loss, or no finite
             gradient reaches the images.
 
     Source:
@@ -65,7 +67,7 @@ def apgd(
             seen, norm=NORM_NAMES[threat.norm], eps=threat.epsilon, steps=steps, loss="dlr" if loss == "dlr" else "ce"
         )
         if loss == "dlr":
-            search.dlr_loss = LOSSES["dlr"]  # refuses two classes with a sentence
+            search.dlr_loss = LOSSES["dlr"]  # raises an AttackError for two classes
         best, right, _, broken = search.attack_single_run(start, targets)
         return torch.where(right.bool().view(-1, 1, 1, 1), best, broken)
 
@@ -85,8 +87,8 @@ def apgd_targeted(
 ) -> Tensor:
     """Returns images within `threat`: Auto-PGD towards one class after the other, with the targeted DLR loss.
 
-    The classes an image is moved to are those of its largest logits when clean, from the likeliest on, as long as it is
-    not broken.
+    The target classes of an image are those of its largest clean logits, the most likely first; it is attacked until it
+    is misclassified.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
@@ -94,12 +96,12 @@ def apgd_targeted(
         labels: (N,) int64, the true classes.
         threat: Norm and budget.
         steps: Gradient steps towards each class, at least 1.
-        targets: Classes that are tried at most, at least 1.
+        targets: Largest number of target classes, at least 1.
         restarts: Random starts; every image keeps its worst case.
         seed: Seed of the random starts, at least 0.
 
     Raises:
-        AttackError: As `apgd`; at least four classes are needed.
+        AttackError: In the cases of `apgd`; the model must have at least four classes.
 
     Source:
         Croce & Hein, ICML 2020, section 4.

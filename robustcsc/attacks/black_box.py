@@ -1,7 +1,7 @@
-"""Attacks that only ask for logits: Square, through torchattacks.
+"""Attacks that use logits only: Square, through torchattacks.
 
-What is guarded beside what `guard` lists, and why (torchattacks 3.5.1): with squares that are larger than a side of the
-image, or L2 on images below five pixels, ``Square`` fails or draws positions outside; such images are refused.
+Workaround for torchattacks 3.5.1, in addition to those of `guard`: if a square exceeds a side of the image, or for L2
+if a side is below five pixels, ``Square`` fails or draws positions outside the image. Here this is an `AttackError`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from robustcsc.attacks.guard import NORM_NAMES, Attacked, strongest
 from robustcsc.errors import AttackError
 from robustcsc.measurements.threats import ThreatModel
 
-#: What AutoAttack uses: queries, and the share of an image that the first squares cover.
+#: The settings of AutoAttack: queries, and the share of an image that the first squares cover.
 DEFAULT_QUERIES, FIRST_SHARE = 5000, 0.8
 
 
@@ -31,20 +31,20 @@ def square(
 ) -> Tensor:
     """Returns images within `threat` found by random search with squares; no gradient is taken.
 
-    An image that is misclassified is not asked about again. All images of a batch get squares of the same place and
-    colour in a step, so results depend on how images are put into batches.
+    Misclassified images are not queried again. In each step all images of a batch get squares at the same place and of
+    the same colour, so results depend on the batches.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K); it need not be differentiable.
         images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
         labels: (N,) int64, the true classes.
         threat: Norm and budget.
-        queries: Forward passes an image may cost in each restart, at least 1.
-        restarts: Random searches; every image keeps its worst case.
+        queries: Largest number of forward passes per image and restart, at least 1.
+        restarts: Random searches, at least 1; every image keeps its worst case.
         seed: Seed of the search, at least 0.
 
     Raises:
-        AttackError: Images, labels or settings make no sense, or the images are too small or too narrow.
+        AttackError: Images, labels or settings are invalid, or the images are too small or too narrow.
 
     Source:
         Andriushchenko, Croce, Flammarion & Hein, "Square Attack: a query-efficient black-box adversarial attack via
@@ -67,11 +67,11 @@ def square(
 
 def _check_sides(images: Tensor, threat: ThreatModel) -> None:
     if images.ndim != 4:
-        return  # refused with its own sentence
+        return  # `strongest` raises the error for this shape
     height, width = images.shape[2:]
     side = round(math.sqrt(FIRST_SHARE * height * width))
     side += (side + 1) % 2 if threat.norm == "l2" else 0  # odd squares
     if side > min(height, width) or (threat.norm == "l2" and min(height, width) < 5):
         raise AttackError(
-            f"Square needs images of at least 5 pixels that are about as wide as high, not {height}x{width}."
+            f"Square needs images of at least 5 pixels a side that are about as wide as high, not {height}x{width}."
         )

@@ -1,4 +1,4 @@
-"""What an attack costs, counted on the model itself."""
+"""The cost of an attack in forward and backward passes, counted by hooks on the model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Calls:
     """Calls of a model, counted in images.
 
     Attributes:
-        forward: Images that went through it forwards.
-        gradient: Images whose logits a gradient was taken of; one image counts once for each backward pass.
+        forward: Images in forward passes.
+        gradient: Images in backward passes from the logits; an image counts once per backward pass.
     """
 
     forward: int = 0
@@ -24,7 +24,7 @@ class Calls:
 
 @contextmanager
 def counted(model: nn.Module) -> Iterator[Calls]:
-    """Counts what is asked of `model` within the block, by hooks on it; nothing has to be believed."""
+    """Counts the forward and backward passes through `model` within the block, whoever makes them."""
     calls = Calls()
 
     def backwards(gradient: Tensor) -> None:

@@ -1,16 +1,16 @@
-"""DeepFool for a batch of images: the way to the nearest decision boundary.
+"""DeepFool for batches of images: a short path to the nearest decision boundary.
 
-Every step takes the classifier for affine. With ``f_k`` the logits and ``c`` the class of the clean image it moves an
-image to the nearest boundary ``f_k = f_c``: ``r <- r + |f_k - f_c| / ||w_k||^2 w_k`` for the class k of the smallest
-``|f_k - f_c| / ||w_k||``, where ``w_k = grad f_k - grad f_c``. All are taken at ``x + (1 + overshoot) r``, until the
-class changes.
+Every step linearises the classifier. With logits ``f_k`` and the class ``c`` of the clean image, it moves to the
+nearest boundary ``f_k = f_c``: ``r <- r + |f_k - f_c| / ||w_k||^2 w_k`` for the class k that minimises
+``|f_k - f_c| / ||w_k||``, where ``w_k = grad f_k - grad f_c``. Logits and gradients are those at
+``x + (1 + overshoot) r``. An image stops when its class changes.
 
-torchattacks has DeepFool for one image after the other. Here all images of a batch take a step together: one forward
-pass, and one backward pass per candidate class. An image that has changed its class costs nothing from then on.
+torchattacks runs DeepFool image by image. Here all images of a batch take a step together: one forward pass, and one
+backward pass per candidate class, without the images whose class has changed.
 
-Differences from the paper: like the authors' code, only the classes of the largest logits of the clean image are
+Differences from the paper: as in the authors' code, only the classes of the largest logits of the clean image are
 candidates. A step is at least 1e-6 long (in pixel units of [0, 1]), so that an image on a boundary leaves it; the
-authors' code adds 1e-4 to every step, with which the perturbation of an affine classifier would not be minimal.
+authors' code adds 1e-4 to every step, so that the perturbation of an affine classifier is not minimal.
 
 Source: Moosavi-Dezfooli, Fawzi & Frossard, "DeepFool: a simple and accurate method to fool deep neural networks",
 CVPR 2016, algorithm 2 (arXiv:1511.04599).
@@ -29,18 +29,18 @@ from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
 
-#: What the authors' code uses.
+#: The settings of the authors' code.
 NUM_CLASSES, OVERSHOOT, MAX_STEPS = 10, 0.02, 50
 _SHORTEST_STEP = 1e-6
 
 
 class Minimal(NamedTuple):
-    """What DeepFool found.
+    """The result of DeepFool.
 
     Attributes:
         perturbations: (N, C, H, W), to be added to the images; overshoot included.
         fooled: (N,) bool, whether the class has changed.
-        steps: (N,) int64, steps each image took.
+        steps: (N,) int64, steps taken by each image.
     """
 
     perturbations: Tensor
@@ -57,23 +57,23 @@ def deepfool(
     max_steps: int = MAX_STEPS,
     reselect: bool = True,
 ) -> Minimal:
-    """Returns small l2 perturbations that change the class `model` gives to each image.
+    """Returns small l2 perturbations that change the prediction of `model` for each image.
 
-    Perturbed images may leave [0, 1]. The model runs in evaluation mode; its modes, weights and gradients are
-    afterwards what they were.
+    Perturbed images may leave [0, 1]. The model runs in evaluation mode; its modes, weights and gradients are restored
+    afterwards.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
         images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
-        num_classes: Classes of the largest logits that are considered, the image's own included; at least 2.
-        overshoot: How far beyond the boundary, relative to the way there; at least 0.
-        max_steps: Steps after which an image that still has its class is given up; at least 1.
-        reselect: Whether the nearest class is sought anew in every step, as in the paper. If not, the class nearest to
-            the clean image is kept, and every further step takes one backward pass.
+        num_classes: Number of candidate classes, those of the largest logits, the image's own included; at least 2.
+        overshoot: Distance beyond the boundary relative to the distance to it, at least 0.
+        max_steps: Largest number of steps, at least 1.
+        reselect: Whether every step chooses the nearest class anew, as in the paper. If not, the class nearest to the
+            clean image is kept, and further steps take one backward pass each.
 
     Raises:
-        AttackError: Images or settings make no sense, the model returns no logits (N, K) of at least two classes, or
-            no finite gradient reaches the images.
+        AttackError: Images or settings are invalid, the model does not return logits (N, K) of at least two classes,
+            or no finite gradient reaches the images.
     """
     check_images(images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
     _check_settings(num_classes, overshoot, max_steps)
@@ -85,7 +85,7 @@ def deepfool(
         candidates = torch.empty(0, dtype=torch.int64, device=clean.device)
         active = torch.arange(len(clean), device=clean.device)
         for step in range(max_steps + 1):
-            if len(active) == 0:  # no image that has its class still has a gradient
+            if len(active) == 0:  # all have changed their class or have no gradient
                 break
             inputs = torch.add(clean[active], way[active], alpha=1 + overshoot).requires_grad_()
             logits = checked_logits(model(inputs), len(inputs))
@@ -99,7 +99,7 @@ def deepfool(
             distances, directions, nearest = _nearest_boundary(logits, own, inputs)
             if step == 0 and not reselect:
                 candidates = torch.stack([own[:, 0], nearest], dim=1)
-            moved = ~changed & distances.isfinite()  # no gradient, no way
+            moved = ~changed & distances.isfinite()  # without a gradient there is no direction
             active = active[moved]
             way[active] += directions[moved] * distances[moved].clamp_min(_SHORTEST_STEP).view(-1, 1, 1, 1)
             steps[active] += 1
@@ -107,9 +107,9 @@ def deepfool(
 
 
 def _nearest_boundary(logits: Tensor, candidates: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns each image's distance from the nearest linearised boundary, the unit vector to it, and the class there.
+    """Returns each image's distance to the nearest linearised boundary, the unit vector to it, and its class.
 
-    The distance is infinite where the difference of the logits has no gradient for any class.
+    The distance is infinite where the differences of the logits have zero gradients for all classes.
     """
     gaps = logits.gather(1, candidates[:, 1:]) - logits.gather(1, candidates[:, :1])
     nearest = torch.full((len(inputs),), math.inf, dtype=inputs.dtype, device=inputs.device)
@@ -119,7 +119,7 @@ def _nearest_boundary(logits: Tensor, candidates: Tensor, inputs: Tensor) -> tup
         last = column + 1 == gaps.shape[1]
         (normal,) = torch.autograd.grad(gaps[:, column].sum(), inputs, retain_graph=not last, allow_unused=True)
         if normal is None:
-            raise AttackError("No gradient reaches the images through the model, so there is no way to its boundary.")
+            raise AttackError("No gradient reaches the images through the model: make it differentiable.")
         lengths = torch.linalg.vector_norm(normal, dim=(1, 2, 3), dtype=torch.float64)
         if not bool(lengths.isfinite().all()):
             raise AttackError("The gradient of the model is not finite: check its weights and its inputs.")
@@ -132,15 +132,15 @@ def _nearest_boundary(logits: Tensor, candidates: Tensor, inputs: Tensor) -> tup
 
 
 def checked_logits(logits: object, count: int) -> Tensor:
-    """Returns `logits` once they are known to be (count, K) with at least two classes and a gradient.
+    """Returns `logits` after checking that they are (count, K) with at least two classes and a gradient.
 
     Raises:
-        AttackError: They are not.
+        AttackError: The logits have another shape, fewer than two classes, or no gradient.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
         raise AttackError("The model must return logits of shape (N, K) for at least two classes.")
     if count and not logits.requires_grad:
-        raise AttackError("No gradient reaches the images through the model, so there is no way to its boundary.")
+        raise AttackError("No gradient reaches the images through the model: make it differentiable.")
     return logits
 
 

@@ -1,15 +1,16 @@
-"""Projected gradient descent and its single step, through torchattacks.
+"""Projected gradient descent and the fast gradient method, through torchattacks.
 
-What is guarded beside what `guard` lists, and why (torchattacks 3.5.1):
+Workarounds for torchattacks 3.5.1, in addition to those of `guard`:
 
-- ``PGDL2`` reshapes gradients with ``view``, which fails for models in the ``channels_last`` memory format.
-- ``PGDL2`` adds 1e-10 to the gradient's norm before dividing by it, so that confidently classified images hardly
-  move, and the fewer the larger the batch. Here gradients are scaled per image first.
-- ``PGDL2`` divides 0 by 0 for a budget of 0.
-- Both know the cross-entropy only. Here any loss takes its place (`losses.LossAsLogits`).
+- ``PGDL2`` reshapes gradients with ``view``, which fails for models in the ``channels_last`` memory format. Here
+  gradients are contiguous.
+- ``PGDL2`` adds 1e-10 to the gradient's norm before dividing by it. Confidently classified images then hardly move, the
+  less the larger the batch. Here gradients are scaled per image first.
+- ``PGDL2`` divides 0 by 0 for a budget of 0. Here such images are returned unchanged.
+- ``PGD`` and ``PGDL2`` raise the cross-entropy only. Here any loss can take its place (`losses.LossAsLogits`).
 
-Differences from the paper: the SDNet paper (Dai et al., NeurIPS 2022, section 4.3) names only the budgets of its PGD
-attacks (`threat.DEFAULT_EPSILON`). Steps and step sizes here are the customary ones for these budgets.
+Differences from the paper: the SDNet paper (Dai et al., NeurIPS 2022, section 4.3) gives only the budgets of its PGD
+attacks (`threat.DEFAULT_EPSILON`). Steps and step sizes here are the usual ones for these budgets.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from robustcsc.attacks.losses import LOSSES, LossAsLogits
 from robustcsc.errors import AttackError, UnknownNameError
 from robustcsc.measurements.threats import Norm, ThreatModel
 
-#: As shares of the budget: 2/255 of 8/255, and 0.1 of 0.5.
+#: Step sizes as shares of the budget: 2/255 of 8/255 (linf), 0.1 of 0.5 (l2).
 DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 1 / 4, "l2": 1 / 5}
 DEFAULT_STEPS = 20
 
@@ -47,9 +48,9 @@ def pgd(
     Each step moves along the sign (linf) or the direction (l2) of the gradient and projects back:
     ``x <- project(x + step_size * g)``.
 
-    All images are attacked, also those that are misclassified without an attack, so that the result can be used for a
-    transfer test on another model. The random start of an image depends on `seed` and on its place in the batch. What
-    is kept of several restarts, and what is restored afterwards: `guard.strongest`.
+    All images are attacked, including those that are misclassified already, so that the result can be used for a
+    transfer test on another model. The random start of an image depends on `seed` and on its place in the batch. See
+    `guard.strongest` for what restarts keep and what is restored afterwards.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
@@ -58,8 +59,8 @@ def pgd(
         threat: Norm and budget; budget 0 returns the images unchanged.
         steps: Gradient steps of each restart, at least 1.
         step_size: In pixel units of [0, 1], positive; by default a quarter of the budget for linf and a fifth for l2.
-        restarts: Number of attacks from different random starts, at least 1.
-        random_start: Starts at a random point of the ball instead of the clean image.
+        restarts: Attacks from different random starts, at least 1; every image keeps its worst case.
+        random_start: Whether to start at a random point of the ball instead of the clean image.
         loss: ``"ce"`` (cross-entropy), ``"dlr"`` (difference of logits ratio) or ``"nll"`` (of log-probabilities).
         seed: Seed of the random starts, at least 0.
 
@@ -67,7 +68,7 @@ def pgd(
         (N, C, H, W) of the images' dtype and device, inside the ball and [0, 1] exactly.
 
     Raises:
-        AttackError: Images, labels or settings make no sense, the model returns no logits (N, K), or no finite
+        AttackError: Images, labels or settings are invalid, the model does not return logits (N, K), or no finite
             gradient reaches the images.
         UnknownNameError: The loss is unknown.
 
@@ -81,7 +82,7 @@ def pgd(
     if not (math.isfinite(step_size) and step_size > 0):
         raise AttackError(f"step_size must be a positive number, not {step_size}.")
     if restarts > 1 and not random_start:
-        raise AttackError("Restarts without a random start would all be the same: use one, or random starts.")
+        raise AttackError("Restarts without a random start are all the same: use one restart, or random starts.")
     if loss not in LOSSES:
         raise UnknownNameError("loss", loss, LOSSES)
     algorithm = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[threat.norm]
@@ -96,19 +97,19 @@ def pgd(
 
 
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, seed: int = 0) -> Tensor:
-    """Returns images one gradient step away: the fast gradient sign method, and for l2 the fast gradient method.
+    """Returns images after one gradient step of the length of the budget, from the clean images.
 
-    One step of `pgd` from the clean image, as long as the budget.
+    This is the fast gradient sign method for linf, and the fast gradient method for l2.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
         images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
         labels: (N,) int64, the true classes.
         threat: Norm and budget.
-        seed: Seed while the model runs; nothing here is random.
+        seed: Seed of a random model; the attack itself draws no random numbers.
 
     Raises:
-        AttackError: As `pgd`.
+        AttackError: In the cases of `pgd`.
 
     Source:
         Goodfellow, Shlens & Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015.

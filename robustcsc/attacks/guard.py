@@ -1,17 +1,17 @@
-"""What all attacks share: a view of the model that torchattacks cannot harm, and the worst case that is kept.
+"""What all attacks share: a wrapper that protects the model from side effects, and the worst case over restarts.
 
-What is guarded, and why (torchattacks 3.5.1, which every attack here but DeepFool goes through):
+Workarounds for torchattacks 3.5.1, which every attack here except DeepFool uses:
 
-- Calling an attack switches the whole model between training and evaluation mode, and not back after an error.
-  Here every submodule gets back the mode it had.
-- FAB, CW and DeepFool call ``backward``, which adds to the gradients of the weights. Here no weight takes part.
-- Square writes into the logits it is given. Here it is given a copy.
+- Calling an attack switches the whole model between training and evaluation mode, and does not switch back after an
+  error. Here the mode of every submodule is restored.
+- FAB, CW and DeepFool call ``backward``, which adds to the gradients of the weights. Here weights require no gradient.
+- Square writes into the logits it receives. Here it receives a copy.
 - PGD, APGD, Square and FAB draw from torch's global random state; APGD, Square and FAB seed it first, on every device.
-  Here the state is what it was before, and the seeding is left out.
-- A model without parameters is answered with printing. Here there always is one.
-- FAB converts to float32. Here the model gets the type of the images.
-- Results are clamped to [0, 1] silently, and rounding can leave the ball. Here images outside [0, 1] are refused, and
-  what comes back is projected exactly.
+  Here the state is restored, and their seeding is skipped.
+- An attack prints a message for a model without parameters. Here the model always has one.
+- FAB converts images to float32. Here the model gets the type of the images.
+- Results are clamped to [0, 1] silently, and rounding can leave the ball. Here images outside [0, 1] raise an
+  `AttackError`, and results are projected exactly.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Attacked(nn.Module):
     Args:
         model: Images to logits.
         images: An example of the images: their type and device.
-        scaled: Whether gradients have a largest entry of 1 in every image; attacks that follow directions only then
-            do not lose small gradients to added constants. Attacks that measure distances need ``False``.
+        scaled: Whether to scale the gradient of every image to a largest entry of 1, so that constants which
+            torchattacks adds do not drown small gradients. ``False`` for attacks that measure distances.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, *, scaled: bool) -> None:
@@ -52,12 +52,12 @@ class Attacked(nn.Module):
         self._dtype, self._scaled = images.dtype, scaled
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the logits of `images`, a tensor that may be written to."""
+        """Returns the logits of `images` in a tensor of their own, which an attack may write to."""
         logits: Tensor = self.model(_Gradient.apply(images.to(self._dtype), self._scaled))
         return logits.clone()
 
 
-#: What makes one try at the images that are not broken yet: (attacked model, images, labels) to changed images.
+#: One attempt at images that are not broken yet: (attacked model, images, labels) to changed images.
 Attempt = Callable[[Attacked, Tensor, Tensor], Tensor]
 
 
@@ -81,24 +81,24 @@ def strongest(
     image depend on the other images of the batch, misclassification is judged in the batch that was attacked: score
     the returned images again.
 
-    The model runs in evaluation mode; its modes, weights and gradients and the global random state are afterwards what
-    they were.
+    The model runs in evaluation mode; its modes, weights and gradients and the global random state are restored
+    afterwards.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K).
         images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
         labels: (N,) int64, the true classes.
         threat: Norm and budget; budget 0, or one that the images' type rounds to 0, returns the images unchanged.
-        attempt: What is tried; called inside the guards.
-        restarts: Number of attempts at an image, at least 1.
+        attempt: The attack; called once per restart, on the wrapped model.
+        restarts: Largest number of attempts per image, at least 1.
         seed: Seed of torch's global generators while attempts run, at least 0.
         scaled: As in `Attacked`.
-        gradients: Whether the attack needs them; a model that gives none is then refused.
-        minimum_norm: Whether the attack seeks the smallest change and knows no budget: then images that are
-            misclassified already are left alone, and a change that exceeds the budget is dropped, not shrunk.
+        gradients: Whether the attack needs gradients; a model without them then raises an error.
+        minimum_norm: Whether the attack searches the smallest change, without a budget. Images that are misclassified
+            already are then skipped, and a change beyond the budget is dropped, not projected.
 
     Raises:
-        AttackError: Images, labels or settings make no sense, the model returns no logits (N, K), or no finite
+        AttackError: Images, labels or settings are invalid, the model does not return logits (N, K), or no finite
             gradient reaches the images.
     """
     check_images(images, labels)
@@ -113,7 +113,7 @@ def strongest(
             return clean
         if gradients:
             _check_differentiable(model, clean[:1])
-        attacked = Attacked(model, clean, scaled=scaled).eval()  # torchattacks would put it back into training mode
+        attacked = Attacked(model, clean, scaled=scaled).eval()  # otherwise torchattacks restores training mode
         worst = clean.clone()
         wrong, loss = outcome(model, clean, targets)
         remaining = (~wrong if minimum_norm else torch.ones_like(wrong)).nonzero().flatten()
@@ -136,7 +136,7 @@ def outcome(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, T
     """Returns which images are misclassified, (N,) bool, and their cross-entropy, (N,).
 
     Raises:
-        AttackError: The model returns no logits (N, K), or a label is no class of it.
+        AttackError: The model does not return logits (N, K), or a label is not one of its classes.
     """
     logits = model(images)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
@@ -146,7 +146,7 @@ def outcome(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, T
 
 
 def _allowed(found: Tensor, clean: Tensor, threat: ThreatModel, *, drop: bool) -> Tensor:
-    """Returns what was found inside the ball and the box; what is not a number counts as not found."""
+    """Returns `found` inside ball and box; pixels that are not finite are those of the clean image."""
     found = torch.where(found.isfinite(), found, clean).to(clean.dtype)
     inside = project(found, clean, threat)
     if drop:
@@ -157,7 +157,7 @@ def _allowed(found: Tensor, clean: Tensor, threat: ThreatModel, *, drop: bool) -
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """Takes the weights out of the gradient within the block."""
+    """Turns off the gradients of all weights within the block."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:
@@ -169,7 +169,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 class _Gradient(torch.autograd.Function):
-    """The identity, with a gradient that is finite and contiguous, and scaled if asked."""
+    """The identity, whose gradient is checked to be finite, made contiguous, and scaled on request."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, scaled: bool) -> Tensor:
@@ -179,7 +179,7 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
-        if not torch.isfinite(largest).all():  # torchattacks would take NaN for "no change"
+        if not torch.isfinite(largest).all():  # torchattacks treats NaN as "no change"
             raise AttackError("The gradient of the model is not finite: check its weights and its inputs.")
         if ctx.scaled:
             gradient = torch.where(largest == 0, gradient, gradient / largest)

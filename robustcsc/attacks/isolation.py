@@ -1,4 +1,4 @@
-"""Attacking without leaving a trace: random numbers and gradients that end with the block."""
+"""Context managers that restore the global random state and the gradient mode after an attack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds torch's global generators of the CPU and of `device` for the block; then restores their states.
+    """Seeds torch's global generators of the CPU and of `device` within the block, then restores their states.
 
     Generators of other devices are neither read nor set.
     """
@@ -25,6 +25,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Records gradients within the block, also when the caller has turned them off."""
+    """Records gradients within the block, even if the caller has turned them off."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

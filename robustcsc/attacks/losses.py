@@ -1,4 +1,4 @@
-"""Losses that attacks raise, per image, and how a loss of one's own gets into torchattacks."""
+"""Losses per image that attacks raise, and the adapter that brings them into torchattacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from robustcsc.errors import AttackError
 
-#: Logits (N, K) and labels (N,) to a loss of every image (N,), larger where the image is closer to misclassified.
+#: Logits (N, K) and labels (N,) to one loss per image (N,), larger closer to misclassification.
 Loss = Callable[[Tensor, Tensor], Tensor]
 _TINY = 1e-12
 
@@ -18,15 +18,15 @@ _TINY = 1e-12
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns the difference of logits ratio ``-(z_y - max_{i != y} z_i) / (z_(1) - z_(3))``, in about [-1, 1].
 
-    It is positive for misclassified images and does not change when all logits are scaled or shifted, so that scaled
-    logits cannot hide the gradient, as they do that of the cross-entropy.
+    It is positive for misclassified images. It does not change when all logits are scaled or shifted, so scaled logits
+    cannot mask its gradient, as they can mask that of the cross-entropy.
 
     Args:
         logits: (N, K), at least three classes.
         labels: (N,) int64.
 
     Raises:
-        AttackError: There are fewer than three classes.
+        AttackError: The logits have fewer than three classes.
 
     Source:
         Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
@@ -44,10 +44,10 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: (N, K), at least four classes.
         labels: (N,) int64, the true classes.
-        targets: (N,) int64, the classes an attack aims at.
+        targets: (N,) int64, the target classes.
 
     Raises:
-        AttackError: There are fewer than four classes.
+        AttackError: The logits have fewer than four classes.
 
     Source:
         Croce & Hein, ICML 2020, eq. 7.
@@ -68,7 +68,7 @@ def negative_log(logits: Tensor, labels: Tensor) -> Tensor:
     return -logits.gather(1, labels[:, None]).squeeze(1)
 
 
-#: Losses by the name they are asked for.
+#: Losses by name.
 LOSSES: dict[str, Loss] = {
     "ce": lambda logits, labels: cross_entropy(logits, labels, reduction="none"),
     "dlr": dlr,
@@ -77,14 +77,14 @@ LOSSES: dict[str, Loss] = {
 
 
 class LossAsLogits(nn.Module):
-    """Logits whose cross-entropy grows with a loss of one's own, for attacks that raise the cross-entropy only.
+    """Logits whose cross-entropy grows with any given loss, for attacks that raise the cross-entropy only.
 
-    With the loss L of an image at its label and zeros at the other classes, the cross-entropy of ``z_y = -L`` is
-    ``L + log(K - 1 + exp(-L))``, which rises with L everywhere: the direction of the gradient is that of L.
+    With ``z_y = -L`` at the label, where L is the loss of the image, and zeros at the other classes, the cross-entropy
+    is ``L + log(K - 1 + exp(-L))``, which rises with L everywhere: the direction of the gradient is that of L.
 
     Args:
         model: Images to logits (N, K).
-        labels: (N,) int64, of the images it will be called with.
+        labels: (N,) int64, labels of the images that `forward` gets.
         loss: The loss.
     """
 
@@ -100,7 +100,7 @@ class LossAsLogits(nn.Module):
 
 
 def require_classes(what: str, logits: Tensor, least: int) -> None:
-    """Refuses models with too few classes.
+    """Checks the number of classes of a model.
 
     Raises:
         AttackError: The logits have fewer than `least` columns.

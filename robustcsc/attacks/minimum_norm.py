@@ -1,18 +1,19 @@
-"""Attacks that seek the smallest change which is misclassified: FAB, Carlini & Wagner, DeepFool.
+"""Attacks that search the smallest change that is misclassified: FAB, Carlini & Wagner, DeepFool.
 
-They know no budget. An image counts as broken at a budget only if the change that was found is within it; otherwise the
-clean image is returned. Images that are misclassified already are left as they are.
+They have no budget of their own. An image counts as broken at a budget if the change found is within it; otherwise the
+clean image is returned. Images that are misclassified already are returned unchanged.
 
-FAB and CW go through torchattacks. What is guarded beside what `guard` lists, and why (torchattacks 3.5.1):
+FAB and CW use torchattacks. Workarounds for its version 3.5.1, in addition to those of `guard`:
 
-- ``CW`` takes the largest product of logits and a mask for the largest other logit, which is 0 where all are negative.
-- ``CW`` has one weight c for all images and no search for it. Here every image has its own, by binary search.
-- ``CW`` ends when the cost of the whole batch has risen, so that an image depends on its batch. Here it never ends
-  early.
-- ``CW`` cannot move pixels of exactly 0 and 1, where the arc tangent is infinite. Here they start `_MARGIN` inside.
-- ``DeepFool`` takes one image after the other and yields NaN where there is no gradient; here it is our own
-  `deepfool.deepfool`, which takes batches, one step at a time between which images are clamped.
-- ``FAB`` takes its gradients of all classes whether or not an image needs them; that is its cost: K a step.
+- ``CW`` computes the largest other logit as the largest product of logits and a mask, which is 0 if all are negative.
+  Here the margin is exact.
+- ``CW`` has one weight c for all images and no search for it. Here every image has its own, found by binary search.
+- ``CW`` stops when the cost of the whole batch has risen, so an image's result depends on its batch. Here it takes all
+  steps.
+- ``CW`` cannot move pixels of exactly 0 and 1, where the inverse of tanh is infinite. Here they start `_MARGIN` inside.
+- ``DeepFool`` runs image by image and returns NaN where the gradient is zero. Here it is `deepfool.deepfool`, one step
+  at a time, with images clamped in between.
+- ``FAB`` takes the gradients of all K classes in each step, whether or not an image needs them. That is not changed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from robustcsc.errors import AttackError
 from robustcsc.measurements.threats import ThreatModel
 
 _MARGIN = 1e-4
-#: Steps and weights of `carlini_wagner`: its first c, and by how much c grows while nothing has succeeded.
+#: Settings of `carlini_wagner`; the last two are the first c, and its growth until an attempt succeeds.
 CW_STEPS, CW_SEARCHES, CW_RATE, _FIRST_WEIGHT, _GROWTH = 100, 6, 0.05, 1.0, 10.0
 FAB_STEPS = 100
 
@@ -43,9 +44,9 @@ def fab(
     restarts: int = 1,
     seed: int = 0,
 ) -> Tensor:
-    """Returns the images that a change within `threat` breaks, changed: the fast adaptive boundary attack.
+    """Returns the images, changed where the fast adaptive boundary attack breaks one within `threat`.
 
-    Starts at the image itself, and at random points of half the ball for further restarts.
+    The first restart begins at the image itself, further ones at random points of half the ball.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
@@ -53,11 +54,11 @@ def fab(
         labels: (N,) int64, the true classes.
         threat: Norm and budget.
         steps: Steps of each restart, at least 1; each takes K gradients.
-        restarts: Starts; every image keeps its worst case.
+        restarts: Starting points, at least 1; every image keeps its worst case.
         seed: Seed of the random starts, at least 0.
 
     Raises:
-        AttackError: Images, labels or settings make no sense, or no finite gradient reaches the images.
+        AttackError: Images, labels or settings are invalid, or no finite gradient reaches the images.
 
     Source:
         Croce & Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack", ICML 2020.
@@ -88,10 +89,10 @@ def carlini_wagner(
     rate: float = CW_RATE,
     seed: int = 0,
 ) -> Tensor:
-    """Returns the images that an L2 change within `threat` breaks, changed: the attack of Carlini & Wagner.
+    """Returns the images, changed where the L2 attack of Carlini & Wagner breaks one within `threat`.
 
-    Minimises ``||x' - x||^2 + c max(z_y - max_{i != y} z_i, 0)`` over ``x' = (tanh(w) + 1) / 2`` with Adam, for a c of
-    every image that a binary search finds: it falls after a success and rises after a failure.
+    Minimises ``||x' - x||^2 + c max(z_y - max_{i != y} z_i, 0)`` over ``x' = (tanh(w) + 1) / 2`` with Adam. Every image
+    has its own weight c, found by binary search: it falls after a success and rises after a failure.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
@@ -99,12 +100,12 @@ def carlini_wagner(
         labels: (N,) int64, the true classes.
         threat: The norm l2, and the budget.
         steps: Steps for each c, at least 1.
-        searches: Values of c that are tried, at least 1.
+        searches: Number of values of c, at least 1.
         rate: Learning rate of Adam, above 0.
-        seed: Seed while the model runs; nothing here is random.
+        seed: Seed of a random model; the attack itself draws no random numbers.
 
     Raises:
-        AttackError: Images, labels or settings make no sense, the norm is not l2, or no finite gradient reaches the
+        AttackError: Images, labels or settings are invalid, the norm is not l2, or no finite gradient reaches the
             images.
 
     Source:
@@ -144,19 +145,19 @@ def deepfool_within(
     overshoot: float = OVERSHOOT,
     seed: int = 0,
 ) -> Tensor:
-    """Returns the images that an L2 change within `threat` breaks, changed: DeepFool, clamped to [0, 1] at each step.
+    """Returns the images, changed where DeepFool, clamped to [0, 1] after each step, breaks one within `threat`.
 
     Args:
         model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
         images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
         labels: (N,) int64, the true classes.
         threat: The norm l2, and the budget.
-        steps: Steps at most, at least 1.
-        overshoot: How far beyond the boundary, relative to the way there; at least 0.
-        seed: Seed while the model runs; nothing here is random.
+        steps: Largest number of steps, at least 1.
+        overshoot: Distance beyond the boundary relative to the distance to it, at least 0.
+        seed: Seed of a random model; the attack itself draws no random numbers.
 
     Raises:
-        AttackError: Images, labels or settings make no sense, the norm is not l2, or no finite gradient reaches the
+        AttackError: Images, labels or settings are invalid, the norm is not l2, or no finite gradient reaches the
             images.
     """
     _check_l2("DeepFool", threat)
@@ -177,7 +178,7 @@ def deepfool_within(
 
 
 class _Weighted(torchattacks.CW):  # type: ignore[misc]
-    """CW with a weight per image, the exact margin, and no end before the last step."""
+    """CW with a weight per image, the exact margin, and no early stopping."""
 
     def __init__(self, model: nn.Module, weights: Tensor, steps: int, rate: float) -> None:
         super().__init__(model, c=1, kappa=0, steps=steps, lr=rate)
@@ -185,14 +186,14 @@ class _Weighted(torchattacks.CW):  # type: ignore[misc]
         self.calls = 0
 
     def f(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Returns the weighted margins; a falling constant without gradient keeps the cost from ever rising."""
+        """Returns the weighted margins minus a growing constant: the cost never rises, so CW never stops early."""
         self.calls += 1
         return self.weights * margin(outputs, labels).clamp_min(0) - 1e12 * self.calls
 
 
 def _check_l2(name: str, threat: ThreatModel) -> None:
     if threat.norm != "l2":
-        raise AttackError(f"{name} measures changes in l2 only, not in {threat.norm}: choose another attack or norm.")
+        raise AttackError(f"{name} supports l2 only, not {threat.norm}: choose another attack or norm.")
 
 
 def _check_positive(name: str, value: int) -> None:

@@ -1,12 +1,12 @@
-"""Random noise of a given energy, and the random controls beside a universal perturbation.
+"""Random noise of a given energy, and random controls for universal perturbations.
 
-Nobody attacks with these: they tell how much of a fooling rate is owed to the size of a change alone.
+These are no attacks: they show how much of a fooling rate is due to the size of the change alone.
 
 Source of the noise: Tang, Chouzenoux, Pesquet & Krim, "Deep transform and metric learning network: wedding deep
 dictionary learning and neural network" (DeTraMe-Net), section 5.3.2 and figure 4.
 
-Differences from the paper: it does not say whether noisy images are clamped. Here they are clamped to [0, 1], as models
-take no others; and ``||x||^2`` is taken in pixel units of [0, 1], before the model normalises.
+Differences from the paper: it does not say whether noisy images are clamped. Here they are clamped to [0, 1], the range
+of all images; and ``||x||^2`` is in pixel units of [0, 1], before the model normalises.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) ->
     """Returns zero-mean Gaussian noise v with ``E ||v||^2 = rho ||x||^2`` for each image x, not clamped.
 
     Every value of an image gets the standard deviation ``sqrt(rho ||x||^2 / d)`` for d values. The draws depend on
-    `seed` and the image's index only, so that the noise of one image is the same in any batch, and at another rho it is
-    the same noise, longer.
+    `seed` and the image's index only: the noise of an image is the same in any batch, and another rho only scales it.
 
     Args:
         images: (N, C, H, W) float, pixels in [0, 1].
@@ -53,10 +52,10 @@ def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) ->
 
 
 def check_rho(rho: float) -> None:
-    """Refuses an energy that makes no sense.
+    """Checks the relative energy of random noise.
 
     Raises:
-        AttackError: It is negative or not finite.
+        AttackError: rho is negative or not finite.
     """
     if not (math.isfinite(rho) and rho >= 0):
         raise AttackError(
@@ -65,7 +64,7 @@ def check_rho(rho: float) -> None:
 
 
 def random_signs(shape: tuple[int, int, int], threat: ThreatModel, seed: int) -> Tensor:
-    """Returns a perturbation whose values differ in sign only: the longest there is in the linf ball.
+    """Returns a perturbation whose values differ in sign only, for linf the longest one in the ball.
 
     Args:
         shape: Channels, height, width.
@@ -83,8 +82,8 @@ def random_signs(shape: tuple[int, int, int], threat: ThreatModel, seed: int) ->
 def gaussian_direction(shape: tuple[int, int, int], threat: ThreatModel, seed: int) -> Tensor:
     """Returns a Gaussian perturbation on the surface of the ball.
 
-    For l2 it is scaled to the radius. For linf its standard deviation is the radius and its values are clamped to it;
-    scaled until its largest value has the radius it would have little energy and be no control.
+    For l2 it is scaled to the radius. For linf its standard deviation is the radius and its values are clamped to it:
+    scaled by its largest value instead, it would have too little energy for a control.
 
     Args:
         shape: Channels, height, width.
@@ -99,7 +98,7 @@ def gaussian_direction(shape: tuple[int, int, int], threat: ThreatModel, seed: i
     return project(draws * (scale * threat.epsilon), threat)
 
 
-#: The controls beside a universal perturbation: random perturbations of the same norm, by name.
+#: The controls for a universal perturbation: random perturbations of the same norm, by name.
 CONTROLS: dict[str, Callable[[tuple[int, int, int], ThreatModel, int], Tensor]] = {
     "random-sign": random_signs,
     "gaussian": gaussian_direction,
@@ -107,5 +106,5 @@ CONTROLS: dict[str, Callable[[tuple[int, int, int], ThreatModel, int], Tensor]] 
 
 
 def _seeds(seed: int, name: str) -> Tensor:
-    """Returns the seed of the one draw that all images share."""
+    """Returns the (1,) seed of a draw that all images share."""
     return image_seeds(seed, f"uap-control/{name}", 0, torch.zeros(1, dtype=torch.int64))

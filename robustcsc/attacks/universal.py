@@ -1,19 +1,19 @@
-"""Universal adversarial perturbations: one small change of all images that changes most predictions.
+"""Universal adversarial perturbations: a single small change that changes the predictions of most images.
 
-Start from v = 0. For every image whose prediction v does not change yet, DeepFool finds the smallest further change r
-of ``x + v`` that does, and ``v <- P(v + r)``, where P projects onto the ball of radius xi. Passes over the images end
-once a share of at least ``1 - delta`` is fooled, or after a number of passes.
+Starts from v = 0. For every image whose prediction v does not change yet, DeepFool finds a small further change r of
+``x + v`` that does, and ``v <- P(v + r)``, where P projects onto the ball of radius xi. Crafting ends once a share of
+at least ``1 - delta`` of the images is fooled, or after a number of passes over them.
 
 Differences from the paper and its authors' code:
 
 - *Batches.* The reference takes one image after the other. Here the images of a batch that v does not fool yet take
-  their DeepFool steps together, at the same v, and v moves by the sum of them: ``v <- P(v + sum_i r_i)``, which is what
-  the images one by one would add to first order. DeepFool keeps the class that is nearest at first (`deepfool`,
+  their DeepFool steps together, at the same v, and v moves by the sum of the steps: ``v <- P(v + sum_i r_i)``. To first
+  order this is what the images would add one by one. DeepFool keeps the class that is nearest at first (`deepfool`,
   ``reselect=False``), which gave the same fooling rates for 0.6 times the work.
-- *Which v.* The fooling rate of v goes up and down along the way, image by image even more than in batches. In batches
-  the crafting images are therefore counted six times in a pass, the best v is kept, and crafting also ends when the
-  images of a whole pass have not improved it. Image by image they are counted after each pass as in the reference, and
-  the best v is kept, too; the authors' code returns the last.
+- *Which v.* The fooling rate of v fluctuates during crafting, image by image even more than in batches. In batches,
+  fooled images are therefore counted six times per pass, the best v is kept, and crafting also ends when a whole pass
+  of images has not improved it. Image by image they are counted after each pass, as in the reference. The best v is
+  returned in both cases; the authors' code returns the last.
 - How these rules were chosen: a perceptron for digits, 150 crafting images, batches of 25, fooling rates in percent of
   500 other images, mean over three to six orders of the images. Image by image is the best of five passes.
 
@@ -26,14 +26,14 @@ Differences from the paper and its authors' code:
   | sum / square root of the number of images, counted once | 40 | 47 |
   | one after the other, projected each time, counted once | 35 | 56 |
 
-- A batch size of 1 gives the published order and rule but for the v that is returned.
-- *The box.* Images with v are clamped to [0, 1] wherever they are classified, in crafting as in scoring; the authors'
-  code adds v to images of 0 to 255 without clamping, and so counts images that no file can hold.
+- A batch size of 1 gives the published order and rule, except for the v that is returned.
+- *The box.* Perturbed images are clamped to [0, 1] whenever they are classified, in crafting and in scoring. The
+  authors' code adds v to images of 0 to 255 without clamping, and so counts images that no file can hold.
 
-xi is in pixel units of [0, 1]. The authors' values are of 0 to 255 (linf 10, so 10/255 here; l2 2000 on 224x224
-images, so 2000/255), and a xi for images normalised by a standard deviation s is ``s * xi`` here. The DeTraMe-Net paper
-(5e-2 on CIFAR, 2e-4 on SVHN in its table 6) names neither norm nor unit; it says that CIFAR images are normalised and
-that SVHN images lie in [0, 1]. Read as a linf radius of normalised CIFAR images, 5e-2 is 0.01 here (s is about 0.2).
+xi is in pixel units of [0, 1]. The authors' values are for pixels of 0 to 255 (linf 10, so 10/255 here; l2 2000 on
+224x224 images, so 2000/255). A xi for images normalised by a standard deviation s is ``s * xi`` here. The DeTraMe-Net
+paper (5e-2 on CIFAR, 2e-4 on SVHN in its table 6) states neither norm nor unit; CIFAR images are normalised there, SVHN
+images are in [0, 1]. As a linf radius of normalised CIFAR images, 5e-2 is 0.01 here (s is about 0.2).
 
 Source: Moosavi-Dezfooli, Fawzi, Fawzi & Frossard, "Universal adversarial perturbations", CVPR 2017, algorithm 1
 (arXiv:1610.08401).
@@ -53,16 +53,15 @@ from robustcsc.attacks.threat import check_images
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.measurements.threats import Norm, ThreatModel
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
 
-#: Radii that the command line tries if none is given: that of the DeTraMe-Net paper; a tenth of the usual l2 norm of a
-#: CIFAR image.
+#: Default radii of the command line: linf as in the DeTraMe-Net paper, l2 a tenth of the norm of a usual CIFAR image.
 DEFAULT_XI: dict[Norm, float] = {"linf": 5e-2, "l2": 2.0}
 DEFAULT_DELTA, DEFAULT_PASSES, DEFAULT_BATCH_SIZE = 0.2, 10, 25
-#: Steps DeepFool takes for one image at most, as in the authors' code.
+#: Largest number of DeepFool steps per image, as in the authors' code.
 INNER_STEPS = 10
-#: How often in a pass the fooled images are counted when crafting in batches.
+#: How often the fooled images are counted per pass when crafting in batches.
 COUNTED = 6
 _COUNTING_BATCH = 100
 
@@ -74,10 +73,10 @@ class UniversalPerturbation:
     Attributes:
         values: (C, H, W) float32 on the CPU, inside the ball exactly.
         threat: Norm and radius xi in pixel units of [0, 1].
-        images: Crafting images.
-        fooled: Of these, how many predictions it changes (the images clamped to [0, 1]).
-        converged: Whether that share is at least ``1 - delta``.
-        passes: Passes over the crafting images that were begun.
+        images: Number of crafting images.
+        fooled: Number of crafting images whose prediction it changes (perturbed images are clamped to [0, 1]).
+        converged: Whether their share is at least ``1 - delta``.
+        passes: Passes over the crafting images, counting one that was stopped early.
         seconds: Wall-clock time.
     """
 
@@ -109,14 +108,14 @@ def universal_perturbation(
         images: The crafting images, usually of the training split; their labels are not used.
         threat: Norm and radius xi in pixel units of [0, 1], above 0.
         delta: Crafting ends once a share of at least ``1 - delta`` is fooled; in [0, 1).
-        passes: Passes over the images at most, at least 1.
-        batch_size: Images whose minimal perturbations are added at once; 1 is the published order.
-        seed: Seed of the order of the images, which is new in every pass.
+        passes: Largest number of passes over the images, at least 1.
+        batch_size: Images whose minimal perturbations are added at once; 1 is the published rule.
+        seed: Seed of the order of the images, which changes with every pass.
         device: Where to compute.
-        progress: Told after each batch.
+        progress: Called after each batch.
 
     Raises:
-        AttackError: Images or settings make no sense, or no finite gradient reaches the images.
+        AttackError: Images or settings are invalid, or no finite gradient reaches the images.
     """
     check_crafting(threat, delta, passes, batch_size)
     if len(images) == 0:
@@ -158,10 +157,10 @@ def perturbed(images: Tensor, perturbation: Tensor) -> Tensor:
 
 @torch.no_grad()
 def project(perturbation: Tensor, threat: ThreatModel) -> Tensor:
-    """Returns the perturbation moved into the ball of `threat`, exactly: per pixel (linf) or along the ray (l2).
+    """Returns the perturbation projected onto the ball of `threat`: per pixel (linf) or along the ray (l2).
 
-    Where rounding would leave the ball, a pixel is rounded towards 0, so that the radius holds for the returned numbers
-    themselves, computed in float64.
+    Pixels that rounding would move out of the ball are rounded towards 0, so that the returned numbers, evaluated in
+    float64, lie in the ball exactly.
 
     Args:
         perturbation: (C, H, W), finite, of any sign.
@@ -174,20 +173,20 @@ def project(perturbation: Tensor, threat: ThreatModel) -> Tensor:
         length = float(torch.linalg.vector_norm(exact))
         if length <= threat.epsilon:
             return perturbation
-        exact = exact * (threat.epsilon * (1 - 1e-12) / length)  # the margin is for the rounding of this product
+        exact = exact * (threat.epsilon * (1 - 1e-12) / length)  # a margin for the rounding of this product
     rounded = exact.to(perturbation.dtype)
     inwards = torch.nextafter(rounded, torch.zeros_like(rounded))
     return torch.where(rounded.double().abs() > exact.abs(), inwards, rounded)
 
 
 def check_crafting(threat: ThreatModel, delta: float, passes: int, batch_size: int) -> None:
-    """Refuses settings that make no sense.
+    """Checks the settings of a universal perturbation.
 
     Raises:
-        AttackError: xi is 0, delta is outside [0, 1), or passes or batch size are below 1.
+        AttackError: xi is 0, delta is outside [0, 1), or the passes or the batch size are below 1.
     """
     if threat.epsilon <= 0:
-        raise AttackError(f"xi must be above 0, not {threat.epsilon:g}: within a ball of radius 0 nothing can change.")
+        raise AttackError(f"xi must be above 0, not {threat.epsilon:g}: a ball of radius 0 holds no perturbation.")
     if not 0 <= delta < 1:
         raise AttackError(
             f"delta must be at least 0 and below 1, not {delta:g}: a share of 1 - delta of the images is to be fooled."
@@ -197,7 +196,7 @@ def check_crafting(threat: ThreatModel, delta: float, passes: int, batch_size: i
 
 
 class _Crafting:
-    """The crafting images, what the model predicts for them without a perturbation, and the best one so far."""
+    """The crafting images with the model's clean predictions, and the best perturbation so far."""
 
     def __init__(self, model: nn.Module, images: ImageSet, batch_size: int, device: torch.device, delta: float) -> None:
         self.most, self.best = -1, torch.zeros(images.image_shape)
@@ -211,11 +210,11 @@ class _Crafting:
             self._count += len(batch.images)
 
     def __len__(self) -> int:
-        """Returns the number of images that could be read."""
+        """Returns the number of readable images."""
         return self._count
 
     def batches(self, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields images and their clean predictions, the rows in the given order; without one, to be counted only."""
+        """Yields images and their clean predictions: rows of `order` to craft on, or all in large batches to count."""
         size = self._batch_size if order is not None else max(self._batch_size, _COUNTING_BATCH)
         for batch in self._images.batches(size, order=order, device=self._device):
             yield batch.images, self._clean[batch.indices]
@@ -226,7 +225,7 @@ class _Crafting:
         return self.most >= (1 - self._delta) * len(self) - 1e-9
 
     def count(self, perturbation: Tensor) -> bool:
-        """Counts the predictions that the perturbation changes and returns whether they are more than ever."""
+        """Counts the predictions that the perturbation changes; returns whether it is the best, and keeps it then."""
         fooled = 0
         for images, clean in self.batches():
             fooled += int((predictions(self._model, perturbed(images, perturbation)) != clean).sum())
@@ -241,7 +240,7 @@ def predictions(model: nn.Module, images: Tensor) -> Tensor:
     """Returns the predicted classes, (N,) int64.
 
     Raises:
-        AttackError: The model returns no logits (N, K).
+        AttackError: The model does not return logits (N, K).
     """
     logits = model(images)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
@@ -258,7 +257,7 @@ def _moved(
     *,
     reselect: bool,
 ) -> Tensor:
-    """Returns the perturbation after one batch: plus what each image that it does not fool needs, projected."""
+    """Returns the perturbation after one batch: the DeepFool steps of the images it does not fool are added to it."""
     shown = perturbed(images, current)
     resisting = shown[predictions(model, shown) == clean]
     if len(resisting) == 0:

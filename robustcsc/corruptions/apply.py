@@ -24,17 +24,17 @@ def corrupt(
 ) -> Tensor:
     """Returns the images under one corruption of a severity table.
 
-    What happens to an image depends on (seed, corruption, severity, its index) only, not on the batch it comes
-    in: the same bits on one device. Different devices may differ in bits.
+    An image's result depends on (seed, corruption, severity, its index) only, not on the batch: the bits are the same
+    on one device. Different devices may differ in bits.
 
     Args:
         images: (N, C, H, W) float32 or float64, pixels in [0, 1].
         spec: The severity table.
         corruption: Name of a corruption of the table.
-        severity: 1 to 5; 0 returns the images as they are.
+        severity: 1 to 5; 0 returns the images unchanged.
         seed: Seed of the run.
         indices: (N,) int64, position of each image in its data set.
-        quantize: Truncate the result to 8 bits, as the published data are: ``floor(255 y) / 255``.
+        quantize: Whether to truncate the result to 8 bits, as in the published data: ``floor(255 y) / 255``.
 
     Returns:
         (N, C, H, W) of the images' type and device, in [0, 1].
@@ -42,7 +42,7 @@ def corrupt(
     Raises:
         UnknownNameError: If the table has no such corruption.
         SpecError: If the severity is not an integer from 0 to 5.
-        DataError: If the images or indices are not of the form above.
+        DataError: If the images or indices have another form, or the corruption cannot be applied to such images.
     """
     if corruption not in spec.corruptions:
         raise UnknownNameError("corruption", corruption, spec.corruptions)
@@ -77,8 +77,8 @@ def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], s
 
     Raises:
         UnknownNameError: If there is no such kernel.
-        SpecError: If the parameters are not the kernel's or out of range.
-        DataError: If the images or seeds are not of the form above.
+        SpecError: If a parameter is missing, unknown or out of range.
+        DataError: If the images or seeds have another form, or the kernel cannot be applied to such images.
     """
     if kernel not in KERNELS:
         raise UnknownNameError("corruption kernel", kernel, KERNELS)

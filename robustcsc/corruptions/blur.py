@@ -1,6 +1,6 @@
-"""The five blurs: Gaussian, out of focus, through frosted glass, by motion and by zooming.
+"""The five blurs: Gaussian, defocus, frosted glass, motion and zoom.
 
-The random ones are two steps, so that recorded draws can be replayed: random numbers from `draws`, then a function of
+The random ones take two steps, so that recorded draws can be replayed: random numbers from `draws`, then a function of
 the images and those numbers. Results are clipped to [0, 1].
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
@@ -18,7 +18,7 @@ from robustcsc.errors import DataError
 
 _GRID = 8  # half side of the square on which a disc up to this radius is drawn
 _NEGLIGIBLE = 1e-10  # kernel entries too small to matter next to a sum of 1
-_ROUNDING = 2.0**-22  # what float32 may lose in a filter: a constant area is not to be truncated to the level below
+_ROUNDING = 2.0**-22  # above the rounding error of a float32 filter, so that constant areas keep their 8-bit level
 
 
 def gaussian_blur(images: Tensor, seeds: Tensor, *, sigma: float) -> Tensor:
@@ -73,8 +73,7 @@ def disc_kernel(radius: float, alias_sigma: float) -> Tensor:
         alias_sigma: Standard deviation of the Gaussian, in pixels, above 0.
 
     Returns:
-        (2 h + 1, 2 h + 1) float64 on the CPU, without the outer rings in which everything is negligible; not to be
-        changed.
+        (2 h + 1, 2 h + 1) float64 on the CPU, without outer rings of negligible values; shared, so read only.
     """
     half = max(_GRID, int(radius))
     squares = torch.arange(-half, half + 1, dtype=torch.float64) ** 2
@@ -127,7 +126,7 @@ def shatter(images: Tensor, offsets: Tensor, *, sigma: float, distance: float) -
 
     The images are filtered and truncated to 8 bits; then each pass visits the pixels of rows ``H - d`` up to ``d + 1``
     and, in each, of columns ``W - d`` to ``d + 1``, and gives a pixel the present value of the one `offsets` away;
-    the result is filtered again. A pixel is copied, not exchanged: so it is in the original functions.
+    the result is filtered again. Pixels are copied, not swapped, as in the original functions.
 
     Args:
         images: (N, C, H, W) float, pixels in [0, 1].
@@ -162,8 +161,8 @@ def _sources(offsets: Tensor, height: int, width: int, distance: int) -> Tensor:
 def _after_earlier_visits(read: Tensor, own: Tensor) -> Tensor:
     """Where the values come from when pixels are visited from the last to the first, each reading pixel ``read``.
 
-    A pixel later in the image was visited before and holds what it read itself, so the reads are followed for as long
-    as they lead onwards, doubling the steps taken each time. With a distance of 1 no read leads onwards.
+    A pixel later in the image was visited before and holds the value that it read itself. So reads are followed as long
+    as they lead to later pixels, with twice as many steps each time. With a distance of 1 none leads to a later pixel.
     """
     onwards = torch.maximum(read, own)
     while True:
@@ -196,7 +195,7 @@ def smear(images: Tensor, draws: Tensor, *, radius: float, sigma: float) -> Tens
 def zoom_blur(images: Tensor, seeds: Tensor, *, last: float, step: float) -> Tensor:
     """Returns the mean of the images and of their zooms by 1, 1 + step, 1 + 2 step, ..., last; see `zoom`.
 
-    The zoom by 1 is the image itself, which so counts twice.
+    The zoom by 1 is the image itself, which therefore counts twice.
 
     Args:
         images: (N, C, H, W) float, pixels in [0, 1].

@@ -52,7 +52,7 @@ EIGHT_BIT_KERNELS = frozenset({"pixelate", "jpeg_compression"})
 
 
 class Range(NamedTuple):
-    """The values a parameter may take: from `low` (itself excluded when `positive`) to `high`, all or `whole` ones."""
+    """The valid values of a parameter: `low` (excluded if `positive`) to `high`, all or only `whole` numbers."""
 
     low: float
     high: float
@@ -109,7 +109,7 @@ def parameter_names(kernel: str) -> tuple[str, ...]:
 
 
 def parameter_problem(kernel: str, parameters: Mapping[str, object]) -> str | None:
-    """What is wrong with the parameters of a kernel, as the middle of a sentence that names the field, or None."""
+    """Returns the error in the parameters of a kernel, as part of a sentence that names the field, or None."""
     expected = parameter_names(kernel)
     for name in expected:
         if name not in parameters:

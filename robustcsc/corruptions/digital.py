@@ -1,6 +1,6 @@
 """Brightness, contrast, saturation, pixelation and JPEG: the corruptions without random draws.
 
-Every kernel takes the images' seeds like any other kernel and leaves them unused. Results are clipped to [0, 1].
+The kernels take seeds, as all kernels do, and do not use them. Results are clipped to [0, 1].
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019.
@@ -26,19 +26,19 @@ from robustcsc.errors import DataError
 _Pixels = npt.NDArray[np.float32 | np.float64]
 
 _PRECISION = 22  # bits after the point of the weights that Pillow resizes 8-bit images with
-_LIBRARY_PIXELS = 96 * 96  # images from which on libjpeg is faster on a CPU
+_LIBRARY_PIXELS = 96 * 96  # size of images from which libjpeg is faster on a CPU
 
 
 def brightness(images: Tensor, seeds: Tensor, *, shift: float) -> Tensor:
     """Returns the images with `shift` added to the value V = max(R, G, B) of HSV, hue and saturation kept.
 
-    Without the detour through HSV: ``x V' / V`` with ``V' = clip(V + shift, 0, 1)``, and V' where V is 0. For one
+    Computed without conversion to HSV: ``x V' / V`` with ``V' = clip(V + shift, 0, 1)``, and V' where V is 0. For one
     channel this is ``x + shift``.
 
     Args:
         images: (N, C, H, W) float, pixels in [0, 1].
         seeds: (N,) int64, unused.
-        shift: What is added, in units of the pixel range, -1 to 1.
+        shift: Added to V, in units of the pixel range, -1 to 1.
 
     Returns:
         (N, C, H, W), clipped to [0, 1].
@@ -62,7 +62,7 @@ def contrast(images: Tensor, seeds: Tensor, *, factor: float) -> Tensor:
     Args:
         images: (N, C, H, W) float, pixels in [0, 1].
         seeds: (N,) int64, unused.
-        factor: Of the distance from the mean, at least 0; below 1 the contrast falls.
+        factor: Factor of the distance from the mean, at least 0; below 1 it lowers the contrast.
 
     Returns:
         (N, C, H, W), clipped to [0, 1].
@@ -91,7 +91,7 @@ def _pixel_mean(images: Tensor) -> Tensor:
 def saturate(images: Tensor, seeds: Tensor, *, gain: float, shift: float) -> Tensor:
     """Returns the images with the saturation S of HSV replaced by ``clip(gain S + shift, 0, 1)``.
 
-    Without the detour through HSV: with V the largest and d the largest minus the smallest of R, G and B,
+    Computed without conversion to HSV: with V the largest and d the largest minus the smallest of R, G and B,
     ``V - (V - x) V S' / d``. A grey pixel has S = 0 and, by convention, the hue red: it becomes
     ``(V, V (1 - S'), V (1 - S'))``, reddish where `shift` is positive.
 
@@ -99,7 +99,7 @@ def saturate(images: Tensor, seeds: Tensor, *, gain: float, shift: float) -> Ten
         images: (N, 3, H, W) float, pixels in [0, 1].
         seeds: (N,) int64, unused.
         gain: Factor of the saturation, at least 0.
-        shift: What is added to the saturation, -1 to 1.
+        shift: Added to the saturation, -1 to 1.
 
     Returns:
         (N, 3, H, W), clipped to [0, 1].
@@ -140,7 +140,7 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
         (N, C, H, W), multiples of 1/255 in [0, 1].
 
     Raises:
-        DataError: If nothing is left of a side.
+        DataError: If the small image would have no pixels.
     """
     height, width = images.shape[2:]
     if int(height * scale) < 1 or int(width * scale) < 1:
@@ -182,7 +182,7 @@ def _box_table(before: int, after: int, device: torch.device) -> tuple[Tensor, T
     """
     step = before / after
     box = max(step, 1.0)
-    inverse = 1.0 / box  # multiplied with, as Pillow does: a centre on the edge of a box falls as the rounding wills
+    inverse = 1.0 / box  # a factor as in Pillow, so that centres on the edge of a box round in the same way
     members = []
     for pixel in range(after):
         centre = (pixel + 0.5) * step
@@ -201,10 +201,10 @@ def _box_table(before: int, after: int, device: torch.device) -> tuple[Tensor, T
 
 
 def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor:
-    """Returns the images after one trip through a JPEG file with 4:2:0 colour.
+    """Returns the images after JPEG compression and decompression with 4:2:0 colour.
 
-    Computed by `jpeg.through_jpeg`, with the bits of libjpeg. On a CPU libjpeg itself (Pillow's) is faster for large
-    images, which are shared among as many threads as PyTorch uses.
+    Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits. Large images on a CPU go through libjpeg
+    itself (Pillow's), which is faster, in as many threads as PyTorch uses.
 
     Args:
         images: (N, C, H, W) float with C = 1 or 3, pixels in [0, 1], rounded to 8 bits first.
@@ -233,7 +233,7 @@ def _through_files(images: Tensor, quality: int) -> Tensor:
     results = torch.empty_like(images, memory_format=torch.contiguous_format)
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         trips = threads.map(partial(_through_file, quality=quality), images.detach().numpy(), results.numpy())
-        deque(trips, maxlen=0)  # waits, and raises what they raise
+        deque(trips, maxlen=0)  # waits, and raises their errors
     return results
 
 
@@ -248,7 +248,7 @@ def _through_file(image: _Pixels, result: _Pixels, quality: int) -> None:
 
 
 def _by_blocks(images: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
-    """The results of `work`, which treats each image by itself, for a few images at a time."""
+    """Applies `work`, which treats every image independently, to a few images at a time."""
     results = torch.empty_like(images)
     if not images.numel():
         return results

@@ -9,8 +9,8 @@ the scalar code for the last few elements may differ in the last bit, and which 
 size of the batch and the number of threads. Logarithm and sine are therefore evaluated here as polynomials.
 
 The hash is the 32-bit finaliser "lowbias32" (C. Wellons, "Prospecting for hash functions", 2018: two rounds of
-xor-shift and multiplication), with half of the 64-bit key added before and half inside, so that two seeds do not
-walk along the same sequence. Keys are mixed with the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+xor-shift and multiplication), with half of the 64-bit key added before and half inside, so that no two seeds share a
+sequence. Keys are mixed with the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from torch import Tensor
 
 _GOLDEN_32 = 0x9E3779B9  # odd integers next to 2^32 and 2^64 over the golden ratio
 _GOLDEN_64 = 0x9E3779B97F4A7C15
-_CPU_BLOCK = 1 << 17  # elements per thread worked on at a time: the scratch memory stays in the cache
+_CPU_BLOCK = 1 << 17  # elements per thread and step, so that the scratch memory stays in the cache
 _LOG_TERMS = (  # -2 ln(1.5 + t) for |t| <= 0.5, ascending powers: minimax, error 4e-7
     -0.8109306097,
     -1.3333314657,
@@ -91,20 +91,19 @@ def word_counters(count: int, device: torch.device) -> Tensor:
     return counters.mul_(_GOLDEN_32).to(torch.int32)
 
 
-def random_words(low: Tensor, high: Tensor, counters: Tensor, scratch: Tensor | None = None) -> Tensor:
+def random_words(low: Tensor, high: Tensor, counters: Tensor) -> Tensor:
     """Uniform 32-bit words, the hash of counters under keys.
 
     Args:
         low: int32 key, any shape that broadcasts with `counters`.
         high: int32 key of the same shape as `low`.
         counters: int32, from `word_counters`.
-        scratch: int32 memory of the result's shape, overwritten; taken anew when None.
 
     Returns:
         int32 of the broadcast shape, every value equally likely.
     """
     words = counters + low
-    scratch = torch.empty_like(words) if scratch is None else scratch
+    scratch = torch.empty_like(words)
     _xor_shift_(words, 16, scratch)
     words.mul_(_signed(0x21F0AAAD, 32)).add_(high)
     _xor_shift_(words, 15, scratch)

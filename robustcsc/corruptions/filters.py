@@ -37,18 +37,17 @@ def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     return F.embedding_bag(indices, table, mode="sum", per_sample_weights=weights)
 
 
-def smooth(images: Tensor, sigma: float, *, reach: float = 4.0) -> Tensor:
-    """Gaussian blur with ``floor(reach sigma + 1/2)`` taps on each side, normalised, the border pixel repeated.
+def smooth(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur with ``floor(4 sigma + 1/2)`` taps on each side, normalised, the border pixel repeated.
 
     Args:
         images: (N, C, H, W) float.
         sigma: Standard deviation in pixels, at least 0.
-        reach: Half width of the kernel in standard deviations.
 
     Returns:
         (N, C, H, W); the images themselves when the kernel is a single tap.
     """
-    radius = math.floor(reach * sigma + 0.5)
+    radius = math.floor(4.0 * sigma + 0.5)
     if radius == 0:
         return images
     taps = gaussian_taps(sigma, radius).to(images)
@@ -156,9 +155,9 @@ def _ray_offsets(angles: Sequence[float], count: int) -> tuple[Tensor, Tensor]:
 
 
 def _ray_sums(images: Tensor, columns: Tensor, rows: Tensor, ratios: Sequence[float]) -> Tensor:
-    """The sum over taps of images moved by (rows, columns), each tap weighing `ratios` times the one before it.
+    """The sum over taps of images shifted by (rows, columns), each tap weighing `ratios` times the one before it.
 
-    The images are in the order of their angles, so at every tap long runs of them move alike.
+    The images are in the order of their angles, so that long runs of them have equal shifts.
     """
     height, width = images.shape[2:]
     left, top = -min(0, int(columns.min())), -min(0, int(rows.min()))
@@ -191,7 +190,7 @@ def _round_to_16_bits(values: Tensor) -> Tensor:
 
 
 def truncate(images: Tensor) -> Tensor:
-    """Returns ``floor(255 x) / 255``, the images as 8-bit files hold them; the 256 levels ``i / 255`` stay themselves.
+    """Returns ``floor(255 x) / 255``, the images as in 8-bit files; the 256 levels ``i / 255`` do not change.
 
     Args:
         images: Float32 or float64, images or values along the first dimension, in [0, 1].

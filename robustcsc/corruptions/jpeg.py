@@ -1,4 +1,4 @@
-"""One trip through a JPEG file, computed on whole batches without a file.
+"""JPEG compression and decompression of whole batches, without files.
 
 Between pixels and the entropy coder, which loses nothing, libjpeg computes with integers: conversion to YCbCr, means of
 2x2 samples of the colour planes (4:2:0), cosine transforms of blocks of 8x8 samples with constants of 13 bits, rounding

@@ -1,4 +1,4 @@
-"""The noise levels C of Algorithm 1: at which strengths of a noise the best lambda is looked for."""
+"""The noise levels C of Algorithm 1, at which the best lambda is searched."""
 
 import math
 

@@ -1,7 +1,7 @@
 """The four noise corruptions, drawn per value (pixel and channel).
 
-Every corruption is two steps, so that recorded draws can be replayed: random numbers from `draws` or `poisson`, then a
-function of the images and those numbers. Results are clipped to [0, 1].
+Every corruption takes two steps, so that recorded draws can be replayed: random numbers from `draws` or `poisson`, then
+a function of the images and those numbers. Results are clipped to [0, 1].
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019.

@@ -1,4 +1,4 @@
-"""Exact Poisson numbers for a whole batch, without a loop whose length depends on chance.
+"""Exact Poisson numbers for a whole batch, without a loop of random length.
 
 A Poisson number of rate ``r`` is the sum of two independent ones of rates ``i = floor(r)`` and ``f = r - i < 1``.
 The first is looked up: a table holds the distribution function of every integer rate, and a guide table (Chen and
@@ -54,7 +54,7 @@ class _Tables(NamedTuple):
     steps: int
 
 
-def poisson(rates: Tensor, seeds: Tensor, stream: int = 0) -> Tensor:
+def poisson(rates: Tensor, seeds: Tensor) -> Tensor:
     """Returns one Poisson number per rate; an image's numbers depend on its rates and its seed only.
 
     Probabilities are exact but for an absolute error below 2e-7 (random words of 31 and 24 bits); rate 0 gives 0.
@@ -62,7 +62,6 @@ def poisson(rates: Tensor, seeds: Tensor, stream: int = 0) -> Tensor:
     Args:
         rates: (N, ...) float, expected counts in [0, 2000]; negative rates count as 0.
         seeds: (N,) int64, one per image.
-        stream: Number of the stream; different streams are independent.
 
     Returns:
         float32 of the shape of `rates` with integer values.
@@ -79,7 +78,7 @@ def poisson(rates: Tensor, seeds: Tensor, stream: int = 0) -> Tensor:
         raise DataError(f"Poisson rates must be finite and at most {MAX_RATE:g}, not {smallest:g} to {largest:g}.")
     tables = _tables(1 << int(max(largest, 15.0)).bit_length(), flat.device)
     counters = word_counters(flat.shape[1], flat.device)
-    (low, high), (low_f, high_f) = (word_keys(seeds, 2 * stream + part) for part in (0, 1))
+    (low, high), (low_f, high_f) = (word_keys(seeds, stream) for stream in (0, 1))
     for rows in row_blocks(len(seeds), flat.shape[1], flat.device):
         fraction = flat[rows].clamp(min=0.0)
         whole = fraction.floor()

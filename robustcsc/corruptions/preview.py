@@ -13,7 +13,7 @@ from robustcsc.corruptions.apply import corrupt
 from robustcsc.corruptions.specs import SEVERITIES, Spec
 from robustcsc.data.decode import decode
 
-#: Side in pixels that small images are enlarged to, at least.
+#: Smallest side in pixels of the images on a sheet; smaller images are enlarged.
 TILE = 96
 
 _GAP, _FONT_SIZE = 4, 14
@@ -23,7 +23,7 @@ _PAPER, _INK = (255, 255, 255), (0, 0, 0)
 def read_square(path: Path, size: int) -> Image.Image:
     """Returns the centre of an image file as `size` x `size` RGB pixels.
 
-    The largest centred square is cut out, then resized with Pillow's antialiased bicubic filter.
+    The largest centred square is cropped, then resized with Pillow's antialiased bicubic filter.
 
     Raises:
         DataError: If the file is missing or not a readable image.
@@ -37,7 +37,7 @@ def read_square(path: Path, size: int) -> Image.Image:
 def contact_sheet(image: Image.Image, spec: Spec, *, seed: int = 0) -> Image.Image:
     """Returns a sheet with one row per corruption of the table: the clean image, then severities 1 to 5.
 
-    Images smaller than 96 pixels are shown enlarged by a whole number, each pixel as a square.
+    Images smaller than 96 pixels are enlarged by a whole number, each pixel to a square.
 
     Args:
         image: RGB, of the size the table is made for.

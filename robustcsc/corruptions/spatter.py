@@ -206,8 +206,8 @@ def _grow(chosen: Tensor, candidates: Tensor) -> Tensor:
 def edge_distances(chosen: Tensor) -> Tensor:
     """Distance of each pixel to the nearest chosen one, at most 20, by the chamfer metric of 5 x 5 pixels.
 
-    A shortest way takes steps of at most two of the moves `_STEPS`, in any order, and stays between its ends.
-    So one kind of move after the other is spread over the planes, by 1, 2, 4, ... steps, which add up to any number.
+    A shortest path consists of at most two of the moves `_STEPS`, in any order, and stays between its ends. So one move
+    after the other is propagated over the planes, by 1, 2, 4, ... steps, which add up to any number of steps.
 
     Args:
         chosen: (H, W, N) bool.

@@ -1,4 +1,4 @@
-"""The photographs of frost that the kernel ``frost`` blends in, held on a device ready for cropping.
+"""The photographs of frost that the kernel ``frost`` blends in, on a device, ready to be cropped.
 
 The originals are five files of the authors' repository (hendrycks/robustness, Apache-2.0), of which two show the
 same picture. The package torch-uncertainty-assets has them as JPEG files, two of them compressed anew.
@@ -27,7 +27,7 @@ _PACKAGED_NAMES = ("frost1.jpg", "frost2.jpg", "frost2.jpg", "frost3.jpg", "fros
 
 
 class Textures(NamedTuple):
-    """The five photographs in one piece of memory; a file that counts twice lies there once.
+    """The five photographs in one tensor; a file that is used twice is stored once.
 
     Attributes:
         names: File name of each photograph.
@@ -50,10 +50,10 @@ def load_textures(folder: Path | None, scale: float, device: torch.device) -> Te
     Args:
         folder: Folder of the original files frost1.png ... frost5.jpg; None for those of torch-uncertainty-assets.
         scale: Size relative to the files, in (0, 1]: sampled bilinearly without antialiasing, as OpenCV does it.
-        device: Where the pixels are to lie.
+        device: Device of the pixels.
 
     Raises:
-        DataError: If a file is missing or cannot be decoded; names the file.
+        DataError: If a file is missing or cannot be decoded; the message names the file.
     """
     return _load(folder, float(scale), device)
 
@@ -79,7 +79,7 @@ def textures_digest(folder: Path) -> str:
     """First 8 hex digits of the SHA-256 over the bytes of the five original files in a folder.
 
     Raises:
-        DataError: If a file is missing; names the file.
+        DataError: If a file is missing; the message names the file.
     """
     digest = hashlib.sha256()
     for _, content in _read(folder, ORIGINAL_NAMES):

@@ -1,4 +1,4 @@
-"""Trying corruptions on one image before many are corrupted."""
+"""Checks on one image that corruptions can be applied, before many are corrupted."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ def inapplicable(
     *,
     device: str | torch.device = "cpu",
 ) -> dict[str, str]:
-    """Returns which corruptions cannot be applied to the images, and why: too small, or grey where colour is needed.
+    """Returns the corruptions that cannot be applied to the images, with the reason, such as images that are too small.
 
-    Each is applied at every chosen severity to the first readable image; all images have one shape, so one tells for
-    all.
+    Each is applied at every chosen severity to the first readable image, which stands for all: they have one shape.
 
     Args:
         images: The images that are to be corrupted.
         spec: Severity table.
         corruptions: Names in `spec`.
         severities: 1-5.
-        device: Where they will be corrupted.
+        device: Device on which they will be corrupted.
 
     Raises:
         DataError: If no image can be read.
@@ -55,7 +54,11 @@ def check_applicable(
     *,
     device: str | torch.device = "cpu",
 ) -> None:
-    """Raises DataError if some corruptions are `inapplicable`, with the first one's reason and those that are left."""
+    """Checks that all corruptions can be applied to the images.
+
+    Raises:
+        DataError: If some are `inapplicable`; the message gives the first reason and the corruptions that remain.
+    """
     problems = inapplicable(images, spec, corruptions, severities, device=device)
     if not problems:
         return

@@ -1,8 +1,8 @@
 """Snow, frost and fog.
 
-Every corruption is two steps, so that recorded draws can be replayed: random numbers from `draws`, then a function of
-the images and those numbers. Results are clipped to [0, 1]. What the colour channels share (the layer of snow, the
-map of fog) is drawn once per image.
+Every corruption takes two steps, so that recorded draws can be replayed: random numbers from `draws`, then a function
+of the images and those numbers. Results are clipped to [0, 1]. The layer of snow and the map of fog are drawn once per
+image, for all channels.
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019, and the authors' generation scripts.
@@ -18,8 +18,9 @@ from robustcsc.corruptions.draws import normal, row_blocks, uniform
 from robustcsc.corruptions.textures import Textures, crop, load_textures
 from robustcsc.errors import DataError
 
-# Weights such as 0.7 put many sums of whole levels on the edge between two levels. Frost is therefore summed in float64
-# on 0..255, as in the original, and rounded down to this part of a level, which no later rounding carries over an edge.
+# Weights such as 0.7 put many sums of whole levels on the boundary between two levels. Frost is therefore summed in
+# float64 on 0..255, as in the original, and rounded down to this fraction of a level, so that no later rounding crosses
+# a boundary.
 _LEVEL_PARTS = 4096
 
 
@@ -243,7 +244,7 @@ def frost_draws(seeds: Tensor, textures: Textures, height: int, width: int) -> t
         (N,) int64, number of the photograph, 0 to 4; (N, 2) int64, top row and left column of the crop.
 
     Raises:
-        DataError: If a photograph has not more rows and columns than the images.
+        DataError: If a photograph does not have more rows and columns than the images.
     """
     _check_fit(textures, height, width)
     draws = uniform(seeds, (3,)).double()  # products of 24 bits with a side are exact

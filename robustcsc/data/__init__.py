@@ -1,8 +1,8 @@
-"""Image sets: `load` returns one split of a data set, `load_official` the published corrupted copies of it.
+"""Image sets: `load` returns one split of a data set, `load_official` its published corrupted copies.
 
-Every set answers the same questions (`ImageSet`), whether its pixels lie in memory (`MemoryImages`) or are read from
-an image folder batch by batch (`StreamedImages`). Images are float32 in [0, 1]; an image's *position* in its data set
-travels with it (`Batch.indices`), so that its random corruptions do not depend on the batch, the order or the subset.
+Sets in memory (`MemoryImages`) and sets read from an image folder batch by batch (`StreamedImages`) have one interface,
+`ImageSet`. Images are float32 in [0, 1]. Every image carries its *position* in the split (`Batch.indices`), so that its
+random corruptions depend on neither the batch, the order nor the subset.
 """
 
 from robustcsc.data.catalog import DATASETS, DataSource, load

@@ -1,4 +1,4 @@
-"""The data sets by name, and the one function that opens them."""
+"""The data sets by name, and `load`, which opens them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from robustcsc.errors import DataError, UnknownNameError
 
 @dataclass(frozen=True)
 class DataSource:
-    """What is known about a data set before it is opened.
+    """Facts about a data set that are known without its files.
 
     Attributes:
-        about: One line for a list of data sets.
-        image_shape: Channels, height and width; ``None`` where the files decide.
-        num_classes: Number of classes; ``None`` where the folders decide.
-        needs_root: Whether a folder must be given.
-        can_download: Whether missing files can be fetched.
+        about: One line of description.
+        image_shape: Channels, height and width; ``None`` if it depends on the files.
+        num_classes: Number of classes; ``None`` if it depends on the folders.
+        needs_root: Whether `load` needs the folder of its files.
+        can_download: Whether missing files can be downloaded.
     """
 
     about: str
@@ -62,16 +62,16 @@ def load(
 
     Args:
         name: A key of `DATASETS`.
-        root: Folder with the data set's files; not used by ``digits``.
+        root: Folder with the data set's files; ``digits`` needs none.
         split: ``"train"`` or ``"test"``.
-        download: Whether torchvision may fetch missing files into `root`.
-        image_size: Height and width that images of a folder are resized and cropped to (`decode.evaluation_view`);
-            by default they must agree in size already.
-        workers: Threads that decode a small image folder, or processes that read a large one.
+        download: Whether torchvision may download missing files to `root`.
+        image_size: Height and width to which images of a folder are resized and cropped (`decode.evaluation_view`);
+            by default all must have the same size.
+        workers: Threads that decode a small image folder, or processes that read a large one; at least 0.
 
     Raises:
         UnknownNameError: There is no such data set or split.
-        DataError: Files are missing or unreadable, or an option does not suit the data set.
+        DataError: Files are missing or unreadable, or an option does not fit the data set.
     """
     if name not in DATASETS:
         raise UnknownNameError("data set", name, DATASETS)

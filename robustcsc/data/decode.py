@@ -11,10 +11,10 @@ from PIL import Image
 
 from robustcsc.errors import DataError
 
-#: File names that count as images (compared in lower case); everything else in a tree is ignored.
+#: Suffixes of image files, in lower case; all other files are ignored.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 
-#: Short side before the centre crop, relative to the crop: 256 to 224, as ImageNet models are evaluated.
+#: Short side before the centre crop relative to the crop: 256 to 224, as in the evaluation of ImageNet models.
 RESIZE_RATIO = 256 / 224
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
@@ -43,9 +43,9 @@ def read_header(path: Path) -> tuple[int, int, int]:
 def decode(path: Path) -> Image.Image:
     """Returns the whole image, 8 bits a channel, mode ``"L"`` for a grey file and ``"RGB"`` for any other.
 
-    Transparency is dropped and the EXIF orientation is not applied, as in torchvision's image folders. Pillow's
-    decoders raise many kinds of error on damaged files (OSError, SyntaxError, ValueError, struct.error, ...): each of
-    them means the same here.
+    Transparency is dropped and the EXIF orientation is not applied, as in torchvision's image folders. On damaged files
+    Pillow's decoders raise errors of many types (OSError, SyntaxError, ValueError, struct.error, ...); all become an
+    UnreadableImageError.
 
     Raises:
         UnreadableImageError: The file is missing, damaged or cut short, or its pixels are not 8 or 16 bit integers.
@@ -75,8 +75,8 @@ def evaluation_view(image: Image.Image, size: int) -> Image.Image:
     """Returns the centre of the image as `size` x `size` pixels.
 
     The short side is resized to ``round(size * 256 / 224)`` (bilinear, antialiased) and the centre cropped, as
-    torchvision evaluates ImageNet models with 256 and 224. An image that has exactly `size` x `size` pixels was
-    prepared already and stays as it is.
+    torchvision evaluates ImageNet models with 256 and 224. An image of exactly `size` x `size` pixels counts as
+    prepared already and is returned unchanged.
     """
     width, height = image.size
     if (width, height) == (size, size):
@@ -95,8 +95,8 @@ def training_view(image: Image.Image, height: int, width: int, rng: np.random.Ge
     """Returns a random part of the image as `height` x `width` pixels, mirrored half of the time.
 
     The part covers 8 to 100 % of the area with an aspect ratio between 3/4 and 4/3, log-uniform (Szegedy et al., "Going
-    Deeper with Convolutions", CVPR 2015, section 6). When ten draws do not fit into the image, as in very long
-    ones, the largest centred part with an allowed ratio is taken.
+    Deeper with Convolutions", CVPR 2015, section 6). If none of ten draws fits into the image, as for very long ones,
+    the part is the largest centred one with an allowed ratio.
     """
     left, top, part_width, part_height = _random_part(*image.size, rng)
     part = image.crop((left, top, left + part_width, top + part_height))

@@ -1,4 +1,4 @@
-"""The data set that needs no download: scikit-learn's 8x8 handwritten digits."""
+"""The data set without a download: scikit-learn's 8x8 handwritten digits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TEST_IMAGES = 500
 def load_digits(split: str) -> MemoryImages:
     """Returns a split of the digits data: 8x8 grey images, ``round(255 * v / 16)`` for the original v in 0..16.
 
-    The data has no official split, so this one is a rule: order the images by class (and as they come within a class),
-    number them r = 0, 1, ..., and put image r into the test split when ``floor(500 (r + 1) / 1797)`` exceeds
-    ``floor(500 r / 1797)``. That takes 500 evenly spaced images, 48 to 51 of each class. Both splits keep the original
-    order and number their positions from 0. Writers appear in both splits.
+    The data has no official split. Here the images are ordered by class (in the original order within a class) and
+    numbered r = 0, 1, ...; image r belongs to the test split if ``floor(500 (r + 1) / 1797)`` exceeds
+    ``floor(500 r / 1797)``. These are 500 evenly spaced images, 48 to 51 of each class. Both splits keep the original
+    order and number their positions from 0. The same writers appear in both splits.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test part).
     """

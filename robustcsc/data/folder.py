@@ -1,4 +1,4 @@
-"""Image folders: ``<root>/train|test/<class>/<image>``, read into memory when small, streamed when not."""
+"""Image folders, ``<root>/train|test/<class>/<image>``: small ones are read into memory, large ones streamed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from robustcsc.data.memory import MemoryImages
 from robustcsc.data.streamed import StreamedImages
 from robustcsc.errors import DataError
 
-#: Decoded pixels (counted as RGB) up to which a tree of equally large images is kept in memory: 2 GiB.
+#: Largest total size of decoded RGB images that are kept in memory, in bytes: 2 GiB.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 
-#: Folders that hold a split, in the order they are tried; ImageNet calls its test images ``val``.
+#: Names of the folder of each split, in the order of preference; ImageNet calls its test images ``val``.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val")}
 
 _SPLIT_NAMES = tuple(name for names in SPLIT_FOLDERS.values() for name in names)
@@ -30,29 +30,27 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of one split, sorted by class and then by path; a file's place in here is its position.
+    """The image files of one split, sorted by class and then by path; a file's index is the image's position.
 
     Attributes:
         root: The folder that holds the class folders.
         classes: Names of the class folders, sorted.
         files: ``"<class>/<image>"``, relative to `root`.
         labels: (N,), int64.
-        file_sizes: (N,), int64, bytes; -1 for a file that cannot be looked at.
     """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[str, ...]
     labels: Tensor
-    file_sizes: Tensor
 
 
 def load_folder(root: Path, split: str, image_size: int | None, workers: int) -> MemoryImages | StreamedImages:
-    """Returns one split of an image folder, named after it; see `open_listing` for what is kept in memory.
+    """Returns one split of an image folder, named after the folder; `open_listing` decides what is kept in memory.
 
     Raises:
-        DataError: The split or a class is missing or empty, the classes of the splits differ, or the images do not
-            suit `image_size`.
+        DataError: The split or a class is missing or empty, the classes of the splits differ, no image is readable, or
+            the images differ in size and `image_size` is ``None``.
     """
     try:
         listing = list_images(find_split(root, split))
@@ -65,11 +63,11 @@ def load_folder(root: Path, split: str, image_size: int | None, workers: int) ->
 def find_split(root: Path, split: str) -> Path:
     """Returns the folder with the class folders of a split.
 
-    That is ``train`` for training and ``test`` or ``val`` for testing. A root without any of these is itself the test
-    split (it has no training split), so that a bare folder of classes can be evaluated but not trained on.
+    That is ``train`` for training and ``test`` or ``val`` for testing. A root with none of them is itself the test
+    split, so that a plain folder of classes can be evaluated, but not trained on.
 
     Raises:
-        DataError: There is no such folder, or the classes of the two splits differ.
+        DataError: The folder is missing, or the classes of the two splits differ.
     """
     if not root.is_dir():
         raise DataError(
@@ -109,8 +107,7 @@ def list_images(folder: Path) -> Listing:
             raise DataError(f"The class folder {folder / name} has no images: add some or remove the folder.")
         files += found
         labels += [label] * len(found)
-    sizes = torch.tensor([_size_of(os.path.join(folder, file)) for file in files])
-    return Listing(folder, classes, tuple(files), torch.tensor(labels), sizes)
+    return Listing(folder, classes, tuple(files), torch.tensor(labels))
 
 
 def open_listing(
@@ -118,9 +115,9 @@ def open_listing(
 ) -> MemoryImages | StreamedImages:
     """Returns the listed images, in memory or streamed.
 
-    They are kept in memory when all have one size, which is `image_size` if that is given, and their decoded pixels fit
-    into `memory_limit` bytes. Otherwise they are streamed: resized and cropped to `image_size`, or as they are when
-    no size is given and all agree. Files are kept grey when all are grey, and converted to RGB otherwise.
+    They are kept in memory if all have the same size (`image_size`, if given) and their decoded pixels fit into
+    `memory_limit` bytes. Otherwise they are streamed: resized and cropped to `image_size`, or unchanged if no size is
+    given and all have the same. Images stay grey if all are grey, and are converted to RGB otherwise.
 
     Raises:
         DataError: No image is readable, or the images differ in size and no `image_size` is given.
@@ -139,7 +136,7 @@ def open_listing(
 
 
 def _in_memory(listing: Listing, split: str, pixels: Tensor, readable: Tensor) -> MemoryImages:
-    """Returns the readable images; unreadable ones leave a gap in the positions."""
+    """Returns the readable images; the positions of unreadable ones are left out."""
     if not readable.any():
         raise DataError(f"None of the {len(listing.files)} images in {listing.root} can be read.")
     positions = readable.nonzero().flatten()
@@ -158,7 +155,7 @@ def _in_memory(listing: Listing, split: str, pixels: Tensor, readable: Tensor) -
 
 
 def _streamed(listing: Listing, split: str, image_size: int | None, workers: int) -> StreamedImages:
-    """Returns the images as a stream, once the headers have told the number of channels and that the sizes agree."""
+    """Returns the images as a stream, after reading the number of channels and the sizes from the headers."""
     channels, height, width = _first_header(listing)
     for file in listing.files:
         if image_size is not None and channels == 3:
@@ -179,7 +176,6 @@ def _streamed(listing: Listing, split: str, image_size: int | None, workers: int
         classes=listing.classes,
         root=listing.root,
         files=listing.files,
-        file_sizes=listing.file_sizes,
         labels=listing.labels,
         positions=torch.arange(len(listing.files)),
         image_shape=(channels, image_size or height, image_size or width),
@@ -199,7 +195,7 @@ def _first_header(listing: Listing) -> tuple[int, int, int]:
 
 
 def _decode_all(listing: Listing, height: int, width: int, threads: int) -> tuple[Tensor, Tensor] | None:
-    """Returns pixels (N, C, H, W) and a mask of the readable files, or ``None`` if a file has another size."""
+    """Returns pixels (N, C, H, W) and a mask of the readable files, or ``None`` if an image has another size."""
     count = len(listing.files)
     pixels = np.empty((count, 3, height, width), np.uint8)
     channels = np.zeros(count, np.uint8)
@@ -234,7 +230,7 @@ def _array_or_none(path: Path) -> npt.NDArray[np.uint8] | None:
 
 
 def _first_with_classes(root: Path, names: tuple[str, ...]) -> Path | None:
-    """Returns the first of the named folders that has class folders (ImageNet's ``test`` has none)."""
+    """Returns the first of the named folders that has class folders (the test folder of ImageNet has none)."""
     return next((root / name for name in names if (root / name).is_dir() and _class_names(root / name)), None)
 
 
@@ -245,7 +241,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _image_files(folder: Path, name: str) -> list[str]:
-    """Returns ``"<name>/<image>"`` for the image files in the class folder `name` and the folders below it, sorted."""
+    """Returns ``"<name>/<image>"`` for the image files anywhere below the class folder `name`, sorted."""
     prefix = len(os.path.join(folder, ""))
     found = []
     for where, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
@@ -256,10 +252,3 @@ def _image_files(folder: Path, name: str) -> list[str]:
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES
         ]
     return sorted(found)
-
-
-def _size_of(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1

@@ -1,4 +1,4 @@
-"""What every set of images offers, and the few rules all of them share."""
+"""The interface of image sets, and the functions that all of them share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from robustcsc.errors import DataError
 
 
 class Batch(NamedTuple):
-    """Some images of a set, all on the device that was asked for.
+    """Some images of a set, all tensors on one device.
 
     Attributes:
         images: (n, C, H, W), float32, pixels in [0, 1].
-        labels: (n,), int64, positions in the set's `classes`.
-        indices: (n,), int64, the images' positions in the whole split: what random corruptions are seeded with.
+        labels: (n,), int64, indices into the set's `classes`.
+        indices: (n,), int64, the images' positions in the whole split, from which random corruptions are seeded.
     """
 
     images: Tensor
@@ -30,13 +30,13 @@ class Batch(NamedTuple):
 class ImageSet(Protocol):
     """One split of a data set, or a part of one.
 
-    A *row* counts the images of this set from 0 to ``len(set) - 1``; a *position* is an image's place in the whole
-    split and never changes. They differ in subsets, and where an unreadable file was left out.
+    A *row* is the index of an image in this set, 0 to ``len(set) - 1``; a *position* is its index in the whole split
+    and never changes. They differ in subsets, and where unreadable files were left out.
     """
 
     @property
     def name(self) -> str:
-        """Name of the data set; an image folder's own name."""
+        """Name of the data set or of the image folder: a label, never part of an identity."""
 
     @property
     def split(self) -> str:
@@ -60,15 +60,15 @@ class ImageSet(Protocol):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The rows' files, as paths in their folder; empty for a set that was not read from an image folder."""
+        """Every row's file, relative to its folder; empty for a set that was not read from an image folder."""
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """The image files that could not be decoded so far, in this set or the one it is part of; no batch has them."""
+        """Image files of this set, or of the set it is part of, that could not be decoded so far; no batch has them."""
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change when the images, their labels, their order or their positions change."""
+        """16 hex digits that identify the images; see `fingerprint_of`."""
 
     def __len__(self) -> int: ...
 
@@ -89,7 +89,7 @@ class ImageSet(Protocol):
 
         Args:
             batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
-            order: (n,), int64, the rows to visit; all in their order by default.
+            order: (n,), int64, the rows to return; by default all, in their order.
             device: Where the batch's tensors lie.
 
         Raises:
@@ -98,7 +98,7 @@ class ImageSet(Protocol):
 
 
 def checked_rows(rows: Tensor, length: int) -> Tensor:
-    """Returns `rows` as int64 on the CPU once they are known to be rows of a set of `length` images.
+    """Returns `rows` as int64 on the CPU after checking that a set of `length` images has them.
 
     Raises:
         DataError: `rows` is not a vector of integers in 0..length-1.
@@ -114,7 +114,7 @@ def checked_rows(rows: Tensor, length: int) -> Tensor:
 
 
 def batched_rows(length: int, batch_size: int, order: Tensor | None) -> tuple[Tensor, ...]:
-    """Returns the rows of each batch: `order`, or all rows, cut into pieces of `batch_size`.
+    """Returns the rows of each batch: `order`, or all rows, in pieces of `batch_size`.
 
     Raises:
         DataError: The batch size is not positive or `order` has a row out of range.
@@ -128,15 +128,24 @@ def batched_rows(length: int, batch_size: int, order: Tensor | None) -> tuple[Te
 def as_floats(pixels: Tensor, device: str | torch.device) -> Tensor:
     """Returns uint8 `pixels` on `device` as float32 in [0, 1], exactly ``pixels / 255``.
 
-    The divisor is a tensor because CUDA multiplies by the reciprocal of a plain number, which rounds differently:
-    the clean images have the same bits on every device.
+    The divisor is a tensor because CUDA multiplies by the reciprocal of a Python number, which rounds differently. So
+    clean images have the same bits on every device.
     """
     return pixels.to(device).to(torch.float32) / torch.tensor(255.0, device=device)
 
 
-def fingerprint_of(images: ImageSet, content: Iterable[bytes | memoryview]) -> str:
-    """Returns the first 16 hex digits of the SHA-256 over the set's description, labels, positions and `content`."""
-    description = [images.name, images.split, images.classes, images.image_shape, len(images)]
+def fingerprint_of(images: ImageSet, form: str, content: Iterable[bytes | memoryview]) -> str:
+    """Returns the identity of an image set: the first 16 hex digits of a SHA-256 over its content.
+
+    This covers class names, image shape, labels, positions and `content`, in the order of the rows. It does not cover
+    the names of data set, split, folder and files, so renamed and copied folders keep their fingerprint.
+
+    Args:
+        images: The set.
+        form: The kind of `content`, so that pixels and files never give equal fingerprints.
+        content: One piece per row, all of one length.
+    """
+    description = [form, images.classes, images.image_shape, len(images)]
     digest = hashlib.sha256(json.dumps(description).encode())
     digest.update(images.labels.numpy().data)
     digest.update(images.positions.numpy().data)

@@ -1,4 +1,4 @@
-"""Sets of images whose pixels all lie in memory."""
+"""Image sets whose pixels are all in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MemoryImages:
         pixels: (N, C, H, W), uint8, on the CPU.
         labels: (N,), int64, on the CPU.
         positions: (N,), int64: each image's position in the whole split.
-        files: Each image's file ``"<class>/<image>"``, where the images come from a folder.
+        files: Each image's file ``"<class>/<image>"``, if the images come from a folder.
         unreadable: Paths of the files that could not be decoded and were left out.
     """
 
@@ -38,7 +38,7 @@ class MemoryImages:
     unreadable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses parts that do not belong together."""
+        """Raises DataError if the parts differ in number, or a type, shape or label is invalid."""
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
             raise DataError(
                 f"Pixels of {self.name} must be uint8 (N, C, H, W), not {self.pixels.dtype} {tuple(self.pixels.shape)}."
@@ -57,8 +57,8 @@ class MemoryImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over name, split, classes, labels, positions and pixels."""
-        return fingerprint_of(self, (piece.contiguous().view(-1).numpy().data for piece in self.pixels))
+        """16 hex digits over the pixels and what `fingerprint_of` adds to them."""
+        return fingerprint_of(self, "pixels", (piece.contiguous().view(-1).numpy().data for piece in self.pixels))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,7 +88,7 @@ class MemoryImages:
 
         Args:
             batch_size: Images in a batch; the last one may have fewer.
-            order: (n,), int64, the rows to visit; all in their order by default.
+            order: (n,), int64, the rows to return; by default all, in their order.
             device: Where the batch's tensors lie.
 
         Raises:

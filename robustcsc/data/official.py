@@ -34,7 +34,7 @@ def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -
             come from an image folder whose classes and file names (apart from the suffix) are those of the tree.
 
     Raises:
-        DataError: Files are missing or malformed, or do not show the images of `clean`.
+        DataError: Files are missing or malformed, or do not match the images of `clean`.
     """
     if not 1 <= severity <= SEVERITIES:
         raise DataError(f"Severity {severity} does not exist in the official files: choose 1 to {SEVERITIES}.")
@@ -85,7 +85,7 @@ def _from_arrays(root: Path, corruption: str, severity: int, clean: ImageSet) ->
 
 
 def _check_labels(path: Path, count: int, severity: int, clean: ImageSet) -> None:
-    """Refuses labels that are not those of `clean`; the file has them once, or once for each severity."""
+    """Raises DataError unless the labels are those of `clean`; a file has them once, or once for each severity."""
     labels = _mapped(path)
     if labels.shape not in ((count,), (SEVERITIES * count,)):
         raise DataError(f"{path} has shape {labels.shape}, but there are {count} images a severity: fetch it again.")
@@ -108,7 +108,7 @@ def _mapped(path: Path) -> npt.NDArray[np.generic]:
 
 
 def _from_tree(root: Path, corruption: str, severity: int, clean: ImageSet) -> StreamedImages:
-    """Streams each clean file's namesake in the tree of one corruption and severity."""
+    """Streams the files of one corruption and severity that have the names of the clean files."""
     folder = root / corruption / str(severity)
     if not folder.is_dir():
         raise DataError(f"{root / corruption} has no folder for severity {severity}: fetch the official files again.")
@@ -129,7 +129,6 @@ def _from_tree(root: Path, corruption: str, severity: int, clean: ImageSet) -> S
         classes=clean.classes,
         root=root,
         files=tuple(f"{corruption}/{severity}/{file}" for file in files),
-        file_sizes=torch.tensor([(folder / file).stat().st_size for file in files], dtype=torch.int64),
         labels=clean.labels,
         positions=clean.positions,
         image_shape=clean.image_shape,

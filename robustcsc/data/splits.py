@@ -1,4 +1,4 @@
-"""Cutting a set of images in two."""
+"""Splitting an image set into a training part and a held-out part."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from robustcsc.errors import DataError
 
 
 def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Returns two disjoint parts of a set: what is left for training, and the part that is held out.
+    """Returns two disjoint parts of a set, one for training and one held out.
 
-    Every class gives ``fraction * its size`` images, rounded to the nearest number: those with the smallest SHA-256
-    of ``"<seed>/<position>"``. The choice therefore does not depend on any library's random numbers, and both parts
-    keep the order of the set.
+    Of every class, a share of `fraction`, rounded to the nearest number, is held out: the images with the smallest
+    SHA-256 of ``"<seed>/<position>"``. The choice does not depend on any library's random numbers. Both parts keep the
+    order of the set.
 
     Args:
-        image_set: What to cut, usually a training split.
+        image_set: The set to split, usually a training split.
         fraction: Share of each class that is held out, strictly between 0 and 1.
-        seed: Chooses among the possible cuts.
+        seed: Seed of the choice.
 
     Raises:
         DataError: The fraction is not between 0 and 1, or one part would be empty.

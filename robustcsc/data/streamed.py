@@ -1,13 +1,14 @@
-"""Sets of images that are read from their files whenever they are needed, by worker processes."""
+"""Image sets that worker processes read from their files, batch by batch."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,11 @@ from robustcsc.data.decode import UnreadableImageError, as_array, decode, evalua
 from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of
 from robustcsc.errors import DataError
 
-#: First entries of the random streams, so that the order of an epoch and an image's crop never share one.
+#: First entries of the seeds, so that the order of an epoch and an image's crop never share a random stream.
 _ORDER_STREAM, _VIEW_STREAM = 1, 2
+
+#: Threads that hash files (reading waits for the disk, and hashing releases the interpreter), and files each takes.
+_HASHING_THREADS, _HASHED_TOGETHER = 8, 64
 
 
 class _Request(NamedTuple):
@@ -34,7 +38,7 @@ class _Request(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """What a worker hands back for one batch; plain arrays, so that nothing needs shared memory."""
+    """What a worker returns for one batch: plain arrays, which need no shared memory."""
 
     rows: list[int]
     pixels: npt.NDArray[np.uint8]  # (n, C, H, W)
@@ -43,7 +47,7 @@ class _Loaded(NamedTuple):
 
 
 class _Reader(Dataset[_Loaded]):
-    """Reads the requested images; all the state that a worker process needs."""
+    """Reads the requested images; this is all the state of a worker process."""
 
     def __init__(self, image_shape: tuple[int, int, int], crop: bool) -> None:
         self.image_shape = image_shape
@@ -80,7 +84,7 @@ class _Reader(Dataset[_Loaded]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StreamedImages:
-    """An `ImageSet` that holds file names only; memory stays bounded by a few batches.
+    """An `ImageSet` that holds file names only; it takes the memory of a few batches.
 
     Attributes:
         name: Name of the data set.
@@ -88,13 +92,12 @@ class StreamedImages:
         classes: Names of the classes in label order.
         root: Folder that `files` are relative to.
         files: Every row's file, relative to `root`.
-        file_sizes: (N,), int64: bytes of every file, for the fingerprint.
         labels: (N,), int64, on the CPU.
         positions: (N,), int64: each image's position in the whole split.
         image_shape: Channels, height and width of every image in a batch.
-        crop: Whether `batches` resizes and centre-crops to `image_shape` (`decode.evaluation_view`); without it every
+        crop: Whether `batches` resizes and centre-crops to `image_shape` (`decode.evaluation_view`); if not, every
             file must have that shape.
-        workers: Worker processes that read a batch each; 0 reads in the calling process.
+        workers: Worker processes, each of which reads one batch at a time; 0 reads in the calling process.
     """
 
     name: str
@@ -102,14 +105,14 @@ class StreamedImages:
     classes: tuple[str, ...]
     root: Path
     files: tuple[str, ...]
-    file_sizes: Tensor
     labels: Tensor
     positions: Tensor
     image_shape: tuple[int, int, int]
     crop: bool
     workers: int = 2
-    # Files found unreadable, shared by a set and its subsets: a damaged file is met and reported once.
+    # Shared by a set and its subsets, so that a damaged file is reported once and every file is hashed once.
     _damaged: set[str] = field(default_factory=set)
+    _digests: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -118,9 +121,16 @@ class StreamedImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over name, split, classes, labels, positions, file names and file sizes."""
-        names = (os.fsencode(file) + b"\0" for file in self.files)
-        return fingerprint_of(self, chain(names, [self.file_sizes.numpy().data]))
+        """16 hex digits over the bytes of the files, whether they are cropped, and what `fingerprint_of` adds to them.
+
+        The bytes stand for the pixels, which would take many times as long to decode. The first call reads every file.
+        """
+        new = [file for file in self.files if file not in self._digests]
+        chunks = [new[start : start + _HASHED_TOGETHER] for start in range(0, len(new), _HASHED_TOGETHER)]
+        with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+            for chunk, digests in zip(chunks, pool.map(self._hashed, chunks), strict=True):
+                self._digests.update(zip(chunk, digests, strict=True))
+        return fingerprint_of(self, f"files, crop={self.crop}", (self._digests[file] for file in self.files))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -138,7 +148,6 @@ class StreamedImages:
         return replace(
             self,
             files=tuple(self.files[row] for row in rows.tolist()),
-            file_sizes=self.file_sizes[rows],
             labels=self.labels[rows],
             positions=self.positions[rows],
         )
@@ -146,11 +155,11 @@ class StreamedImages:
     def batches(
         self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
     ) -> Iterator[Batch]:
-        """Yields the images in batches; which images come does not depend on the batch size or the workers.
+        """Yields the images in batches; the images do not depend on the batch size or the number of workers.
 
         Args:
             batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
-            order: (n,), int64, the rows to visit; all in their order by default.
+            order: (n,), int64, the rows to return; by default all, in their order.
             device: Where the batch's tensors lie.
 
         Raises:
@@ -167,20 +176,20 @@ class StreamedImages:
         order: Tensor | None = None,
         device: str | torch.device = "cpu",
     ) -> Iterator[Batch]:
-        """Yields the images in random order, each randomly resized, cropped and mirrored.
+        """Yields the images in random order, each randomly cropped, resized and mirrored (`decode.training_view`).
 
-        The order depends on (seed, epoch), an image's crop on (seed, epoch, position) only: both are the same for any
-        batch size and worker count. See `decode.training_view` for the distribution.
+        The order depends on (seed, epoch) only, an image's crop on (seed, epoch, position) only: both are the same for
+        any batch size and any number of workers.
 
         Args:
             batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
-            epoch: Which pass over the data, 0 or more.
-            seed: Seed of the run, 0 or more.
-            order: (n,), int64, the rows to visit instead, such as one process's share of them.
+            epoch: Number of the pass over the data, at least 0.
+            seed: Seed of the run, at least 0.
+            order: (n,), int64, the rows to return instead, such as one process's share of them.
             device: Where the batch's tensors lie.
 
         Raises:
-            DataError: No image could be read, or a number or row is out of range.
+            DataError: No image could be read, or the epoch, the seed or a row is out of range.
         """
         if epoch < 0 or seed < 0:
             raise DataError(f"Epoch {epoch} and seed {seed} must not be negative.")
@@ -189,8 +198,20 @@ class StreamedImages:
             order = torch.from_numpy(rng.permutation(len(self)))
         return self._read(batched_rows(len(self), batch_size, order), (_VIEW_STREAM, seed, epoch), device)
 
+    def _hashed(self, files: Sequence[str]) -> list[bytes]:
+        """Returns the digest of the content of each file; one that cannot be read counts as empty."""
+        digests = []
+        for name in files:
+            try:
+                with open(os.path.join(self.root, name), "rb") as file:
+                    content = file.read()
+            except OSError:
+                content = b""
+            digests.append(hashlib.sha256(content).digest())
+        return digests
+
     def _read(self, batches: Iterable[Tensor], entropy: tuple[int, ...], device: str | torch.device) -> Iterator[Batch]:
-        """Yields what could be read of each batch of rows, and remembers the files that could not."""
+        """Yields the readable images of each batch of rows, and remembers the unreadable files."""
         asked, read = 0, 0
         for loaded in self._loader(self._requests(rows, entropy) for rows in batches):
             asked += 1
@@ -209,7 +230,7 @@ class StreamedImages:
             raise DataError(f"None of the images that were asked for in {self.root} can be read.")
 
     def _requests(self, rows: Tensor, entropy: tuple[int, ...]) -> list[_Request]:
-        """Returns what a worker must read for one batch; files already known to be damaged are not tried again."""
+        """Returns the requests of one batch, without the files that are known to be damaged."""
         return [
             _Request(row, str(self.root / self.files[row]), (*entropy, position) if entropy else ())
             for row, position in zip(rows.tolist(), self.positions[rows].tolist(), strict=True)
@@ -217,7 +238,7 @@ class StreamedImages:
         ]
 
     def _loader(self, requests: Iterable[list[_Request]]) -> Iterator[_Loaded]:
-        """Starts the workers and returns what they read, one item for each batch of requests, in that order."""
+        """Starts the workers and returns what they read, one item per batch of requests, in the same order."""
         with warnings.catch_warnings():
             # Python 3.12 and later warn about fork in a process with threads; the workers only use Pillow and NumPy.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
@@ -233,13 +254,13 @@ class StreamedImages:
         return loaded
 
     def _expectation(self) -> str:
-        """Returns what the files of this set must look like, for an error message."""
+        """Returns the size and channels that the files of this set must have, for an error message."""
         channels, height, width = self.image_shape
         return f"the images in {self.root} should be {width}x{height} pixels with {_channel_text(channels)}"
 
 
 def _usable_cpus() -> int:
-    """Returns how many processes can run at once; more workers than that make DataLoader warn."""
+    """Returns the number of CPUs this process may use; DataLoader warns about more workers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -253,5 +274,5 @@ def _channel_text(channels: int) -> str:
 
 
 def _unchanged(loaded: Any) -> Any:
-    """Keeps DataLoader from turning the arrays into tensors, which would travel through shared memory."""
+    """Keeps DataLoader from converting the arrays to tensors, which would need shared memory."""
     return loaded

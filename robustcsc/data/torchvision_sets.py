@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100, SVHN, MNIST and Fashion-MNIST, in the files and folders torchvision keeps them in."""
+"""CIFAR-10, CIFAR-100, SVHN, MNIST and Fashion-MNIST, read from the files of torchvision."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def load_torchvision(name: str, root: Path, split: str, download: bool) -> Memor
 
     Args:
         name: ``"cifar10"``, ``"cifar100"``, ``"svhn"``, ``"mnist"`` or ``"fashion-mnist"``.
-        root: The folder that holds (or will hold) ``cifar-10-batches-py``, ``MNIST/raw``, ``test_32x32.mat`` and so on.
+        root: The folder with ``cifar-10-batches-py``, ``MNIST/raw``, ``test_32x32.mat`` and so on, or to download to.
         split: ``"train"`` or ``"test"``.
-        download: Whether missing files may be fetched from the internet.
+        download: Whether missing files may be downloaded.
 
     Raises:
         DataError: Files are missing or damaged, or the download failed.
@@ -62,7 +62,7 @@ def _explanation(name: str, root: Path, download: bool, error: Exception) -> str
 
 
 def _without_hint(reason: str) -> str:
-    """Leaves out torchvision's own advice, which names a Python argument."""
+    """Removes torchvision's own advice, which names a Python argument."""
     return reason.removesuffix(" You can use download=True to download it").rstrip(".")
 
 

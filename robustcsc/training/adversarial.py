@@ -1,13 +1,13 @@
-"""Adversarial training: every batch is attacked before the step, the baseline that a defence is compared with.
+"""Adversarial training, the baseline for defences: every batch is attacked before the step.
 
 Source:
     Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018: PGD with seven steps of
     2/255 from a random start, on CIFAR-10.
     Wong, Rice & Kolter, "Fast is better than free", ICLR 2020: one step of 1.25 times the budget from a random start.
 
-Differences from the papers: images are attacked in evaluation mode, so that the running statistics of a batch
-normalisation are those of the images that are trained on, once per step. A version that lowers the loss is dropped.
-Steps scale with the budget.
+Differences from the papers: images are attacked in evaluation mode, so that the running statistics of batch
+normalisation see each batch once, as it is trained on. Where the attack lowers the loss, the clean image is kept. Step
+sizes scale with the budget.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 from robustcsc.errors import RobustCSCError
 
 Adversary = Literal["pgd-7", "fgsm"]
-#: Steps, and their size as a share of the budget.
+#: Number of steps, and their size as a share of the budget.
 STEPS: dict[Adversary, tuple[int, float]] = {"pgd-7": (7, 1 / 4), "fgsm": (1, 5 / 4)}
 
 
 @dataclass(frozen=True)
 class AdversarialTraining:
-    """What attacks the training images.
+    """The attack on the training images.
 
     Attributes:
-        adversary: ``"pgd-7"``, or ``"fgsm"``, which takes one gradient step instead of seven and can fail suddenly:
-            the model learns to resist one step and nothing else. Measure the result with PGD.
+        adversary: ``"pgd-7"``, or ``"fgsm"`` with one gradient step instead of seven. Training with FGSM can collapse:
+            the model then resists single steps only. Evaluate it with PGD.
         epsilon: Budget in the maximum norm, in pixel units of [0, 1]; above 0, at most 1.
 
     Raises:
-        RobustCSCError: There is no such adversary, or nothing to attack with.
+        RobustCSCError: The adversary is unknown, or the budget is 0.
         AttackError: The budget is outside its range.
     """
 
@@ -51,7 +51,7 @@ class AdversarialTraining:
             raise RobustCSCError("Adversarial training with a budget of 0 is ordinary training: leave it out.")
 
     def attack(self, model: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-        """Returns the images as the adversary leaves them; modes, weights and gradients of `model` stay as they are.
+        """Returns the attacked images; modes, weights and gradients of `model` do not change.
 
         Args:
             model: Images to logits (N, K).

@@ -1,4 +1,4 @@
-"""Random crops, mirror images and Gaussian noise, drawn for a whole batch at once."""
+"""Random crops, flips and Gaussian noise, drawn for a whole batch at once."""
 
 import torch
 import torch.nn.functional as F
@@ -6,13 +6,13 @@ from torch import Tensor
 
 
 def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Returns each image zero-padded, cropped at its own random place and, for half of them, mirrored.
+    """Returns the images zero-padded, cropped at random and, with probability 1/2, mirrored, each on its own.
 
     Args:
         images: ``(N, C, H, W)``.
-        padding: Pixels added on every side before cropping; 0 leaves the images where they are.
-        flip: Whether half of the images are mirrored.
-        generator: CPU generator the draws come from, so that they do not depend on the device of the images.
+        padding: Pixels added on every side before cropping; 0 crops nothing.
+        flip: Whether images are mirrored at random.
+        generator: CPU generator of the draws, which then do not depend on the device of the images.
     """
     count, _, height, width = images.shape
     offsets = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)
@@ -24,7 +24,7 @@ def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Gen
     batch = torch.arange(count, device=images.device)
     rows, columns = rows.to(images.device), columns.to(images.device)
     gathered = padded[batch[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return gathered.permute(0, 3, 1, 2)  # channels_last strides, as the networks like them
+    return gathered.permute(0, 3, 1, 2)  # channels_last strides, which convolutions prefer
 
 
 def add_gaussian_noise(images: Tensor, max_std: float, generator: torch.Generator) -> Tensor:
@@ -35,7 +35,7 @@ def add_gaussian_noise(images: Tensor, max_std: float, generator: torch.Generato
     Args:
         images: ``(N, C, H, W)`` in [0, 1].
         max_std: Largest standard deviation.
-        generator: CPU generator the draws come from.
+        generator: CPU generator of the draws.
     """
     count = len(images)
     noisy = torch.randperm(count, generator=generator) < count // 2

@@ -1,13 +1,13 @@
-"""How a task-driven model starts: a dictionary from each class's features, then the best classifier of its codes.
+"""Initialisation of a task-driven model: a dictionary of each class's features, then the best classifier of the codes.
 
-Source: Tirer and Giryes, EUSIPCO 2018, section IV: with the features as they are drawn, online dictionary learning on
+Source: Tirer and Giryes, EUSIPCO 2018, section IV: with randomly initialised features, online dictionary learning on
 the features of each class, started from some of them, gives the class's share of the atoms; with this dictionary, the
 classifier W minimises eq. 5.
 
 Differences from the paper:
-- It does not say for how long, and with which lambda: here for `PASSES` passes over the features with the model's
-  lambda_1, in mini-batches of `BATCH_SIZE`, by scikit-learn's `MiniBatchDictionaryLearning`.
-- Classes that do not divide the number of atoms get one atom more or less.
+- It gives neither the duration nor the lambda of dictionary learning: here `PASSES` passes over the features with the
+  model's lambda_1, in mini-batches of `BATCH_SIZE`, by scikit-learn's `MiniBatchDictionaryLearning`.
+- If the number of classes does not divide the number of atoms, the first classes get one atom more.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from robustcsc.layers.modes import evaluation_mode
 from robustcsc.models.tddl import TaskDriven
 from robustcsc.progress import Progress, silent
 
-#: Passes of online dictionary learning over the features of a class, and features at a time.
+#: Passes of online dictionary learning over the features of a class, and the size of a mini-batch.
 PASSES, BATCH_SIZE = 5, 100
-#: Images at a time where features and codes are computed.
+#: Batch size for features and codes.
 IMAGES_AT_A_TIME = 1000
-#: Iterations of L-BFGS for the classifier; it stops earlier where it has converged.
+#: Largest number of L-BFGS iterations for the classifier.
 CLASSIFIER_STEPS = 200
 
 
 class _FeaturesKnown(Exception):
-    """Ends a forward pass behind the features."""
+    """Ends a forward pass after the features."""
 
 
 def initialise(model: nn.Module, images: ImageSet, *, nu: float, seed: int = 0, progress: Progress = silent) -> None:
-    """Initialises the dictionary and the classifier of a task-driven model in place; other models stay as they are.
+    """Initialises dictionary and classifier of a task-driven model in place; other models are left unchanged.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits.
         images: Training images.
         nu: Weight nu_1 of half the squared norm of W.
-        seed: Seed of the features that dictionaries start from, and of the order of online learning.
-        progress: Told after each class and each batch of images.
+        seed: Seed of the initial atoms and of the order of online learning.
+        progress: Called after each class and each batch of images.
 
     Raises:
-        DataError: If a class has fewer images than atoms.
+        DataError: If a class has fewer images than atoms, or no atom.
     """
     network = next((module for module in model.modules() if isinstance(module, TaskDriven)), None)
     if network is None:
@@ -73,14 +73,14 @@ def initialise(model: nn.Module, images: ImageSet, *, nu: float, seed: int = 0, 
 def learn_atoms(features: Tensor, count: int, lam: float, *, seed: int) -> Tensor:
     """Returns a dictionary ``(m, count)`` of atoms in the unit ball for `features` ``(n, m)``, by online learning.
 
-    Minimises ``1/2 ||x - D alpha||^2 + lam ||alpha||_1`` over D and alpha (Mairal et al., JMLR 2010), started from
-    `count` of the features, scaled to unit norm.
+    Minimises ``1/2 ||x - D alpha||^2 + lam ||alpha||_1`` over D and alpha (Mairal et al., JMLR 2010). The initial atoms
+    are `count` of the features, scaled to unit norm.
 
     Args:
         features: At least `count` vectors.
         count: Number of atoms.
         lam: Weight of the l1 norm.
-        seed: Seed of the first atoms and the order.
+        seed: Seed of the initial atoms and the order.
     """
     from sklearn.decomposition import MiniBatchDictionaryLearning
     from sklearn.exceptions import ConvergenceWarning
@@ -96,7 +96,7 @@ def learn_atoms(features: Tensor, count: int, lam: float, *, seed: int) -> Tenso
         random_state=seed,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of one mini-batch's codes: the next one goes on
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the codes of one mini-batch need not converge
         learning.fit(features.double().numpy())
     return torch.from_numpy(np.ascontiguousarray(learning.components_.T)).to(features)
 
@@ -129,7 +129,7 @@ def _shares(atoms: int, images: ImageSet) -> list[int]:
     """Returns the number of atoms of each class.
 
     Raises:
-        DataError: If a class has fewer images than that.
+        DataError: If a class has fewer images than atoms, or no atom.
     """
     classes = len(images.classes)
     shares = [atoms // classes + (label < atoms % classes) for label in range(classes)]
@@ -144,7 +144,7 @@ def _shares(atoms: int, images: ImageSet) -> list[int]:
 
 
 def _features_of(model: nn.Module, network: TaskDriven, images: ImageSet, progress: Progress) -> Tensor:
-    """Returns the features of all images, on the CPU; the forward passes stop behind them."""
+    """Returns the features of all images, on the CPU; forward passes end after them."""
     outputs: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

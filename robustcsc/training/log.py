@@ -1,4 +1,4 @@
-"""What training tells others: nothing from Fabric, scalars to TensorBoard if asked."""
+"""Logging during training: Fabric is silenced, and TensorBoard gets the loss and accuracy of each epoch on request."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ from robustcsc.training.loop import Epoch
 
 
 def quiet_fabric() -> None:
-    """Keeps Fabric's remarks on devices and precision out of the user's terminal."""
+    """Silences Fabric's messages about devices and precision."""
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextmanager
 def tensorboard_log(folder: Path) -> Iterator[Callable[[Epoch], None]]:
-    """Opens a TensorBoard log; the callable it yields writes loss and accuracy of an epoch.
+    """Opens a TensorBoard log and yields a function that writes the loss and accuracy of an epoch.
 
     Raises:
         RobustCSCError: If TensorBoard is not installed.

@@ -1,10 +1,10 @@
-"""The training loop: projected SGD on the cross-entropy, resumable after every epoch.
+"""The training loop: projected SGD on the cross-entropy, which can be resumed after every epoch.
 
 Source: SDNet (Dai et al., NeurIPS 2022), eq. 5 and section 3.2: SGD on all parameters, followed by the projection of
 every dictionary onto unit-norm atoms after each step.
 
-Differences from the paper: training accuracy is that of the augmented images, in training mode; the weights of the last
-epoch are kept, never the best epoch on test images.
+Differences from the paper: the training accuracy is that of the augmented images, in training mode. The weights are
+those of the last epoch, never of the epoch that is best on test images.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GAUSSIAN_MAX_STD = 0.2
 
 @dataclass(frozen=True)
 class Epoch:
-    """What happened in one epoch: its number (from 1), mean loss, share of correct training images, seconds."""
+    """The result of one epoch: its number (from 1), mean loss, share of correct training images, seconds."""
 
     number: int
     loss: float
@@ -64,24 +64,25 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     progress: Progress = silent,
 ) -> list[Epoch]:
-    """Trains `model` in place and returns what happened in each epoch.
+    """Trains `model` in place and returns the result of each epoch.
 
-    With the same seed on the same CPU and number of threads the result has the same bits, whether or not training was
-    stopped and resumed in between: everything random is drawn from (seed, epoch). On a GPU it is the same up to the
-    order in which cuDNN adds.
+    With the same seed on the same CPU and the same number of threads the result has the same bits, even if training was
+    interrupted and resumed: everything random is drawn from (seed, epoch). On a GPU it is the same except for the order
+    in which cuDNN adds.
 
     Args:
-        model: Images ``(N, C, H, W)`` in [0, 1] to logits; its constrained modules are projected after each step.
-        images: Training images. Sets in memory stay on the device; others are streamed.
+        model: Images ``(N, C, H, W)`` in [0, 1] to logits; constrained parameters are projected after each step.
+        images: Training images. Sets in memory are moved to the device; others are streamed.
         recipe: The settings.
         fabric: Device, precision and processes.
         seed: Seed of order and augmentation.
         augment: ``"gaussian"`` adds noise of a random strength to half of the images of each batch.
-        adversarial: Attacks the (augmented) images of each batch; loss and accuracy are then those of attacked images.
-        state_path: Where the state is kept after each epoch; ``None`` keeps none.
-        resume: Whether to go on from `state_path` if it exists.
-        on_epoch: Called after each epoch, in the first process only; it sees that process's share of the images.
-        progress: Told after each batch, in the first process only.
+        adversarial: Attack on the (augmented) images of each batch; loss and accuracy are then those of attacked
+            images.
+        state_path: File for the training state, written after each epoch; ``None`` writes none.
+        resume: Whether to resume from `state_path` if it exists.
+        on_epoch: Called after each epoch, in the first process only, with the result of its share of the images.
+        progress: Called after each batch, in the first process only.
 
     Raises:
         RobustCSCError: If the loss becomes infinite or not a number.
@@ -134,7 +135,7 @@ def train(
 
 
 class _Batches:
-    """The augmented batches of every epoch, this process's share of them."""
+    """This process's share of the augmented batches of every epoch."""
 
     def __init__(self, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation, fabric: Fabric) -> None:
         self.images, self.recipe, self.seed, self.augment = images, recipe, seed, augment
@@ -145,11 +146,11 @@ class _Batches:
             self.labels = images.labels.to(fabric.device)
 
     def steps_in(self, epoch: int) -> int:
-        """Returns the number of batches of an epoch: fewer in the last one where the recipe counts steps."""
+        """Returns the number of batches of an epoch; the last one is shorter if the recipe counts steps."""
         return min(self.per_epoch, self.recipe.steps(self.per_epoch) - epoch * self.per_epoch)
 
     def seed_of(self, epoch: int, index: int) -> int:
-        """Returns the seed of what is drawn for one batch of one process."""
+        """Returns the seed of the attack on one batch of one process."""
         return Random(f"{self.seed} {epoch} {index} {self.fabric.global_rank}").getrandbits(62)
 
     def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -164,7 +165,7 @@ class _Batches:
 
     def _augmented(self, order: Tensor, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         recipe = self.recipe
-        if isinstance(self.images, StreamedImages):  # random resized crops, made by the worker processes
+        if isinstance(self.images, StreamedImages):  # the worker processes make random resized crops
             for batch in self.images.training_batches(
                 recipe.batch_size, epoch=epoch, seed=self.seed, order=order, device=self.fabric.device
             ):
@@ -177,7 +178,7 @@ class _Batches:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Returns SGD with the recipe's weight decay on those parameters that it names."""
+    """Returns SGD with weight decay on the parameters that the recipe names."""
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         groups[fnmatchcase(name, recipe.decayed)].append(parameter)
@@ -212,14 +213,14 @@ def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.O
     state: dict[str, Any] = {
         "signature": signature,
         "model": model.state_dict(),
-        # Buffers outside the state dict matter too: the power iteration goes on where it stopped.
+        # Also buffers outside the state dict, such as the vector of the power iteration.
         "buffers": dict(model.named_buffers()),
         "optimizer": optimizer.state_dict(),
         "history": [asdict(epoch) for epoch in history],
     }
     content = io.BytesIO()
     torch.save(state, content)
-    write_whole(path, content.getvalue())  # not torch.save to the file: a full disk stays an OSError
+    write_whole(path, content.getvalue())  # torch.save to a file would hide the OSError of a full disk
 
 
 def _restore(

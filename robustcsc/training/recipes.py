@@ -1,4 +1,4 @@
-"""The papers' training settings, as data."""
+"""Training recipes as data: the papers' settings, and short ones."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class Recipe:
     """One way to train a model by SGD with cross-entropy.
 
     Attributes:
-        epochs: Passes over the training images; 0 where `iterations` says how long.
+        epochs: Passes over the training images; 0 if `iterations` is set.
         batch_size: Images per step.
         learning_rate: Initial (cosine, steps) or largest (onecycle) learning rate.
-        schedule: ``"cosine"`` to 0; ``"steps"``, times `drop` at `milestones`; ``"onecycle"``, linear up for the first
-            quarter, linear down to 0; ``"inverse"``, constant for `turn` steps, then falling as 1 / step.
+        schedule: ``"cosine"`` to 0; ``"steps"``, times `drop` at `milestones`; ``"onecycle"``, linear up in the first
+            quarter, then linear down to 0; ``"inverse"``, constant for `turn` steps, then proportional to 1 / step.
         milestones: Epochs at which the learning rate drops (steps only).
         drop: Factor of the learning rate at a milestone (steps only).
         momentum: Momentum of SGD.
         nesterov: Whether it is Nesterov's.
         weight_decay: Weight of half the squared norm of the decayed parameters.
-        decayed: Name pattern of the parameters with weight decay, with ``*`` as a wildcard.
+        decayed: Pattern for the names of the parameters with weight decay, with ``*`` as a wildcard.
         crop_padding: Random crops after zero padding by this many pixels (0: none).
         flip: Whether half of the images are mirrored.
-        iterations: Optimiser steps in total, whatever the number of images; 0 where `epochs` says how long.
+        iterations: Optimiser steps in total, for any number of images; 0 if `epochs` is set.
         turn: Steps before the learning rate falls (inverse only).
-        source: Where the settings are from.
+        source: Source of the settings.
     """
 
     epochs: int
@@ -51,11 +51,11 @@ class Recipe:
     turn: int = 0
 
     def steps(self, per_epoch: int) -> int:
-        """Returns the number of optimiser steps in total, when an epoch has `per_epoch`."""
+        """Returns the total number of optimiser steps if an epoch has `per_epoch`."""
         return self.iterations or self.epochs * per_epoch
 
     def length(self, per_epoch: int) -> int:
-        """Returns the number of epochs, the last of which may be cut short."""
+        """Returns the number of epochs, of which the last may be shorter."""
         return ceil(self.steps(per_epoch) / per_epoch)
 
     def rate_at(self, epoch: float, per_epoch: int = 1) -> float:
@@ -63,7 +63,7 @@ class Recipe:
 
         Args:
             epoch: Epochs since the start.
-            per_epoch: Steps in an epoch, which ``"inverse"`` counts: ``min(1, turn / t)`` at the step t, from 1.
+            per_epoch: Steps per epoch, for ``"inverse"``: the rate is scaled by ``min(1, turn / t)`` at step t, from 1.
         """
         if self.schedule == "inverse":
             return self.learning_rate * min(1.0, self.turn / (epoch * per_epoch + 1))
@@ -111,8 +111,8 @@ RECIPES: dict[str, Recipe] = {
         crop_padding=0,
         source="SDNet (Dai et al., NeurIPS 2022), section 4, ImageNet (weight decay not given: as on CIFAR)",
     ),
-    # "200-th" is the end of training. Weight decay and momentum are on W~, h and b too, as on all parameters: the paper
-    # makes no exception. The settings are those of Wide Residual Networks, whose momentum is Nesterov's.
+    # The drop at the "200-th" epoch is the end of training. Weight decay and momentum apply to all parameters, also to
+    # W~, h and b: the paper makes no exception. Wide Residual Networks have these settings with Nesterov's momentum.
     "detrame-cifar": Recipe(
         epochs=200,
         batch_size=128,
@@ -132,7 +132,7 @@ RECIPES: dict[str, Recipe] = {
         flip=False,
         source="DeTraMe-Net (Tang et al., arXiv:2002.07898), section 5.2, SVHN",
     ),
-    # Neither gives a weight decay: 5e-4 as in SDNet's. Translations are the usual crops after padding by 4.
+    # Neither gives a weight decay: 5e-4 as for SDNet. Their translations are the usual crops after padding by 4.
     "res-csc-cifar": Recipe(
         epochs=200,
         batch_size=128,

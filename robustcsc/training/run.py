@@ -1,4 +1,4 @@
-"""From a model's name and a data set to a run folder with trained weights."""
+"""Training a model from fresh weights into a run folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """Where and how a model is trained.
+    """Device and precision of a training.
 
     Attributes:
         device: ``"cpu"`` or ``"cuda"``.
@@ -69,28 +69,29 @@ def train_run(
 ) -> Checkpoint:
     """Trains a model from fresh weights, writes ``weights.safetensors`` into the run and returns the checkpoint.
 
-    A part of the training images is held out, so that the lambda fit has images that the model has not seen.
+    A part of the training images is held out for the lambda fit, which needs images that the model has not seen.
 
     Args:
         run: The run folder.
         spec: The model.
         images: The whole training split.
         recipe: The settings.
-        data: Name under which `images` were loaded, kept so that later commands find them.
+        data: Name under which `images` were loaded, recorded so that later commands find them.
         root: Folder they were loaded from.
-        heldout_fraction: Share of each class that is held out; 0 trains on all images.
-        train_images: Train on this many of the other images only, as `balanced_subset` chooses them.
-        seed: Seed of the initial weights, the order, the augmentation, the held-out part and the subset.
-        augment: As `loop.train`.
-        adversarial: As `loop.train`.
-        hardware: Where to train; one CPU process when ``None``.
-        resume: Whether to go on from the state of an interrupted training.
+        heldout_fraction: Share of each class that is held out; 0 holds out nothing.
+        train_images: Number of the other images to train on, chosen by `balanced_subset`; by default all.
+        seed: Seed of initial weights, order, augmentation, held-out part and subset.
+        augment: As in `loop.train`.
+        adversarial: As in `loop.train`.
+        hardware: Device and precision; one CPU process if ``None``.
+        resume: Whether to resume an interrupted training.
         on_epoch: Called after each epoch.
-        progress: Told after each batch.
+        progress: Called after each batch.
 
     Raises:
-        RobustCSCError: If the images are not training images.
+        RobustCSCError: If the images are not of the training split, or the loss is not finite.
         CheckpointError: If the state to resume from was written with other settings.
+        DataError: If the images are too few for the held-out part, the subset or the model.
     """
     if images.split != "train":
         raise RobustCSCError(f"Models are trained on the training split, not on {images.split!r}.")
@@ -145,15 +146,15 @@ def train_run(
 
 
 def balanced_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
-    """Returns `count` images in their order, chosen at random and equally many of each class (or one more).
+    """Returns `count` randomly chosen images in their order, equally many of each class (or one more).
 
     Args:
         images: The images to choose from.
-        count: How many.
-        seed: Chooses among the possible subsets.
+        count: Number of images.
+        seed: Seed of the choice.
 
     Raises:
-        DataError: If a class has too few images, or there would be none of it.
+        DataError: If a class has too few images, or would have none in the subset.
     """
     classes = len(images.classes)
     generator = torch.Generator().manual_seed(seed)
@@ -173,13 +174,13 @@ def balanced_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
 def heldout_images(images: ImageSet, trained: Checkpoint) -> tuple[ImageSet, bool]:
     """Returns the part of the training split for the lambda fit, and whether the model was trained on it.
 
-    The part is the one that was held out from training, or where none was, the images that are not in the subset that
-    the model was trained on. For a model trained on everything, or of unknown training, a tenth of the images stands
-    in, and the answer is True: the model may know them.
+    These are the images that were held out from training or, if none were, those outside the subset that the model was
+    trained on; fingerprints tell whether `images` are those of the training. Otherwise a tenth of the images is
+    returned with True: the model was or may have been trained on them.
 
     Args:
         images: The whole training split.
-        trained: The model.
+        trained: The model's checkpoint.
     """
     heldout = trained.training.get("heldout", {})
     if heldout.get("fraction"):

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from robustcsc.corruptions import SEVERITIES, apply_kernel, corrupt, image_seeds, load_spec, truncate
+from robustcsc.corruptions import SEVERITIES, apply_kernel, corrupt, image_seeds, load_spec
+from robustcsc.corruptions.filters import truncate
 from robustcsc.errors import DataError, SpecError, UnknownNameError
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustcsc.corruptions import apply_kernel, image_seeds, load_spec, truncate
+from robustcsc.corruptions import apply_kernel, image_seeds, load_spec
+from robustcsc.corruptions.filters import truncate
 from robustcsc.corruptions.jpeg import through_jpeg
 from robustcsc.errors import DataError, SpecError
 

@@ -37,13 +37,13 @@ def test_weighted_rows_adds_up_the_rows_named() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("sigma", "reach"), [(0.2, 4.0), (0.25, 4.0), (1.0, 4.0), (2.4, 3.0), (6.0, 4.0)])
-def test_smooth_is_scipys_gaussian_filter(shape: tuple[int, ...], sigma: float, reach: float) -> None:
+@pytest.mark.parametrize("sigma", [0.2, 0.25, 1.0, 2.4, 6.0])
+def test_smooth_is_scipys_gaussian_filter(shape: tuple[int, ...], sigma: float) -> None:
     images = random_images(*shape)
     sigmas = (0.0, 0.0, sigma, sigma)
-    expected = scipy.ndimage.gaussian_filter(images.numpy(), sigmas, mode="nearest", truncate=reach)
-    assert np.abs(filters.smooth(images, sigma, reach=reach).numpy() - expected).max() < 1e-14
-    assert np.abs(filters.smooth(images.float(), sigma, reach=reach).numpy() - expected).max() < 1e-6
+    expected = scipy.ndimage.gaussian_filter(images.numpy(), sigmas, mode="nearest", truncate=4.0)
+    assert np.abs(filters.smooth(images, sigma).numpy() - expected).max() < 1e-14
+    assert np.abs(filters.smooth(images.float(), sigma).numpy() - expected).max() < 1e-6
 
 
 def test_a_gaussian_of_a_single_tap_returns_the_images() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from robustcsc.corruptions import Spec, corrupt, load_spec, truncate
+from robustcsc.corruptions import Spec, corrupt, load_spec
+from robustcsc.corruptions.filters import truncate
 from robustcsc.corruptions.noise import add_noise, scale_noise
 
 PASSES = {"cifar": 8, "imagenet": 2}

@@ -48,6 +48,6 @@ def test_digits_use_the_full_range_and_a_half_is_128() -> None:
     assert len(bytes_seen) == 17  # one for each of 0..16
 
 
-def test_the_digits_fingerprint_names_the_split() -> None:
+def test_the_splits_of_the_digits_have_different_fingerprints() -> None:
     assert load("digits", split="test").fingerprint == load("digits", split="test").fingerprint
     assert load("digits", split="test").fingerprint != load("digits", split="train").fingerprint

@@ -1,7 +1,10 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from robustcsc.data import MemoryImages
 from robustcsc.errors import DataError
@@ -50,7 +53,7 @@ def test_a_row_outside_a_subset_is_refused_before_the_first_batch(seven: MemoryI
         part.batches(2, order=torch.tensor([3]))
 
 
-def test_the_fingerprint_sees_pixels_labels_positions_and_split(seven: MemoryImages) -> None:
+def test_the_fingerprint_sees_pixels_labels_positions_and_class_names(seven: MemoryImages) -> None:
     pixels, labels = seven.pixels.clone(), seven.labels.clone()
     pixels[6, 0, 1, 2] += 1
     labels[0] = 1
@@ -58,7 +61,7 @@ def test_the_fingerprint_sees_pixels_labels_positions_and_split(seven: MemoryIma
         replace(seven, pixels=pixels),
         replace(seven, labels=labels),
         replace(seven, positions=seven.positions + 1),
-        replace(seven, split="train"),
+        replace(seven, classes=("a", "c")),
         seven.subset(torch.arange(6)),
         seven.subset(torch.tensor([1, 0, 2, 3, 4, 5, 6])),
     ]
@@ -66,6 +69,38 @@ def test_the_fingerprint_sees_pixels_labels_positions_and_split(seven: MemoryIma
     assert len(prints) == 7
     assert all(len(text) == 16 and int(text, 16) >= 0 for text in prints)
     assert seven.subset(torch.arange(7)).fingerprint == seven.fingerprint
+
+
+def test_the_fingerprint_sees_the_shape_of_the_images(seven: MemoryImages) -> None:
+    turned = replace(seven, pixels=seven.pixels.view(7, 1, 3, 2))  # the same bytes
+    assert turned.fingerprint != seven.fingerprint
+
+
+@st.composite
+def small_sets(draw: st.DrawFn) -> MemoryImages:
+    """Sets of at most two tiny images from so few values that equal ones are drawn often, under any name."""
+    rows = draw(st.lists(st.tuples(*[st.integers(0, 1)] * 3), max_size=2))
+    pixels, labels, positions = (torch.tensor([row[i] for row in rows], dtype=torch.int64) for i in range(3))
+    count = len(rows)
+    return MemoryImages(
+        name=draw(st.text(max_size=3)),
+        split=draw(st.sampled_from(["train", "test"])),
+        classes=draw(st.sampled_from([("a", "b"), ("ab", ""), ("a", "b", "c")])),
+        pixels=pixels.to(torch.uint8).view(count, 1, 1, 1).expand(count, 1, 1, draw(st.integers(1, 2))),
+        labels=labels,
+        positions=positions,
+        files=tuple(draw(st.text(max_size=2)) for _ in rows) if draw(st.booleans()) else (),
+    )
+
+
+def content(images: MemoryImages) -> tuple[Any, ...]:
+    values = images.pixels, images.labels, images.positions
+    return (images.classes, images.image_shape, *(value.tolist() for value in values))
+
+
+@given(small_sets(), small_sets())
+def test_two_sets_share_a_fingerprint_exactly_if_their_content_is_equal(one: MemoryImages, two: MemoryImages) -> None:
+    assert (one.fingerprint == two.fingerprint) == (content(one) == content(two))
 
 
 def test_parts_that_do_not_belong_together_are_refused(seven: MemoryImages) -> None:

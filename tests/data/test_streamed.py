@@ -90,18 +90,57 @@ def test_an_image_of_another_size_stops_the_stream_with_its_name(
         list(images.batches(3))
 
 
-def test_the_fingerprint_sees_names_and_sizes_of_files(tree: Tree, tmp_path: Path) -> None:
+def test_renamed_and_copied_folders_and_files_keep_their_fingerprint(tree: Tree, tmp_path: Path) -> None:
+    root, _ = tree
+    fingerprint = stream(root).fingerprint
+    shutil.copytree(root, tmp_path / "copy")
+    assert stream(tmp_path / "copy").fingerprint == fingerprint
+    root = root.rename(tmp_path / "renamed")
+    (root / "test/emu/4.png").rename(root / "test/emu/5.png")
+    assert stream(root).fingerprint == fingerprint
+    assert replace(stream(root), name="other", split="train").fingerprint == fingerprint
+
+
+def test_the_fingerprint_sees_every_byte_the_order_the_class_names_and_the_view(tree: Tree) -> None:
     root, _ = tree
     images = stream(root)
-    shutil.copytree(root, tmp_path / "copy")
-    assert stream(tmp_path / "copy").fingerprint == images.fingerprint
-    assert stream(root, image_size=4).fingerprint != images.fingerprint
-    assert images.subset(torch.arange(11)).fingerprint != images.fingerprint
-    (root / "test/emu/4.png").rename(root / "test/emu/5.png")
-    renamed = stream(root).fingerprint
-    with (root / "test/emu/5.png").open("ab") as file:
-        file.write(b"\0")
-    assert len({images.fingerprint, renamed, stream(root).fingerprint}) == 3
+    prints = [images.fingerprint, stream(root, image_size=4).fingerprint, stream(root, image_size=5).fingerprint]
+    prints.append(replace(images, crop=True).fingerprint)
+    prints.append(images.subset(torch.arange(11)).fingerprint)
+    prints.append(images.subset(torch.tensor([1, 0, *range(2, 12)])).fingerprint)
+    prints.append(replace(images, labels=images.labels.flip(0)).fingerprint)
+    prints.append(replace(images, positions=images.positions + 1).fingerprint)
+    content = bytearray((root / "test/emu/4.png").read_bytes())
+    content[-20] ^= 1
+    (root / "test/emu/4.png").write_bytes(content)
+    prints.append(stream(root).fingerprint)
+    first, second = root / "test/dog/0.png", root / "test/dog/1.png"
+    first.rename(root / "swap.png")
+    second.rename(first)
+    (root / "swap.png").rename(second)
+    prints.append(stream(root).fingerprint)
+    (root / "test/dog").rename(root / "test/dogs")
+    prints.append(stream(root).fingerprint)
+    assert len(set(prints)) == len(prints) == 11
+
+
+def test_a_stream_and_its_subsets_read_no_file_twice_for_their_fingerprints(tree: Tree) -> None:
+    root, pixels = tree
+    expected = stream(root).subset(torch.tensor([7, 2])).fingerprint
+    images = stream(root)
+    whole = images.fingerprint
+    for file in pixels:
+        (root / "test" / file).unlink()
+    assert images.subset(torch.tensor([7, 2])).fingerprint == expected
+    assert images.subset(torch.arange(12)).fingerprint == whole
+
+
+def test_a_file_that_cannot_be_opened_has_a_place_in_the_fingerprint(tree: Tree) -> None:
+    root, _ = tree
+    images = stream(root)
+    whole, rest = stream(root).fingerprint, images.subset(torch.arange(11)).fingerprint
+    (root / "test/emu/4.png").unlink()
+    assert images.fingerprint not in (whole, rest)
 
 
 def test_training_batches_do_not_depend_on_batch_size_and_workers(tree: Tree) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from PIL import Image
 
 from robustcsc.data import MemoryImages, hold_out, load
 from robustcsc.errors import CheckpointError, DataError, RobustCSCError
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, build, default_spec
-from robustcsc.models.checkpoint import Checkpoint, weights_hash
+from robustcsc.models.checkpoint import Checkpoint, load_shipped, weights_hash
 from robustcsc.runs import Run, create
 from robustcsc.training.loop import Epoch, train
 from robustcsc.training.recipes import RECIPES, Recipe
@@ -62,6 +63,34 @@ def test_a_model_of_unknown_or_other_training_says_so_too(digits: MemoryImages, 
     assert not heldout_images(
         digits, Checkpoint(spec=spec, model=build(spec), weights="", training={"heldout": heldout})
     )[1]
+
+
+@pytest.mark.parametrize("facts", [{"heldout_fraction": 0.2}, {"heldout_fraction": 0.0, "train_images": 40}])
+def test_a_renamed_folder_still_holds_the_images_that_were_held_out(
+    facts: dict[str, Any], digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cifar10-jpeg"
+    for position, (pixels, label) in enumerate(zip(digits.pixels, digits.labels.tolist(), strict=True)):
+        path = folder / "train" / str(label) / f"{position:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].numpy()).save(path)
+    images = load("imagefolder", folder, "train")
+    trained = train_run(create("r", tmp_path), spec, images, short, data="imagefolder", root=folder, **facts)
+    part, known = heldout_images(images, trained)
+    renamed = load("imagefolder", folder.rename(tmp_path / "images"), "train")
+    again, known_again = heldout_images(renamed, trained)
+    assert renamed.name == "images" != images.name
+    assert (known, known_again) == (False, False)
+    assert again.positions.tolist() == part.positions.tolist()
+    Image.fromarray(255 - digits.pixels[0, 0].numpy()).save(tmp_path / "images/train/0/000.png")
+    changed = load("imagefolder", tmp_path / "images", "train")
+    assert changed.fingerprint != trained.training["images"]
+
+
+def test_the_shipped_digits_model_was_never_trained_on_its_held_out_images() -> None:
+    part, known = heldout_images(load("digits", split="train"), load_shipped("sdnet-digits"))
+    assert not known
+    assert len(part) == pytest.approx(130, abs=5)
 
 
 def test_test_images_are_refused(spec: ModelSpec, short: Recipe, tmp_path: Path) -> None:
