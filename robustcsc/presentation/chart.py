@@ -104,6 +104,7 @@ class Line:
         low: Lower ends of their intervals: a band if the series has dashes, else error bars. Empty if there are none.
         high: Upper ends.
         marked: Places of the points that are marked; ``None`` for all.
+        shape: How the points are joined: ``"stems"`` are lines from 0 to each of them. Pages show straight lines only.
     """
 
     series: int | None
@@ -112,6 +113,7 @@ class Line:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     marked: tuple[int, ...] | None = None
+    shape: Literal["straight", "steps", "stems"] = "straight"
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y) or any(len(ends) not in (0, len(self.x)) for ends in (self.low, self.high)):

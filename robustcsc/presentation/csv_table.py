@@ -11,6 +11,7 @@ no facts), and their headings end with ``(%)``.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from robustcsc.presentation.table import Cell, Column, Plain, Table, facts, is_s
 
 _KINDS = ("", "low", "high", "n", "std", "seeds", "note")
 _SCALED = ("", "low", "high", "std")
+_SPECIAL = re.compile(r'[,"\n\r]')
 _NOTHING = '""'  # a row of nothing, where a blank line would be no row
 
 
@@ -80,4 +82,4 @@ def csv_line(values: Iterable[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\n\r') else text
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text

@@ -6,21 +6,18 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib as mpl
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-DPI = 150  # that of the files, too: letters are laid out at the size they are drawn at
+_DPI = 150  # that of the files, too: letters are laid out at the size they are drawn at
 _FAST = {"compress_level": 3}  # a tenth larger than with 6, in half the time
-_PANEL_WIDTH, _PANEL_HEIGHT, _LEGEND_ROW = 3.1, 2.5, 0.24  # inches
-_MOST_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Drawing:
             FigureCanvasSVG(self.figure).print_svg(  # type: ignore[no-untyped-call]
                 text, metadata={"Date": None, "Creator": None}
             )
-        self.figure.set_dpi(DPI)  # which is 72 in an SVG
+        self.figure.set_dpi(_DPI)  # which is 72 in an SVG
         svg = text.getvalue()
         svg = svg[svg.index("<svg") :]
         svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -96,19 +93,22 @@ def verbatim(text: str) -> str:
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
-def grid(count: int, most_columns: int = _MOST_COLUMNS) -> tuple[int, int]:
-    """Returns how many rows and columns of panels `count` of them make."""
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with `count` empty panels, in rows of at most three."""
+    rows, columns = grid(count, 3)
+    return make_panels(count, (rows, columns), (max(columns * 3.1, 4.6), rows * 2.5 + 0.2))
+
+
+def grid(count: int, most_columns: int) -> tuple[int, int]:
+    """Returns how many rows and columns `count` panels make."""
     columns = 2 if count == 4 else min(count, most_columns)
     return math.ceil(count / columns), columns
 
 
-def panels(count: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with `count` panels in rows of at most three, with room for a legend below."""
-    rows, columns = grid(count)
-    width = max(columns * _PANEL_WIDTH, 4.6)
-    height = rows * _PANEL_HEIGHT + legend_rows * _LEGEND_ROW + 0.2
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    axes = [figure.add_subplot(rows, columns, at + 1) for at in range(count)]
+def make_panels(count: int, shape: tuple[int, int], size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with panels in so many rows and columns, width and height in inches."""
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
+    axes = [figure.add_subplot(*shape, at + 1) for at in range(count)]
     for ax in axes:
         ax.grid(visible=True, color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
@@ -117,43 +117,8 @@ def panels(count: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def is_first_column(ax: Axes) -> bool:
-    """Whether a panel is the first one of its row."""
-    place = ax.get_subplotspec()
-    return place is None or place.is_first_col()
-
-
-def share_heights(axes: Sequence[Axes]) -> None:
-    """Gives all panels the same vertical range, so that they can be compared by eye; the first of a row is labelled."""
-    ends = [ax.get_ylim() for ax in axes]
-    for ax in axes:
-        ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
-        if not is_first_column(ax):
-            ax.tick_params(labelleft=False)
-            ax.yaxis.label.set_visible(False)
-
-
-def title_panel(ax: Axes, title: str, x: str, y: str) -> None:
-    """Writes a panel's title and axis names."""
-    ax.set_title(verbatim(title), fontsize=9.5, loc="left")
-    ax.set_xlabel(x, fontsize=8.5)
-    ax.set_ylabel(y, fontsize=8.5)
-
-
-def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Puts one legend for all panels below them, as many entries a row as fit."""
-    shown = [verbatim(label) for label in labels]
-    figure.legend(
-        list(handles), shown, loc="outside lower left", ncols=legend_columns(labels), fontsize=8, frameon=False
-    )
-
-
-def legend_columns(labels: Sequence[str]) -> int:
-    """Returns how many entries fit side by side."""
-    longest = max(map(len, labels), default=0)
-    return 1 if longest > 45 else 2 if longest > 20 else 4
-
-
-def legend_rows(labels: Sequence[str]) -> int:
-    """Returns how many rows `legend_below` needs."""
-    return math.ceil(len(labels) / legend_columns(labels))
+def title_panel(ax: Axes, title: str, x_label: str, y_label: str, *, size: float = 9.5) -> None:
+    """Writes a panel's title, of a size in points, and its axis names a point smaller."""
+    ax.set_title(verbatim(title), fontsize=size, loc="left")
+    ax.set_xlabel(x_label, fontsize=size - 1)
+    ax.set_ylabel(y_label, fontsize=size - 1)

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from textwrap import fill
 from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from robustcsc.presentation.chart import BLACK, GROUP_WIDTH, SHADES, Chart, Dashes, HeatMap, Line, Marker, Panel, Series
-from robustcsc.presentation.drawing import (
-    DPI,
-    Drawing,
-    grid,
-    is_first_column,
-    legend_below,
-    legend_columns,
-    legend_rows,
-    panels,
-    title_panel,
-    verbatim,
-)
+from robustcsc.presentation.drawing import Drawing, grid, make_panels, title_panel, verbatim
 
 _MARKERS: dict[Marker, str] = {
     "circle": "o",
@@ -43,12 +31,38 @@ _DASHES: dict[Dashes, Literal["-", "--", "-.", ":", "none"]] = {
     "dot": ":",
     "": "none",
 }
-_TWO_COLUMNS = 6.8  # inches that two entries of the legend need side by side
 _GROUP, _ROW, _HEAD = 1.3, 0.19, 1.0  # inches: of a group, a row of a heat map, and what stands above and below these
+_LONG = 20  # letters of the legend's longest entry; above, a chart is as wide as two of them
 _DARK = 0.55  # share of a heat map's range; below, the shade is dark and its number white
 
-_NARROW, _NARROW_HEIGHT, _NARROW_LEGEND_ROW = 3.25, 1.55, 0.16  # inches: one of two columns, a row of panels
-_LETTERS, _SMALL = 8, 7  # points, where narrow
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """Sizes in inches (panels, rows of the legend), letters an inch (of the legend) and points."""
+
+    columns: int
+    width: float
+    least_width: float
+    long_width: float
+    height: float
+    height_alone: float
+    legend_row: float
+    letters: int
+    title: float
+    legend_size: float
+    line: float
+    marker: float
+
+
+_REPORT = _Look(
+    columns=3, width=3.1, least_width=4.6, long_width=6.8, height=2.5, height_alone=2.5, legend_row=0.24,
+    letters=15, title=9.5, legend_size=8, line=1.6, marker=4.5,
+)  # fmt: skip
+_NARROW = _Look(
+    columns=2, width=1.625, least_width=3.25, long_width=3.25, height=1.55, height_alone=2.0, legend_row=0.16,
+    letters=19, title=8.5, legend_size=7, line=0.9, marker=3,
+)  # fmt: skip
+_FITTED = Series("", BLACK)
 
 
 def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
@@ -58,59 +72,66 @@ def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
         chart: The chart.
         narrow: Sizes it for one of two columns of a paper, where the caption has the title.
     """
-    figure, axes = _narrow_panels(chart) if narrow else _report_panels(chart)
-    for ax, panel in zip(axes, chart.panels, strict=True):
+    look = _NARROW if narrow else _REPORT
+    shape = grid(len(chart.panels), look.columns)
+    figure, axes = make_panels(len(chart.panels), shape, _size(chart, look, shape))
+    for at, (ax, panel) in enumerate(zip(axes, chart.panels, strict=True)):
         if isinstance(panel, HeatMap):
             _draw_map(ax, panel)
             continue
         for line in panel.lines:
-            _draw_line(ax, line, chart.series, narrow)
-        _place(ax, panel, chart)
+            _draw_line(ax, line, _FITTED if line.series is None else chart.series[line.series], look)
+        _set_axes(ax, panel, chart)
+        repeated = at % shape[1] > 0 and (narrow or chart.same_heights)
+        title_panel(ax, panel.title, panel.x_label, "" if repeated else panel.y_label, size=look.title)
+        ax.tick_params(labelleft=not (repeated and chart.same_heights))
         if narrow:
-            ax.set_title(verbatim(panel.title), fontsize=_LETTERS)
-            ax.set_xlabel(panel.x_label, fontsize=_LETTERS)
-            ax.set_ylabel(panel.y_label if is_first_column(ax) else "", fontsize=_LETTERS)
-        else:
-            first = is_first_column(ax) or not chart.same_heights
-            title_panel(ax, panel.title, panel.x_label, panel.y_label if first else "")
-    _write_legend(figure, chart, narrow)
+            ax.grid(visible=False)
+            ax.tick_params(labelsize=look.legend_size, width=0.6, length=2.5)
+    if chart.legend:
+        figure.legend(
+            [_artist(it, look) for it in chart.legend],
+            [verbatim(it.label) for it in chart.legend],
+            loc="outside lower center" if narrow else "outside lower left",
+            ncols=_legend_columns(chart, look, figure.get_figwidth()),
+            fontsize=look.legend_size,
+            frameon=False,
+            **({"handlelength": 1.6, "columnspacing": 1.0} if narrow else {}),
+        )
     return Drawing(chart.name, chart.title, chart.description, figure)
 
 
-def _report_panels(chart: Chart) -> tuple[Figure, list[Axes]]:
-    labels, first = [it.label for it in chart.legend], chart.panels[0]
-    figure, axes = panels(len(chart.panels), legend_rows(labels))
-    width, height = map(float, figure.get_size_inches())
+def _size(chart: Chart, look: _Look, shape: tuple[int, int]) -> tuple[float, float]:
+    """Returns width and height in inches."""
+    (rows, columns), first = shape, chart.panels[0]
+    width = max(columns * look.width, look.least_width)
     if isinstance(first, HeatMap):
-        width, height = width + 0.8, grid(len(axes))[0] * (_ROW * len(first.rows) + _HEAD)
-    elif first.groups:
-        width, height = max(_GROUP * len(first.groups) + 0.8, 4.6), height + 0.5
-    elif legend_columns(labels) == 2:
-        width = max(width, _TWO_COLUMNS)
-    figure.set_size_inches(width, height)
-    return figure, axes
+        return width + 0.8, rows * (_ROW * len(first.rows) + _HEAD)
+    if first.groups:
+        width = max(_GROUP * len(first.groups) + 0.8, look.least_width)
+    if max((len(it.label) for it in chart.legend), default=0) > _LONG:
+        width = max(width, look.long_width)
+    height = look.height_alone if len(chart.panels) == 1 else rows * look.height
+    legend_rows = math.ceil(len(chart.legend) / _legend_columns(chart, look, width))
+    return width, height + legend_rows * look.legend_row + (0.7 if first.groups else 0.2)
 
 
-def _narrow_panels(chart: Chart) -> tuple[Figure, list[Axes]]:
-    count = len(chart.panels)
-    rows, columns = grid(count, 2)
-    legend = math.ceil(len(chart.legend) / _narrow_legend_columns(chart)) * _NARROW_LEGEND_ROW
-    height = (rows if count > 1 else 1.3) * _NARROW_HEIGHT + legend + 0.1
-    figure = Figure(figsize=(_NARROW, height), dpi=DPI, layout="constrained", facecolor="white")
-    axes = [figure.add_subplot(rows, columns, at + 1) for at in range(count)]
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=_SMALL, width=0.6, length=2.5)
-    return figure, axes
+def _legend_columns(chart: Chart, look: _Look, width: float) -> int:
+    """Returns how many entries fit side by side."""
+    longest = max((len(it.label) for it in chart.legend), default=0)
+    return max(1, min(4, int(look.letters * width) // (longest + 6)))
 
 
-def _draw_line(ax: Axes, line: Line, series: tuple[Series, ...], narrow: bool) -> None:
-    if line.series is None:
-        ax.plot(line.x, line.y, color=BLACK, linewidth=0.9 if narrow else 1.2, zorder=1)
+def _draw_line(ax: Axes, line: Line, style: Series, look: _Look) -> None:
+    if line.shape == "stems":
+        ax.vlines(line.x, 0, line.y, color=style.colour, linewidth=0.6)
         return
-    style = series[line.series]
-    drawn = _artist(style, narrow, marked=line.marked is None)
+    drawn = _artist(style if line.marked is None else replace(style, marker=""), look)
     drawn.set_data(line.x, line.y)
+    if line.shape == "steps":
+        drawn.set_drawstyle("steps-post")
+    if line.series is None:
+        drawn.set(linewidth=0.75 * look.line, zorder=1)
     if line.low and style.dashes:
         ax.fill_between(line.x, line.low, line.high, color=style.colour, alpha=0.15, linewidth=0)
     elif line.low:
@@ -119,29 +140,27 @@ def _draw_line(ax: Axes, line: Line, series: tuple[Series, ...], narrow: bool) -
         ax.errorbar(line.x, line.y, yerr=[below, above], color=style.colour, fmt="none", capsize=2.5)
     ax.add_line(drawn)
     if line.marked:
-        marks = _artist(replace(style, dashes=""), narrow)
+        marks = _artist(replace(style, dashes=""), look)
         marks.set_data(*([points[at] for at in line.marked] for points in (line.x, line.y)))
         ax.add_line(marks)
     ax.autoscale_view()
 
 
-def _artist(style: Series, narrow: bool, *, marked: bool = True) -> Line2D:
+def _artist(style: Series, look: _Look) -> Line2D:
     return Line2D(
         [],
         [],
         color=style.colour,
-        marker=_MARKERS[style.marker] if marked else "",
+        marker=_MARKERS[style.marker],
         linestyle=_DASHES[style.dashes],
-        linewidth=0.9 if narrow else 1.6,
-        markersize=3 if narrow else 4.5,
+        linewidth=look.line,
+        markersize=look.marker,
     )
 
 
-def _place(ax: Axes, panel: Panel, chart: Chart) -> None:
+def _set_axes(ax: Axes, panel: Panel, chart: Chart) -> None:
     """Sets the ranges and the marks of a panel's axes."""
     ax.set_ylim(*chart.heights(panel))
-    if chart.same_heights and not is_first_column(ax):
-        ax.tick_params(labelleft=False)
     if panel.groups:
         ax.set_xlim(-0.6, len(panel.groups) - 0.4)
         ax.set_xticks(range(len(panel.groups)), [verbatim(fill(words, GROUP_WIDTH)) for words in panel.groups])
@@ -157,33 +176,9 @@ def _draw_map(ax: Axes, panel: HeatMap) -> None:
     ax.set_xticks(range(len(panel.columns)), list(map(verbatim, panel.columns)))
     ax.set_yticks(range(len(panel.rows)), list(map(verbatim, panel.rows)))
     ax.tick_params(labelsize=7.5, length=0)
-    ax.set_title(verbatim(panel.title), fontsize=8.5, loc="left")
-    ax.set_xlabel(panel.x_label, fontsize=8.5)
+    title_panel(ax, panel.title, panel.x_label, "")
     for at, row in enumerate(panel.values):
         for column, value in enumerate(row):
             if value is not None:
                 ink = "white" if value < panel.low + _DARK * (panel.high - panel.low) else "black"
                 ax.text(column, at, panel.text(value), ha="center", va="center", fontsize=6.5, color=ink)
-
-
-def _write_legend(figure: Figure, chart: Chart, narrow: bool) -> None:
-    labels, handles = [it.label for it in chart.legend], [_artist(it, narrow) for it in chart.legend]
-    if not labels:
-        return
-    if not narrow:
-        legend_below(figure, handles, labels)
-        return
-    figure.legend(
-        handles,
-        list(map(verbatim, labels)),
-        loc="outside lower center",
-        ncols=_narrow_legend_columns(chart),
-        fontsize=_SMALL,
-        frameon=False,
-        handlelength=1.6,
-        columnspacing=1.0,
-    )
-
-
-def _narrow_legend_columns(chart: Chart) -> int:
-    return 3 if max((len(it.label) for it in chart.legend), default=0) < 16 else 2

@@ -68,7 +68,7 @@ def _packed_column(it: Coded) -> dict[str, object]:
         "heading": it.column.heading,
         "csv": csv_line(fields.headings),
         "right": is_numeric(it.cells),
-        "cells": [(it.column.parts(cell), *_carried(fields, cell)) for cell in it.cells],
+        "cells": [_carried(fields, cell) for cell in it.cells],
         "bytes": size,
         "codes": base64.b64encode(codes.tobytes()).decode(),
     }
@@ -96,20 +96,19 @@ def html_table(table: Table, first_rows: int | None = None) -> str:
 
 
 def _cell(fields: Fields, right: bool, cell: Cell) -> str:
-    parts, (number, csv) = fields.column.parts(cell), _carried(fields, cell)
+    parts, number, csv = _carried(fields, cell)
     carried = "" if number is None else f' data-sort="{number!r}"'
     carried += "" if csv is None else f' data-csv="{escape(csv)}"'
     text = " ".join(parts)
     kind = "right" if right else "short" if len(text) < _SHORT else "long"
     first, *details = map(escape, parts if right else (text,))
-    return (
-        f'<td class="{kind}"{carried}>{first}{"".join(f"""<span class="range"> {it}</span>""" for it in details)}</td>'
-    )
+    ranges = "".join(f'<span class="range"> {it}</span>' for it in details)
+    return f'<td class="{kind}"{carried}>{first}{ranges}</td>'
 
 
-def _carried(fields: Fields, cell: Cell) -> tuple[float | None, str | None]:
-    """Returns the number that a cell is sorted by, and its fields in a CSV file unless those are its text."""
-    number, csv = fields.column.sort_value(cell), csv_line(fields.values(cell))
+def _carried(fields: Fields, cell: Cell) -> tuple[tuple[str, ...], float | None, str | None]:
+    """Returns the texts of a cell, the number it is sorted by, and its CSV fields unless those are its text."""
+    parts, csv, number = fields.column.parts(cell), csv_line(fields.values(cell)), fields.column.sort_value(cell)
     if number is not None and math.isinf(number):
         number = math.copysign(sys.float_info.max, number)  # JSON has no infinity
-    return number, None if csv == csv_line((fields.column.text(cell),)) else csv
+    return parts, number, None if csv == csv_line((" ".join(parts),)) else csv

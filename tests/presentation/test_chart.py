@@ -164,7 +164,7 @@ def test_a_marked_point_is_the_only_marker_of_its_line() -> None:
     assert (best["x"], best["y"], best["line"], best["marks"]) == ([1], [75], 0, True)
     assert (fitted["line"], fitted["colour"], fitted["joined"]) == (None, "#000000", True)
     drawn, mark, black = draw(chart).figure.axes[0].lines
-    assert (drawn.get_marker(), mark.get_marker(), black.get_marker()) == ("", "o", "None")
+    assert (drawn.get_marker(), mark.get_marker(), black.get_marker()) == ("", "o", "")
     assert np.asarray(mark.get_xdata()).tolist() == [1]
 
 
@@ -214,7 +214,19 @@ def test_a_narrow_chart_fits_a_column_of_a_paper() -> None:
     figure = draw(severity_chart(), narrow=True).figure
     assert figure.get_figwidth() == 3.25
     assert draw(severity_chart()).figure.get_figwidth() == pytest.approx(6.8)
-    assert [ax.get_title() for ax in figure.axes] == ["fog", "snow"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["fog", "snow"]
+
+
+def test_lines_can_be_steps_or_stems() -> None:
+    stems = Line(0, (0, 1, 2), (1, -2, 3), shape="stems")
+    steps = Line(0, (0, 1, 2), (0.25, 0.5, 1), shape="steps")
+    chart = Chart(
+        "c", "t", "d", (Panel("", "atom", "weight", (stems,)), Panel("", "x", "y", (steps,))), numbered_series("a")
+    )
+    one, other = draw(chart).figure.axes
+    drawn = one.collections[0].get_segments()  # type: ignore[attr-defined]
+    assert [segment[:, 1].tolist() for segment in drawn] == [[0, 1], [0, -2], [0, 3]]
+    assert other.lines[0].get_drawstyle() == "steps-post"
 
 
 def test_a_drawing_has_150_dots_per_inch() -> None:
