@@ -56,8 +56,6 @@ from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
 
-#: Default radii of the command line: linf as in the DeTraMe-Net paper, l2 a tenth of the norm of a usual CIFAR image.
-DEFAULT_XI: dict[Norm, float] = {"linf": 5e-2, "l2": 2.0}
 DEFAULT_DELTA, DEFAULT_PASSES, DEFAULT_BATCH_SIZE = 0.2, 10, 25
 #: Largest number of DeepFool steps per image, as in the authors' code.
 INNER_STEPS = 10

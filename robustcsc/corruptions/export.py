@@ -39,7 +39,7 @@ _Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Which images are corrupted, how, and in which form they are written.
+    """The images to corrupt, the corruptions' settings, and the form of the files.
 
     Attributes:
         images: Clean images. For ``imagenet-c`` they must come from an image folder, whose file names are kept.
@@ -51,7 +51,7 @@ class Export:
         png: Whether ``imagenet-c`` is written as PNG, which changes no pixel.
         batch_size: Images at a time; the files do not depend on it.
         device: Where images are corrupted.
-        progress: Told after each batch.
+        progress: Called after each batch.
     """
 
     images: ImageSet
@@ -66,17 +66,17 @@ class Export:
     def write(self, root: Path, corruptions: Sequence[str], severities: Sequence[int] = SEVERITIES) -> list[Path]:
         """Writes the files, truncated to 8 bits, and returns their paths: arrays, or folders of one severity.
 
-        Memory stays bounded by some batches. A file or folder gets its name when it is complete; complete ones are
-        kept, so an export that was stopped goes on. The manifest beside them says what they were made with.
+        It takes the memory of a few batches. A file or folder gets its name when it is complete, and complete ones are
+        kept, so an interrupted export is resumed. The manifest beside them records the settings.
 
         Args:
-            root: A new or empty folder, or one that was exported with the same settings.
+            root: A new or empty folder, or one exported with the same settings.
             corruptions: Names in the severity table.
             severities: 1-5; ``cifar-c`` holds all of them.
 
         Raises:
-            DataError: If the images do not suit the form or a corruption, the folder holds something else or cannot be
-                written, or an image that an array needs cannot be read.
+            DataError: If the images do not fit the form or a corruption, the folder holds other files or cannot be
+                written, or an image is unreadable and the form is ``cifar-c``.
         """
         self._check_form(severities)
         manifest = self._manifest()
@@ -92,7 +92,7 @@ class Export:
         return [path for paths in written for path in paths]
 
     def _check_form(self, severities: Sequence[int]) -> None:
-        """Refuses images and severities that the form cannot hold."""
+        """Raises DataError for images or severities that the form cannot hold."""
         if self.form == "cifar-c":
             if tuple(severities) != SEVERITIES:
                 raise DataError("The form cifar-c holds all five severities in one file: choose severities 1-5.")
@@ -119,14 +119,14 @@ class Export:
             images=images.fingerprint,
             count=len(images),
             whole=torch.equal(images.positions, torch.arange(len(images))),
-            spec=self.spec.identity,
+            table=self.spec.table,
             seed=self.seed,
             device=torch.device(self.device).type,
             version=__version__,
         )
 
     def _write_corruption(self, root: Path, corruption: str, severities: Sequence[int]) -> list[Path]:
-        """Writes what is missing of one corruption and returns the paths of all that was asked for."""
+        """Writes the missing files of one corruption and returns the paths of all requested ones."""
         if self.form == "cifar-c":
             if not (root / LABELS).exists():
                 write_whole(root / LABELS, _array_bytes(self._labels()))
@@ -151,7 +151,7 @@ class Export:
         """Yields the rows of an array in pieces.
 
         Raises:
-            DataError: If an image cannot be read: its rows would be missing.
+            DataError: If an image is unreadable: its rows would be missing.
         """
         for severity in SEVERITIES:
             written = 0
@@ -165,17 +165,17 @@ class Export:
                 )
 
     def _write_folder(self, folder: Path, corruption: str, severity: int) -> None:
-        """Writes the images of one severity to a folder beside, which gets its name at the end."""
+        """Writes the images of one severity to a folder ``<name>.partial``, which is renamed when it is complete."""
         partial = folder.with_name(f"{folder.name}.partial")
         suffix = ".png" if self.png else ".JPEG"
         paths = [partial / f"{os.path.splitext(file)[0]}{suffix}" for file in self.images.files]
         for parent in {path.parent for path in paths}:
             parent.mkdir(parents=True, exist_ok=True)
         missing = [row for row, path in enumerate(paths) if not path.exists()]
-        if 0 < len(missing) < len(paths):  # one that can be read: if all others are damaged, the set is still readable
+        if 0 < len(missing) < len(paths):  # with a readable image the set is readable even if all others are damaged
             missing.append(next(row for row, path in enumerate(paths) if path.exists()))
         row_of = {position: row for row, position in enumerate(self.images.positions.tolist())}
-        with ThreadPoolExecutor(2) as pool:  # encoding needs no lock of the interpreter
+        with ThreadPoolExecutor(2) as pool:  # encoding releases the interpreter
             for positions, pixels in self._corrupted(corruption, severity, torch.tensor(missing, dtype=torch.int64)):
                 targets = [paths[row_of[position]] for position in positions]
                 list(pool.map(_write_image, targets, pixels))
@@ -198,7 +198,7 @@ class Export:
 
 
 def _write_array(path: Path, shape: tuple[int, ...], pieces: Iterable[_Pixels]) -> None:
-    """Writes a .npy file of uint8 piece by piece: through a file, as a full disk kills a process that maps one."""
+    """Writes a .npy file of uint8 piece by piece, not memory-mapped: a full disk kills a process that maps a file."""
     with replacing(path) as partial, partial.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -213,7 +213,7 @@ def _array_bytes(array: npt.NDArray[np.generic]) -> bytes:
 
 
 def _write_image(path: Path, pixels: _Pixels) -> None:
-    """Writes one image, as PNG or as ImageNet-C was stored."""
+    """Writes one image, as PNG or as a JPEG file with the settings of ImageNet-C."""
     content = io.BytesIO()
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     if path.suffix == ".png":
@@ -225,10 +225,10 @@ def _write_image(path: Path, pixels: _Pixels) -> None:
 
 @contextmanager
 def _made(root: Path) -> Iterator[None]:
-    """Makes a folder to write into; if the block fails, what is half-written goes, and so does all if that is all.
+    """Creates a folder; if the block fails, partial files are deleted, and the folder too if nothing else is in it.
 
     Raises:
-        DataError: If the folder cannot be made.
+        DataError: If the folder cannot be created.
     """
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:

@@ -1,71 +1,81 @@
-"""What a folder of exported corrupted images says about itself, and how it is read back."""
+"""The manifest of a folder of exported corrupted images, and reading such a folder."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from robustcsc.data import ImageSet, MemoryImages, StreamedImages, load_official
 from robustcsc.errors import DataError
 from robustcsc.files import write_whole
+from robustcsc.measurements.facts import Fact, from_json, to_json
+from robustcsc.measurements.perturbations import Corruption, Pixels, SeverityTable, Source
 
 #: Name of the file, beside ``labels.npy`` or the folders of the corruptions.
 MANIFEST = "robustcsc.json"
 
-#: How the pixels of a folder were stored, in words for records.
-STORED = {"npy": "8 bit", "jpeg": "JPEG quality 85", "png": "8 bit"}
+#: How the pixels of a folder were stored.
+STORED = {"npy": Pixels.BYTES, "jpeg": Pixels.JPEG, "png": Pixels.BYTES}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(Fact, frozen=True):
     """Everything that decides the bytes of an exported folder.
 
     Attributes:
         form: ``"cifar-c"`` or ``"imagenet-c"``.
         files: ``"npy"``, ``"jpeg"`` or ``"png"``.
-        dataset: Name of the clean data set.
+        dataset: Name of the clean data set, a label.
         split: ``"train"`` or ``"test"``.
         images: Fingerprint of the clean images.
         count: Their number.
         whole: Whether row i is the image at position i; not so for a part of a data set.
-        spec: `Spec.identity` of the severity table.
+        table: The severity table.
         seed: Seed of the corruptions.
         device: ``"cpu"`` or ``"cuda"``; the two may differ in bits.
         version: Version of robustcsc.
     """
 
-    form: str
-    files: str
+    form: Literal["cifar-c", "imagenet-c"]
+    files: Literal["npy", "jpeg", "png"]
     dataset: str
     split: str
     images: str
     count: int
     whole: bool
-    spec: str
+    table: SeverityTable
     seed: int
     device: str
     version: str
 
-    @property
-    def source(self) -> str:
-        """Where measured images come from, as records say it."""
-        return f"generated, {STORED[self.files]}, from files"
+    def corruption(self, name: str, severity: int) -> Corruption:
+        """Returns what was done to the images of one corruption and severity, as records name it."""
+        return Corruption(
+            name=name,
+            severity=severity,
+            table=self.table,
+            source=Source.EXPORTED,
+            pixels=STORED[self.files],
+            seed=self.seed,
+        )
 
     def check_continues(self, earlier: Manifest, root: Path) -> None:
-        """Refuses to add to a folder that was written with anything else.
+        """Checks that an export resumes one with the same settings and images; names may differ.
 
         Raises:
-            DataError: If the two differ in any field.
+            DataError: If a field other than `dataset` differs.
         """
-        for field in fields(self):
-            before, now = getattr(earlier, field.name), getattr(self, field.name)
+        for field in self.__struct_fields__:
+            if field == "dataset":  # a renamed folder holds the same images
+                continue
+            before, now = getattr(earlier, field), getattr(self, field)
             if before != now:
+                before, now = (it.words if isinstance(it, SeverityTable) else it for it in (before, now))
                 raise DataError(
-                    f"{root} holds images exported with {field.name} {before!r}, not {now!r}: choose another folder, "
-                    "or the same settings to go on."
+                    f"{root} holds images exported with {field} {before!r}, not {now!r}: choose another folder, "
+                    "or the same settings to resume."
                 )
 
 
@@ -77,31 +87,28 @@ def read_manifest(root: Path) -> Manifest | None:
     """
     path = root / MANIFEST
     try:
-        content = path.read_text()
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        held = Manifest(**json.loads(content))
-    except (TypeError, ValueError) as error:
+        return from_json(content, Manifest)
+    except ValueError as error:
         raise DataError(f"{path} is damaged or of another version: delete the folder and export it again.") from error
-    if held.files not in STORED:
-        raise DataError(f"{path} is damaged or of another version: delete the folder and export it again.")
-    return held
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Writes the manifest of a folder in one step."""
-    write_whole(root / MANIFEST, (json.dumps(asdict(manifest), indent=2) + "\n").encode())
+    write_whole(root / MANIFEST, to_json(manifest) + b"\n")
 
 
 def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) -> ImageSet:
     """Returns the corrupted copies of the images in `clean` from a published or an exported folder.
 
-    Published files are read as `load_official` does. An exported folder may also hold a part of a data set, for those
-    very images: row i of its arrays is then the i-th image of the part.
+    Published files are read by `load_official`. The arrays of an exported folder may also hold a part of a split: row i
+    is then the i-th image of that part, which `clean` must be.
 
     Raises:
-        DataError: As `load_official`, or if the folder was exported for a part of a data set that is not `clean`.
+        DataError: In the cases of `load_official`, or if the folder was exported for a part other than `clean`.
     """
     root = Path(root).expanduser()
     manifest = read_manifest(root)

@@ -1,4 +1,4 @@
-"""Severity tables: which corruptions a benchmark has and what each severity means, read from TOML.
+"""Severity tables: the corruptions of a benchmark and their parameters at each severity, read from TOML.
 
 A file holds one ``[benchmark]`` table and one table per corruption::
 
@@ -30,7 +30,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
-class Corruption:
+class TableEntry:
     """One corruption of a severity table.
 
     Attributes:
@@ -63,7 +63,7 @@ class Spec:
     image_size: int
     source: str
     digest: str
-    corruptions: dict[str, Corruption]
+    corruptions: dict[str, TableEntry]
     frost_root: Path | None = None
 
     @property
@@ -92,7 +92,8 @@ def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
         DataError: If the photographs of frost cannot be read.
     """
     if frost_root is not None:
-        frost_root = frost_root.expanduser().absolute()  # photographs are kept by path: it must not follow a chdir
+        # Photographs are cached by path, which must not depend on the working directory.
+        frost_root = frost_root.expanduser().absolute()
         textures_digest(frost_root)
     if name_or_path in packaged_specs():
         resource = files("robustcsc.corruption_specs").joinpath(f"{name_or_path}.toml")
@@ -115,7 +116,7 @@ def select(spec: Spec, names: str) -> list[str]:
         names: ``"all"``, ``"standard"``, a group or a corruption, or several of these separated by commas.
 
     Raises:
-        UnknownNameError: If a name fits nothing in the table.
+        UnknownNameError: If the table has no corruption or group of this name.
     """
     sets: dict[str, list[str]] = {"all": list(spec.corruptions)}
     for name, corruption in spec.corruptions.items():
@@ -162,7 +163,7 @@ def _check_fields(table: object, types: Mapping[str, type], place: str) -> None:
             raise SpecError(f"{place} field {field!r} is unknown; allowed are {', '.join(types)}.")
 
 
-def _corruption(place: str, table: dict[str, Any]) -> Corruption:
+def _corruption(place: str, table: dict[str, Any]) -> TableEntry:
     """One checked entry; `place` is the file and the entry, for messages."""
     _check_fields(table, {"kernel": str, "group": str, "standard": bool, "levels": list}, place)
     kernel, group, levels = table["kernel"], table["group"], table["levels"]
@@ -177,7 +178,7 @@ def _corruption(place: str, table: dict[str, Any]) -> Corruption:
         if problem := parameter_problem(kernel, level):
             raise SpecError(f"{place} level {severity} {problem}.")
     values = tuple({field: float(value) for field, value in level.items()} for level in levels)
-    return Corruption(kernel, group, table["standard"], values)
+    return TableEntry(kernel, group, table["standard"], values)
 
 
 def default_spec_name(image_shape: tuple[int, int, int]) -> str:

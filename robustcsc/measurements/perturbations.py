@@ -42,6 +42,11 @@ class SeverityTable(Fact, frozen=True):
     digest: str
     photographs: str = ""
 
+    @property
+    def words(self) -> str:
+        """Name and digests: ``"cifar10_c@1a2b3c4d"``."""
+        return f"{self.name}@{self.digest}" + (f"+frost@{self.photographs}" if self.photographs else "")
+
 
 class Clean(Fact, frozen=True, tag="clean"):
     """Nothing."""

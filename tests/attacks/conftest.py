@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.attacks.catalog import Chosen
+from robustcsc.measurements.attacks import AttackStep, Value
 
 #: Settings that keep every attack short.
-SHORT: dict[str, dict[str, int | float | str]] = {
+SHORT: dict[str, dict[str, Value]] = {
     "pgd": {"steps": 10},
     "apgd": {"steps": 10},
     "apgd-t": {"steps": 10, "targets": 2},
@@ -62,6 +62,6 @@ def network() -> nn.Sequential:
 
 
 @pytest.fixture
-def chosen() -> Callable[[str], Chosen]:
+def chosen() -> Callable[[str], AttackStep]:
     """Any attack, with settings that keep it short."""
-    return lambda name: Chosen(name, SHORT.get(name, {}))
+    return lambda name: AttackStep.of(name, **SHORT.get(name, {}))

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustcsc.attacks.catalog import ATTACKS, Chosen
-from robustcsc.errors import AttackError, UnknownNameError
+from robustcsc.attacks.catalog import RUN, craft
+from robustcsc.errors import AttackError
+from robustcsc.measurements.attacks import ATTACKS, AttackStep
 from robustcsc.measurements.threats import Norm, ThreatModel
 
-Choose = Callable[[str], Chosen]
+Choose = Callable[[str], AttackStep]
 #: The port has its own file: each call costs thousands of queries.
 NAMES = [name for name in ATTACKS if name != "autoattack-port"]
 PAIRS: list[tuple[str, Norm]] = [(name, norm) for name in NAMES for norm in ATTACKS[name].norms]
@@ -42,7 +43,7 @@ def test_images_never_leave_the_ball_or_the_box(
 ) -> None:
     uniform = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
     images = {"black": uniform * 0, "white": uniform * 0 + 1, "corners": uniform.round(), "uniform": uniform}[kind]
-    found = chosen(name).craft(network, images, LABELS[:4], ThreatModel(norm, epsilon), seed=seed)
+    found = craft(chosen(name), network, images, LABELS[:4], ThreatModel(norm, epsilon), seed=seed)
     assert found.shape == images.shape and found.dtype == images.dtype
     assert found.min() >= 0 and found.max() <= 1
     assert norms(found - images, norm).max() <= epsilon * (1 + 1e-15) if epsilon else torch.equal(found, images)
@@ -61,7 +62,7 @@ def test_model_images_and_random_state_stay_as_they_were(
     state = {key: value.clone() for key, value in network.state_dict().items()}
     images = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     copy, random_state = images.clone(), torch.get_rng_state()
-    found = chosen(name).craft(network, images, LABELS, ThreatModel(norm, 0.3), seed=0)
+    found = craft(chosen(name), network, images, LABELS, ThreatModel(norm, 0.3), seed=0)
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     gradients = [parameter.grad for parameter in network.parameters()]
@@ -75,11 +76,11 @@ def test_model_images_and_random_state_stay_as_they_were(
 @pytest.mark.parametrize(("name", "norm"), PAIRS)
 def test_the_seed_decides(name: str, norm: Norm, network: nn.Sequential, chosen: Choose, inside: Tensor) -> None:
     attack, threat = chosen(name), ThreatModel(norm, 0.05)
-    first = attack.craft(network, inside, LABELS, threat, seed=5)
+    first = craft(attack, network, inside, LABELS, threat, seed=5)
     torch.rand(3)
-    assert torch.equal(attack.craft(network, inside, LABELS, threat, seed=5), first)
+    assert torch.equal(craft(attack, network, inside, LABELS, threat, seed=5), first)
     if ATTACKS[name].random and name != "fab":  # FAB begins at the image itself
-        assert not torch.equal(attack.craft(network, inside, LABELS, threat, seed=6), first)
+        assert not torch.equal(craft(attack, network, inside, LABELS, threat, seed=6), first)
 
 
 @pytest.mark.parametrize(("name", "norm"), [pair for pair in PAIRS if pair[0] != "square"])
@@ -96,8 +97,8 @@ def test_two_linear_classes_are_attacked_optimally(
     for size, broken in ((0.97, False), (enough, True)):
         for row in range(3):
             threat = ThreatModel(norm, size * float(distance[row]))
-            attack = Chosen("cw", {"steps": 40}) if name == "cw" else chosen(name)
-            found = attack.craft(linear, inside[row : row + 1], labels[row : row + 1], threat, seed=0)
+            attack = AttackStep.of("cw", steps=40) if name == "cw" else chosen(name)
+            found = craft(attack, linear, inside[row : row + 1], labels[row : row + 1], threat, seed=0)
             assert bool((linear(found).argmax(1) != labels[row]).all()) == broken, (row, size)
 
 
@@ -110,9 +111,8 @@ def test_square_breaks_two_linear_classes_with_a_larger_budget(norm: Norm, linea
     for size, broken in ((0.97, False), (3.0, True)):
         for row in range(2):
             threat = ThreatModel(norm, size * float(distance[row]))
-            found = Chosen("square", {"queries": 100 if broken else 20}).craft(
-                linear, inside[row : row + 1], labels[row : row + 1], threat, seed=0
-            )
+            attack = AttackStep.of("square", queries=100 if broken else 20)
+            found = craft(attack, linear, inside[row : row + 1], labels[row : row + 1], threat, seed=0)
             assert bool((linear(found).argmax(1) != labels[row]).all()) == broken, (row, size)
 
 
@@ -121,10 +121,10 @@ def test_without_randomness_an_image_does_not_depend_on_its_batch(
     name: str, norm: Norm, network: nn.Sequential, chosen: Choose, inside: Tensor
 ) -> None:
     threat = ThreatModel(norm, 0.5)
-    together = chosen(name).craft(network, inside, LABELS, threat, seed=0)
+    together = craft(chosen(name), network, inside, LABELS, threat, seed=0)
     assert (together != inside).any()
     for row in range(len(inside)):
-        alone = chosen(name).craft(network, inside[row : row + 1], LABELS[row : row + 1], threat, seed=0)
+        alone = craft(chosen(name), network, inside[row : row + 1], LABELS[row : row + 1], threat, seed=0)
         torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-4)
 
 
@@ -136,7 +136,7 @@ def test_models_in_channels_last_are_attacked_alike(
     wrong = []
     for order in (torch.contiguous_format, torch.channels_last):
         model = network.to(memory_format=order)
-        found = chosen(name).craft(model, inside.contiguous(memory_format=order), LABELS, threat, seed=0)
+        found = craft(chosen(name), model, inside.contiguous(memory_format=order), LABELS, threat, seed=0)
         wrong.append(network.eval()(found).argmax(1) != LABELS)
     assert torch.equal(*wrong)
 
@@ -146,43 +146,47 @@ def test_an_attack_never_helps_the_model(
     name: str, norm: Norm, network: nn.Sequential, chosen: Choose, inside: Tensor
 ) -> None:
     network.eval()
-    found = chosen(name).craft(network, inside, LABELS, ThreatModel(norm, 0.02), seed=0)
+    found = craft(chosen(name), network, inside, LABELS, ThreatModel(norm, 0.02), seed=0)
     assert not ((network(inside).argmax(1) != LABELS) & (network(found).argmax(1) == LABELS)).any()
 
 
+def test_every_attack_is_known_and_can_be_run() -> None:
+    assert ATTACKS.keys() == RUN.keys()
+
+
 @pytest.mark.parametrize("name", ATTACKS)
-def test_settings_in_the_catalog_are_those_of_the_function(name: str) -> None:
-    kind = ATTACKS[name]
-    parameters = inspect.signature(kind.run).parameters
-    for setting, default in kind.settings.items():
-        assert parameters[setting].default == default
+def test_defaults_are_those_of_the_function(name: str) -> None:
+    kind, parameters = ATTACKS[name], inspect.signature(RUN[name]).parameters
+    assert {setting: parameters[setting].default for setting in kind.settings} == kind.settings
     assert ("restarts" in parameters) == kind.random
     assert kind.effort in (*kind.settings, "")
 
 
-def test_labels_name_what_differs_from_the_defaults() -> None:
-    assert Chosen("pgd").label == Chosen("pgd", {"steps": 20}).label == Chosen("pgd", {"steps": 20}).full_label == "pgd"
-    quick = Chosen("pgd", {"steps": 5, "step_size": 0.05, "loss": "dlr"}, restarts=2)
-    assert quick.label == "pgd (loss dlr, step 0.05)"
-    assert quick.full_label == "pgd (5 steps, 2 restarts, loss dlr, step 0.05)"
-    assert (quick.effort, Chosen("square").effort, Chosen("fgsm").effort) == (5, 5000, None)
-    assert Chosen("square", {"queries": 10}).full_label == "square (10 queries)"
-
-
 def test_what_makes_no_sense_is_refused(network: nn.Sequential, inside: Tensor) -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'apgd'"):
-        Chosen("appgd")
-    with pytest.raises(AttackError, match="The attack square has no setting steps: it has queries"):
-        Chosen("square", {"steps": 3})
-    with pytest.raises(AttackError, match="Restarts of cw would all be the same"):
-        Chosen("cw", restarts=2)
-    with pytest.raises(AttackError, match="deepfool knows l2 only, not linf"):
-        Chosen("deepfool").craft(network, inside, LABELS, ThreatModel("linf", 0.1), seed=0)
+    with pytest.raises(AttackError, match="deepfool supports l2, not linf"):
+        craft(AttackStep.of("deepfool"), network, inside, LABELS, ThreatModel("linf", 0.1), seed=0)
     for name, setting in (("apgd", "steps"), ("apgd-t", "targets"), ("square", "queries"), ("fab", "steps")):
         with pytest.raises(AttackError, match=f"{setting} must be at least 1, not 0"):
-            Chosen(name, {setting: 0}).craft(network, inside, LABELS, ThreatModel("l2", 0.1), seed=0)
+            craft(AttackStep.of(name, **{setting: 0}), network, inside, LABELS, ThreatModel("l2", 0.1), seed=0)
     with pytest.raises(AttackError, match="rate must be a positive number"):
-        Chosen("cw", {"rate": 0.0}).craft(network, inside, LABELS, ThreatModel("l2", 0.1), seed=0)
+        craft(AttackStep.of("cw", rate=0.0), network, inside, LABELS, ThreatModel("l2", 0.1), seed=0)
+
+
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+def test_log_probabilities_have_a_loss_of_their_own(
+    loss: str, network: nn.Sequential, inside: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def keep(model: nn.Module, images: Tensor, *positional: object, loss: str, **named: object) -> Tensor:
+        asked.append(loss)
+        return images
+
+    monkeypatch.setitem(RUN, "pgd", keep)
+    for averaged in (False, True):
+        step, threat = AttackStep.of("pgd", loss=loss), ThreatModel("linf", 0.1)
+        craft(step, network, inside, LABELS, threat, seed=0, averaged=averaged)
+    assert asked == [loss, "nll" if loss == "ce" else loss]
 
 
 @pytest.mark.parametrize(("name", "norm"), PAIRS)
@@ -191,4 +195,4 @@ def test_labels_out_of_range_are_refused(
 ) -> None:
     for labels in (LABELS - 1, LABELS + 1):
         with pytest.raises(AttackError, match="labels must be at least 0"):
-            chosen(name).craft(network, inside, labels, ThreatModel(norm, 0.1), seed=0)
+            craft(chosen(name), network, inside, labels, ThreatModel(norm, 0.1), seed=0)

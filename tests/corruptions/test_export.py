@@ -24,6 +24,7 @@ from robustcsc.corruptions.manifest import MANIFEST, load_corrupted, read_manife
 from robustcsc.data import Batch, ImageSet, MemoryImages, load
 from robustcsc.data import folder as folder_module
 from robustcsc.errors import DataError
+from robustcsc.measurements.perturbations import Pixels, Source
 
 LABELS = [2, 0, 1, 1, 0, 2, 1]
 NOISES = ("gaussian_noise", "impulse_noise")
@@ -214,14 +215,34 @@ def test_a_second_run_writes_nothing_and_adds_what_is_new(seven: MemoryImages, s
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in first} == first
     manifest = read_manifest(tmp_path)
     assert manifest is not None
-    assert (manifest.seed, manifest.images, manifest.spec) == (0, seven.fingerprint, f"cifar10_c@{spec.digest}")
+    assert (manifest.seed, manifest.images, manifest.table) == (0, seven.fingerprint, spec.table)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pixels"),
+    [
+        ({"form": "cifar-c"}, Pixels.BYTES),
+        ({"form": "imagenet-c"}, Pixels.JPEG),
+        ({"form": "imagenet-c", "png": True}, Pixels.BYTES),
+    ],
+)
+def test_the_manifest_says_what_was_done_to_the_images(
+    settings: dict[str, Any], pixels: Pixels, tree: Path, spec: Spec, tmp_path: Path
+) -> None:
+    export = Export(images=load("imagefolder", tree, workers=0), spec=spec, seed=6, **settings)
+    export.write(tmp_path / "out", ["shot_noise"])
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    made = manifest.corruption("shot_noise", 4)
+    assert (made.name, made.severity, made.seed, made.files) == ("shot_noise", 4, 6, "")
+    assert (made.table, made.source, made.pixels) == (spec.table, Source.EXPORTED, pixels)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"seed": 1}, "seed 0, not 1"),
-        ({"spec": load_spec("imagenet_c")}, "spec 'cifar10_c@"),
+        ({"spec": load_spec("imagenet_c")}, "table 'cifar10_c@"),
         ({"images": "fewer"}, "images '"),
         ({"images": "inverted"}, "images '"),
         ({"form": "imagenet-c"}, "form 'cifar-c', not 'imagenet-c'"),
@@ -242,6 +263,15 @@ def test_other_settings_are_refused_in_the_same_folder(
     assert contents(tmp_path) == before
 
 
+def test_an_export_resumes_when_the_clean_images_have_another_name(
+    seven: MemoryImages, spec: Spec, tmp_path: Path
+) -> None:
+    export = Export(images=seven, spec=spec, form="cifar-c")
+    export.write(tmp_path, ["gaussian_noise"])
+    written = replace(export, images=replace(seven, name="renamed")).write(tmp_path, ["gaussian_noise", "fog"])
+    assert [path.name for path in written] == ["gaussian_noise.npy", "fog.npy"]
+
+
 def test_folders_of_others_are_left_alone(seven: MemoryImages, spec: Spec, tmp_path: Path) -> None:
     (tmp_path / "gaussian_noise.npy").write_bytes(b"published")
     export = Export(images=seven, spec=spec, form="cifar-c")
@@ -250,7 +280,7 @@ def test_folders_of_others_are_left_alone(seven: MemoryImages, spec: Spec, tmp_p
     assert contents(tmp_path) == {"gaussian_noise.npy": b"published"}
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"seed": 0}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"seed": 0}', "\xff"])
 def test_a_damaged_manifest_is_reported(content: str, seven: MemoryImages, spec: Spec, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(DataError, match=r"robustcsc\.json is damaged or of another version"):

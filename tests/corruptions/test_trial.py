@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions import KERNELS, Spec, load_spec
-from robustcsc.corruptions.specs import Corruption
+from robustcsc.corruptions.specs import TableEntry
 from robustcsc.corruptions.trial import check_applicable
 from robustcsc.data import load
 from robustcsc.errors import DataError
@@ -30,7 +30,7 @@ def spec(monkeypatch: pytest.MonkeyPatch) -> Spec:
         monkeypatch.setitem(KERNELS, name, kernel)
     levels = tuple({"std": 1.0 * severity} for severity in range(1, 6))
     names = ("tint", "gaussian_noise", "shrink", "speckle_noise")
-    table = {name: Corruption(name, "noise", True, levels) for name in names}
+    table = {name: TableEntry(name, "noise", True, levels) for name in names}
     return Spec("mine", 32, "nowhere", "0" * 8, table)
 
 
