@@ -5,7 +5,7 @@ Accuracies and fooling rates are in percent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Noted, Spread, Worded
@@ -95,18 +95,6 @@ def tables(threats: Iterable[ThreatModel]) -> tuple[PaperTable, ...]:
     return (_third(), _fourth(), _fifth(), _sixth(further), _seventh())
 
 
-def _table(
-    number: int,
-    words: str,
-    headings: tuple[str, ...],
-    columns: Sequence[PaperColumn],
-    rows: Sequence[PaperRow],
-    *notes: str,
-) -> PaperTable:
-    title = f"DeTraMe-Net, table {number}: {words}"
-    return PaperTable(f"detrame-table-{number}", title, headings, columns, rows, notes)
-
-
 def _third() -> PaperTable:
     columns = (PaperColumn("parameters", PARAMETERS), PaperColumn("accuracy (%)", Accuracy(), told=_STEPS))
     rows = [
@@ -118,7 +106,8 @@ def _third() -> PaperTable:
         )
         for called, data, model, size, accuracy, best in BESIDE_DDL
     ]
-    return _table(3, "accuracy beside deep dictionary learning (DDL)", ("model", "data set"), columns, rows)
+    title = "DeTraMe-Net, table 3: accuracy beside deep dictionary learning (DDL)"
+    return PaperTable("detrame-table-3", title, ("model", "data set"), columns, rows)
 
 
 def _fourth() -> PaperTable:
@@ -129,7 +118,8 @@ def _fourth() -> PaperTable:
         for model, words in ARCHITECTURES.items()
     ]
     note = "In parentheses: iterations of the Q-Metric ReLU."
-    return _table(4, "accuracy (%)", ("network", "data set"), columns, rows, note)
+    title = "DeTraMe-Net, table 4: accuracy (%)"
+    return PaperTable("detrame-table-4", title, ("network", "data set"), columns, rows, (note,))
 
 
 def _pair(words: str, quantity: Quantity, digits: int | None = 2, told: tuple[str, ...] = ()) -> list[PaperColumn]:
@@ -159,8 +149,11 @@ def _fifth() -> PaperTable:
     )
     entrants = {"DDL": Entrant(), "DeTraMe-Net 12": Entrant(model="detrame-plainnet12", data="cifar10")}
     rows = [PaperRow((called,), entrants[called], figures) for called, figures in COSTS.items()]
-    note = "Measured training time: of all of it, over its images (each counted once). The paper names no unit."
-    return _table(5, "time of training and testing", ("model",), columns, rows, note)
+    note = (
+        "Measured training time: of the whole training, over its images (each counted once). The paper names no unit.",
+    )
+    title = "DeTraMe-Net, table 5: time of training and testing"
+    return PaperTable("detrame-table-5", title, ("model",), columns, rows, note)
 
 
 def _sixth(threats: Iterable[ThreatModel]) -> PaperTable:
@@ -181,7 +174,8 @@ def _sixth(threats: Iterable[ThreatModel]) -> PaperTable:
     ]
     headings = ("network", "data set", "norm", "xi")
     note = "xi is in pixel units of [0, 1]; the paper names neither norm nor unit, its rows stand with L∞."
-    return _table(6, "fooling rate (%) of universal perturbations", headings, _pair("", FoolingRate()), rows, note)
+    title = "DeTraMe-Net, table 6: fooling rate (%) of universal perturbations"
+    return PaperTable("detrame-table-6", title, headings, _pair("", FoolingRate()), rows, (note,))
 
 
 def _seventh() -> PaperTable:
@@ -196,4 +190,5 @@ def _seventh() -> PaperTable:
         )
         for model, (*training, testing) in TIMES.items()
     ]
-    return _table(7, "time of training and testing, CIFAR-10", ("network",), columns, rows)
+    title = "DeTraMe-Net, table 7: time of training and testing, CIFAR-10"
+    return PaperTable("detrame-table-7", title, ("network",), columns, rows)

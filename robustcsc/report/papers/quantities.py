@@ -16,11 +16,11 @@ from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.measurements.trainings import Training
-from robustcsc.presentation.table import Cell, Column, Noted, Spread, Worded
+from robustcsc.presentation.table import Cell, Column, Noted, Worded
 from robustcsc.report.attacks.adversarial import left_by_all, of_newest_fit
 from robustcsc.report.cohorts.cells import estimate
 from robustcsc.report.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, total_score
-from robustcsc.report.comparisons.groups import Group
+from robustcsc.report.comparisons.groups import Group, over_seeds
 from robustcsc.report.papers.entrants import Entrant
 
 _PERCENT = Column("", percent=True)
@@ -224,8 +224,7 @@ class _Found(NamedTuple):
 
     @property
     def value(self) -> Value:
-        (first, *_), mean, std = self.scores.scores, self.scores.mean, self.scores.std
-        return Value(estimate(first) if std is None else Spread(mean, std, len(self.scores.scores)), self.basis)
+        return Value(over_seeds(self.scores), self.basis)
 
 
 _Images = tuple[Cohort, Crafting | None]

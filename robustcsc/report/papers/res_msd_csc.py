@@ -12,33 +12,15 @@ from robustcsc.report.papers.template import PaperColumn, PaperRow, PaperTable
 
 CROSS = Worded(None, "\N{MULTIPLICATION SIGN}")
 NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
-SIZES = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.70, 218: 3.40}
-#: Table II: plain network, Res-CSC-Simplified, ResNet and Res-CSC by data set and layers.
-RES_CSC: dict[str, dict[int, tuple[Cell, ...]]] = {
-    "cifar10": {
-        20: (90.74, 91.86, 91.30, 91.82),
-        32: (90.34, 90.95, 92.52, 93.31),
-        44: (89.41, 90.19, 92.92, 92.89),
-        56: (87.04, 88.75, 93.15, 93.55),
-        110: (CROSS, CROSS, 93.41, 93.56),
-        218: (CROSS, CROSS, 94.02, 94.28),
-    },
-    "cifar100": {
-        20: (66.02, 66.33, 67.81, 68.55),
-        32: (64.31, 65.35, 69.79, 69.35),
-        44: (61.54, 63.24, 70.59, 70.68),
-        56: (59.28, 60.58, 71.09, 71.40),
-        110: (CROSS, CROSS, 72.47, 73.13),
-        218: (CROSS, CROSS, 73.28, 73.50),
-    },
-    "svhn": {
-        20: (96.67, 96.70, 96.57, 96.81),
-        32: (96.55, 96.63, 96.63, 96.83),
-        44: (96.36, 96.51, 96.74, 96.91),
-        56: (96.09, 96.38, 96.88, 97.01),
-        110: (CROSS, CROSS, 96.96, 97.11),
-        218: (CROSS, CROSS, 97.05, 97.22),
-    },
+_Figures = tuple[Cell, ...]
+#: Table II by layers: million parameters; plain network, Res-CSC-Simplified, ResNet and Res-CSC for each of `NAMES`.
+RES_CSC: dict[int, tuple[float, _Figures, _Figures, _Figures]] = {
+    20: (0.27, (90.74, 91.86, 91.30, 91.82), (66.02, 66.33, 67.81, 68.55), (96.67, 96.70, 96.57, 96.81)),
+    32: (0.46, (90.34, 90.95, 92.52, 93.31), (64.31, 65.35, 69.79, 69.35), (96.55, 96.63, 96.63, 96.83)),
+    44: (0.66, (89.41, 90.19, 92.92, 92.89), (61.54, 63.24, 70.59, 70.68), (96.36, 96.51, 96.74, 96.91)),
+    56: (0.85, (87.04, 88.75, 93.15, 93.55), (59.28, 60.58, 71.09, 71.40), (96.09, 96.38, 96.88, 97.01)),
+    110: (1.70, (CROSS, CROSS, 93.41, 93.56), (CROSS, CROSS, 72.47, 73.13), (CROSS, CROSS, 96.96, 97.11)),
+    218: (3.40, (CROSS, CROSS, 94.02, 94.28), (CROSS, CROSS, 73.28, 73.50), (CROSS, CROSS, 97.05, 97.22)),
 }
 FORMS = (
     ("plain network", "plain{}"),
@@ -46,7 +28,7 @@ FORMS = (
     ("ResNet", "resnet{}"),
     ("Res-CSC", "res-csc{}"),
 )
-#: Table III: model, model here, layers, parameters, unfolding; CIFAR10, CIFAR100, SVHN.
+#: Table III: model, model here, layers, million parameters, unfolding; CIFAR10, CIFAR100, SVHN.
 MSD_CSC = (
     ("Feed-Forward", "ml-csc-feedforward", 6, 4.0, 0, (82.16, 43.93, 94.68)),
     ("ML-CSC-ISTA", "ml-csc-ista", 6, 4.0, 1, (83.26, 50.23, 94.98)),
@@ -73,10 +55,10 @@ def _second() -> PaperTable:
         PaperRow(
             (NAMES[data], layers),
             Entrant(model=str(layers), data=data),
-            (millions(SIZES[layers], 2), *figures),
+            (millions(size, 2), *by_data[at]),
         )
-        for data, by_layers in RES_CSC.items()
-        for layers, figures in by_layers.items()
+        for at, data in enumerate(NAMES)
+        for layers, (size, *by_data) in RES_CSC.items()
     ]
     parameters = PaperColumn("parameters", PARAMETERS, "res-csc{}")
     columns = [parameters, *(PaperColumn(name, Accuracy(), model) for name, model in FORMS)]

@@ -6,7 +6,7 @@ to 5 here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from robustcsc.measurements.policies import Adaptive, Scope, TrainingLambda
@@ -99,20 +99,7 @@ _ENTRANTS = {
 _FAMILIES = {0: ("{}",), 2: ("{} w/ training λ",), 3: ("{} w/ adaptive λ",)}
 
 
-def _table(
-    number: int,
-    words: str,
-    headings: tuple[str, ...],
-    columns: Sequence[PaperColumn],
-    rows: Sequence[PaperRow],
-    *notes: str,
-    others: Mapping[int, tuple[str, ...]] | None = None,
-) -> PaperTable:
-    title = f"SDNet, table {number}: {words}"
-    return PaperTable(f"sdnet-table-{number}", title, headings, columns, rows, notes, others or {})
-
-
-def _costs(number: int, words: str, facts: Iterable[_Costs]) -> PaperTable:
+def _costs(name: str, title: str, facts: Iterable[_Costs], others: Mapping[int, tuple[str, ...]]) -> PaperTable:
     columns = (
         PaperColumn("parameters", PARAMETERS),
         PaperColumn("accuracy (%)", Accuracy()),
@@ -127,9 +114,8 @@ def _costs(number: int, words: str, facts: Iterable[_Costs]) -> PaperTable:
         )
         for data, called, model, size, accuracy, memory, speed in facts
     ]
-    others = {0: ("CIFAR-10", "{}"), 5: ("CIFAR-10", "{}")} if number == 1 else {}
     note = "Measured speed: training images of all epochs over the time of the training, validation included."
-    return _table(number, words, ("data set", "architecture"), columns, rows, note, others=others)
+    return PaperTable(name, title, ("data set", "architecture"), columns, rows, (note,), others)
 
 
 def _row(name: str, data: str, printed: tuple[Cell, ...]) -> PaperRow:
@@ -144,7 +130,8 @@ def _second() -> PaperTable:
     rows.append(replace(_row(ADAPTIVE, "cifar10", GAUSSIAN_LAMBDA), names=(LAMBDA,), instead=used))
     note = "The paper's severities are called Level-0 to Level-4."
     others = {**_FAMILIES, 4: (f"{LAMBDA}, {{}}",)}
-    return _table(2, "accuracy (%) on CIFAR-10-C, Gaussian noise", ("model",), columns, rows, note, others=others)
+    title = "SDNet, table 2: accuracy (%) on CIFAR-10-C, Gaussian noise"
+    return PaperTable("sdnet-table-2", title, ("model",), columns, rows, (note,), others)
 
 
 def _third() -> PaperTable:
@@ -154,8 +141,8 @@ def _third() -> PaperTable:
         for noise in noises
     ]
     rows = [_row(name, "", figures) for name, figures in MEANS.items()]
-    words = "accuracy (%) on corrupted images, mean over severities 1-5"
-    return _table(3, words, ("model",), columns, rows, others=_FAMILIES)
+    title = "SDNet, table 3: accuracy (%) on corrupted images, mean over severities 1-5"
+    return PaperTable("sdnet-table-3", title, ("model",), columns, rows, others=_FAMILIES)
 
 
 def _fourth() -> PaperTable:
@@ -165,14 +152,14 @@ def _fourth() -> PaperTable:
         replace(_row(name, "cifar10", figures), names=(called,))
         for name, (called, figures) in zip((RESNET, TRAIN, ADAPTIVE), PGD.items(), strict=True)
     ]
-    words = "accuracy (%) on CIFAR-10 under PGD (static: crafted at λ = 0.1, scored at the tuned λ)"
+    title = "SDNet, table 4: accuracy (%) on CIFAR-10 under PGD (static: crafted at λ = 0.1, scored at the tuned λ)"
     note = (
         "The rows after tuning λ are a transfer test: their images were crafted at the training λ. Beside them stands "
         "what every attack that was measured leaves of the same model and λ policy, adaptive ones included, counted "
         "image by image; it is an upper bound of the robust accuracy."
     )
     others = {0: ("{}",), 1: ("{} w/ training λ",), 2: ("{} (after tuning λ)",)}
-    return _table(4, words, ("model",), columns, rows, note, others=others)
+    return PaperTable("sdnet-table-4", title, ("model",), columns, rows, (note,), others)
 
 
 def _fifth() -> PaperTable:
@@ -183,21 +170,26 @@ def _fifth() -> PaperTable:
         PaperRow((steps,), replace(of, options=(("num_steps", steps),), usual=steps == 2), figures)
         for steps, figures in ITERATIONS.items()
     ]
-    words = "accuracy (%) of SDNet-18 with adaptive λ by number of FISTA iterations"
-    return _table(5, words, ("FISTA iterations",), columns, rows)
+    title = "SDNet, table 5: accuracy (%) of SDNet-18 with adaptive λ by number of FISTA iterations"
+    return PaperTable("sdnet-table-5", title, ("FISTA iterations",), columns, rows)
 
 
 def _with_all_layers() -> Iterable[_Costs]:
-    known = {(data, called): it for it in ARCHITECTURES for data, called in [it[:2]]}
-    for it in ALL_LAYERS:
-        yield from (known[it[0], it[1].removesuffix("-all")], it)
+    for row in ALL_LAYERS:
+        yield next(it for it in ARCHITECTURES if it[:2] == (row[0], row[1].removesuffix("-all")))
+        yield row
 
 
 TABLES = (
-    _costs(1, "size, accuracy and speed of architectures", ARCHITECTURES),
+    _costs(
+        "sdnet-table-1",
+        "SDNet, table 1: size, accuracy and speed of architectures",
+        ARCHITECTURES,
+        others={0: ("CIFAR-10", "{}"), 5: ("CIFAR-10", "{}")},
+    ),
     _second(),
     _third(),
     _fourth(),
     _fifth(),
-    _costs(6, "all convolutions replaced by CSC layers", _with_all_layers()),
+    _costs("sdnet-table-6", "SDNet, table 6: all convolutions replaced by CSC layers", _with_all_layers(), others={}),
 )
