@@ -1,8 +1,12 @@
 from collections.abc import Callable
+from pathlib import Path
 
 from robustcsc.measurements.records import Record
 from robustcsc.report.cohorts.join import joined
 from robustcsc.report.corruptions.tables import mean_tables
+from robustcsc.report.page.build import write_report
+from robustcsc.report.page.frames import accuracy_frame
+from robustcsc.report.page.sections import Report
 
 RecordMaker = Callable[..., Record]
 
@@ -38,3 +42,14 @@ def test_joining_twice_is_joining_once_and_other_records_stay(corruption: Record
     made = [official(corruption, 80, 1), corruption("fog", correct=8)]
     assert joined(joined(made)) == joined(made)
     assert joined(records) == records
+
+
+def test_a_report_averages_published_files(corruption: RecordMaker, tmp_path: Path) -> None:
+    made = [official(corruption, correct, severity) for severity, correct in enumerate((90, 80, 70, 60, 50), start=1)]
+    paths = write_report(Report(title="t", records=made), tmp_path / "r")
+    assert (
+        "70.00 [" in next(it for it in paths.tables if it.name.startswith("means") and it.suffix == ".md").read_text()
+    )
+    assert accuracy_frame(joined(made))["mean"].tolist() == [0.7]
+    assert paths.accuracy.read_text().count("\n") == 2
+    assert "file1" in paths.records.read_text()

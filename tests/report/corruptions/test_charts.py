@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from xml.etree import ElementTree
 
 import pytest
 
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import Chart, HeatMap, Line, Panel
+from robustcsc.presentation.drawn_chart import draw
 from robustcsc.report.corruptions.charts import lambda_charts, noise_charts, severity_charts
 from robustcsc.report.corruptions.heat_maps import heat_maps
 
@@ -66,3 +68,13 @@ def test_nothing_draws_nothing(clean: RecordMaker) -> None:
 def test_the_order_of_records_changes_no_chart(records: list[Record]) -> None:
     for build in (severity_charts, noise_charts, lambda_charts):
         assert build(records) == build(records[::-1])
+
+
+def test_names_with_dollars_underscores_and_tags_are_drawn_as_they_are(corruption: RecordMaker) -> None:
+    (chart,) = severity_charts([corruption(correct=1, total=2, run=r"_<script>$\bad$&")])
+    drawing = draw(chart)
+    svg = drawing.to_svg()
+    ElementTree.fromstring(svg)
+    assert "<script" not in svg
+    (legend,) = drawing.figure.legends
+    assert r"_<script>\$\bad\$&" in legend.get_texts()[0].get_text()  # escaped dollars are drawn as plain dollars

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from robustcsc.presentation.markdown import markdown_table
 from robustcsc.presentation.table import Table
 from robustcsc.report.corruptions.baselines import PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.report.corruptions.corruption_errors import corruption_error_tables, severity_tables
+from robustcsc.report.page.build import write_report
+from robustcsc.report.page.sections import Report
 
 RecordMaker = Callable[..., Record]
 Counts = Mapping[str, Sequence[int]]
@@ -298,6 +301,12 @@ def test_alexnet_is_refused_for_other_tables_and_without_corruptions(run: Run) -
         corruption_error_tables(run("a", MODEL), PUBLISHED_ALEXNET)
     with pytest.raises(StoreError, match="nothing to relate to the baseline"):
         corruption_error_tables(run("a", {}), PUBLISHED_ALEXNET)
+
+
+def test_a_refused_baseline_leaves_no_report(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        write_report(Report(title="t", records=run("a", MODEL), baseline=PUBLISHED_ALEXNET), tmp_path / "r")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_gives_no_tables(run: Run) -> None:
