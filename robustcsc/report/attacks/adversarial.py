@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 
@@ -47,14 +46,8 @@ _WORST_NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class Target:
-    """Whose attacks are taken together: a run's weights on one set of images, within one budget."""
-
-    cohort: Cohort
-    run: str
-    weights: str
-    threat: ThreatModel
+Target = tuple[Cohort, str, str, ThreatModel]
+"""Whose attacks are taken together: images, run, weights and budget."""
 
 
 def worst_case_tables(records: Sequence[Record]) -> list[Table]:
@@ -64,8 +57,8 @@ def worst_case_tables(records: Sequence[Record]) -> list[Table]:
     """
     labels = labels_of(records)
     rows: dict[Cohort, list[tuple[Cell, ...]]] = defaultdict(list)
-    for target, attacks in _by_target(records).items():
-        rows[target.cohort] += _worst_rows(target, attacks, labels)
+    for (cohort, _, _, threat), attacks in _by_target(records).items():
+        rows[cohort] += _worst_rows(threat, attacks, labels)
     words = ("run", "budget", "lambda policy", "attacks", "strongest single attack")
     columns = (*map(Column, words), *percentages(("left by it", "left by all")))
     return [
@@ -88,11 +81,11 @@ def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Variant
     """
     found: dict[tuple[Cohort, ThreatModel], dict[Variant, Score]] = defaultdict(dict)
     several = set()
-    for target, attacks in _by_target(records).items():
+    for (cohort, _, _, threat), attacks in _by_target(records).items():
         for variant, mine in _by_variant(attacks).items():
             if attacked_directly(mine):
-                found[target.cohort, target.threat][variant] = left_by_all(mine)
-                several |= {(target.cohort, target.threat)} if len(mine) > 1 else set()
+                found[cohort, threat][variant] = left_by_all(mine)
+                several |= {(cohort, threat)} if len(mine) > 1 else set()
     named = len({cohort for cohort, _ in several}) > 1
     return [
         (robust_heading(threat) + (f" ({cohort.words})" if named else ""), scores)
@@ -134,12 +127,8 @@ def _by_target(records: Iterable[Record]) -> dict[Target, list[Record]]:
         it, made = record.measurement, record.measurement.perturbation
         counted = it.metric is Metric.ACCURACY and record.outcomes is not None
         if counted and isinstance(made, Attack) and made.threat.epsilon:
-            found[Target(Cohort.of(record), it.subject.run, it.subject.weights, made.threat)].append(record)
-    return dict(sorted(found.items(), key=lambda item: _target_rank(item[0])))
-
-
-def _target_rank(target: Target) -> tuple[object, ...]:
-    return (target.cohort.rank, target.run, target.threat.norm, target.threat.epsilon)
+            found[Cohort.of(record), it.subject.run, it.subject.weights, made.threat].append(record)
+    return {it: found[it] for it in sorted(found, key=lambda it: (it[0].rank, it[1], it[3].norm, it[3].epsilon))}
 
 
 def _by_variant(records: Iterable[Record]) -> dict[Variant, list[Record]]:
@@ -173,11 +162,11 @@ def left_by_all(records: Sequence[Record]) -> Score:
     return Score(min(fewest, reduce(and_, kept).bit_count()) if kept else fewest, records[0].total)
 
 
-def _worst_rows(target: Target, attacks: Sequence[Record], labels: Labels) -> list[tuple[Cell, ...]]:
+def _worst_rows(threat: ThreatModel, attacks: Sequence[Record], labels: Labels) -> list[tuple[Cell, ...]]:
     by_variant = _by_variant(attacks)
     fixed = {variant: found for variant, found in by_variant.items() if isinstance(variant.policy, FixedLambda)}
     best = max(fixed, key=lambda variant: left_by_all(fixed[variant]).correct, default=None)
-    budget = threat_words(target.threat)
+    budget = threat_words(threat)
     rows: list[tuple[Cell, ...]] = []
     for variant, found in by_variant.items():
         if variant in fixed and variant != best:

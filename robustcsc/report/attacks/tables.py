@@ -45,6 +45,11 @@ def attacks_in(settings: Mapping[Setting, Rows]) -> list[Attacked]:
     return sorted(found, key=lambda it: (it.variant.rank, setting_rank(it.made)))
 
 
+def full_words(made: Attack | MinimalBudget | Universal | RandomControl) -> str:
+    """Returns the words of an attack that tell it from a search for the smallest budget."""
+    return f"smallest budget of {attack_words(made)}" if isinstance(made, MinimalBudget) else attack_words(made)
+
+
 def with_protocol(words: str, made: Attack | MinimalBudget | Universal | RandomControl) -> str:
     """Returns the words of an attack followed by its protocol, unless that is plain."""
     name = protocol_name(made)

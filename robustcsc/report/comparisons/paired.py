@@ -10,6 +10,7 @@ from robustcsc.measurements.policies import FixedLambda, Oracle
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Pair, holm
 from robustcsc.presentation.table import Cell, Column, Estimate, Table
+from robustcsc.report.attacks.tables import full_words
 from robustcsc.report.cohorts.cohorts import (
     Cohort,
     Labels,
@@ -21,7 +22,7 @@ from robustcsc.report.cohorts.cohorts import (
     part_of,
     ranked,
 )
-from robustcsc.report.cohorts.words import attack_words, corruption_words, perturbation_name, protocol_name
+from robustcsc.report.cohorts.words import corruption_words, perturbation_name, protocol_name
 from robustcsc.report.comparisons.gains import baselines_of, opponents
 
 _NOTES = (
@@ -113,7 +114,6 @@ def _images(setting: Setting, severity: int) -> str:
         case Corruption(name=name):
             return f"{corruption_words(name)}, severity {severity}"
         case Attack() | MinimalBudget():
-            kind = "smallest budget, " if isinstance(setting, MinimalBudget) else ""
-            return f"{kind}{attack_words(setting)}, {protocol_name(setting)}"
+            return f"{full_words(setting)}, {protocol_name(setting)}"
         case _:
             return perturbation_name(setting)

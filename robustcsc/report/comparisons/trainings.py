@@ -16,11 +16,10 @@ from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Table, Worded
 from robustcsc.presentation.words import slug
 from robustcsc.report.attacks.fooling import crafting_words
-from robustcsc.report.attacks.tables import with_protocol
+from robustcsc.report.attacks.tables import full_words, with_protocol
 from robustcsc.report.cohorts.cells import percentages
-from robustcsc.report.cohorts.cohorts import total_score
+from robustcsc.report.cohorts.cohorts import Cohort, Setting, total_score
 from robustcsc.report.cohorts.words import (
-    attack_words,
     corruption_rank,
     corruption_words,
     policy_rank,
@@ -28,13 +27,17 @@ from robustcsc.report.cohorts.words import (
     setting_rank,
     severities_words,
 )
-from robustcsc.report.comparisons.groups import Group, Measure, groups_of, over_seeds
+from robustcsc.report.comparisons.groups import Group, groups_of, over_seeds
 
 _NOTES = (
     "One training seed: percent with the 95 % Wilson interval. Several: mean ± standard deviation over the training "
     "seeds (n - 1); seeds of an attack are averaged first.",
     "Training and test times are those of the machines that trained and measured, with all else they had to do.",
 )
+
+
+Quantity = tuple[Cohort, Setting]
+"""What was measured on which images, whatever the seed of the measurement: a row of the table."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class TrainedModel:
 
     trainings: tuple[Training, ...]
     policy: Policy
-    scores: Mapping[Measure, SeedScores]
-    severities: Mapping[Measure, frozenset[int]]
+    scores: Mapping[Quantity, SeedScores]
+    severities: Mapping[Quantity, frozenset[int]]
     seconds_per_image: float | None
 
     @property
@@ -83,14 +86,14 @@ def trained_models(records: Sequence[Record], trainings: Iterable[Training]) -> 
 
 
 def _model(group: Group, policy: Policy) -> TrainedModel:
-    chosen = [{it: several for it, several in seed.items() if it.policy == policy} for seed in group.seeds]
-    scores: dict[Measure, list[Score]] = defaultdict(list)
-    severities: dict[Measure, set[frozenset[int]]] = defaultdict(set)
+    chosen = [{it[:2]: several for it, several in seed.items() if it.policy == policy} for seed in group.seeds]
+    scores: dict[Quantity, list[Score]] = defaultdict(list)
+    severities: dict[Quantity, set[frozenset[int]]] = defaultdict(set)
     times: list[float] = []
-    for measure, several in (item for seed in chosen for item in seed.items()):
-        scores[measure].append(_mean_score([total_score(list(it.values())) for it in several]))
-        severities[measure] |= {frozenset(it) for it in several}
-        if isinstance(measure.setting, Clean):
+    for quantity, several in (item for seed in chosen for item in seed.items()):
+        scores[quantity].append(_mean_score([total_score(list(it.values())) for it in several]))
+        severities[quantity] |= {frozenset(it) for it in several}
+        if isinstance(quantity[1], Clean):
             times += [record.provenance.seconds / record.total for it in several for record in it.values()]
     trainings = tuple(training for training, seed in zip(group.trainings, chosen, strict=True) if seed)
     whole = [it for it in scores if len(scores[it]) == len(trainings) and len(severities[it]) == 1]
@@ -111,7 +114,7 @@ def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:
     """Returns one table per data set: a column per model and policy, a row per fact and measure."""
     datasets: dict[tuple[str, str], list[TrainedModel]] = defaultdict(list)
     for model in models:
-        for images in dict.fromkeys((it.cohort.dataset, it.cohort.split) for it in model.scores):
+        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, _ in model.scores):
             datasets[images].append(model)
     return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
 
@@ -119,18 +122,16 @@ def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:
 def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
     several = {it.about.model for it in models if it.policy != NoLambda()}
     heads = [it.about.model + (f", {policy_words(it.policy)}" if it.about.model in several else "") for it in models]
-    measures = {
-        it for model in models for it in model.scores if (it.cohort.dataset, it.cohort.split) == (dataset, split)
-    }
+    quantities = {it for model in models for it in model.scores if (it[0].dataset, it[0].split) == (dataset, split)}
     rows = _training_rows(models)
-    for measure in sorted(measures, key=_rank):
-        covered = {model.severities[measure] for model in models if measure in model.severities}
+    for it in sorted(quantities, key=lambda it: _rank(*it)):
+        covered = {model.severities[it] for model in models if it in model.severities}
         for severities in sorted(covered, key=sorted):
-            words = _words(measure) + (f", severities {severities_words(severities)}" if any(severities) else "")
+            words = _words(*it) + (f", severities {severities_words(severities)}" if any(severities) else "")
             cells = (
-                over_seeds(it.scores[measure]) if it.severities.get(measure) == severities else None for it in models
+                over_seeds(model.scores[it]) if model.severities.get(it) == severities else None for model in models
             )
-            rows.append((words, _images(measure), *cells))
+            rows.append((words, _images(*it), *cells))
     title, columns = f"Models over training seeds: {dataset} {split}", (Column(""), Column("images"))
     return Table(slug("seeds", dataset, split), title, (*columns, *percentages(heads)), tuple(rows), _NOTES)
 
@@ -152,28 +153,29 @@ def _rounded(value: float | None, digits: str, factor: int = 1) -> Cell:
     return None if value is None else Worded(factor * value, f"{factor * value:{digits}}")
 
 
-def _words(measure: Measure) -> str:
+def _words(cohort: Cohort, made: Setting) -> str:
     """Names what was measured, in one line."""
-    match measure.setting:
+    match made:
         case Clean():
             return "clean accuracy"
         case Corruption(name=name):
             return f"accuracy, {corruption_words(name)}"
         case RandomNoise(rho=rho):
-            return f"{measure.cohort.metric}, random noise, rho {rho:g}"
-        case made:
-            return with_protocol(f"{measure.cohort.metric}, {attack_words(made)}", made)
+            return f"{cohort.metric}, random noise, rho {rho:g}"
+        case _:
+            return with_protocol(f"{cohort.metric}, {full_words(made)}", made)
 
 
-def _rank(measure: Measure) -> tuple[object, ...]:
+def _rank(cohort: Cohort, made: Setting) -> tuple[object, ...]:
     """Sorting key: clean images, corruptions, attacks, universal perturbations, random noise."""
-    made, cohort = measure.setting, measure.cohort
     name = corruption_rank(made.name) if isinstance(made, Corruption | RandomControl) else ()
     rank = setting_rank(made)
-    return (rank[0], name, cohort.metric, rank, cohort.rank)
+    return (rank[0], name, cohort.metric, rank[:3], _how(cohort, made), rank, cohort.rank)
 
 
-def _images(measure: Measure) -> str:
-    made, cohort = measure.setting, measure.cohort
-    how = (crafting_words(made.crafting),) if isinstance(made, Universal) else cohort.corruptions
-    return ", ".join((f"{cohort.total} ({cohort.images})", *how))
+def _images(cohort: Cohort, made: Setting) -> str:
+    return ", ".join((f"{cohort.total} ({cohort.images})", *_how(cohort, made)))
+
+
+def _how(cohort: Cohort, made: Setting) -> tuple[str, ...]:
+    return (crafting_words(made.crafting),) if isinstance(made, Universal) else cohort.corruptions
