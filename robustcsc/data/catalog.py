@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from robustcsc.data.embedded import load_digits
@@ -10,6 +10,7 @@ from robustcsc.data.folder import load_folder
 from robustcsc.data.images import ImageSet
 from robustcsc.data.torchvision_sets import load_torchvision
 from robustcsc.errors import DataError, UnknownNameError
+from robustcsc.measurements.records import Location
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def load(
             f"{name} has images of {size}x{size} pixels: an image size of {image_size} needs the imagefolder data set."
         )
     if name == "digits":
-        return load_digits(split)
+        return replace(load_digits(split), location=Location(data=name))
     if root is None:
         raise DataError(
             f"Data set {name} needs the folder that holds its files: give a root, or use the embedded digits."
@@ -94,6 +95,7 @@ def load(
     folder = Path(root).expanduser()
     if download and not source.can_download:
         raise DataError(f"{name} cannot be downloaded: give the folder that holds its images.")
+    location = Location(data=name, root=str(folder.absolute()), image_size=image_size)
     if name == "imagefolder":
-        return load_folder(folder, split, image_size, workers)
-    return load_torchvision(name, folder, split, download)
+        return replace(load_folder(folder, split, image_size, workers), location=location)
+    return replace(load_torchvision(name, folder, split, download), location=location)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustcsc.errors import DataError
+from robustcsc.measurements.records import Location
 
 
 class Batch(NamedTuple):
@@ -61,6 +62,10 @@ class ImageSet(Protocol):
     @property
     def files(self) -> tuple[str, ...]:
         """Every row's file, relative to its folder; empty for a set that was not read from an image folder."""
+
+    @property
+    def location(self) -> Location:
+        """Where the images lie and which of them were taken: labels for records."""
 
     @property
     def unreadable(self) -> tuple[str, ...]:

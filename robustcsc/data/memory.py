@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of
 from robustcsc.errors import DataError
+from robustcsc.measurements.records import Location
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,6 +27,7 @@ class MemoryImages:
         positions: (N,), int64: each image's position in the whole split.
         files: Each image's file ``"<class>/<image>"``, if the images come from a folder.
         unreadable: Paths of the files that could not be decoded and were left out.
+        location: Where the images lie and which of them were taken: labels for records.
     """
 
     name: str
@@ -36,6 +38,7 @@ class MemoryImages:
     positions: Tensor
     files: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    location: Location = field(default_factory=Location)
 
     def __post_init__(self) -> None:
         """Raises DataError if the parts differ in number, or a type, shape or label is invalid."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import torch
 
 from robustcsc.data.images import ImageSet
+from robustcsc.data.memory import MemoryImages
+from robustcsc.data.streamed import StreamedImages
 from robustcsc.errors import DataError
+from robustcsc.measurements.facts import replace
 
 
 def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -43,3 +47,18 @@ def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet,
 
 def _rank(seed: int, position: int) -> bytes:
     return hashlib.sha256(f"{seed}/{position}".encode()).digest()
+
+
+def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
+    """Returns `count` evenly spaced images, or all if there are no more: folders are sorted by class.
+
+    Args:
+        images: The images to choose from.
+        count: How many, at least 1.
+    """
+    if count >= len(images):
+        return images
+    chosen = images.subset(torch.arange(count) * len(images) // count)
+    if isinstance(chosen, MemoryImages | StreamedImages):
+        return dataclasses.replace(chosen, location=replace(images.location, limit=count))
+    return chosen

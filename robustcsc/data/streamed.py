@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from robustcsc.data.decode import UnreadableImageError, as_array, decode, evaluation_view, training_view
 from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of
 from robustcsc.errors import DataError
+from robustcsc.measurements.records import Location
 
 #: First entries of the seeds, so that the order of an epoch and an image's crop never share a random stream.
 _ORDER_STREAM, _VIEW_STREAM = 1, 2
@@ -98,6 +99,7 @@ class StreamedImages:
         crop: Whether `batches` resizes and centre-crops to `image_shape` (`decode.evaluation_view`); if not, every
             file must have that shape.
         workers: Worker processes, each of which reads one batch at a time; 0 reads in the calling process.
+        location: Where the images lie and which of them were taken: labels for records.
     """
 
     name: str
@@ -110,6 +112,7 @@ class StreamedImages:
     image_shape: tuple[int, int, int]
     crop: bool
     workers: int = 2
+    location: Location = field(default_factory=Location)
     # Shared by a set and its subsets, so that a damaged file is reported once and every file is hashed once.
     _damaged: set[str] = field(default_factory=set)
     _digests: dict[str, bytes] = field(default_factory=dict)

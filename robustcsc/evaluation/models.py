@@ -69,4 +69,4 @@ def device_words(device: torch.device) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions that can change bits, by package."""
-    return {"robustcsc": robustcsc.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"robustcsc": robustcsc.__version__, "torch": str(torch.__version__), "python": platform.python_version()}

@@ -15,6 +15,7 @@ from torch import nn
 
 from robustcsc import runs
 from robustcsc.data import ImageSet, load
+from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreError
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, default_spec
@@ -66,13 +67,6 @@ class DataChoice:
         if trained is not None:
             check_suits(images, trained.spec)
         return images if limit is None else evenly_spaced(images, limit)
-
-
-def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
-    """Returns `count` evenly spaced images, or all if there are no more."""
-    if count >= len(images):
-        return images
-    return images.subset(torch.arange(count) * len(images) // count)
 
 
 def check_suits(images: ImageSet, spec: ModelSpec) -> None:

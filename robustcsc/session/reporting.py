@@ -52,8 +52,8 @@ def report(
         measuring: How the shipped model is measured where nothing has been measured yet.
 
     Raises:
-        StoreError: A run does not exist or has no results, nothing in them can be related to the baseline, or the report
-            cannot be written.
+        StoreError: A run does not exist or has no results, nothing in them can be related to the baseline, or the
+            report cannot be written.
     """
     related, joining = _related(baseline)
     chosen = [_run(it) for it in of] or [_latest_measured(measuring or Measuring())]

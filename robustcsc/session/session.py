@@ -16,6 +16,7 @@ from robustcsc.corruptions.manifest import load_corrupted
 from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
+from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import DataError, PolicyError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, completed, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
@@ -41,7 +42,6 @@ from robustcsc.session.choices import (
     DataChoice,
     ModelChoice,
     check_suits,
-    evenly_spaced,
     written,
 )
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup

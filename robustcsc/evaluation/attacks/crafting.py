@@ -12,6 +12,7 @@ from robustcsc.attacks.budget import Calls, counted
 from robustcsc.attacks.catalog import craft
 from robustcsc.attacks.sanity import check_masking
 from robustcsc.data import Batch, ImageSet
+from robustcsc.data.splits import evenly_spaced
 from robustcsc.evaluation.attacks.victims import Victim
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.attacks import AttackStep
@@ -93,9 +94,7 @@ def check_gradients(victim: Victim, images: ImageSet, threat: ThreatModel, devic
     Raises:
         AttackError: No finite gradient reaches the images.
     """
-    count = min(CHECKED_IMAGES, len(images))
-    chosen = images.subset(torch.arange(count) * len(images) // count)
-    (batch,) = chosen.batches(count, device=device)
+    (batch,) = evenly_spaced(images, CHECKED_IMAGES).batches(CHECKED_IMAGES, device=device)
     loss = "nll" if victim.averaged else "ce"
     with torch.inference_mode(False), torch.enable_grad():
         found = check_masking(victim.model, batch.images.clone(), batch.labels.clone(), threat, loss=loss)
