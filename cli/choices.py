@@ -41,7 +41,7 @@ class Chosen:
         """
         from robustcsc.session.choices import DataChoice
         from robustcsc.session.measuring import Measuring
-        from robustcsc.session.opening import open_session
+        from robustcsc.session.opening import open as open_session
 
         with progress_display() as progress:
             measuring = Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note)

@@ -14,7 +14,7 @@ from robustcsc.session.session import Session
 
 
 # Each parameter names the model in a way of its own, or says where its images lie.
-def open_session(
+def open(
     name: str | Path | None = None,
     *,
     model: str | nn.Module | None = None,

@@ -24,7 +24,7 @@ from robustcsc.report.papers.papers import Paper
 from robustcsc.runs import Run
 from robustcsc.session.choices import DEMO_RUN
 from robustcsc.session.measuring import Measuring
-from robustcsc.session.opening import open_session
+from robustcsc.session.opening import open as open_session
 from robustcsc.session.session import Session
 
 

@@ -1,0 +1,38 @@
+"""The Python interface of robustcsc; each name is documented where it is defined."""
+
+from .adaptive.fit import fit_lambda
+from .attacks.gradient import pgd
+from .corruptions.apply import corrupt
+from .corruptions.specs import load_spec
+from .data.catalog import load
+from .evaluation.attacks.plans import AttackRequest
+from .measurements import policies
+from .measurements.fits import LambdaFit
+from .measurements.records import Record
+from .measurements.threats import ThreatModel
+from .models.convert import convert
+from .session.measuring import Measuring, Results
+from .session.opening import open
+from .session.reporting import report
+from .session.session import Session
+
+__version__: str
+
+__all__ = [
+    "AttackRequest",
+    "LambdaFit",
+    "Measuring",
+    "Record",
+    "Results",
+    "Session",
+    "ThreatModel",
+    "convert",
+    "corrupt",
+    "fit_lambda",
+    "load",
+    "load_spec",
+    "open",
+    "pgd",
+    "policies",
+    "report",
+]
