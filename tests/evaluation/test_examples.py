@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,45 +10,43 @@ from PIL import Image
 from robustcsc.corruptions import corrupt, load_spec
 from robustcsc.data import load
 from robustcsc.evaluation.examples import SEVERITY, SHOWN, make_examples
-from robustcsc.evaluation.subject import Subject
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.measurements.examples import ExampleSheet
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption
+from robustcsc.measurements.policies import TrainingLambda
+from robustcsc.measurements.records import Subject
 from robustcsc.models.checkpoint import load_shipped
-from robustcsc.report.examples import ExampleSheet, read_examples
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("run")
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
+def model() -> LoadedModel:
     shipped = load_shipped("sdnet-digits")
-    return Subject(
-        run="demo", model_name="sdnet-digits", weights=shipped.weights, model=shipped.model, device=torch.device("cpu")
-    )
+    subject = Subject(run="demo", model="sdnet-digits", weights=shipped.weights)
+    return LoadedModel(subject=subject, model=shipped.model, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def sheet(folder: Path, subject: Subject) -> ExampleSheet:
+def sheet(model: LoadedModel) -> ExampleSheet:
     noises = ("gaussian_noise", "shot_noise")
-    images = load("digits", split="test")
-    make_examples(subject, images, folder / "examples", count=9, spec=load_spec("cifar10_c"), corruptions=noises)
-    make_examples(subject, images, folder / "examples", count=4, spec=load_spec("cifar10_c"), corruptions=noises)
-    found = read_examples(folder, "demo")
-    assert found is not None
-    return found
+    return make_examples(model, load("digits", split="test"), count=4, spec=load_spec("cifar10_c"), corruptions=noises)
 
 
 def pixels(png: bytes) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(io.BytesIO(png)))).float() / 255
 
 
-def test_images_are_evenly_spaced_and_come_in_every_version(sheet: ExampleSheet, folder: Path) -> None:
+def test_images_are_evenly_spaced_and_come_in_every_version(sheet: ExampleSheet) -> None:
     count = len(load("digits", split="test"))
     assert [example.position for example in sheet.examples] == [at * count // 4 for at in range(4)]
-    words = ["clean", f"gaussian noise, severity {SEVERITY}", f"shot noise, severity {SEVERITY}", "PGD L∞ 8/255"]
-    assert [[version.what for version in example.versions] for example in sheet.examples] == [words] * 4
-    assert len(list((folder / "examples").glob("*.png"))) == 16  # none of the nine before are left
+    assert (sheet.images.count, sheet.images.dataset, sheet.subject.run) == (count, "digits", "demo")
+    for example in sheet.examples:
+        clean, *noisy, attacked = [version.perturbation for version in example.versions]
+        assert clean == Clean()
+        assert [(it.name, it.severity) for it in noisy if isinstance(it, Corruption)] == [
+            ("gaussian_noise", SEVERITY),
+            ("shot_noise", SEVERITY),
+        ]
+        assert isinstance(attacked, Attack) and attacked.threat.epsilon == 8 / 255
 
 
 def test_pictures_are_the_images_that_are_measured(sheet: ExampleSheet) -> None:
@@ -64,13 +61,14 @@ def test_pictures_are_the_images_that_are_measured(sheet: ExampleSheet) -> None:
     assert example.label == images.classes[int(batch.labels[0])]
 
 
-def test_answers_are_those_of_the_model(sheet: ExampleSheet, subject: Subject) -> None:
+def test_answers_are_those_of_the_model(sheet: ExampleSheet, model: LoadedModel) -> None:
     images = load("digits", split="test")
     for example in sheet.examples:
         (batch,) = images.subset(torch.tensor([example.position])).batches(1)
         with torch.no_grad():
-            chances = subject.model.eval()(batch.images).softmax(1)[0]
+            chances = model.model.eval()(batch.images).softmax(1)[0]
         (answer,) = example.versions[0].answers
+        assert answer.policy == TrainingLambda()
         assert answer.label == images.classes[int(chances.argmax())]
         assert answer.confidence == pytest.approx(float(chances.max()), abs=1e-3)
         assert answer.right == (answer.label == example.label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustcsc.measurements.examples import ExampleSheet
 from robustcsc.measurements.perturbations import Attack, Corruption, Perturbation
 from robustcsc.measurements.policies import TrainingLambda
-from robustcsc.report.cohorts.cohorts import table_words
+from robustcsc.report.cohorts.origins import Origin
 from robustcsc.report.cohorts.words import attack_words, corruption_words, perturbation_name
 
 
@@ -25,8 +25,8 @@ def sheet_note(sheet: ExampleSheet) -> str:
     images, versions = sheet.images, sheet.examples[0].versions
     parts = [f"{len(sheet.examples)} evenly spaced images of {images.dataset} {images.split}, none chosen by hand"]
     corruptions = [it.perturbation for it in versions if isinstance(it.perturbation, Corruption)]
-    tables = dict.fromkeys(f"{table_words(it.table)}, seed {it.seed}" for it in corruptions)
-    parts += [f"corrupted with {words}" for words in tables]
+    tables = [(Origin(it.source, it.pixels, it.table).words[1], it.seed) for it in corruptions]
+    parts += [f"corrupted with {table}, seed {seed}" for table, seed in dict.fromkeys(tables)]
     tuned = any(answer.policy == TrainingLambda() for answer in versions[0].answers)
     parts += ["adversarial images are crafted at the training lambda"] if tuned else []
     return f"{'; '.join(parts)}. Percent: the model's confidence."

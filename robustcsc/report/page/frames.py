@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from statistics import fmean, stdev
 
 import pandas as pd
@@ -112,14 +113,14 @@ def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
     found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for cohort, settings in by_cohort(of_kinds(records, Universal, RandomControl, RandomNoise)).items():
         for setting, variants in settings.items():
-            for variant, measured in variants.items():
+            for variant, by_severity in variants.items():
                 images = (cohort.dataset, cohort.split, cohort.images)
                 rank = (*images, setting_rank(setting), variant.rank, list(Metric).index(cohort.metric))
-                found[rank] += measured.values()
+                found[rank] += by_severity.values()
     rows = []
-    for rank in sorted(found):
-        newest = fit_of(max(found[rank], key=lambda record: record.provenance.created))
-        seeds = [record for record in found[rank] if fit_of(record) == newest]
+    for _, measured in sorted(found.items(), key=itemgetter(0)):
+        newest = fit_of(max(measured, key=lambda record: record.provenance.created))
+        seeds = [record for record in measured if fit_of(record) == newest]
         told = flat(seeds[0])
         rows.append({name: told[name] for name in (*_WHO, *_FOOLED, *_CRAFTED) if name in told} | _over_seeds(seeds))
     numbers = ("seeds", "n", "rate", "std", "low", "high")

@@ -12,12 +12,12 @@ from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.chart import Chart
 from robustcsc.presentation.picture import Picture
 from robustcsc.presentation.table import Table
+from robustcsc.report.attacks.adversarial import attack_list_tables, worst_case_tables
 from robustcsc.report.attacks.epsilon_curves import epsilon_charts, epsilon_tables
 from robustcsc.report.attacks.flags import flag_tables
 from robustcsc.report.attacks.fooling import fooling_charts, fooling_tables
 from robustcsc.report.attacks.minimal import minimal_charts, minimal_tables
-from robustcsc.report.attacks.tables import attack_list_tables, attack_tables
-from robustcsc.report.attacks.worst_case import worst_case_tables
+from robustcsc.report.attacks.tables import attack_tables
 from robustcsc.report.cohorts.join import joined
 from robustcsc.report.comparisons.gains import gain_tables
 from robustcsc.report.comparisons.paired import paired_tables

@@ -7,26 +7,23 @@ from typing import Any
 import pytest
 
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import wilson_interval
-from robustcsc.records import Record
-from robustcsc.report import (
-    epsilon_plots,
-    headline_plots,
-    heat_maps,
-    lambda_plots,
-    residual_plots,
-    severity_plots,
-)
-from robustcsc.report.charts import chart
-from robustcsc.report.figures import Plot
+from robustcsc.presentation.chart import Chart
+from robustcsc.presentation.interactive import chart_data
+from robustcsc.report.attacks.epsilon_curves import epsilon_charts
+from robustcsc.report.corruptions.charts import lambda_charts, severity_charts
+from robustcsc.report.corruptions.heat_maps import heat_maps
+from robustcsc.report.summary.headline import headline_charts
+from robustcsc.report.summary.lambda_fits import residual_charts
 
 RecordMaker = Callable[..., Record]
 FitMaker = Callable[..., LambdaFit]
 
 
-def read(plot: Plot) -> dict[str, Any]:
+def read(made: Chart) -> dict[str, Any]:
     """The chart as the page gets it: JSON of plain types only."""
-    found: dict[str, Any] = json.loads(json.dumps(chart(plot), allow_nan=False))
+    found: dict[str, Any] = json.loads(json.dumps(chart_data(made), allow_nan=False))
     return found
 
 
@@ -37,8 +34,8 @@ def traces(drawn: dict[str, Any], panel: int = 0) -> dict[str, Any]:
 
 
 def test_lines_have_their_names_points_and_wilson_intervals(records: list[Record]) -> None:
-    (plot,) = severity_plots(records)
-    drawn = read(plot)
+    (made,) = severity_charts(records)
+    drawn = read(made)
     line = traces(drawn)["sdnet, adaptive lambda"]
     assert line["x"] == [1, 2, 3, 4, 5]
     assert line["y"] == [84.76, 74.87, 61.38, 54.77, 48.84]
@@ -55,8 +52,8 @@ def test_lines_have_their_names_points_and_wilson_intervals(records: list[Record
 
 
 def test_points_have_error_bars_and_headings(records: list[Record]) -> None:
-    (plot,) = headline_plots(records)
-    drawn = read(plot)
+    (made,) = headline_charts(records)
+    drawn = read(made)
     line = traces(drawn)["resnet, no lambda"]
     assert line["joined"] is False
     assert line["y"][0] == 95.3  # clean
@@ -66,7 +63,7 @@ def test_points_have_error_bars_and_headings(records: list[Record]) -> None:
 
 
 def test_lambda_curves_mark_the_best_lambda(records: list[Record]) -> None:
-    drawn = read(lambda_plots(records)[0])
+    drawn = read(lambda_charts(records)[0])
     curves = [it for it in drawn["panels"][0]["traces"] if len(it["x"]) == 3]
     peaks = [it for it in drawn["panels"][0]["traces"] if len(it["x"]) == 1]
     assert [drawn["legend"][it["line"]]["label"] for it in curves] == [f"severity {at}" for at in range(1, 6)]
@@ -75,23 +72,23 @@ def test_lambda_curves_mark_the_best_lambda(records: list[Record]) -> None:
 
 
 def test_the_residual_fit_has_points_and_an_unnamed_line(fit: FitMaker) -> None:
-    (plot,) = residual_plots([fit()])
-    panel = read(plot)["panels"][0]
+    (made,) = residual_charts([fit()])
+    panel = read(made)["panels"][0]
     points, line = panel["traces"]
     assert (points["x"], points["y"]) == ([1, 5, 9], [0.1, 0.5, 0.9])
     assert (line["line"], line["colour"]) == (None, "#000000")
     assert line["y"] == pytest.approx([0.1, 0.9])
 
 
-def test_a_heat_map_holds_percent_by_corruption_and_severity(record: RecordMaker) -> None:
-    made = [
-        record(correct=10 * at + severity, total=100, severity=severity, name=name)
+def test_a_heat_map_holds_percent_by_corruption_and_severity(corruption: RecordMaker) -> None:
+    measured = [
+        corruption(name, severity, correct=10 * at + severity, total=100)
         for at, name in enumerate(("fog", "gaussian_noise"))
         for severity in (1, 2)
     ]
-    made.pop()  # gaussian noise at severity 2 was not measured
-    (plot,) = heat_maps(made)
-    (panel,) = read(plot)["panels"]
+    measured.pop()  # gaussian noise at severity 2 was not measured
+    (made,) = heat_maps(measured)
+    (panel,) = read(made)["panels"]
     assert (panel["rows"], panel["columns"]) == (["gaussian noise", "fog"], ["1", "2"])
     assert panel["values"] == [[11, None], [1, 2]]
     assert panel["texts"] == [["11.0", ""], ["1.0", "2.0"]]
@@ -102,26 +99,23 @@ def test_one_corruption_makes_no_map(records: list[Record]) -> None:
     assert heat_maps(records) == []
 
 
-def test_accuracy_over_epsilon(record: RecordMaker) -> None:
-    attack: dict[str, Any] = {"kind": "attack", "name": "pgd", "norm": "linf", "steps": 20, "restarts": 1}
-    attack |= {"source": "generated", "protocol": "plain", "policy": "train"}
-    made = [record(correct=n, total=100, epsilon=e, **attack) for e, n in ((0.0, 90), (0.02, 40), (0.1, 0))]
-    (plot,) = epsilon_plots([*made, record(correct=5, total=100, epsilon=0.02, **(attack | {"name": "fgsm"}))])
-    drawn = read(plot)
+def test_accuracy_over_epsilon(attack: RecordMaker) -> None:
+    measured = [attack(correct=n, total=100, epsilon=e, policy="train") for e, n in ((0.0, 90), (0.02, 40), (0.1, 0))]
+    (made,) = epsilon_charts([*measured, attack("fgsm", correct=5, total=100, epsilon=0.02, policy="train")])
+    drawn = read(made)
     assert [it["label"] for it in drawn["legend"]] == ["sdnet, training lambda, PGD, 20 steps"]
     assert (drawn["panels"][0]["traces"][0]["x"], drawn["panels"][0]["traces"][0]["y"]) == ([0, 0.02, 0.1], [90, 40, 0])
 
 
-def test_names_are_as_they_were_given(record: RecordMaker) -> None:
+def test_names_are_as_they_were_given(corruption: RecordMaker) -> None:
     name = r"_<b>$x$</b>"
-    (plot,) = severity_plots([record(correct=1, total=2, severity=1, run=name)])
-    assert read(plot)["legend"][0]["label"] == f"{name}, no lambda"
+    (made,) = severity_charts([corruption(correct=1, total=2, run=name)])
+    assert read(made)["legend"][0]["label"] == f"{name}, no lambda"
 
 
-def test_many_rows_leave_a_figure_readable_and_say_so(record: RecordMaker) -> None:
-    made = [record(correct=at, total=100, severity=1, run=f"run{at:02}") for at in range(40)]
-    (plot,) = severity_plots(made)
-    drawn = read(plot)
+def test_many_rows_leave_a_chart_readable_and_say_so(corruption: RecordMaker) -> None:
+    (made,) = severity_charts([corruption(correct=at, total=100, run=f"run{at:02}") for at in range(40)])
+    drawn = read(made)
     styles = {(it["colour"], it["symbol"], it["dash"]) for it in drawn["legend"]}
     assert len(styles) == len(drawn["legend"]) < 40
-    assert f"the first {len(styles)} of 40 lines" in plot.description
+    assert f"the first {len(styles)} of 40 lines" in made.description

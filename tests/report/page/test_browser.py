@@ -14,11 +14,15 @@ from typing import Any
 
 import pytest
 
+from robustcsc.measurements.examples import Answer, Example, ExampleSheet, Version
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.records import Record
-from robustcsc.report import Picture, ReportPaths, write_report
-from robustcsc.report.examples import Answer, Example, ExampleSheet, Version
-from robustcsc.report.words import MISSING
+from robustcsc.measurements.perturbations import Clean
+from robustcsc.measurements.policies import NoLambda
+from robustcsc.measurements.records import Images, Record, Subject
+from robustcsc.presentation.picture import Picture
+from robustcsc.presentation.words import MISSING
+from robustcsc.report.page.build import ReportPaths, write_report
+from robustcsc.report.page.sections import Report
 
 RecordMaker = Callable[..., Record]
 FitMaker = Callable[..., LambdaFit]
@@ -125,18 +129,23 @@ def browse(page: Path, script: str, *flags: str, width: int = 1280) -> tuple[dic
 
 @pytest.fixture(scope="module")
 def report(
-    records: list[Record], record: RecordMaker, fit: FitMaker, tmp_path_factory: pytest.TempPathFactory
+    records: list[Record], clean: RecordMaker, fit: FitMaker, tmp_path_factory: pytest.TempPathFactory
 ) -> ReportPaths:
-    nasty = record(correct=8000, kind="clean", name="clean", run=NASTY, policy="none")
-    version = Version("clean", PNG, (Answer("no lambda", NASTY, 0.5, False),))
-    return write_report(
-        [*records, nasty],
-        [fit(), fit("shot")],
-        tmp_path_factory.mktemp("runs") / "r",
-        title="Digits",
-        pictures=[Picture("perturbation", NASTY, "It moves.", PNG)],
-        examples=[ExampleSheet("sdnet", NASTY, (Example(7, NASTY, (version,)),))],
+    answer = Answer(policy=NoLambda(), label=NASTY, confidence=0.5, right=False)
+    version = Version(perturbation=Clean(), png=PNG, answers=(answer,))
+    sheet = ExampleSheet(
+        subject=Subject(run=NASTY, model="sdnet18", weights="5d" * 32),
+        images=Images(dataset=NASTY, split="test", fingerprint="0123", count=10),
+        examples=(Example(position=7, label=NASTY, versions=(version,)),),
     )
+    shown = Report(
+        title="Digits",
+        records=[*records, clean(correct=8000, run=NASTY)],
+        fits=[fit(), fit("shot")],
+        pictures=[Picture("perturbation", NASTY, "It moves.", PNG)],
+        examples=[sheet],
+    )
+    return write_report(shown, tmp_path_factory.mktemp("runs") / "r")
 
 
 @pytest.fixture(scope="module")
