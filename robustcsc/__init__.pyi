@@ -6,8 +6,8 @@ from .corruptions.apply import corrupt
 from .corruptions.specs import load_spec
 from .data.catalog import load
 from .evaluation.attacks.plans import AttackRequest
-from .measurements import policies
 from .measurements.fits import LambdaFit
+from .measurements.policies import Adaptive, FixedLambda, Oracle, Scope, TrainingLambda
 from .measurements.records import Record
 from .measurements.threats import ThreatModel
 from .models.convert import convert
@@ -19,13 +19,18 @@ from .session.session import Session
 __version__: str
 
 __all__ = [
+    "Adaptive",
     "AttackRequest",
+    "FixedLambda",
     "LambdaFit",
     "Measuring",
+    "Oracle",
     "Record",
     "Results",
+    "Scope",
     "Session",
     "ThreatModel",
+    "TrainingLambda",
     "convert",
     "corrupt",
     "fit_lambda",
@@ -33,6 +38,5 @@ __all__ = [
     "load_spec",
     "open",
     "pgd",
-    "policies",
     "report",
 ]

@@ -50,24 +50,27 @@ def fit_lambda(
 ) -> None:
     """Fit the line from the residual of the CSC layers to the best lambda, on held-out training images."""
     from robustcsc.report.summary.lambda_fits import fit_tables, line_words
+    from robustcsc.session.reporting import keep_fit_tables
 
     lambdas = None if grid is None else options.numbers("--grid", grid)
     chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
     with chosen.session(batch_size=batch_size) as session:
         images = session.images("train")
-        fits = session.fit_lambdas(
+        found = session.fit_lambdas(
             options.noises(noise),
             images,
             grid=lambdas,
             limit=limit,
             spec=options.load_spec(spec, None, images),
             seed=seed,
-        ).values()
+        )
     note_unreadable(images)
+    fits = list(found.values())
+    keep_fit_tables(session.run, fits)
     if as_json:
-        print_json(list(fits))
+        print_json(fits)
         return
-    _, *levels = fit_tables(list(fits))  # the overview is too wide for a terminal
+    _, *levels = fit_tables(fits)  # the overview is too wide for a terminal
     print_tables(levels)
     for fit in fits:
         results_console().print(line_words(fit))

@@ -9,18 +9,22 @@ from robustcsc import runs
 from robustcsc.corruptions import load_spec
 from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.errors import StoreError
-from robustcsc.evaluation.examples import FOLDER, make_examples
+from robustcsc.evaluation.examples import make_examples
 from robustcsc.evaluation.models import lambda_fits
 from robustcsc.files import write_whole
+from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.trainings import Training
+from robustcsc.presentation.csv_table import csv_text
+from robustcsc.presentation.drawn_chart import draw
 from robustcsc.report.attacks.pictures import perturbation_pictures
 from robustcsc.report.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
-from robustcsc.report.page.build import Report, ReportPaths, write_report
-from robustcsc.report.page.examples import read_examples
+from robustcsc.report.page.build import ReportPaths, write_report
+from robustcsc.report.page.sections import Report
 from robustcsc.report.papers.papers import Paper
+from robustcsc.report.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.runs import Run
 from robustcsc.session.choices import DEMO_RUN
 from robustcsc.session.measuring import Measuring
@@ -68,7 +72,7 @@ def report(
             paper=paper,
             baseline=related,
             pictures=perturbation_pictures(records, {run.name: run.folder for run in chosen}),
-            examples=[sheet for run in chosen if (sheet := read_examples(run.folder, run.name))],
+            examples=[sheet for run in chosen if (sheet := read_examples(run.folder))],
         ),
         folder or chosen[0].reports,
     )
@@ -88,7 +92,16 @@ def keep_examples(session: Session, count: int) -> None:
     """
     images = session.images()
     spec = load_spec(default_spec_name(images.image_shape))
-    make_examples(session.model, images, session.run.folder / FOLDER, count=count, spec=spec)
+    make_examples(session.model, images, count=count, spec=spec).save(session.run.folder)
+
+
+def keep_fit_tables(run: Run, fits: Sequence[LambdaFit]) -> None:
+    """Writes the tables of lambda fits as CSV, and their charts as PNG, beside the fits of a run."""
+    folder = run.fit_path("any").parent
+    for table in fit_tables(fits):
+        write_whole(folder / f"{table.name}.csv", csv_text(table).encode())
+    for chart in (*residual_charts(fits), *fit_curve_charts(fits)):
+        write_whole(folder / f"{chart.name}.png", draw(chart).to_png())
 
 
 def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from robustcsc.report.attacks.tables import attack_list_tables, attack_tables
 from robustcsc.report.attacks.worst_case import worst_case_tables
 from robustcsc.report.cohorts.cohorts import of_kinds
 from robustcsc.report.cohorts.join import joined
+from robustcsc.report.cohorts.words import NOISES, corruption_words
 from robustcsc.report.comparisons.gains import gain_tables
 from robustcsc.report.corruptions.tables import corruption_tables
 from robustcsc.report.summary.headline import headline_tables
@@ -51,6 +53,22 @@ def short_tables(records: Sequence[Record]) -> list[Table]:
     if not of_kinds(records, Corruption):
         return headline_tables(records)
     return [*headline_tables(records), *corruption_tables(records), *map(_without_severities, gain_tables(records))]
+
+
+def story(records: Sequence[Record]) -> list[Table]:
+    """Returns who is how accurate, and what the adaptive lambda gained on each noise, in two tables."""
+    records = joined(records)
+    singles = tuple(map(corruption_words, NOISES))
+    tables = [table.keep(lambda column: not column.heading.startswith(singles)) for table in headline_tables(records)]
+    for table in gain_tables(records):
+        headings = [column.heading for column in table.columns]
+        noise, opponent = headings.index("images"), headings.index("compared with")
+        rows = tuple(row for row in table.rows if row[noise] != "clean" and row[opponent] == "training lambda")
+        if rows:
+            title = "What the adaptive lambda gained over the training lambda"
+            gains = replace(table, title=title, rows=rows)
+            tables.append(gains.keep(lambda column: not column.heading.startswith(("run", "compared with", "severit"))))
+    return tables
 
 
 def terminal_tables(sections: Iterable[Section]) -> list[Table]:
