@@ -165,7 +165,11 @@ def _residual_panel(fit: LambdaFit, noises: Sequence[str]) -> Panel:
     for level in fit.levels:
         if definition in level.residuals:
             points[level.noise].append((level.residuals[definition], level.best_lam))
-    lines = [Line(noises.index(noise), *zip(*found, strict=True)) for noise, found in points.items()]
+    lines = [
+        Line(at, tuple(residual for residual, _ in found), tuple(lam for _, lam in found))
+        for at, noise in enumerate(noises)
+        if (found := points[noise])
+    ]
     residuals = [residual for found in points.values() for residual, _ in found]
     ends = (min(residuals), max(residuals)) if residuals else ()
     lines.append(Line(None, ends, tuple(line.intercept + line.slope * end for end in ends)))

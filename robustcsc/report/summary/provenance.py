@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from robustcsc.measurements.perturbations import Clean
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Column, Table
 from robustcsc.report.cohorts.cohorts import Cohort
@@ -15,7 +16,8 @@ def provenance_table(records: Sequence[Record]) -> Table:
     groups: dict[tuple[str | int | None, ...], list[Record]] = defaultdict(list)
     for record in records:
         subject, cohort, how = record.measurement.subject, Cohort.of(record), record.provenance
-        source, table = cohort.corruptions or ("original images", None)
+        clean = isinstance(record.measurement.perturbation, Clean)
+        source, table = cohort.corruptions or ("clean images" if clean else "perturbed images", None)
         versions = ", ".join(f"{package} {version}" for package, version in how.versions.items())
         made = (subject.run, subject.model, subject.weights[:12], cohort.dataset, cohort.split)
         images = (f"{cohort.images} for files {cohort.files}" if cohort.files else cohort.images, cohort.total)

@@ -17,10 +17,10 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Table
+from robustcsc.report.attacks.adversarial import attack_list_tables, worst_case_tables
 from robustcsc.report.attacks.fooling import fooling_tables
 from robustcsc.report.attacks.minimal import minimal_tables
-from robustcsc.report.attacks.tables import attack_list_tables, attack_tables
-from robustcsc.report.attacks.worst_case import worst_case_tables
+from robustcsc.report.attacks.tables import attack_tables
 from robustcsc.report.cohorts.cohorts import of_kinds
 from robustcsc.report.cohorts.join import joined
 from robustcsc.report.cohorts.words import NOISES, corruption_words

@@ -108,4 +108,5 @@ def test_two_versions_of_published_files_have_columns_of_their_own(corruption: R
 
 
 def test_nothing_gives_no_headline(minimal: RecordMaker) -> None:
-    assert headline_tables([]) == headline_charts([]) == headline_tables([minimal(correct=1)]) == []
+    assert headline_tables([]) == headline_tables([minimal(correct=1)]) == []
+    assert headline_charts([]) == []
