@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from robustcsc.measurements.facts import replace
-from robustcsc.measurements.perturbations import Corruption, Source
+from robustcsc.measurements.perturbations import Corruption, Perturbation
 from robustcsc.measurements.records import Record
 from robustcsc.report.cohorts.cohorts import Shown
 
@@ -24,20 +24,21 @@ def joined(records: Sequence[Record]) -> Shown:
     if isinstance(records, Shown):
         return records
     names: dict[str, str] = {}
-    files: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    files: dict[tuple[str, Perturbation], set[str]] = defaultdict(set)
     for record in records:
         images = record.measurement.images
         names[images.fingerprint] = min(images.dataset, names.get(images.fingerprint, images.dataset))
-        files[_cell(record)].add(_files(record))
-    return Shown(_renamed(record, names, alone=len(files[_cell(record)]) == 1) for record in records)
+        if found := _files(record):
+            files[_cell(record)].add(found)
+    return Shown(_renamed(record, names, files) for record in records)
 
 
-def _renamed(record: Record, names: dict[str, str], *, alone: bool) -> Record:
+def _renamed(record: Record, names: Mapping[str, str], files: Mapping[tuple[str, Perturbation], set[str]]) -> Record:
     it = record.measurement
     name = names[it.images.fingerprint]
     if name != it.images.dataset:
         it = replace(it, images=replace(it.images, dataset=name))
-    if alone and _files(record):
+    if _files(record) and len(files[_cell(record)]) == 1:
         it = replace(it, perturbation=replace(it.perturbation, files=""))
     return record if it is record.measurement else replace(record, measurement=it)
 
@@ -47,8 +48,7 @@ def _files(record: Record) -> str:
     return perturbation.files if isinstance(perturbation, Corruption) else ""
 
 
-def _cell(record: Record) -> tuple[object, ...]:
+def _cell(record: Record) -> tuple[str, Perturbation]:
+    """Returns the images and the corruption that published files hold."""
     it = record.measurement
-    made = replace(it.perturbation, files="") if isinstance(it.perturbation, Corruption) else it.perturbation
-    official = isinstance(made, Corruption) and made.source is Source.OFFICIAL
-    return (it.images.fingerprint, made if official else None)
+    return it.images.fingerprint, replace(it.perturbation, files="")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption
 from robustcsc.measurements.protocols import Protocol
@@ -45,8 +45,8 @@ from robustcsc.report.cohorts.cohorts import (
     severities_of,
     without_fixed,
 )
-from robustcsc.report.cohorts.origins import Origin
 from robustcsc.report.cohorts.words import attack_words, corruption_words
+from robustcsc.report.corruptions.charts import ACCURACY
 
 _ATTACKS_DRAWN = 4
 _OTHER_BUDGETS = "Attacks of other budgets stand in the tables over epsilon."
@@ -75,9 +75,7 @@ def headline_tables(records: Sequence[Record]) -> list[Table]:
     there are several, each has its own column that names them. Fixed lambdas are left to the lambda curves.
     """
     labels = labels_of(records)
-    kept = set(without_fixed(ranked(labels)))
-    left_out = [] if len(kept) == len(labels) else [FIXED_NOTE]
-    return [_headline(part, labels, left_out) for part in _by_source(_kept(by_cohort(records), kept))]
+    return [_headline(nested, labels) for nested in _by_source(_shown(records, labels))]
 
 
 def headline_charts(records: Sequence[Record]) -> list[Chart]:
@@ -88,7 +86,7 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
     """
     labels = labels_of(records)
     charts = []
-    for nested in _by_source(_kept(by_cohort(records), set(without_fixed(ranked(labels))))):
+    for nested in _by_source(_shown(records, labels)):
         means = [it for it in _noise_columns(part_of(nested, Corruption)) if len(it.members) > 1]
         attacked = _attack_columns(_one_budget(part_of(nested, Attack)))[:_ATTACKS_DRAWN]
         columns = [*_clean_columns(part_of(nested, Clean)), *means, *attacked]
@@ -99,7 +97,7 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
                     slug("overview", *about),
                     f"Overview: {_title(about)}",
                     f"Accuracy in percent with 95 % intervals: {'; '.join(headings)}.",
-                    "accuracy (%)",
+                    ACCURACY,
                     headings,
                     {
                         ", ".join(labels[it]): [estimate(pool(column.parts(it))) for column in columns]
@@ -110,36 +108,28 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
     return charts
 
 
+def _shown(records: Sequence[Record], labels: Labels) -> Nested:
+    """Returns the accuracies that have a row, a fixed lambda only where a run has nothing else."""
+    kept = set(without_fixed(ranked(labels)))
+    found: dict[Cohort, dict[Setting, Rows]] = {}
+    for cohort, settings in part_of(by_cohort(records), Clean, Corruption, Attack).items():
+        for setting, rows in settings.items():
+            if shown := {variant: series for variant, series in rows.items() if variant in kept}:
+                found.setdefault(cohort, {})[setting] = shown
+    return found
+
+
 def _by_source(nested: Nested) -> list[Nested]:
     """Returns what stands in one table: one data set and split, one source of corrupted images."""
     parts: list[Nested] = []
     for dataset, split in sorted({(it.dataset, it.split) for it in nested}):
         here = {it: settings for it, settings in nested.items() if (it.dataset, it.split) == (dataset, split)}
-        sources = {_source(it) for it in here} - {None}
-        for source in sorted(sources, key=lambda it: it.words if it else ()) or [None]:
-            parts.append({it: settings for it, settings in here.items() if _source(it) in (source, None)})
+        for source in sorted({it.corruptions for it in here if it.corruptions}) or [()]:
+            parts.append({it: settings for it, settings in here.items() if it.corruptions in (source, ())})
     return parts
 
 
-def _source(cohort: Cohort) -> Origin | None:
-    """Returns where corrupted images come from, whatever the version of published files."""
-    return cohort.origin and replace(cohort.origin, files="")
-
-
-def _kept(nested: Nested, kept: Set[Variant]) -> Nested:
-    """Returns the accuracies of the variants in `kept`."""
-    found = {
-        cohort: {
-            setting: {variant: series for variant, series in rows.items() if variant in kept}
-            for setting, rows in settings.items()
-        }
-        for cohort, settings in part_of(nested, Clean, Corruption, Attack).items()
-    }
-    filled = {cohort: {it: rows for it, rows in settings.items() if rows} for cohort, settings in found.items()}
-    return {cohort: settings for cohort, settings in filled.items() if settings}
-
-
-def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Table:
+def _headline(nested: Nested, labels: Labels) -> Table:
     every = part_of(nested, Attack)
     attacked, noisy = _one_budget(every), part_of(nested, Corruption)
     columns = [*_clean_columns(part_of(nested, Clean)), *_noise_columns(noisy), *_attack_columns(attacked)]
@@ -150,7 +140,9 @@ def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Tabl
         for series in rows.values()
         for record in series.values()
     )
-    others = [] if attacked == every else [_OTHER_BUDGETS]
+    more = [ALL_ATTACKS] if robust else []
+    more += [] if attacked == every else [_OTHER_BUDGETS]
+    more += [FIXED_NOTE] if len(without_fixed(ranked(labels))) < len(labels) else []
     headings = (*(column.heading for column in columns), *(heading for heading, _ in robust))
     about = _about(nested)
     return Table(
@@ -165,7 +157,7 @@ def _headline(nested: Nested, labels: Labels, more_notes: Sequence[str]) -> Tabl
             )
             for it in _everyone(columns)
         ),
-        notes=(*_notes(nested, noisy, attacked), *([ALL_ATTACKS] if robust else []), *others, *more_notes),
+        notes=(*_notes(nested, noisy, attacked), *more),
     )
 
 
