@@ -1,4 +1,4 @@
-"""Fooling rates: universal perturbations beside random ones, and random noise, as tables, charts and one data frame.
+"""Fooling rates: universal perturbations beside random ones, and random noise, as tables and charts.
 
 Source: DeTraMe-Net (Tang et al., "Deep Transform and Metric Learning Network"), table 6 and figures 3 and 4.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from robustcsc.measurements.facts import replace
-from robustcsc.measurements.frames import flat
 from robustcsc.measurements.perturbations import Crafting, Perturbation, RandomControl, RandomNoise, Universal
 from robustcsc.measurements.records import CraftingDetails, Metric, Record
 from robustcsc.measurements.statistics import Score
@@ -23,9 +22,6 @@ from robustcsc.report.attacks.tables import with_protocol
 from robustcsc.report.cohorts.cells import WHO, accuracy_of, estimate
 from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, fit_of, labels_of, of_kinds, setting_of
 from robustcsc.report.cohorts.words import epsilon_words, norm_words, perturbation_name, protocol_rank, protocol_words
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 METRICS = (Metric.FOOLING, Metric.FOOLING_OF_CORRECT)
 Kinds = tuple[type[Perturbation], ...]
@@ -46,11 +42,6 @@ _COLUMNS = (
     *(*WHO, *map(Column, ("how the attack met lambda", "perturbation", "norm", "xi")), *_RATE_COLUMNS),
     *(Column("crafting images"), Column("fooled of them", percent=True), Column("passes"), Column("converged")),
     Column("seconds", digits=1),
-)
-_FRAME = (
-    *("run", "model", "weights", "dataset", "split", "images", "kind", "name", "norm", "xi", "rho", "protocol"),
-    *("crafting.images", "crafting.count", "crafting.delta", "crafting.passes", "crafting.batch_size"),
-    *("policy", "policy.value", "policy.scope", "metric", "seeds", "n", "rate", "std", "low", "high"),
 )
 
 Scored = tuple[str, str, str]
@@ -112,30 +103,6 @@ def fooling_tables(records: Sequence[Record]) -> list[Table]:
         title = f"Random noise: {_title(scored, rows)}"
         tables.append(Table(slug("random-noise", *scored[:2], key=scored), title, columns, cells, (_RATES, _ENERGY)))
     return tables
-
-
-def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Returns one row per point of a curve: whose predictions, what changed them, the rate and its spread over seeds.
-
-    Rates are fractions. `std` is over seeds (empty for one); `low` and `high` end the 95 % Wilson interval of the mean
-    rate on the images of one seed, as other seeds see the same images.
-    """
-    import pandas as pd
-
-    rows: list[dict[str, object]] = []
-    for kinds in (UNIVERSAL, NOISE):
-        for changes in _changes(records, kinds).values():
-            for measured in changes.values():
-                rows += [_point(found) for found in measured.values() if found]
-    whole = [name for name in _FRAME if name in ("crafting.count", "crafting.passes", "crafting.batch_size")]
-    return pd.DataFrame(rows, columns=list(_FRAME)).astype(dict.fromkeys(whole, "Int64"))
-
-
-def _point(records: Sequence[Record]) -> dict[str, object]:
-    shares, mean = [record.correct / record.total for record in records], _mean(records)
-    about = {"xi" if name == "epsilon" else name: value for name, value in flat(records[0]).items()}
-    spread = {"std": stdev(shares) if len(shares) > 1 else None, "low": mean.interval[0], "high": mean.interval[1]}
-    return {**about, "seeds": len(shares), "n": records[0].total, "rate": fmean(shares), **spread}
 
 
 def fooling_charts(records: Sequence[Record]) -> list[Chart]:

@@ -4,14 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from robustcsc.measurements.records import CraftingDetails, Record
 from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.presentation.chart import Chart, Panel
 from robustcsc.presentation.table import Table
-from robustcsc.report.attacks.fooling import fooling_charts, fooling_frame, fooling_tables
+from robustcsc.report.attacks.fooling import fooling_charts, fooling_tables
 from robustcsc.report.summary.headline import headline_tables
 
 RecordMaker = Callable[..., Record]
@@ -108,18 +107,6 @@ def test_random_noise_has_a_row_per_energy(measured: list[Record]) -> None:
     }
 
 
-def test_the_frame_has_every_point_of_every_curve(measured: list[Record]) -> None:
-    frame = fooling_frame(measured)
-    assert len(frame) == 2 * 2 * (2 + 2 + 2)
-    point = frame[(frame.run == "plainnet") & (frame.kind == "universal") & (frame.xi == 0.05)].set_index("metric")
-    first = point.loc["fooling rate"]
-    assert (first.rate, first.seeds, first.n, first["crafting.count"]) == (0.5, 1, 200, 60) and pd.isna(first["std"])
-    assert (first.low, first.high) == pytest.approx(wilson_interval(100, 200))
-    noise = frame[(frame.run == "detrame") & (frame.rho == 0.1) & (frame.metric == "fooling rate")].iloc[0]
-    assert noise.rate == pytest.approx(40.5 / 200) and noise["std"] == pytest.approx(math.sqrt(0.5) / 200)
-    assert pd.isna(noise.xi)
-
-
 def test_the_newest_fit_of_a_change_counts(random_noise: RecordMaker) -> None:
     about = {"policy": "adaptive", **RUNS["plainnet"]}
     old = both(random_noise, 0.1, fit="01d" * 4, created="2026-01-01", fooled=10, **about)
@@ -145,4 +132,4 @@ def test_fooling_rates_are_no_accuracies(measured: list[Record], clean: RecordMa
 
 
 def test_without_fooling_counts_there_is_nothing(records: list[Record]) -> None:
-    assert fooling_tables(records) == [] and fooling_charts(records) == [] and fooling_frame(records).empty
+    assert fooling_tables(records) == [] and fooling_charts(records) == []
