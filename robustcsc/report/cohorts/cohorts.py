@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import (
@@ -32,8 +31,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 """Those that the means of the benchmarks cover."""
 
 
-@dataclass(frozen=True)
-class Cohort:
+class Cohort(NamedTuple):
     """What records must share to stand in one column.
 
     Attributes:
@@ -94,8 +92,7 @@ class Cohort:
         return slug(*parts, self.dataset, self.split, *self.corruptions[:1], key=key)
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One run with its weights under one lambda policy: a row of most tables.
 
     Attributes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import (
     Clean,
@@ -16,8 +16,7 @@ from robustcsc.measurements.perturbations import (
 )
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where corrupted images come from.
 
     Attributes:

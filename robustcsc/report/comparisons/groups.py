@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from robustcsc.measurements.policies import Policy
@@ -61,7 +61,7 @@ def groups_of(records: Sequence[Record], trainings: Iterable[Training]) -> list[
     by_weights: dict[tuple[str, str], dict[Measure, list[Series]]] = defaultdict(lambda: defaultdict(list))
     runs: dict[tuple[str, str], set[str]] = defaultdict(set)
     for cohort, settings in by_cohort(records).items():
-        images = replace(cohort, seed=0)
+        images = cohort._replace(seed=0)
         for setting, rows in settings.items():
             for variant, measured in rows.items():
                 weights = (variant.model, variant.weights)
