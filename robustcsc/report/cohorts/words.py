@@ -1,4 +1,4 @@
-"""How policies, protocols, attacks and corruptions are called in tables and figures."""
+"""How policies, protocols, attacks and corruptions are called in tables and charts."""
 
 from __future__ import annotations
 
