@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
 from robustcsc.measurements.policies import FixedLambda, Oracle
@@ -44,12 +43,7 @@ _COLUMNS = (
 )
 
 
-class _Comparison(NamedTuple):
-    setting: Setting
-    severity: int
-    first: Variant
-    second: Variant
-    pair: Pair
+_Comparison = tuple[Setting, int, Variant, Variant, Pair]
 
 
 def pair_of(first: Record, second: Record) -> Pair | None:
@@ -80,7 +74,7 @@ def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
         for severity in sorted(set(rows[first]) & set(rows[second])):
             pair = pair_of(rows[first][severity], rows[second][severity])
             if pair is not None:
-                yield _Comparison(setting, severity, first, second, pair)
+                yield setting, severity, first, second, pair
 
 
 def _pairs(rows: Rows) -> Iterator[tuple[Variant, Variant]]:
@@ -97,7 +91,7 @@ def _pairs(rows: Rows) -> Iterator[tuple[Variant, Variant]]:
 
 
 def _paired_table(cohort: Cohort, kind: str, found: Sequence[_Comparison], labels: Labels) -> Table:
-    p_values = [it.pair.p_value for it in found]
+    p_values = [pair.p_value for *_, pair in found]
     rows: list[tuple[Cell, ...]] = []
     for (setting, severity, first, second, pair), p, corrected in zip(found, p_values, holm(p_values), strict=True):
         names = [", ".join(labels[it]) for it in (first, second)]

@@ -35,9 +35,8 @@ _NOTES = (
     "Training and test times are those of the machines that trained and measured, with all else they had to do.",
 )
 
-
-Quantity = tuple[Cohort, Setting]
-"""What was measured on which images, whatever the seed of the measurement: a row of the table."""
+Quantity = tuple[Cohort, Setting, frozenset[int]]
+"""What was measured on which images and which severities, whatever the seed of the measurement: a row of the table."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,13 @@ class TrainedModel:
     Attributes:
         trainings: One per training seed.
         policy: The lambda policy.
-        scores: What was measured.
-        severities: The severities that corruption measures pool.
+        scores: What was measured on all of them, pooled over severities.
         seconds_per_image: Mean time to classify a clean test image; ``None`` if that was not measured.
     """
 
     trainings: tuple[Training, ...]
     policy: Policy
     scores: Mapping[Quantity, SeedScores]
-    severities: Mapping[Quantity, frozenset[int]]
     seconds_per_image: float | None
 
     @property
@@ -86,24 +83,21 @@ def trained_models(records: Sequence[Record], trainings: Iterable[Training]) -> 
 
 
 def _model(group: Group, policy: Policy) -> TrainedModel:
-    chosen = [{it[:2]: several for it, several in seed.items() if it.policy == policy} for seed in group.seeds]
     scores: dict[Quantity, list[Score]] = defaultdict(list)
-    severities: dict[Quantity, set[frozenset[int]]] = defaultdict(set)
     times: list[float] = []
-    for quantity, several in (item for seed in chosen for item in seed.items()):
-        scores[quantity].append(_mean_score([total_score(list(it.values())) for it in several]))
-        severities[quantity] |= {frozenset(it) for it in several}
-        if isinstance(quantity[1], Clean):
-            times += [record.provenance.seconds / record.total for it in several for record in it.values()]
-    trainings = tuple(training for training, seed in zip(group.trainings, chosen, strict=True) if seed)
-    whole = [it for it in scores if len(scores[it]) == len(trainings) and len(severities[it]) == 1]
-    return TrainedModel(
-        trainings=trainings,
-        policy=policy,
-        scores={it: SeedScores(tuple(scores[it])) for it in whole},
-        severities={it: next(iter(severities[it])) for it in whole},
-        seconds_per_image=fmean(times) if times else None,
-    )
+    trainings = []
+    for training, seed in zip(group.trainings, group.seeds, strict=True):
+        found: dict[Quantity, list[Score]] = defaultdict(list)
+        for (cohort, setting, chosen), several in seed.items():
+            for series in several if chosen == policy else ():
+                found[cohort, setting, frozenset(series)].append(total_score(list(series.values())))
+                if isinstance(setting, Clean):
+                    times += [record.provenance.seconds / record.total for record in series.values()]
+        for quantity, parts in found.items():
+            scores[quantity].append(_mean_score(parts))
+        trainings += [training] if found else []
+    whole = {it: SeedScores(tuple(seeds)) for it, seeds in scores.items() if len(seeds) == len(trainings)}
+    return TrainedModel(tuple(trainings), policy, whole, fmean(times) if times else None)
 
 
 def _mean_score(scores: Sequence[Score]) -> Score:
@@ -114,7 +108,7 @@ def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:
     """Returns one table per data set: a column per model and policy, a row per fact and measure."""
     datasets: dict[tuple[str, str], list[TrainedModel]] = defaultdict(list)
     for model in models:
-        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, _ in model.scores):
+        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, *_ in model.scores):
             datasets[images].append(model)
     return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
 
@@ -124,14 +118,12 @@ def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
     heads = [it.about.model + (f", {policy_words(it.policy)}" if it.about.model in several else "") for it in models]
     quantities = {it for model in models for it in model.scores if (it[0].dataset, it[0].split) == (dataset, split)}
     rows = _training_rows(models)
-    for it in sorted(quantities, key=lambda it: _rank(*it)):
-        covered = {model.severities[it] for model in models if it in model.severities}
-        for severities in sorted(covered, key=sorted):
-            words = _words(*it) + (f", severities {severities_words(severities)}" if any(severities) else "")
-            cells = (
-                over_seeds(model.scores[it]) if model.severities.get(it) == severities else None for model in models
-            )
-            rows.append((words, _images(*it), *cells))
+    for it in sorted(quantities, key=lambda it: (_rank(*it[:2]), sorted(it[2]))):
+        cohort, made, severities = it
+        words = _words(cohort, made) + (f", severities {severities_words(severities)}" if any(severities) else "")
+        images = ", ".join((f"{cohort.total} ({cohort.images})", *_how(cohort, made)))
+        cells = (over_seeds(model.scores[it]) if it in model.scores else None for model in models)
+        rows.append((words, images, *cells))
     title, columns = f"Models over training seeds: {dataset} {split}", (Column(""), Column("images"))
     return Table(slug("seeds", dataset, split), title, (*columns, *percentages(heads)), tuple(rows), _NOTES)
 
@@ -171,10 +163,6 @@ def _rank(cohort: Cohort, made: Setting) -> tuple[object, ...]:
     name = corruption_rank(made.name) if isinstance(made, Corruption | RandomControl) else ()
     rank = setting_rank(made)
     return (rank[0], name, cohort.metric, rank[:3], _how(cohort, made), rank, cohort.rank)
-
-
-def _images(cohort: Cohort, made: Setting) -> str:
-    return ", ".join((f"{cohort.total} ({cohort.images})", *_how(cohort, made)))
 
 
 def _how(cohort: Cohort, made: Setting) -> tuple[str, ...]:
