@@ -56,7 +56,7 @@ class LiteralResidualBlock(nn.Module):
         start = block.shortcut(images)
         signal = block.relu(block.bn1(block.conv1(images)))
         synthesis = F.conv_transpose2d(start, block.conv2.weight, padding=1)
-        codes = block.bn2(block.conv2(signal) + block.c * block.conv2(synthesis))
+        codes = block.bn2(block.conv2(signal) + block.synthesis_weight * block.conv2(synthesis))
         activated: Tensor = block.relu(codes + start)
         return activated
 
@@ -76,7 +76,7 @@ class LiteralDenseLayer(nn.Module):
         layer = self.layer
         channels = images.shape[1]
         place = {"padding": layer.padding, "dilation": layer.dilation}
-        bias = layer.c * torch.cat((layer.bias.new_zeros(channels), layer.bias)).view(-1, 1, 1)
+        bias = layer.step_size * torch.cat((layer.bias.new_zeros(channels), layer.bias)).view(-1, 1, 1)
         floor = torch.cat((layer.lowest, layer.lowest.new_zeros(len(layer.bias), 1, 1)))
 
         def both(signal: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class LiteralDenseLayer(nn.Module):
             return both(kept + F.conv_transpose2d(new, layer.weight, **place) - images)
 
         start = images.new_zeros(())
-        return SOLVERS[layer.solver](gradient, prox, start, layer.c, 1 + layer.unfolding)
+        return SOLVERS[layer.solver](gradient, prox, start, layer.step_size, 1 + layer.unfolding)
 
 
 def literal(model: nn.Module) -> nn.Module:

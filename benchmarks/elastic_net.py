@@ -39,6 +39,7 @@ from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.elastic_net import GAP, duality_gap, elastic_net
 from robustcsc.layers.prox import soft_threshold
 from robustcsc.layers.solvers import fista
+from robustcsc.layers.tracing import traced
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.models.tddl import TaskDriven
@@ -149,12 +150,10 @@ def open_task(name: str, arguments: argparse.Namespace, weights: Path | None) ->
         initialise(model, balanced_subset(train, 6000, 0), nu=0.1)
     network = next(module for module in model.modules() if isinstance(module, TaskDriven))
     kept: list[Tensor] = []
-    handle = network.features.register_forward_hook(lambda module, inputs, output: kept.append(output))
-    with torch.no_grad():
+    with torch.no_grad(), traced([network.features], after=lambda module, inputs, output: kept.append(output)):
         for batch in load("mnist", arguments.root, "test").batches(1000):
             if sum(map(len, kept)) < arguments.signals:
                 model.eval()(batch.images)
-    handle.remove()
     device = torch.device(arguments.device)
     features = torch.cat(kept)[: arguments.signals].to(device)
     return Task(name, features, network.code.dictionary.detach().to(device), network.code.lam0)

@@ -26,6 +26,7 @@ from robustcsc.allocator import keep_freed_memory
 from robustcsc.data import ImageSet, load
 from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.tracing import traced
 from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.models.catalog import default_spec
 from robustcsc.models.checkpoint import Checkpoint
@@ -87,15 +88,11 @@ def count_correct(trained: Checkpoint, test: ImageSet, device: str) -> tuple[int
     model = trained.model.to(device)
     network = next((module for module in model.modules() if isinstance(module, TaskDriven)), None)
     active: list[int] = []
-    handle = None
-    if network is not None:
-        handle = network.code.register_forward_hook(lambda it, inputs, codes: active.append(int((codes != 0).sum())))
     correct = 0
-    with evaluation_mode(model):
+    coders = [] if network is None else [network.code]
+    with evaluation_mode(model), traced(coders, after=lambda it, inputs, codes: active.append(int((codes != 0).sum()))):
         for batch in test.batches(1000, device=device):
             correct += int((model(batch.images).argmax(1) == batch.labels).sum())
-    if handle is not None:
-        handle.remove()
     return correct, sum(active) / len(test) if active else None
 
 

@@ -19,11 +19,8 @@ from torch.func import functional_call
 
 from robustcsc.errors import PolicyError
 from robustcsc.layers.lambdas import LambdaLayer, lambda_layers
+from robustcsc.layers.tracing import run_until_called
 from robustcsc.measurements.fits import Definition
-
-
-class _AllLayersSeen(Exception):
-    """Stops a forward pass as soon as the last CSC layer has run."""
 
 
 def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
@@ -68,18 +65,9 @@ def layer_residuals(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(module, LambdaLayer)
         residuals.append(module.residual(inputs[0], codes))
         energies.append(inputs[0].to(residuals[-1].dtype).flatten(1).square().sum(1))
-        if len(residuals) == len(layers):
-            raise _AllLayersSeen
 
     training_lambdas = {f"{name}.lam": layer.lam.new_tensor(layer.lam0) for name, layer in layers.items()}
-    hooks = [layer.register_forward_hook(note) for layer in layers.values()]
-    try:
-        functional_call(model, training_lambdas, (images,))
-    except _AllLayersSeen:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
+    run_until_called(lambda: functional_call(model, training_lambdas, (images,)), layers.values(), note)
     return torch.stack(residuals, 1), torch.stack(energies, 1)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from robustcsc.layers.tracing import traced
+
 
 @dataclass
 class Calls:
@@ -35,8 +37,5 @@ def counted(model: nn.Module) -> Iterator[Calls]:
         if isinstance(logits, Tensor) and logits.requires_grad:
             logits.register_hook(backwards)  # type: ignore[no-untyped-call]
 
-    hook = model.register_forward_hook(forwards)
-    try:
+    with traced([model], after=forwards):
         yield calls
-    finally:
-        hook.remove()

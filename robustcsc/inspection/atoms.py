@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.inspection.coherence import mutual_coherence
-from robustcsc.inspection.layers import CONVOLUTIONAL, chosen, coding_layers, kind_of, shown
+from robustcsc.inspection.layers import chosen, coding_layers, shown
 from robustcsc.inspection.sheets import sheet_plot, stretched
-from robustcsc.layers.csc import CSCConv2d
-from robustcsc.layers.dense_csc import DenseCSCConv2d
-from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
+from robustcsc.layers.coding import CodingLayer, ConvCodingLayer
+from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.task_driven import ElasticNetCode
 from robustcsc.report.figures import Plot
 from robustcsc.report.table import Table
@@ -32,18 +31,22 @@ class Dictionary:
     """The atoms of a layer.
 
     Attributes:
-        layer: Its name.
-        kind: What it is called.
-        atoms: ``(k, C, kh, kw)``, or ``(k, m)`` for vectors.
-        stride: Distance between neighbouring positions of an atom.
-        dilation: Distance between neighbouring taps of an atom.
+        layer: Name of the layer.
+        kind: Kind of the layer.
+        operator: The atoms and their placement.
+        vectors: Whether they are atoms of vectors ``(N, m)``, which the operator treats as images of one pixel.
     """
 
     layer: str
     kind: str
-    atoms: Tensor
-    stride: int = 1
-    dilation: int = 1
+    operator: ConvOperator
+    vectors: bool = False
+
+    @property
+    def atoms(self) -> Tensor:
+        """``(k, C, kh, kw)``, or ``(k, m)`` for vectors."""
+        atoms = self.operator.weight.detach()
+        return atoms[:, :, 0, 0] if self.vectors else atoms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,36 +80,30 @@ def dictionaries(model: nn.Module, patterns: Iterable[str] = ()) -> list[Diction
     Raises:
         RobustCSCError: If it has none, or a pattern fits none.
     """
-    known = (*CONVOLUTIONAL, ElasticNetCode)
-    layers = {name: layer for name, layer in coding_layers(model).items() if isinstance(layer, known)}
-    return [_dictionary(shown(name), layer) for name, layer in chosen(layers, patterns).items()]
+    found = {name: _dictionary(shown(name), layer) for name, layer in coding_layers(model).items()}
+    return list(chosen({name: it for name, it in found.items() if it is not None}, patterns).values())
 
 
-def _dictionary(name: str, layer: nn.Module) -> Dictionary:
-    atoms, stride, dilation = torch.empty(0), 1, 1
-    if isinstance(layer, CSCConv2d):
-        atoms = layer.dictionary.weight
-        stride, dilation = layer.dictionary.stride[0], layer.dictionary.dilation[0]
-    elif isinstance(layer, MultilayerCSCConv2d):
-        atoms, stride = layer.weight, layer.stride
-    elif isinstance(layer, DenseCSCConv2d):
-        atoms, dilation = layer.weight, layer.dilation
-    elif isinstance(layer, ElasticNetCode):
-        atoms = layer.dictionary.T
-    return Dictionary(layer=name, kind=kind_of(layer), atoms=atoms.detach(), stride=stride, dilation=dilation)
+def _dictionary(name: str, layer: CodingLayer) -> Dictionary | None:
+    """Returns the atoms of a layer, ``None`` for a layer of the user's own, which need not have any."""
+    if isinstance(layer, ElasticNetCode):
+        operator = ConvOperator(layer.dictionary.T[:, :, None, None])
+        return Dictionary(layer=name, kind=layer.kind, operator=operator, vectors=True)
+    if isinstance(layer, ConvCodingLayer):
+        return Dictionary(layer=name, kind=layer.kind, operator=layer.operator)
+    return None
 
 
 def facts(dictionary: Dictionary) -> DictionaryFacts:
     """Returns what is told of a dictionary."""
     norms = torch.linalg.vector_norm(dictionary.atoms.flatten(1).double(), dim=1)
-    atoms = dictionary.atoms if dictionary.atoms.ndim == 4 else dictionary.atoms[:, :, None, None]
     return DictionaryFacts(
         layer=dictionary.layer,
         kind=dictionary.kind,
         shape=tuple(dictionary.atoms.shape),
         smallest_norm=float(norms.min()),
         largest_norm=float(norms.max()),
-        coherence=mutual_coherence(atoms, stride=dictionary.stride, dilation=dictionary.dilation),
+        coherence=mutual_coherence(dictionary.operator),
     )
 
 

@@ -21,18 +21,19 @@ module) is recognised by its values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.coding import Lasso, lasso_of
-from robustcsc.inspection.layers import CONVOLUTIONAL, layers_of, shown
+from robustcsc.inspection.layers import shown
+from robustcsc.layers.coding import ConvCodingLayer, Lasso, conv_coding_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.normalize import Normalize
+from robustcsc.layers.tracing import traced
 
 _NOTHING = (nn.Identity, nn.ReLU, nn.Dropout, nn.Dropout2d)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -97,58 +98,44 @@ class Reconstructed:
     obstacle: str
 
 
-@dataclass
 class _Trace:
-    """Which module returned which tensor, in one forward pass."""
+    """Which module returned which tensor, in one forward pass.
 
-    image: Tensor
-    calls: list[_Call] = field(default_factory=list)
-    _made: dict[int, tuple[Tensor, int, _Call]] = field(default_factory=dict)
-    _source: _Call | None = None
+    Attributes:
+        image: The images; known by identity.
+        calls: The calls of coding layers.
+    """
 
-    def before(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Finds out which call returned the input of a module; none did if it was changed in place since."""
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        self.image = images.clone()
+        self.calls: list[_Call] = []
+        self._made: dict[int, tuple[Tensor, int, _Call]] = {}
+        self._source: _Call | None = None
+        named = model.named_modules()
+        self._names = {it: name for name, it in named if isinstance(it, ConvCodingLayer) or not [*it.children()]}
+        with traced(self._names, before=self._before, after=self._after), evaluation_mode(model):
+            model(self.image)
+
+    def _before(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Finds the call that returned the input of a module; there is none if it was changed in place since."""
         tensor = inputs[0] if inputs else None
         made, version, call = self._made.get(id(tensor), (None, 0, None))
         self._source = call if made is not None and made is tensor and made._version == version else None
 
-    def after(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        """Returns a hook that notes the call of a module."""
-
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
-                return
-            tensor = inputs[0]
-            untouched = tensor is self.image and tensor._version == 0
-            call = _Call(name, module, self._source, untouched, tensor.shape)
-            first = not any(isinstance(it.module, CONVOLUTIONAL) for it in _upstream(self._source))
-            if first and output is not tensor:
-                call.given = tensor.clone()
-            if isinstance(module, CONVOLUTIONAL):
-                call.codes = output.clone()  # a ReLU behind it may overwrite them
-                self.calls.append(call)
-            self._made[id(output)] = (output, output._version, call)
-
-        return hook
-
-
-def _trace(model: nn.Module, images: Tensor) -> _Trace:
-    trace = _Trace(images.clone())
-    watched = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, CONVOLUTIONAL) or not any(True for _ in module.children())
-    }
-    hooks = []
-    for name, module in watched.items():
-        hooks += [module.register_forward_pre_hook(trace.before), module.register_forward_hook(trace.after(name))]
-    try:
-        with evaluation_mode(model):
-            model(trace.image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return trace
+    def _after(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Records the call of a module."""
+        if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
+            return
+        tensor = inputs[0]
+        untouched = tensor is self.image and tensor._version == 0
+        call = _Call(self._names[module], module, self._source, untouched, tensor.shape)
+        first = not any(isinstance(it.module, ConvCodingLayer) for it in _upstream(self._source))
+        if first and output is not tensor:
+            call.given = tensor.clone()
+        if isinstance(module, ConvCodingLayer):
+            call.codes = output.clone()  # a ReLU behind it may overwrite them
+            self.calls.append(call)
+        self._made[id(output)] = (output, output._version, call)
 
 
 @torch.no_grad()
@@ -162,13 +149,16 @@ def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
     Raises:
         RobustCSCError: If the model has no such layer, or nothing can be taken back.
     """
-    if not layers_of(model, CONVOLUTIONAL):
+    if not conv_coding_layers(model):
         raise RobustCSCError(
             "This model has no convolutional layer of sparse coding, from whose codes an image could be "
             "reconstructed: inspect an SDNet, an ML-CSC or an MSD-CSC."
         )
-    trace = _trace(model, images)
-    lassos = {call.module: lasso_of(call.module, (call.shape[2], call.shape[3])) for call in trace.calls}
+    trace = _Trace(model, images)
+    lassos: dict[nn.Module, Lasso] = {}
+    for call in trace.calls:
+        if isinstance(call.module, ConvCodingLayer):
+            lassos[call.module] = call.module.lasso((call.shape[2], call.shape[3]))
     found, obstacle = [], ""
     for call in trace.calls:
         path = list(_upstream(call))
@@ -201,9 +191,7 @@ def _start(path: list[_Call], images: Tensor) -> _Linear | str:
     return f"{shown(last.source.name)} ({type(last.source.module).__name__}), which is no dictionary"
 
 
-def _taken_back(
-    call: _Call, path: list[_Call], start: _Linear, lassos: Mapping[nn.Module, Lasso | None]
-) -> Reconstruction:
+def _taken_back(call: _Call, path: list[_Call], start: _Linear, lassos: Mapping[nn.Module, Lasso]) -> Reconstruction:
     """Returns the images from the codes of a call."""
     dictionaries = [it for it in path if it.module in lassos]
     first = dictionaries[-1]
@@ -222,14 +210,14 @@ def _undone(module: nn.Module) -> bool:
     """Tells whether a module can be undone."""
     if isinstance(module, nn.BatchNorm2d):
         return module.running_mean is not None
-    return isinstance(module, (*CONVOLUTIONAL, *_NOTHING, *_POOLS, Normalize))
+    return isinstance(module, (ConvCodingLayer, *_NOTHING, *_POOLS, Normalize))
 
 
-def _undo(call: _Call, values: Tensor, lassos: Mapping[nn.Module, Lasso | None]) -> Tensor:
+def _undo(call: _Call, values: Tensor, lassos: Mapping[nn.Module, Lasso]) -> Tensor:
     """Returns an estimate of the input of a call from one of its output."""
     module, lasso = call.module, lassos.get(call.module)
     if lasso is not None:
-        return lasso.reconstruct(values, values.new_empty(1).expand(call.shape))
+        return lasso.reconstruct(values, call.shape)
     if isinstance(module, Normalize):
         return values * module.std + module.mean
     if isinstance(module, nn.BatchNorm2d):

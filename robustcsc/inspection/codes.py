@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustcsc.inspection.layers import kind_of, shown, watch
+from robustcsc.inspection.layers import shown, watch
+from robustcsc.layers.coding import CodingLayer
 from robustcsc.report.figures import COLOURS, MOST_PANELS, Plot, left_out, panels, title_panel
 from robustcsc.report.table import Table
 
@@ -157,7 +158,7 @@ class _Sums:
 
 
 def inspect_codes(
-    model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[tuple[Tensor, Tensor]], classes: int
+    model: nn.Module, layers: Mapping[str, CodingLayer], batches: Iterable[tuple[Tensor, Tensor]], classes: int
 ) -> list[LayerCodes]:
     """Returns the codes of some layers.
 
@@ -170,7 +171,7 @@ def inspect_codes(
     Raises:
         RobustCSCError: If there are no images.
     """
-    sums = {name: _Sums(kind_of(layer), classes) for name, layer in layers.items()}
+    sums = {name: _Sums(layer.kind, classes) for name, layer in layers.items()}
     labels = torch.empty(0, dtype=torch.int64)
 
     def images() -> Iterable[Tensor]:

@@ -22,8 +22,7 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from copy import deepcopy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,42 +31,8 @@ from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.coherence import mutual_coherence
-from robustcsc.inspection.layers import CONVOLUTIONAL, layers_of, watch
-from robustcsc.layers.csc import CSCConv2d
-from robustcsc.layers.dense_csc import DenseCSCConv2d
-from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lasso:
-    """The problem that a layer stands for.
-
-    Attributes:
-        kind: What the layer is called.
-        atoms: ``(k, C, kh, kw)``.
-        stride: Distance between neighbouring positions of an atom.
-        dilation: Distance between neighbouring taps of an atom.
-        identity: Whether the dictionary also has the identity.
-        thresholds: Those of the k atoms in a step of the solver, ``(k,)``.
-        lipschitz: L, the inverse of the step size.
-        convergence: Step size times the largest eigenvalue of D'D; the steps converge below 2.
-        reconstruct: Codes and their signals to ``D z``, of the shape of the signals.
-    """
-
-    kind: str
-    atoms: Tensor
-    stride: int
-    dilation: int
-    identity: bool
-    thresholds: Tensor
-    lipschitz: float
-    convergence: float
-    reconstruct: Callable[[Tensor, Tensor], Tensor]
-
-    @property
-    def beta(self) -> float:
-        """The mean over the atoms of threshold times L, those below 0 counted as 0."""
-        return float(self.thresholds.clamp_min(0).mean()) * self.lipschitz
+from robustcsc.inspection.layers import watch
+from robustcsc.layers.coding import ConvCodingLayer, Lasso, conv_coding_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,69 +74,22 @@ class LayerCoding:
     coherence_with_identity: float
 
 
-def lasso_of(layer: nn.Module, image_size: tuple[int, int]) -> Lasso | None:
-    """Returns the problem that a layer stands for on signals of a size, ``None`` if it is no layer of sparse coding."""
-    if isinstance(layer, MultilayerCSCConv2d | DenseCSCConv2d) and not layer.unfolding:
-        layer = deepcopy(layer)
-        layer.estimate()  # training leaves c alone where there are no further steps
-    if isinstance(layer, MultilayerCSCConv2d):
-        lipschitz = -layer.c.item()
-        return Lasso(
-            kind="ML-CSC",
-            atoms=layer.weight.detach(),
-            stride=layer.stride,
-            dilation=1,
-            identity=False,
-            thresholds=-layer.bias.detach(),
-            lipschitz=lipschitz,
-            convergence=lipschitz * layer.largest_eigenvalue(image_size),  # of D = L W' with step size 1 / L
-            reconstruct=lambda codes, signals: layer.reconstruct(codes, (signals.shape[2], signals.shape[3])),
-        )
-    if isinstance(layer, DenseCSCConv2d):
-        step = layer.c.item()
-        return Lasso(
-            kind="MSD-CSC",
-            atoms=layer.weight.detach(),
-            stride=1,
-            dilation=layer.dilation,
-            identity=True,
-            thresholds=-step * layer.bias.detach(),
-            lipschitz=1 / step,
-            convergence=step * (1 + layer.largest_eigenvalue(image_size)),
-            reconstruct=lambda codes, signals: layer.reconstruct(codes),
-        )
-    if isinstance(layer, CSCConv2d):
-        dictionary, step = layer.dictionary, layer.step_size.item()
-        return Lasso(
-            kind="CSC",
-            atoms=dictionary.weight.detach(),
-            stride=dictionary.stride[0],
-            dilation=dictionary.dilation[0],
-            identity=False,
-            thresholds=(step * layer.lam.mean()).expand(len(dictionary.weight)),
-            lipschitz=1 / step,
-            convergence=step * float(dictionary.lipschitz),
-            reconstruct=lambda codes, signals: dictionary.synthesize(codes, (signals.shape[2], signals.shape[3])),
-        )
-    return None
-
-
 class _Sums:
-    """What is added up over the batches for one layer."""
+    """Sums over the batches for one layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, layer: ConvCodingLayer) -> None:
+        self.layer = layer
         self.lasso: Lasso | None = None
         self.images = 0
         self.signal: tuple[int, ...] = ()
         self.codes: tuple[int, ...] = ()
         self.residual = self.energy = self.zeros = self.unsuccessful = 0.0
 
-    def add(self, layer: nn.Module, signals: Tensor, codes: Tensor) -> None:
+    def add(self, signals: Tensor, codes: Tensor) -> None:
         """Adds a batch."""
         if self.lasso is None:
-            self.lasso = lasso_of(layer, (signals.shape[2], signals.shape[3]))
-        assert self.lasso is not None
-        error = (self.lasso.reconstruct(codes, signals) - signals).double()
+            self.lasso = self.layer.lasso((signals.shape[2], signals.shape[3]))
+        error = (self.lasso.reconstruct(codes, signals.shape) - signals).double()
         self.signal, self.codes = tuple(signals.shape[1:]), tuple(codes.shape[1:])
         self.images += len(signals)
         self.residual += float(error.square().sum())
@@ -180,13 +98,13 @@ class _Sums:
         self.unsuccessful += int((error.abs() > 2 * self.lasso.beta).sum())
 
     def result(self, name: str) -> LayerCoding:
-        """Returns what the sums say."""
+        """Returns the means over all batches."""
         lasso = self.lasso
         assert lasso is not None
-        coherence = partial(mutual_coherence, lasso.atoms, stride=lasso.stride, dilation=lasso.dilation)
+        coherence = partial(mutual_coherence, lasso.operator)
         return LayerCoding(
             layer=name,
-            kind=lasso.kind,
+            kind=self.layer.kind,
             signal=self.signal,
             codes=self.codes,
             images=self.images,
@@ -213,9 +131,9 @@ def inspect_coding(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCod
     Raises:
         RobustCSCError: If the model has no such layer, or there are no images.
     """
-    layers = layers_of(model, CONVOLUTIONAL)
+    layers = conv_coding_layers(model)
     if not layers:
         raise RobustCSCError("This model has no layer of sparse coding: inspect an SDNet, an ML-CSC or an MSD-CSC.")
-    sums = {name: _Sums() for name in layers}
-    watch(model, layers, batches, lambda name, signals, codes: sums[name].add(layers[name], signals, codes))
+    sums = {name: _Sums(layer) for name, layer in layers.items()}
+    watch(model, layers, batches, lambda name, signals, codes: sums[name].add(signals, codes))
     return [entry.result(name) for name, entry in sums.items()]

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.layers.csc import CSCConv2d
-from robustcsc.layers.dense_csc import DenseCSCConv2d
-from robustcsc.layers.lambdas import LambdaLayer
+from robustcsc.layers.coding import CodingLayer
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
-from robustcsc.layers.task_driven import ElasticNetCode
+from robustcsc.layers.tracing import run_until_called
 
-#: What a layer of sparse coding is called.
-KINDS: dict[type[nn.Module], str] = {
-    MultilayerCSCConv2d: "ML-CSC",
-    DenseCSCConv2d: "MSD-CSC",
-    CSCConv2d: "CSC",
-    ElasticNetCode: "task-driven",
-}
-#: Those whose dictionary is a convolution.
-CONVOLUTIONAL = (MultilayerCSCConv2d, DenseCSCConv2d, CSCConv2d)
-
+#: A layer, or what is known of it.
+Item = TypeVar("Item")
 #: Told what a layer did in one forward pass: its name, its input and its output.
 Note = Callable[[str, Tensor, Tensor], None]
-
-
-def kind_of(layer: nn.Module) -> str:
-    """Returns what a layer of sparse coding is called: one of `KINDS`, or ``"lambda"`` for a user's own."""
-    return next((kind for built, kind in KINDS.items() if isinstance(layer, built)), "lambda")
 
 
 def shown(name: str) -> str:
@@ -41,27 +26,22 @@ def shown(name: str) -> str:
     return name.removeprefix("network.")
 
 
-def layers_of(model: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> dict[str, nn.Module]:
-    """Returns the layers of some kinds by their name, in the order of registration."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
-
-
-def coding_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Returns the layers of sparse coding by their name, in the order of registration.
+def coding_layers(model: nn.Module) -> dict[str, CodingLayer]:
+    """Returns the sparse-coding layers by name, in the order of registration.
 
     Raises:
         RobustCSCError: If the model has none.
     """
-    layers = layers_of(model, (*CONVOLUTIONAL, LambdaLayer))
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, CodingLayer)}
     if not layers:
         raise RobustCSCError(
-            "This model has no layer of sparse coding: inspect an SDNet, an ML-CSC, an MSD-CSC, a tddl model, or a "
-            "model of your own with such layers."
+            "This model has no sparse-coding layer: inspect an SDNet, an ML-CSC, an MSD-CSC, a tddl model, or a model "
+            "of your own with such layers."
         )
     return layers
 
 
-def chosen(layers: Mapping[str, nn.Module], patterns: Iterable[str]) -> dict[str, nn.Module]:
+def chosen(layers: Mapping[str, Item], patterns: Iterable[str]) -> dict[str, Item]:
     """Returns the layers that at least one pattern fits; all without patterns.
 
     Args:
@@ -85,10 +65,6 @@ def _fits(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(shown(name), pattern)
 
 
-class _AllSeen(Exception):
-    """Ends a forward pass as soon as all layers that are watched have run."""
-
-
 @torch.no_grad()
 def watch(model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor], note: Note) -> None:
     """Runs images through a model in evaluation mode and tells what some of its layers do.
@@ -107,28 +83,16 @@ def watch(model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[T
     """
     if not layers:
         return
-    unseen, missing = set(layers), set(layers)
+    names = {layer: name for name, layer in layers.items()}
+    unseen = set(layers)
 
-    def told(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
-            unseen.discard(name)
-            missing.discard(name)
-            note(name, inputs[0], codes)
-            if not missing:
-                raise _AllSeen
+    def tell(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
+        unseen.discard(names[module])
+        note(names[module], inputs[0], codes)
 
-        return hook
-
-    hooks = [layer.register_forward_hook(told(name)) for name, layer in layers.items()]
-    try:
-        with evaluation_mode(model):
-            for images in batches:
-                missing.update(layers)
-                with suppress(_AllSeen):
-                    model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with evaluation_mode(model):
+        for images in batches:
+            run_until_called(partial(model, images), names, tell)
     if len(unseen) == len(layers):
         raise RobustCSCError("There are no images to inspect the model on: give at least one.")
     if unseen:

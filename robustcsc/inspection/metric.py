@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.layers import layers_of, shown
+from robustcsc.inspection.layers import shown
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.report.figures import COLOURS, Plot, panels, title_panel
 from robustcsc.report.table import Table
@@ -69,13 +69,13 @@ class Metric:
     threshold: tuple[float, float, float]
 
 
-def metric_layers(model: nn.Module) -> dict[str, nn.Module]:
+def metric_layers(model: nn.Module) -> dict[str, QMetricReLU]:
     """Returns the Q-Metric ReLUs by name, in the order of registration.
 
     Raises:
         RobustCSCError: If the model has none.
     """
-    layers = layers_of(model, QMetricReLU)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, QMetricReLU)}
     if not layers:
         raise RobustCSCError("This model has no Q-Metric ReLU, whose metric could be shown: inspect a detrame model.")
     return layers

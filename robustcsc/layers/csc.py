@@ -1,4 +1,4 @@
-"""The CSC layer of SDNet: its output is the sparse code of its input.
+"""The CSC layer of SDNet, which outputs the convolutional sparse code of its input.
 
 Source: SDNet (Dai et al., "Revisiting Sparse Convolutional Model for Visual Recognition", NeurIPS 2022), eq. 4-10.
 
@@ -12,26 +12,28 @@ Unrolls ``z = argmin_z lambda ||z||_1 + 1/2 ||x - A z||_2^2`` by FISTA from ``z 
 | atoms | unit norm, projected after each optimiser step | section 3.2 |
 
 Differences from the paper:
-- Codes are non-negative by default, as in every published configuration of the authors; `signed=True` is eq. 8.
-- FISTA takes its gradient at the extrapolated point, as eq. 6 says (the authors' code takes it at the iterate; up to
-  two steps there is no difference).
-- The threshold ``lambda * step_size`` is derived whenever the layer is called, so setting `lam` acts at once.
+- Codes are non-negative by default, as in every configuration the authors published; `signed=True` is eq. 8.
+- FISTA takes its gradient at the extrapolated point (eq. 6). The authors' code takes it at the iterate, which makes no
+  difference up to two steps.
+- The threshold ``lambda * step_size`` is computed in every call, so a new `lam` takes effect at once.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from robustcsc.layers.dictionary import ConvDictionary
-from robustcsc.layers.lambdas import LambdaLayer, squared_norms
-from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.coding import ConvCodingLayer, Lasso
+from robustcsc.layers.lambdas import LambdaLayer
+from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.prox import nonnegative_soft_threshold, soft_threshold
 from robustcsc.layers.solvers import SOLVERS
+from robustcsc.layers.tracing import run_zero_image, traced
+from robustcsc.layers.unit_dictionary import UnitDictionary
 
-#: SDNet appendix A: the step size is this over the largest eigenvalue of A*A.
+#: SDNet appendix A: the step size is this divided by the largest eigenvalue of A*A.
 STEP_FRACTION = 0.9
 
 Size = int | tuple[int, int]
@@ -41,12 +43,13 @@ def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-class CSCConv2d(LambdaLayer):
+class CSCConv2d(LambdaLayer, ConvCodingLayer):
     """A drop-in replacement for ``nn.Conv2d`` that outputs the convolutional sparse code of its input.
 
     Attributes:
-        lam: The lambda in force, as `LambdaLayer` says; so `lam0`.
-        dictionary: The atoms and their operators.
+        lam: The current lambda, see `LambdaLayer`.
+        lam0: The training lambda.
+        dictionary: The atoms.
 
     Args:
         in_channels: Channels of the input.
@@ -64,6 +67,9 @@ class CSCConv2d(LambdaLayer):
         ValueError: If `lam` is negative (at construction or when assigned), `num_steps` below 1 or `solver` unknown.
     """
 
+    kind: ClassVar[str] = "CSC"
+
+    # The first six arguments are those of nn.Conv2d, so that one can stand in for the other.
     def __init__(
         self,
         in_channels: int,
@@ -81,7 +87,7 @@ class CSCConv2d(LambdaLayer):
         super().__init__(lam)
         if num_steps < 1 or solver not in SOLVERS:
             raise ValueError(f"num_steps must be at least 1 and solver fista or ista, got {num_steps} and {solver!r}")
-        self.dictionary = ConvDictionary(
+        self.dictionary = UnitDictionary(
             in_channels, out_channels, _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
         )
         self.num_steps = num_steps
@@ -89,9 +95,14 @@ class CSCConv2d(LambdaLayer):
         self.solver = solver
 
     def extra_repr(self) -> str:
-        """Shows lambda and how the code is computed."""
+        """Shows the training lambda and how the code is computed."""
         sign = "signed" if self.signed else "non-negative"
         return f"lam0={self.lam0:g}, {self.num_steps} {self.solver} steps, {sign}"
+
+    @property
+    def operator(self) -> ConvOperator:
+        """A and A*."""
+        return self.dictionary.operator
 
     @property
     def step_size(self) -> Tensor:
@@ -99,8 +110,8 @@ class CSCConv2d(LambdaLayer):
         return STEP_FRACTION / self.dictionary.lipschitz
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the codes ``(N, atoms, h, w)`` of `images` ``(N, C, H, W)`` at the lambda in force."""
-        dictionary, step_size = self.dictionary, self.step_size
+        """Returns the codes ``(N, atoms, h, w)`` of `images` ``(N, C, H, W)`` at the current lambda."""
+        operator, step_size = self.operator, self.step_size
         image_size = (images.shape[2], images.shape[3])
         threshold = step_size * self.lam
         if threshold.ndim:
@@ -109,48 +120,52 @@ class CSCConv2d(LambdaLayer):
         zero = images.new_zeros(())
 
         def gradient(codes: Tensor) -> Tensor:
-            # step_size * A*(A z - x): the step size is applied to the image, which is smaller than the codes.
-            # A(0) = 0: the first gradient needs no synthesis.
-            difference = -images if codes is zero else dictionary.synthesize(codes, image_size) - images
-            return dictionary.adjoint(step_size * difference)
+            # step_size * A*(A z - x): the step size multiplies the image, which is smaller than the codes.
+            # A(0) = 0, so the first gradient needs no synthesis.
+            difference = -images if codes is zero else operator.synthesize(codes, image_size) - images
+            return operator.analyse(step_size * difference)
 
         def prox(codes: Tensor) -> Tensor:
             return shrink(codes, threshold.to(codes.dtype))
 
         return SOLVERS[self.solver](gradient, prox, zero, 1.0, self.num_steps)
 
-    def residual(self, images: Tensor, codes: Tensor) -> Tensor:
-        """Returns ``||x - A z||_2^2`` of every image, ``(N,)`` in float32 or better."""
-        return squared_norms(images - self.dictionary.synthesize(codes, (images.shape[2], images.shape[3])))
+    def reconstruct(self, codes: Tensor, shape: torch.Size) -> Tensor:
+        """Returns ``A z`` of the codes ``(N, atoms, h, w)``, as images of this shape ``(N, C, H, W)``."""
+        return self.operator.synthesize(codes, (shape[2], shape[3]))
+
+    def lasso(self, image_size: tuple[int, int]) -> Lasso:
+        """Returns the problem of SDNet eq. 4. Its convergence is that of the image size the step size was fitted to."""
+        step_size = self.step_size.item()
+        return Lasso(
+            operator=self.operator,
+            thresholds=(step_size * self.lam.mean()).expand(len(self.dictionary.weight)),
+            lipschitz=1 / step_size,
+            convergence=step_size * float(self.dictionary.lipschitz),
+            reconstruct=self.reconstruct,
+        )
 
 
 def csc_layers(model: nn.Module) -> dict[str, CSCConv2d]:
-    """Returns the CSC layers of `model` by their qualified name, in the order of registration."""
+    """Returns the CSC layers of `model` by qualified name, in the order of registration."""
     return {name: module for name, module in model.named_modules() if isinstance(module, CSCConv2d)}
 
 
-@torch.no_grad()
 def fit_image_size(model: nn.Module, image_shape: tuple[int, int, int]) -> None:
     """Estimates the step size of every CSC layer for images of this shape ``(C, H, W)``.
 
-    The sizes that the inner layers see are traced by one forward pass of a zero image in evaluation mode.
+    One forward pass of a zero image in evaluation mode tells the sizes that the inner layers see.
     """
-    layers = csc_layers(model)
+    layers = csc_layers(model).values()
     if not layers:
         return
-    sizes: dict[CSCConv2d, tuple[int, int]] = {}
+    sizes: dict[nn.Module, tuple[int, int]] = {}
 
     def note_size(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(module, CSCConv2d)
         sizes[module] = (inputs[0].shape[2], inputs[0].shape[3])
 
-    hooks = [layer.register_forward_pre_hook(note_size) for layer in layers.values()]
-    weight = next(iter(layers.values())).dictionary.weight
-    try:
-        with evaluation_mode(model):
-            model(torch.zeros(1, *image_shape, dtype=weight.dtype, device=weight.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for layer, size in sizes.items():
-        layer.dictionary.fit_image_size(size)
+    with traced(layers, before=note_size):
+        run_zero_image(model, image_shape)
+    for layer in layers:
+        if layer in sizes:
+            layer.dictionary.fit_image_size(sizes[layer])

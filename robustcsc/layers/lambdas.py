@@ -1,21 +1,22 @@
-"""What layers that solve a sparse-coding problem share: the weight lambda of the l1 norm, and a residual."""
+"""The weight lambda of the l1 norm, of layers whose lambda can be changed after training."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from robustcsc.layers.coding import CodingLayer
 
-class LambdaLayer(nn.Module, ABC):
-    """A layer whose output is the sparse code of its input, at a lambda that can be changed after training.
+
+class LambdaLayer(CodingLayer):
+    """A coding layer with a lambda that can be changed after training.
 
     Attributes:
-        lam: The lambda in force: 0-d, or ``(N,)`` for one per input. Assigning a number works too. It is a buffer, so
+        lam: The current lambda: 0-d, or ``(N,)`` for one per input. Assigning a number works too. It is a buffer, so
             ``torch.func.functional_call`` can override it for one call and differentiate through it.
-        lam0: The lambda the layer was trained with.
+        lam0: The training lambda.
         zero_lam: Whether lambda may be 0.
 
     Args:
@@ -25,6 +26,7 @@ class LambdaLayer(nn.Module, ABC):
         ValueError: If `lam` is negative, or 0 where it may not be (at construction or when assigned).
     """
 
+    kind: ClassVar[str] = "lambda"
     lam: Tensor
     zero_lam: ClassVar[bool] = True
 
@@ -42,24 +44,13 @@ class LambdaLayer(nn.Module, ABC):
             value = self.lam.new_tensor(float(value))
         super().__setattr__(name, value)
 
-    @abstractmethod
-    def residual(self, inputs: Tensor, codes: Tensor) -> Tensor:
-        """Returns the squared norm of what the codes leave unexplained of every input, ``(N,)``, float32 or better."""
-
 
 def lambda_layers(model: nn.Module) -> dict[str, LambdaLayer]:
-    """Returns the layers of `model` that have a lambda by their qualified name, in the order of registration."""
+    """Returns the layers of `model` that have a lambda, by qualified name, in the order of registration."""
     return {name: module for name, module in model.named_modules() if isinstance(module, LambdaLayer)}
 
 
 def set_lambda(model: nn.Module, lam: float) -> None:
-    """Sets lambda in all layers of `model` that have one, in place."""
+    """Sets lambda in every layer of `model` that has one, in place."""
     for layer in lambda_layers(model).values():
         layer.lam = lam  # type: ignore[assignment]  # a number becomes the 0-d buffer
-
-
-def squared_norms(differences: Tensor) -> Tensor:
-    """Returns the squared l2 norm of every row or image, ``(N,)``, in float32 or better."""
-    if differences.dtype in (torch.bfloat16, torch.float16):
-        differences = differences.float()
-    return differences.flatten(1).square().sum(1)

@@ -1,7 +1,7 @@
 """Proximal gradient solvers for ``min_z f(z) + g(z)``, unrolled for a fixed number of steps.
 
-They know nothing of images: `gradient` is the gradient of the smooth part f, `prox` the proximal operator of
-``step_size * g``. Every step is differentiable, so gradients through the solution are those of the unrolled iteration.
+`gradient` is the gradient of the smooth part f, `prox` the proximal operator of ``step_size * g``. Every step is
+differentiable, so gradients through the solution are those of the unrolled iteration.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def ista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | floa
     Args:
         gradient: Gradient of the smooth part.
         prox: Proximal operator of `step_size` times the other part.
-        start: First iterate; anything that broadcasts to the shape of the gradient.
+        start: First iterate, broadcastable to the shape of the gradient.
         step_size: At most 1 / (Lipschitz constant of the gradient).
         num_steps: Number of steps, at least 1.
     """
@@ -50,7 +50,7 @@ def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | flo
 
 
 def extrapolation_weights(num_steps: int) -> list[float]:
-    """Returns how far each step of `fista` goes beyond the last iterate: 0, 0, and then ``(m_l - 1) / m_{l+1}``."""
+    """Returns the extrapolation weight of each step of `fista`: 0, 0, and then ``(m_l - 1) / m_{l+1}``."""
     weights, momentum = [0.0], 1.0
     for _ in range(num_steps - 1):
         following = (1 + sqrt(1 + 4 * momentum**2)) / 2
@@ -60,11 +60,22 @@ def extrapolation_weights(num_steps: int) -> list[float]:
 
 
 def growth(solver: str, decay: Tensor, num_steps: int) -> Tensor:
-    """Returns what `num_steps` steps of a solver, ``z <- z + (1 - decay z)``, make of 0: 1, ``2 - decay``, ...
+    """Returns the result of `num_steps` steps ``z <- z + (1 - decay z)`` of a solver from 0: 1, ``2 - decay``, ...
 
-    Codes of signals of which a step explains the share `decay` keep the scale of the first step if divided by it.
+    A step explains the share `decay` of an average signal. Dividing the codes of such signals by the growth keeps them
+    at the scale of the first step.
     """
     return SOLVERS[solver](lambda z: decay * z - 1, lambda z: z, torch.zeros_like(decay), 1.0, num_steps)
+
+
+def check_unfolding(unfolding: int, solver: str) -> None:
+    """Checks the number of steps after the first, and the name of the solver.
+
+    Raises:
+        ValueError: If `unfolding` is negative or `solver` unknown.
+    """
+    if unfolding < 0 or solver not in SOLVERS:
+        raise ValueError(f"unfolding must be at least 0 and solver ista or fista, got {unfolding} and {solver!r}")
 
 
 def _descend(codes: Tensor, gradient: Gradient, step_size: Tensor | float) -> Tensor:

@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 
 from robustcsc.errors import RobustCSCError
 from robustcsc.layers.elastic_net import elastic_net
-from robustcsc.layers.lambdas import LambdaLayer, squared_norms
+from robustcsc.layers.lambdas import LambdaLayer
 
 #: Smallest lambda_2 in the gradient: above the rounding of Gram matrices of unit atoms in that type.
 RIDGE = {torch.float32: 1e-6, torch.float64: 1e-10}
@@ -113,6 +113,7 @@ class ElasticNetCode(LambdaLayer):
         ValueError: If a size is below 1, `lam` not above 0 (also when assigned) or `lam2` negative.
     """
 
+    kind: ClassVar[str] = "task-driven"
     zero_lam: ClassVar[bool] = False
 
     def __init__(self, features: int, atoms: int, *, lam: float, lam2: float = 0.0) -> None:
@@ -160,9 +161,9 @@ class ElasticNetCode(LambdaLayer):
                 f"Atom {first} of the dictionary is zero, so no signal can use it: initialise the dictionary again."
             )
 
-    def residual(self, inputs: Tensor, codes: Tensor) -> Tensor:
-        """Returns ``||x - D alpha||_2^2`` of every vector, ``(N,)`` in float32 or better."""
-        return squared_norms(inputs - codes @ self.dictionary.T)
+    def reconstruct(self, codes: Tensor, shape: torch.Size) -> Tensor:
+        """Returns ``D alpha`` of the codes ``(N, p)``, of this shape ``(N, m)``."""
+        return codes @ self.dictionary.T
 
     @torch.no_grad()
     def project_parameters(self) -> None:

@@ -31,15 +31,14 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.plain import plain_network
 from robustcsc.layers.preactivation import wide_network
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.residual import BasicBlock, ResidualNetwork, conv, stem
+from robustcsc.layers.tracing import run_zero_image, traced
 
 #: Iterations of table 4, by the model's name and the data set.
 NUM_STEPS: dict[str, dict[str, int]] = {
@@ -178,9 +177,8 @@ def replace_relu(
 _Use = tuple[Tensor, tuple[int, ...]]
 
 
-@torch.no_grad()
 def _uses(model: nn.Module, image_shape: tuple[int, int, int], relus: set[nn.ReLU]) -> dict[nn.ReLU, list[_Use]]:
-    """Returns what the ReLUs are called with in one forward pass of a zero image in evaluation mode."""
+    """Returns what the ReLUs are called with in one forward pass of a zero image."""
     uses: dict[nn.ReLU, list[_Use]] = {relu: [] for relu in relus}
     size: tuple[int, ...] = (1, 1)
 
@@ -192,14 +190,8 @@ def _uses(model: nn.Module, image_shape: tuple[int, int, int], relus: set[nn.ReL
             size = module.kernel_size if isinstance(module, nn.Conv2d) else (1, 1)
 
     watched = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear) or module in relus]
-    hooks = [module.register_forward_pre_hook(note) for module in watched]
-    like = next(model.parameters(), torch.zeros(()))
-    try:
-        with evaluation_mode(model):
-            model(torch.zeros(1, *image_shape, dtype=like.dtype, device=like.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with traced(watched, before=note):
+        run_zero_image(model, image_shape)
     return uses
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.gradient import pgd
-from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 from robustcsc.errors import RobustCSCError
+from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 
 Adversary = Literal["pgd-7", "fgsm"]
 #: Number of steps, and their size as a share of the budget.

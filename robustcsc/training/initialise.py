@@ -13,7 +13,7 @@ Differences from the paper:
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.tracing import run_until_called
 from robustcsc.models.tddl import TaskDriven
 from robustcsc.progress import Progress, silent
 
@@ -32,10 +33,6 @@ PASSES, BATCH_SIZE = 5, 100
 IMAGES_AT_A_TIME = 1000
 #: Largest number of L-BFGS iterations for the classifier.
 CLASSIFIER_STEPS = 200
-
-
-class _FeaturesKnown(Exception):
-    """Ends a forward pass after the features."""
 
 
 def initialise(model: nn.Module, images: ImageSet, *, nu: float, seed: int = 0, progress: Progress = silent) -> None:
@@ -149,17 +146,11 @@ def _features_of(model: nn.Module, network: TaskDriven, images: ImageSet, progre
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         outputs.append(output.cpu())
-        raise _FeaturesKnown
 
-    handle = network.features.register_forward_hook(keep)
     device = next(model.parameters()).device
-    try:
-        for batch in images.batches(IMAGES_AT_A_TIME, device=device):
-            with suppress(_FeaturesKnown):
-                model(batch.images)
-            progress("features", sum(map(len, outputs)), len(images))
-    finally:
-        handle.remove()
+    for batch in images.batches(IMAGES_AT_A_TIME, device=device):
+        run_until_called(partial(model, batch.images), [network.features], keep)
+        progress("features", sum(map(len, outputs)), len(images))
     return torch.cat(outputs)
 
 

@@ -9,6 +9,7 @@ from robustcsc.inspection.sheets import sheet, stretched
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
+from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.task_driven import ElasticNetCode
 
 
@@ -41,7 +42,8 @@ def test_all_kinds_of_layers_have_their_atoms() -> None:
     dense, multi = DenseCSCConv2d(3, 4, dilation=2, unfolding=0), MultilayerCSCConv2d(3, 5, 4, 2, unfolding=1)
     found = dictionaries(nn.Sequential(dense, multi, CSCConv2d(1, 2, 3, 2, dilation=3)))
     assert [it.kind for it in found] == ["MSD-CSC", "ML-CSC", "CSC"]
-    assert [(it.stride, it.dilation) for it in found] == [(1, 2), (2, 1), (2, 3)]
+    assert [it.operator.stride for it in found] == [(1, 1), (2, 2), (2, 2)]
+    assert [it.operator.dilation for it in found] == [(2, 2), (1, 1), (3, 3)]
     assert found[0].atoms is not dense.weight and torch.equal(found[0].atoms, dense.weight)
     assert torch.equal(found[1].atoms, multi.weight)
     table = atoms_table(map(facts, found), "m")
@@ -66,7 +68,7 @@ def test_channels_are_stretched_apart_where_asked() -> None:
 
 def drawn(channels: int, count: int = 4) -> np.ndarray:
     torch.manual_seed(1)
-    dictionary = Dictionary(layer="a.0", kind="CSC", atoms=torch.randn(count, channels, 3, 3))
+    dictionary = Dictionary(layer="a.0", kind="CSC", operator=ConvOperator(torch.randn(count, channels, 3, 3)))
     plot = atoms_plot(dictionary, "m")
     assert plot.to_png().startswith(b"\x89PNG")
     (ax,) = plot.figure.axes

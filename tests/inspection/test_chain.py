@@ -44,7 +44,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 def test_one_layer_is_reconstructed_by_its_own_dictionary(stride: int) -> None:
     layer = csc(2, 5, stride=stride)
     (found,) = reconstructions(nn.Sequential(layer, nn.Flatten()), IMAGES).found
-    expected = layer.dictionary.synthesize(layer(IMAGES), (9, 8))
+    expected = layer.operator.synthesize(layer(IMAGES), (9, 8))
     assert torch.equal(found.estimate, expected)
     assert torch.equal(found.pixels, expected)
     assert torch.equal(found.signal, IMAGES)
@@ -55,7 +55,7 @@ def test_one_layer_is_reconstructed_by_its_own_dictionary(stride: int) -> None:
 def test_normalisation_of_pixels_is_undone() -> None:
     layer, normalize = csc(2, 5), Normalize((0.4, 0.6), (0.2, 0.5))
     (found,) = reconstructions(nn.Sequential(normalize, layer), IMAGES).found
-    synthesis = layer.dictionary.synthesize(layer(normalize(IMAGES)), (9, 8))
+    synthesis = layer.operator.synthesize(layer(normalize(IMAGES)), (9, 8))
     torch.testing.assert_close(found.signal, (IMAGES - normalize.mean) / normalize.std)
     assert torch.equal(found.estimate, synthesis)
     torch.testing.assert_close(found.pixels, synthesis * normalize.std + normalize.mean)
@@ -68,14 +68,14 @@ def test_two_layers_follow_equation_14_through_batch_norm_stride_and_relu() -> N
     first, second = reconstructions(model, IMAGES).found
     norm.eval()
     inner = norm(one(IMAGES)).relu()
-    back = two.dictionary.synthesize(two(inner), (9, 8))
+    back = two.operator.synthesize(two(inner), (9, 8))
     # undoing batch normalisation: norm(back) is what we are looking for
     undone = torch.linspace(-1, 1, 6)
     assert norm.running_mean is not None and norm.running_var is not None
     undone = (back - norm.bias[:, None, None]) / norm.weight[:, None, None]
     undone = undone * (norm.running_var + norm.eps)[:, None, None].sqrt() + norm.running_mean[:, None, None]
     torch.testing.assert_close(norm(undone), back, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(second.pixels, one.dictionary.synthesize(undone, (9, 8)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(second.pixels, one.operator.synthesize(undone, (9, 8)), atol=1e-5, rtol=1e-5)
     assert (first.depth, second.depth, second.layer) == (1, 2, "3")
     assert model.training and not any(it._forward_hooks or it._forward_pre_hooks for it in model.modules())
 
@@ -109,9 +109,9 @@ def test_pooling_is_undone_by_interpolation() -> None:
     one, two = csc(2, 3), csc(3, 4)
     found = reconstructions(nn.Sequential(one, nn.MaxPool2d(2), two), IMAGES).found[1]
     pooled = F.max_pool2d(one(IMAGES), 2)
-    back = two.dictionary.synthesize(two(pooled), (4, 4))
+    back = two.operator.synthesize(two(pooled), (4, 4))
     wide = F.interpolate(back, (9, 8), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(found.pixels, one.dictionary.synthesize(wide, (9, 8)))
+    torch.testing.assert_close(found.pixels, one.operator.synthesize(wide, (9, 8)))
 
 
 @torch.no_grad()
@@ -121,10 +121,10 @@ def test_layers_of_ml_csc_and_msd_csc_have_their_own_dictionaries() -> None:
     first, second = reconstructions(nn.Sequential(multi, dense), IMAGES).found
     codes = multi(IMAGES)
     left = 1 - multi.decay
-    scale = -multi.c * (1 + left + left**2)  # three steps of ISTA
+    scale = multi.lipschitz * (1 + left + left**2)  # three steps of ISTA
     transposed = F.conv_transpose2d(codes, multi.weight, None, 2, 1, (0, 1))
     torch.testing.assert_close(first.pixels, scale * transposed)
-    inner = dense(codes) * dense.c * (2 - dense.decay)  # as the two steps of ISTA have them
+    inner = dense(codes) * dense.step_size * (2 - dense.decay)  # as the two steps of ISTA have them
     inner = inner[:, :5] + F.conv_transpose2d(inner[:, 5:], dense.weight, None, 1, 1)
     torch.testing.assert_close(second.pixels, scale * F.conv_transpose2d(inner, multi.weight, None, 2, 1, (0, 1)))
 
@@ -147,7 +147,7 @@ def test_a_normalisation_that_is_a_function_is_recognised() -> None:
     mean, std = torch.tensor([0.1, 0.7])[:, None, None], torch.tensor([0.3, 0.6])[:, None, None]
     model = Own(lambda images: (images - mean) / std, lambda codes: codes)
     first, second = reconstructions(model, IMAGES).found
-    synthesis = model.first.dictionary.synthesize(model.first((IMAGES - mean) / std), (9, 8))
+    synthesis = model.first.operator.synthesize(model.first((IMAGES - mean) / std), (9, 8))
     torch.testing.assert_close(first.pixels, synthesis * std + mean, atol=1e-4, rtol=1e-4)
     assert second.depth == 2
 
@@ -219,7 +219,7 @@ def test_measures_are_those_of_the_layer_itself_and_add_up_over_batches() -> Non
     (found,) = measured.found
     residual = layer.residual(IMAGES, layer(IMAGES)).sum() / IMAGES.square().sum()
     assert found.relative_error == pytest.approx(float(residual), rel=1e-5)
-    pixels = layer.dictionary.synthesize(layer(IMAGES), (9, 8)).clamp(0, 1)
+    pixels = layer.operator.synthesize(layer(IMAGES), (9, 8)).clamp(0, 1)
     assert found.psnr == pytest.approx(float(psnr(pixels, IMAGES).mean()), rel=1e-5)
     assert found.psnr_clean == pytest.approx(float(psnr(pixels, clean).mean()), rel=1e-5)
     assert (found.given, found.images, measured.left_out) == ("noise 3", 3, "")

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.coding import inspect_coding, lasso_of
+from robustcsc.inspection.coding import inspect_coding
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
@@ -19,7 +19,7 @@ def dense(scale: float, unfolding: int = 0) -> DenseCSCConv2d:
 def test_a_layer_of_msd_csc_by_hand() -> None:
     layer = dense(0.5, unfolding=1)
     nn.init.constant_(layer.bias, -0.05)
-    layer.c.fill_(0.5)
+    layer.step_size.fill_(0.5)
     images = torch.tensor([0.0, 0.1, 0.4, 1.0]).view(2, 1, 1, 2)
     # Two steps of ISTA, by hand: the first gives half of (X, ReLU(X / 2 - 0.05)).
     x = images.flatten()
@@ -75,9 +75,7 @@ def test_a_csc_layer_has_its_lambda_and_its_own_residual() -> None:
 def test_positive_biases_are_no_penalty_and_are_told() -> None:
     layer = DenseCSCConv2d(1, 4, 1, unfolding=0)
     layer.bias.data.copy_(torch.tensor([-0.4, 0.0, 0.2, 0.4]))
-    lasso = lasso_of(layer, (4, 4))
-    assert lasso is not None
-    assert lasso.beta == pytest.approx(0.1)
+    assert layer.lasso((4, 4)).beta == pytest.approx(0.1)
     (found,) = inspect_coding(nn.Sequential(layer), [torch.rand(1, 1, 4, 4)])
     assert found.negative_thresholds == 0.5
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from robustcsc.inspection.coherence import mutual_coherence
+from robustcsc.layers.operator import ConvOperator
 
 
 def dense_coherence(atoms: torch.Tensor, stride: int, dilation: int, identity: bool) -> float:
@@ -46,24 +47,25 @@ def test_it_is_the_largest_inner_product_of_two_columns_of_the_dense_matrix(
 ) -> None:
     atoms = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
     expected = dense_coherence(atoms, stride, dilation, identity)
-    found = mutual_coherence(atoms, stride=stride, dilation=dilation, identity=identity)
+    found = mutual_coherence(ConvOperator(atoms, (stride,) * 2, dilation=(dilation,) * 2), identity=identity)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_known_dictionaries() -> None:
     twins = torch.tensor([[1.0, 2.0], [-2.0, -4.0]])[:, :, None, None]
-    assert mutual_coherence(twins) == pytest.approx(1)
+    assert mutual_coherence(ConvOperator(twins)) == pytest.approx(1)
     orthogonal = torch.tensor([[1.0, 2.0], [-2.0, 1.0]])[:, :, None, None]
-    assert mutual_coherence(orthogonal) == pytest.approx(0, abs=1e-6)
+    assert mutual_coherence(ConvOperator(orthogonal)) == pytest.approx(0, abs=1e-6)
     # The paper's claim that the identity does not matter fails here: |<e_2, (1, 2)>| / |(1, 2)|.
-    assert mutual_coherence(orthogonal, identity=True) == pytest.approx(2 / 5**0.5)
+    assert mutual_coherence(ConvOperator(orthogonal), identity=True) == pytest.approx(2 / 5**0.5)
     box = torch.ones(1, 1, 1, 2)
-    assert mutual_coherence(box) == pytest.approx(0.5)  # neighbours share one of two pixels
-    assert mutual_coherence(box, stride=2) == 0
+    assert mutual_coherence(ConvOperator(box)) == pytest.approx(0.5)  # neighbours share one of two pixels
+    assert mutual_coherence(ConvOperator(box, (1, 2))) == 0
+    assert mutual_coherence(ConvOperator(box, (2, 1))) == pytest.approx(0.5)
 
 
 def test_a_dead_atom_is_left_out() -> None:
     atoms = torch.zeros(2, 1, 1, 2)
-    assert mutual_coherence(atoms, identity=True) == 0
+    assert mutual_coherence(ConvOperator(atoms), identity=True) == 0
     atoms[0] = 1
-    assert mutual_coherence(atoms) == pytest.approx(0.5)
+    assert mutual_coherence(ConvOperator(atoms)) == pytest.approx(0.5)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.layers import chosen, coding_layers, kind_of, watch
+from robustcsc.inspection.layers import chosen, coding_layers, watch
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
@@ -26,7 +26,7 @@ def test_layers_of_sparse_coding_are_found_in_order_whatever_model_they_are_in()
     )
     found = coding_layers(model)
     assert list(found) == ["a.0", "a.2", "b", "c", "d"]
-    assert [kind_of(layer) for layer in found.values()] == ["CSC", "CSC", "MSD-CSC", "ML-CSC", "task-driven"]
+    assert [layer.kind for layer in found.values()] == ["CSC", "CSC", "MSD-CSC", "ML-CSC", "task-driven"]
 
 
 def test_a_model_without_one_is_refused() -> None:

@@ -4,7 +4,7 @@ from torch import nn
 
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import CSCConv2d
-from robustcsc.layers.dictionary import ConvDictionary
+from robustcsc.layers.unit_dictionary import UnitDictionary
 
 
 def test_one_sgd_step_and_a_projection_end_on_the_unit_sphere_and_touch_nothing_else() -> None:
@@ -29,7 +29,7 @@ def test_one_sgd_step_and_a_projection_end_on_the_unit_sphere_and_touch_nothing_
 
 
 def test_a_constrained_module_alone_is_projected_too() -> None:
-    dictionary = ConvDictionary(1, 2, (3, 3))
+    dictionary = UnitDictionary(1, 2, (3, 3))
     with torch.no_grad():
         dictionary.weight.mul_(3)
     project_parameters(dictionary)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustcsc.layers.csc import CSCConv2d, csc_layers, fit_image_size
-from robustcsc.layers.dictionary import ConvDictionary
 from robustcsc.layers.lambdas import set_lambda
+from robustcsc.layers.operator import ConvOperator
 
-DenseMatrix = Callable[[ConvDictionary, tuple[int, int]], Tensor]
+DenseMatrix = Callable[[ConvOperator, tuple[int, int]], Tensor]
 
 #: in_channels, out_channels, kernel_size, stride, padding, dilation: as nn.Conv2d takes them.
 LAYOUTS: list[tuple[Any, ...]] = [
@@ -46,7 +46,7 @@ def orthonormal_layer(**options: Any) -> tuple[CSCConv2d, Tensor, Tensor]:
         layer.dictionary.weight.copy_(torch.linalg.qr(layer.dictionary.weight.view(3, 4).T)[0].T.view(3, 1, 2, 2))
     layer.dictionary.project_parameters()
     planted = random_images(2, 3, (3, 3)).relu()
-    return layer, planted, layer.dictionary.synthesize(planted, (6, 6)).detach()
+    return layer, planted, layer.operator.synthesize(planted, (6, 6)).detach()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -88,7 +88,7 @@ def test_signed_codes_recover_both_signs() -> None:
 def test_many_steps_agree_with_the_lasso_of_scikit_learn(signed: bool, dense_matrix: DenseMatrix) -> None:
     layer = make(2, 5, 3, 1, 1, signed=signed, lam=0.2, num_steps=1500)
     images = random_images(1, 2)
-    matrix, target = dense_matrix(layer.dictionary, (6, 6)).numpy(), images.flatten().numpy()
+    matrix, target = dense_matrix(layer.operator, (6, 6)).numpy(), images.flatten().numpy()
     # Its objective divides the squared error by the number of rows.
     lasso = Lasso(0.2 / len(target), fit_intercept=False, positive=not signed, tol=1e-10, max_iter=1_000_000)
     expected = lasso.fit(matrix, target).coef_
@@ -167,7 +167,7 @@ def test_the_code_of_an_image_does_not_depend_on_its_batch() -> None:
 def test_the_residual_is_what_the_atoms_leave_unexplained(layout: tuple[Any, ...], dense_matrix: DenseMatrix) -> None:
     layer, images = make(*layout, size=(7, 8)), random_images(2, layout[0], (7, 8))
     codes = layer(images)
-    difference = images.flatten(1) - codes.flatten(1) @ dense_matrix(layer.dictionary, (7, 8)).T
+    difference = images.flatten(1) - codes.flatten(1) @ dense_matrix(layer.operator, (7, 8)).T
     torch.testing.assert_close(layer.residual(images, codes), difference.square().sum(1))
     torch.testing.assert_close(layer.residual(images, torch.zeros_like(codes)), images.flatten(1).square().sum(1))
 
@@ -228,6 +228,24 @@ def test_a_loaded_state_gives_identical_codes_without_a_refresh() -> None:
     assert fresh.lam == trained.lam == 0.3
 
 
+@pytest.mark.parametrize("size", [(6, 6), (9, 7)])
+def test_with_atoms_of_zero_the_code_is_zero_and_everything_finite(size: tuple[int, int]) -> None:
+    layer = make(2, 5, 3, 1, 1)
+    nn.init.zeros_(layer.dictionary.weight)
+    layer.dictionary.project_parameters()
+    layer.dictionary.fit_image_size(size)
+    images = random_images(2, 2, size).requires_grad_()
+    codes = layer(images)
+    assert torch.equal(codes, torch.zeros_like(codes))
+    assert layer.step_size.item() == 0.9
+    torch.testing.assert_close(layer.residual(images, codes), images.flatten(1).square().sum(1))
+    lasso = layer.lasso(size)
+    assert lasso.beta == pytest.approx(0.1)
+    assert lasso.convergence == pytest.approx(0.9)
+    gradients = torch.autograd.grad(codes.sum(), [images, layer.dictionary.weight])
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
 class Spoiled(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         raise RuntimeError("no such images")
@@ -248,7 +266,7 @@ def test_the_image_size_is_traced_to_every_layer(model: nn.Sequential, dense_mat
     sizes: list[tuple[int, int]] = [(6, 5), (3, 3)]
     for layer, size in zip(csc_layers(model).values(), sizes, strict=True):
         assert list(layer.dictionary.eigenvector.shape[2:]) == list(size)
-        exact = torch.linalg.matrix_norm(dense_matrix(layer.dictionary, size), 2).square().item()
+        exact = torch.linalg.matrix_norm(dense_matrix(layer.operator, size), 2).square().item()
         assert 0.9 * exact < layer.dictionary.lipschitz.item() <= exact * (1 + 1e-6)
 
 

@@ -19,7 +19,7 @@ def layer_of(unfolding: int, solver: Solver = "ista", *, dilation: int = 1, sign
     layer = DenseCSCConv2d(5, 4, 3, dilation, signed=signed, unfolding=unfolding, solver=solver).double()
     nn.init.normal_(layer.weight, std=0.2)
     nn.init.normal_(layer.bias, std=0.1)
-    layer.c.fill_(0.6)
+    layer.step_size.fill_(0.6)
     layer.decay.fill_(0.7)
     return layer
 
@@ -30,13 +30,7 @@ def growth(layer: DenseCSCConv2d) -> float:
     steps = SOLVERS[layer.solver](
         lambda z: layer.decay * z - one, lambda z: z, torch.zeros_like(one), 1.0, 1 + layer.unfolding
     )
-    return layer.c.item() * steps.item()
-
-
-def analysis_matrix(layer: DenseCSCConv2d, side: int) -> Tensor:
-    """F as a matrix: its columns are the responses to the unit images."""
-    basis = torch.eye(5 * side**2).double().view(-1, 5, side, side)
-    return F.conv2d(basis, layer.weight.detach(), None, 1, layer.padding, layer.dilation).flatten(1).T
+    return layer.step_size.item() * steps.item()
 
 
 @pytest.mark.parametrize("solver", ["ista", "fista"])
@@ -51,8 +45,8 @@ def test_codes_are_those_of_the_generic_solver_on_the_dictionary_with_the_identi
     images = torch.rand(1, 5, side, side).double()
     images[:, :signed] -= 0.5
     signal, size = images.flatten(), images.numel()
-    dictionary = torch.cat((torch.eye(size).double(), analysis_matrix(layer, side).T), 1)  # [I F']
-    step = layer.c.item()
+    dictionary = torch.cat((torch.eye(size).double(), layer.operator.as_matrix((side, side)).detach()), 1)  # [I F']
+    step = layer.step_size.item()
     shift = step * torch.cat((torch.zeros(size).double(), layer.bias.detach().repeat_interleave(side**2)))
     lowest = torch.zeros(dictionary.shape[1]).double()
     lowest[: signed * side**2] = -torch.inf
@@ -65,16 +59,16 @@ def test_codes_are_those_of_the_generic_solver_on_the_dictionary_with_the_identi
     )
     codes = layer(images).detach()
     torch.testing.assert_close(codes.flatten() * growth(layer), expected, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(layer.reconstruct(codes).flatten(), dictionary @ expected)
+    torch.testing.assert_close(layer.reconstruct(codes, images.shape).flatten(), dictionary @ expected)
 
 
 def literal(layer: DenseCSCConv2d, images: Tensor) -> Tensor:
     """Algorithms 2 and 3, line by line, with their concatenations and splits; their b is c times the layer's."""
     width, channels = layer.weight.shape[:2]
     place = (1, layer.padding)  # stride and padding
-    bias = layer.c * torch.cat((torch.zeros(channels), layer.bias.detach())).to(images).view(-1, 1, 1)
+    bias = layer.step_size * torch.cat((torch.zeros(channels), layer.bias.detach())).to(images).view(-1, 1, 1)
     current = F.relu(
-        layer.c * torch.cat((images, F.conv2d(images, layer.weight, None, *place, layer.dilation)), 1) + bias
+        layer.step_size * torch.cat((images, F.conv2d(images, layer.weight, None, *place, layer.dilation)), 1) + bias
     )
     previous, momentum = current, 1.0
     for _ in range(layer.unfolding):
@@ -87,7 +81,7 @@ def literal(layer: DenseCSCConv2d, images: Tensor) -> Tensor:
             - images
         )
         change = torch.cat((first, F.conv2d(first, layer.weight, None, *place, layer.dilation)), 1)
-        previous, current, momentum = current, F.relu(point - layer.c * change + bias), following
+        previous, current, momentum = current, F.relu(point - layer.step_size * change + bias), following
     return current
 
 
@@ -117,7 +111,7 @@ def test_proposition_1_a_layer_of_msdnet_to_the_bit(layout: torch.memory_format)
     torch.manual_seed(1)
     layer = DenseCSCConv2d(7, 4, 3, 2, signed=3, unfolding=0)
     nn.init.normal_(layer.bias)
-    layer.c.fill_(0.3)
+    layer.step_size.fill_(0.3)
     images = torch.rand(2, 7, 9, 9).contiguous(memory_format=layout)
     images[:, :3] -= 0.5  # an image's own channels
     new = F.relu(F.conv2d(images, layer.weight, layer.bias, padding=2, dilation=2))
@@ -129,7 +123,7 @@ def test_proposition_1_a_layer_of_msdnet_to_the_bit(layout: torch.memory_format)
 def test_where_the_filters_are_0_the_signal_keeps_its_scale(solver: Solver, unfolding: int, c: float) -> None:
     layer = DenseCSCConv2d(3, 4, signed=1, unfolding=unfolding, solver=solver).double()
     nn.init.zeros_(layer.weight)
-    layer.c.fill_(c)
+    layer.step_size.fill_(c)
     layer.decay.fill_(c)
     images = torch.rand(2, 3, 5, 5).double()
     images[:, 0] -= 0.5
@@ -162,8 +156,8 @@ def test_lemma_3_eigenvalues_of_the_dictionary_with_the_identity(rows: int, colu
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_lemma_3_holds_for_the_layer(dilation: int) -> None:
     layer = layer_of(1, dilation=dilation)
-    matrix = analysis_matrix(layer, 8)
-    dictionary = torch.cat((torch.eye(5 * 64).double(), matrix.T), 1)
+    matrix = layer.operator.as_matrix((8, 8)).detach()
+    dictionary = torch.cat((torch.eye(5 * 64).double(), matrix), 1)
     largest = torch.linalg.matrix_norm(dictionary, 2).item() ** 2
     assert 1 + layer.largest_eigenvalue((8, 8)) == pytest.approx(largest, rel=1e-3)
 
@@ -181,7 +175,7 @@ def solved(dictionary: Tensor, signal: Tensor, beta: float) -> Tensor:
 @pytest.mark.parametrize("beta", [0.01, 0.1, 0.5])
 def test_theorem_1_the_identity_never_raises_the_objective_and_repairs_what_fails(beta: float) -> None:
     torch.manual_seed(2)
-    filters = analysis_matrix(layer_of(1), 4).T  # F': dictionary of ML-CSC
+    filters = layer_of(1).operator.as_matrix((4, 4)).detach()  # F': dictionary of ML-CSC
     signal = torch.randn(len(filters)).double()
     dictionary = torch.cat((torch.eye(len(filters)).double(), filters), 1)
     ml = solved(filters, signal, beta)
@@ -211,7 +205,7 @@ def test_many_steps_of_the_layer_solve_its_lasso() -> None:
     torch.testing.assert_close(codes[:, :5], images, rtol=0, atol=1e-6)
     assert codes[:, 5:].abs().max() < 1e-6
     # On the features alone, the layer's analysis and the solver agree with scikit-learn's signed solution.
-    filters = analysis_matrix(layer, 4).T
+    filters = layer.operator.as_matrix((4, 4)).detach()
     expected = solved(filters, images.flatten(), 0.1)
     largest = torch.linalg.matrix_norm(filters, 2).item() ** 2
     found = fista(
@@ -225,7 +219,7 @@ def test_many_steps_of_the_layer_solve_its_lasso() -> None:
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
-def test_c_follows_the_largest_eigenvalue_of_the_dictionary(dilation: int) -> None:
+def test_the_step_size_follows_the_largest_eigenvalue_of_the_dictionary(dilation: int) -> None:
     torch.manual_seed(4)
     layer = DenseCSCConv2d(6, 8, 3, dilation, unfolding=2)
     for std in (1.0, 0.1):
@@ -233,18 +227,27 @@ def test_c_follows_the_largest_eigenvalue_of_the_dictionary(dilation: int) -> No
         before = layer.weight.detach().clone()
         layer.project_parameters()
         assert torch.equal(layer.weight, before)
-        step = 1 / layer.c.item()
+        step = 1 / layer.step_size.item()
         assert 1 <= (1 + layer.largest_eigenvalue((12 * dilation, 12 * dilation))) / step < 1.15
         assert 1 + layer.largest_eigenvalue((32, 32)) < 1.2 * step  # on larger images; the steps diverge from 2 on
 
 
+def test_filters_of_zero_have_the_step_size_of_the_identity_alone() -> None:
+    layer = layer_of(2)
+    nn.init.zeros_(layer.weight)
+    layer.project_parameters()
+    assert (layer.step_size.item(), layer.decay.item()) == (1, 1)
+    assert layer(torch.rand(1, 5, 4, 4).double()).isfinite().all()
+    assert layer.lasso((4, 4)).convergence == 1
+
+
 @pytest.mark.parametrize(("channels", "width"), [(35, 32), (163, 32), (64, 256)])
-def test_c_and_decay_start_as_those_of_initial_filters(channels: int, width: int) -> None:
+def test_step_size_and_decay_start_as_those_of_initial_filters(channels: int, width: int) -> None:
     torch.manual_seed(5)
     layer = DenseCSCConv2d(channels, width, unfolding=2)
     before = layer.decay.item()
     # Marchenko-Pastur is about many channels; with few the edge is blurred.
-    assert 1 / layer.c.item() == pytest.approx(1 + layer.largest_eigenvalue((16, 16)), rel=0.15)
+    assert 1 / layer.step_size.item() == pytest.approx(1 + layer.largest_eigenvalue((16, 16)), rel=0.15)
     layer.project_parameters()
     assert layer.decay.item() == pytest.approx(before, rel=0.15)
 
@@ -257,7 +260,7 @@ def test_decay_is_the_mean_over_the_largest_eigenvalue_with_half_of_the_atoms(di
     basis = torch.eye(5 * side**2).double().view(-1, 5, side, side)
     dense = F.conv2d(basis, layer.weight.detach(), None, 1, layer.padding, layer.dilation).flatten(1)
     mean = 1 + dense.square().sum().item() / len(basis) / 2  # here the border counts as 0
-    assert mean <= layer.decay.item() / layer.c.item() <= 1.1 * mean
+    assert mean <= layer.decay.item() / layer.step_size.item() <= 1.1 * mean
 
 
 @pytest.mark.parametrize("solver", ["ista", "fista"])
@@ -265,7 +268,7 @@ def test_gradients_are_those_of_finite_differences(solver: Solver) -> None:
     torch.manual_seed(6)
     layer = DenseCSCConv2d(2, 2, 3, 2, signed=1, unfolding=2, solver=solver).double()
     images = torch.rand(1, 2, 4, 4).double().requires_grad_()
-    layer.c.fill_(0.7)
+    layer.step_size.fill_(0.7)
     nn.init.constant_(layer.bias, 0.01)
 
     def output(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 import pytest
-import torch
 from torch import nn
 
 from robustcsc.layers.csc import CSCConv2d
-from robustcsc.layers.lambdas import lambda_layers, set_lambda, squared_norms
+from robustcsc.layers.lambdas import lambda_layers, set_lambda
 from robustcsc.layers.task_driven import ElasticNetCode
 
 
@@ -31,10 +30,3 @@ def test_zero_is_a_lambda_for_unrolled_layers_only() -> None:
     layers["0"].lam = 0.0  # type: ignore[assignment]
     with pytest.raises(ValueError, match="above 0"):
         layers["1.1"].lam = 0.0  # type: ignore[assignment]
-
-
-def test_squared_norms_are_float32_or_better() -> None:
-    values = torch.full((2, 3, 4), 3.0)
-    assert squared_norms(values).tolist() == [108.0, 108.0]
-    assert squared_norms(values.bfloat16()).dtype == torch.float32
-    assert squared_norms(values.double()).dtype == torch.float64

@@ -24,12 +24,6 @@ def growth(layer: MultilayerCSCConv2d) -> float:
     return SOLVERS[layer.solver](lambda z: layer.decay * z - one, lambda z: z, 0 * one, 1.0, 1 + layer.unfolding).item()
 
 
-def analysis_matrix(layer: MultilayerCSCConv2d, shape: tuple[int, ...]) -> Tensor:
-    """W as a matrix: its columns are the responses to the unit images."""
-    basis = torch.eye(torch.Size(shape).numel()).double().view(-1, *shape)
-    return F.conv2d(basis, layer.weight.detach(), None, layer.stride, layer.padding).flatten(1).T
-
-
 @pytest.mark.parametrize("solver", ["ista", "fista"])
 @pytest.mark.parametrize("unfolding", [1, 2, 4])
 @pytest.mark.parametrize(("stride", "size", "sides"), [(2, 4, (8, 8)), (2, 4, (9, 7)), (1, 3, (6, 6))])
@@ -38,8 +32,8 @@ def test_codes_are_those_of_the_solver_on_the_dense_dictionary(
 ) -> None:
     layer = layer_of(unfolding, solver, stride, size)
     images = torch.randn(1, 3, *sides).double()
-    lipschitz = -layer.c
-    dictionary = lipschitz * analysis_matrix(layer, (3, *sides)).T  # D = L W'
+    lipschitz = layer.lipschitz
+    dictionary = lipschitz * layer.operator.as_matrix(sides).detach()  # D = L W'
     codes = layer(images).detach()
     positions = codes[0, 0].numel()
     betas = (-layer.bias.detach() * lipschitz).repeat_interleave(positions)
@@ -60,7 +54,7 @@ def test_without_further_steps_it_is_a_convolution_with_relu_to_the_bit(layout: 
     layer = layer_of(0).float()
     images = torch.randn(2, 3, 8, 8).contiguous(memory_format=layout)
     convolution = nn.Conv2d(3, 8, 4, 2, 1)
-    convolution.load_state_dict(layer.state_dict(), strict=False)  # it has no c
+    convolution.load_state_dict(layer.state_dict(), strict=False)  # it has no L
     assert torch.equal(layer(images), F.relu(convolution(images)))
 
 
@@ -72,45 +66,47 @@ def test_more_steps_lower_the_objective_of_the_lasso() -> None:
         layer.unfolding = unfolding
         nn.init.constant_(layer.bias, -0.02)
         codes = layer(images)
-        error = layer.reconstruct(codes, (8, 8)) - images
-        penalty = 0.02 * -layer.c * growth(layer) * codes.sum()
+        error = layer.reconstruct(codes, images.shape) - images
+        penalty = 0.02 * layer.lipschitz * growth(layer) * codes.sum()
         values.append((error.square().sum() / 2 + penalty).item())
     assert values == sorted(values, reverse=True)
     assert values[-1] < values[0]
 
 
 @pytest.mark.parametrize(("channels", "filters", "size", "stride"), [(32, 64, 4, 2), (64, 64, 3, 1), (64, 128, 3, 1)])
-def test_the_initial_c_is_minus_the_inverse_of_the_largest_eigenvalue(
+def test_the_initial_lipschitz_is_the_inverse_of_the_largest_eigenvalue(
     channels: int, filters: int, size: int, stride: int
 ) -> None:
     torch.manual_seed(1)
     layer = MultilayerCSCConv2d(channels, filters, size, stride, 1, unfolding=1)
-    assert -layer.c.item() * layer.largest_eigenvalue((16, 16)) == pytest.approx(1, rel=0.2)
+    assert layer.lipschitz.item() * layer.largest_eigenvalue((16, 16)) == pytest.approx(1, rel=0.2)
     before = layer.decay.item()
     layer.project_parameters()
     assert layer.decay.item() == pytest.approx(before, rel=0.2)
 
 
 @pytest.mark.parametrize(("stride", "size"), [(1, 3), (2, 4)])
-def test_projection_makes_c_and_decay_those_of_the_eigenvalues(stride: int, size: int) -> None:
+def test_projection_makes_lipschitz_and_decay_those_of_the_eigenvalues(stride: int, size: int) -> None:
     layer = layer_of(1, stride=stride, size=size)
-    layer.c.fill_(-100.0)
+    layer.lipschitz.fill_(100.0)
     layer.project_parameters()
-    spectrum = torch.linalg.svdvals(analysis_matrix(layer, (3, 12, 12))).square()
-    assert 1 <= -layer.c.item() * spectrum.max().item() < 1.15
+    spectrum = torch.linalg.svdvals(layer.operator.as_matrix((12, 12)).detach()).square()
+    assert 1 <= layer.lipschitz.item() * spectrum.max().item() < 1.15
     mean = spectrum.sum().item() / (3 * 12**2)  # here the border counts as 0
-    assert mean <= layer.decay.item() / -layer.c.item() <= 1.25 * mean
-    before = layer.c.item()
+    assert mean <= layer.decay.item() / layer.lipschitz.item() <= 1.25 * mean
+    before = layer.lipschitz.item()
     nn.init.zeros_(layer.weight)
     layer.project_parameters()
-    assert (layer.c.item(), layer.decay.item()) == (before, 0)
+    assert (layer.lipschitz.item(), layer.decay.item()) == (before, 0)
+    assert layer(torch.rand(1, 3, 12, 12).double()).isfinite().all()
+    assert layer.lasso((12, 12)).convergence == 0
 
 
 def test_with_filters_that_reconstruct_nothing_all_numbers_of_steps_give_one_code() -> None:
     images = torch.randn(2, 3, 8, 8).double()
     layers = layer_of(0), layer_of(2), layer_of(3, "fista")
     for layer in layers:
-        layer.c.fill_(0.0)
+        layer.lipschitz.fill_(0.0)
         layer.decay.fill_(0.0)
     first, second, third = (layer(images) for layer in layers)
     assert first.any()

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.residual import BasicBlock
 from robustcsc.layers.residual_csc import INITIAL_EIGENVALUE, ResidualCSCBlock
-from robustcsc.layers.synthesis import fixed_pattern, power_iteration
 
 SHAPES = [(8, 8, 1), (8, 12, 2), (8, 12, 1), (8, 8, 2)]
 
@@ -27,10 +27,10 @@ def twins(in_channels: int, channels: int, stride: int, c: float) -> tuple[Resid
     torch.manual_seed(0)
     block = ResidualCSCBlock(in_channels, channels, stride)
     statistics(block)
-    nn.init.constant_(block.c, c)
+    nn.init.constant_(block.synthesis_weight, c)
     resnet = BasicBlock(in_channels, channels, stride, inner=partial(nn.ReLU, inplace=True))
     state = block.state_dict()
-    del state["c"]
+    del state["synthesis_weight"]
     resnet.load_state_dict(state)  # strict: the parameters are those of the ResNet's, and c
     return block, resnet
 
@@ -53,7 +53,7 @@ def test_with_c_zero_it_is_the_block_of_a_resnet_to_the_bit(
 def test_the_second_layer_is_equation_5_written_with_matrices(shape: tuple[int, int, int], keep_start: bool) -> None:
     torch.manual_seed(1)
     block = ResidualCSCBlock(*shape, keep_start=keep_start).eval().double()
-    nn.init.constant_(block.c, -0.3)
+    nn.init.constant_(block.synthesis_weight, -0.3)
     images = torch.randn(1, shape[0], 6, 5).double()
     start = block.shortcut(images)
     signal = F.relu(block.bn1(block.conv1(images)))
@@ -71,7 +71,7 @@ def test_at_c_zero_the_simplified_block_has_no_memory_of_its_input_but_through_i
     torch.manual_seed(2)
     block = ResidualCSCBlock(4, 4, 1, keep_start=False).eval()
     plain = BasicBlock(4, 4, 1, shortcut=False).eval()
-    nn.init.zeros_(block.c)
+    nn.init.zeros_(block.synthesis_weight)
     plain.load_state_dict({name: it for name, it in block.state_dict().items() if name != "c"})
     images = torch.randn(2, 4, 6, 6)
     assert torch.equal(block(images), plain(images))
@@ -82,9 +82,10 @@ def test_the_initial_c_is_minus_the_inverse_of_the_largest_eigenvalue(channels: 
     torch.manual_seed(3)
     weight = torch.empty(channels, channels, 3, 3)
     nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")  # as ResidualNetwork does
-    largest = float(power_iteration(weight, fixed_pattern(channels, (16, 16)), 200, padding=1)[0])
+    operator = ConvOperator(weight, padding=(1, 1))
+    largest = float(operator.largest_eigenvalue(operator.cold_start((16, 16)), 200)[0])
     assert largest == pytest.approx(INITIAL_EIGENVALUE, rel=0.2)
-    c = ResidualCSCBlock(channels, channels, 1).c.item()
+    c = ResidualCSCBlock(channels, channels, 1).synthesis_weight.item()
     assert 0.8 < -c * largest < 1.2  # below 2, the step from the start goes downhill
 
 
@@ -98,4 +99,4 @@ def test_gradients_are_those_of_finite_differences() -> None:
         result: Tensor = torch.func.functional_call(block, parameters, (images,))
         return result
 
-    assert torch.autograd.gradcheck(output, (images, block.c, block.conv2.weight))
+    assert torch.autograd.gradcheck(output, (images, block.synthesis_weight, block.conv2.weight))

@@ -21,11 +21,11 @@ from robustcsc.evaluation.sweep import evaluate_clean, sweep
 from robustcsc.layers.constraints import Constrained, project_parameters
 from robustcsc.layers.csc import csc_layers
 from robustcsc.layers.dense_csc import DenseCSCConv2d
-from robustcsc.layers.dictionary import ConvDictionary
 from robustcsc.layers.lambdas import lambda_layers, set_lambda
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.task_driven import ElasticNetCode
+from robustcsc.layers.unit_dictionary import UnitDictionary
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_spec
 from robustcsc.models.convert import convert
@@ -110,16 +110,16 @@ def test_constraints_hold_after_a_step_of_the_optimiser(entry: Entry) -> None:
     torch.autograd.backward(F.cross_entropy(model(entry.images), entry.labels))
     optimizer.step()
     project_parameters(model)
-    known = (ConvDictionary, DenseCSCConv2d, ElasticNetCode, MultilayerCSCConv2d, QMetricReLU)
+    known = (DenseCSCConv2d, ElasticNetCode, MultilayerCSCConv2d, QMetricReLU, UnitDictionary)
     for module in model.modules():
         assert isinstance(module, known) or not isinstance(module, Constrained), "say here what holds for it"
-        if isinstance(module, ConvDictionary):
+        if isinstance(module, UnitDictionary):
             norms = module.weight.detach().flatten(1).norm(dim=1)
             torch.testing.assert_close(norms, torch.ones_like(norms))
         if isinstance(module, DenseCSCConv2d):
-            assert 0 < module.c.item() < 1
+            assert 0 < module.step_size.item() < 1
         if isinstance(module, MultilayerCSCConv2d):
-            assert module.c.item() < 0
+            assert module.lipschitz.item() > 0
         if isinstance(module, ElasticNetCode):
             assert module.dictionary.detach().norm(dim=0).max() <= 1 + 1e-6
         if isinstance(module, QMetricReLU):

@@ -64,7 +64,7 @@ def test_proposition_1_without_unfolding_it_is_msdnet_to_the_bit(name: str, dept
     model = MODELS[name.format(depth)](10, **options).eval()
     for layer in layers(model):
         nn.init.normal_(layer.bias, std=0.1)
-        layer.c.uniform_()
+        layer.step_size.uniform_()
         layer.decay.uniform_()
     images = torch.randn(2, 3, 16, 16)  # normalised, so negative too
     with torch.no_grad():

@@ -53,9 +53,9 @@ def test_with_all_c_zero_res_csc_is_the_resnet_to_the_bit() -> None:
     model = MODELS["res-csc20"](10)
     missing = model.load_state_dict(resnet.state_dict(), strict=False)
     assert not missing.unexpected_keys
-    assert all(name.endswith(".c") for name in missing.missing_keys)
+    assert all(name.endswith(".synthesis_weight") for name in missing.missing_keys)
     for name, parameter in model.named_parameters():
-        if name.endswith(".c"):
+        if name.endswith(".synthesis_weight"):
             nn.init.zeros_(parameter)
     images = torch.randn(4, 3, 16, 16)
     for training in (True, False):

@@ -63,7 +63,7 @@ def test_atoms_have_unit_norm_and_fitting_step_sizes_after_every_step(
         atoms = layer.dictionary.weight.detach().flatten(1)
         torch.testing.assert_close(atoms.norm(dim=1), torch.ones(8))
         # A*A of an 8x8 image as a dense matrix: its largest eigenvalue is the squared spectral norm
-        basis = layer.dictionary.adjoint(torch.eye(64).view(64, 1, 8, 8)).detach().flatten(1)
+        basis = layer.operator.as_matrix((8, 8)).detach()
         assert layer.dictionary.lipschitz.item() == pytest.approx(
             torch.linalg.matrix_norm(basis, 2).item() ** 2, rel=0.02
         )

@@ -1,0 +1,98 @@
+"""The dictionary of a CSC layer: atoms of unit norm, and the largest eigenvalue that its step size needs.
+
+Source: SDNet (Dai et al., NeurIPS 2022), section 3.2 and appendix A, eq. 9 and 10.
+"""
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.layers.operator import ConvOperator, Pair
+
+#: SDNet appendix A: the power iteration stops when the unit vector moves by less than this ...
+POWER_TOLERANCE = sqrt(1e-5)
+#: ... or after this many iterations.
+POWER_ITERATIONS = 50
+
+
+class UnitDictionary(nn.Module):
+    """A dictionary of `atoms` unit-norm atoms of shape ``(C, kh, kw)``.
+
+    Attributes:
+        weight: The atoms, ``(atoms, C, kh, kw)``.
+        lipschitz: Largest eigenvalue of A*A for the image size last given to `fit_image_size`, a 0-d buffer. It is 1
+            where all atoms are zero: every step size is then as good, and it stays finite.
+        eigenvector: Unit vector the next power iteration starts from, ``(1, C, H, W)``; not part of the state dict.
+
+    Args:
+        in_channels: Channels C of the images that are synthesised.
+        atoms: Number of atoms, which is the number of code channels.
+        kernel_size: Height and width of the atoms.
+        stride: As `ConvOperator`.
+        padding: As `ConvOperator`.
+        dilation: As `ConvOperator`.
+    """
+
+    weight: nn.Parameter
+    lipschitz: Tensor
+    eigenvector: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        atoms: int,
+        kernel_size: Pair,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.weight = nn.Parameter(torch.randn(atoms, in_channels, *kernel_size))
+        self.register_buffer("lipschitz", torch.ones(()))
+        self.register_buffer("eigenvector", torch.empty(0), persistent=False)
+        with torch.no_grad():
+            self._normalize_atoms()
+        # Until the image size is known: an image of a few atoms' extent, on which all overlaps occur.
+        self.fit_image_size((3 * dilation[0] * kernel_size[0], 3 * dilation[1] * kernel_size[1]))
+
+    def extra_repr(self) -> str:
+        """Shows the shape of the atoms and how they are placed."""
+        atoms, channels, *size = self.weight.shape
+        return f"{atoms} atoms of {channels}x{size[0]}x{size[1]}, stride={self.stride}, padding={self.padding}"
+
+    @property
+    def operator(self) -> ConvOperator:
+        """Analysis and synthesis with these atoms."""
+        return ConvOperator(self.weight, self.stride, self.padding, self.dilation)
+
+    @torch.no_grad()
+    def fit_image_size(self, image_size: Pair) -> None:
+        """Estimates `lipschitz` for images of this size, from a cold start."""
+        self.eigenvector = self.operator.cold_start(image_size)
+        self.update_lipschitz()
+
+    @torch.no_grad()
+    def update_lipschitz(self) -> None:
+        """Estimates the largest eigenvalue of A*A by power iteration, warm-started (SDNet eq. 9 and 10).
+
+        On the meta device, where tensors have shapes but no values, there is nothing to estimate.
+        """
+        if self.weight.is_meta:
+            return
+        operator = self.operator
+        _, self.eigenvector = operator.largest_eigenvalue(
+            self.eigenvector, POWER_ITERATIONS, vector_tolerance=POWER_TOLERANCE
+        )
+        quotient = operator.analyse(self.eigenvector).square().sum()  # Rayleigh's, at the last vector
+        self.lipschitz = torch.where(quotient == 0, torch.ones_like(quotient), quotient)
+
+    @torch.no_grad()
+    def project_parameters(self) -> None:
+        """Scales every nonzero atom to unit norm (SDNet section 3.2) and updates `lipschitz`, in place."""
+        self._normalize_atoms()
+        self.update_lipschitz()
+
+    def _normalize_atoms(self) -> None:
+        self.weight.div_(torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12))
