@@ -2,7 +2,7 @@
 
 import typer
 
-from robustcsc.cli import inspect_coding, inspect_dictionary, inspect_signals
+from robustcsc.cli.commands.inspect import atoms, classifier, codes, coding, metric, reconstruction, residuals
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -14,10 +14,10 @@ def inspect() -> None:
 
 _LEARNED, _DONE = "What it has learned", "What it does with images"
 
-app.command("atoms", rich_help_panel=_LEARNED)(inspect_dictionary.atoms)
-app.command("classifier", rich_help_panel=_LEARNED)(inspect_dictionary.classifier)
-app.command("metric", rich_help_panel=_LEARNED)(inspect_dictionary.metric)
-app.command("coding", rich_help_panel=_DONE)(inspect_coding.coding)
-app.command("codes", rich_help_panel=_DONE)(inspect_signals.codes)
-app.command("reconstruction", rich_help_panel=_DONE)(inspect_signals.reconstruction)
-app.command("residuals", rich_help_panel=_DONE)(inspect_signals.residuals)
+app.command("atoms", rich_help_panel=_LEARNED)(atoms.atoms)
+app.command("classifier", rich_help_panel=_LEARNED)(classifier.classifier)
+app.command("metric", rich_help_panel=_LEARNED)(metric.metric)
+app.command("coding", rich_help_panel=_DONE)(coding.coding)
+app.command("codes", rich_help_panel=_DONE)(codes.codes)
+app.command("reconstruction", rich_help_panel=_DONE)(reconstruction.reconstruction)
+app.command("residuals", rich_help_panel=_DONE)(residuals.residuals)

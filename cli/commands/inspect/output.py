@@ -1,21 +1,24 @@
-"""What the sub-commands of `robustcsc inspect` share: options, and how tables and figures leave the program."""
+"""What the sub-commands of `robustcsc inspect` share: options, opening the model, and writing what was found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustcsc.cli import options
+from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note, print_json
-from robustcsc.cli.results import print_tables
+from robustcsc.cli.render import print_tables
 from robustcsc.files import replacing
 
 if TYPE_CHECKING:
-    from robustcsc.report import Plot, Table
+    from robustcsc.inspection.specimen import Findings, Specimen
+    from robustcsc.session.session import Session
 
 Out = Annotated[
     Path | None,
@@ -45,7 +48,7 @@ def check_folder(folder: Path | None) -> None:
     """Refuses a folder that cannot be written to, before anything is computed.
 
     Raises:
-        OptionError: If a file is in its place.
+        OptionError: A file is in its place.
     """
     if folder is None:
         return
@@ -54,43 +57,59 @@ def check_folder(folder: Path | None) -> None:
         raise options.OptionError(f"--out {folder} cannot be written to ({first} is a file): choose another folder.")
 
 
-def show(
-    result: object,
-    tables: Sequence[Table],
-    plots: Sequence[Plot],
-    out: Path | None,
-    as_json: bool,
-    more: Sequence[Table] = (),
-) -> None:
-    """Prints a result as tables or JSON, and writes tables and figures into a folder, if one was given.
-
-    Args:
-        result: What JSON says.
-        tables: Tables to print and to write.
-        plots: Figures to write.
-        out: The folder.
-        as_json: Whether to print JSON.
-        more: Tables to write only.
+@contextmanager
+def opened(chosen: Chosen, out: Path | None, batch_size: int = 100) -> Iterator[tuple[Session, Specimen]]:
+    """Opens a model to look inside. Its test images are loaded only if they are used.
 
     Raises:
-        OptionError: If the folder cannot be written to.
+        RobustCSCError: `out` cannot be a folder, or as for `Chosen.session`.
+    """
+    check_folder(out)
+    from robustcsc.inspection.specimen import Specimen
+    from robustcsc.session.choices import note_unreadable
+
+    with chosen.session(batch_size=batch_size) as session:
+        images = cache(session.images)
+        yield (
+            session,
+            Specimen(
+                name=session.trained.spec.name,
+                model=session.model.model,
+                image_shape=session.trained.spec.image_shape,
+                images=images,
+                device=session.device,
+                batch_size=batch_size,
+                progress=session.measuring.progress,
+            ),
+        )
+        if images.cache_info().currsize:
+            note_unreadable(images(), note)
+
+
+def show(found: Findings, out: Path | None, as_json: bool) -> None:
+    """Prints findings as tables or JSON, and writes tables and figures into a folder, if one was given.
+
+    Raises:
+        OptionError: The folder cannot be written to.
     """
     if out is not None:
-        files = {f"{table.name}.csv": table.to_csv().encode() for table in (*tables, *more)}
-        for plot in plots:
-            files |= {f"{plot.name}.svg": plot.to_svg().encode(), f"{plot.name}.png": plot.to_png()}
+        from robustcsc.presentation.csv_table import csv_text
+
+        files = {f"{table.name}.csv": csv_text(table).encode() for table in (*found.tables, *found.long_tables)}
+        for drawing in found.drawings:
+            files |= {f"{drawing.name}.svg": drawing.to_svg().encode(), f"{drawing.name}.png": drawing.to_png()}
         _write(out, files)
     if as_json:
-        print_json(result)
+        print_json(found.facts)
     else:
-        print_tables(tables)
+        print_tables(found.tables)
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes all files, or none: they take their names once all are on the disk.
 
     Raises:
-        OptionError: If the folder cannot be written to.
+        OptionError: The folder cannot be written to.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

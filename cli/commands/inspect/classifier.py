@@ -1,0 +1,31 @@
+"""`robustcsc inspect classifier`: the classifier of a task-driven model."""
+
+from __future__ import annotations
+
+from robustcsc.cli import options
+from robustcsc.cli.choices import Chosen
+from robustcsc.cli.commands.inspect.output import FewImages, Out, opened, show
+
+
+def classifier(
+    run: options.Run = None,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    image_size: options.ImageSize = None,
+    workers: options.Workers = 2,
+    limit: FewImages = 200,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 100,
+    out: Out = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show which atoms speak for each class of a task-driven model (TDDL-CNN, figure 2), and the pictures they make."""
+    from robustcsc.inspection.learned.classifier import inspect_classifier
+
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
+    with opened(chosen, out, batch_size) as (_, specimen):
+        found = inspect_classifier(specimen, draw=out is not None)
+    show(found, out, as_json)
