@@ -112,7 +112,7 @@ def latex_rows(path: Path) -> Rows:
     spoken = {
         r"\textbackslash{}": "\\", "{[}": "[", "{]}": "]", "{*}": "*", r"\textasciitilde{}": "~",
         r"\textasciicircum{}": "^", r"\textless{}": "<", r"\textgreater{}": ">", r"\textbar{}": "|",
-        r"$\infty$": "∞", r"$\lambda$": "λ", "-{}-": "--", "--": MISSING,
+        r"$\infty$": "∞", r"$\pm$": "±", r"$\lambda$": "λ", "-{}-": "--", "--": MISSING,
         **{f"\\{letter}": letter for letter in "{}&%$#_"},
     }  # fmt: skip
     pattern = re.compile("|".join(map(re.escape, sorted(spoken, key=len, reverse=True))))
