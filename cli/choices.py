@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from robustcsc.cli.console import note, progress_display
 
 if TYPE_CHECKING:
-    from robustcsc.data import ImageSet
     from robustcsc.session.session import Session
-
-#: Unreadable files that are named; of more only the number is told.
-_NAMED_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,7 @@ class Chosen:
     download: bool = False
     image_size: int | None = None
     workers: int = 2
+    limit: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @contextmanager
@@ -44,21 +41,11 @@ class Chosen:
         from robustcsc.session.opening import open as open_session
 
         with progress_display() as progress:
-            measuring = Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note)
             yield open_session(
                 self.run,
                 model=self.model,
                 weights=self.weights,
-                data=DataChoice(self.data, self.root, self.download, self.image_size, self.workers),
+                data=DataChoice(self.data, self.root, self.download, self.image_size, self.workers, self.limit),
                 device=self.device,
-                measuring=measuring,
+                measuring=Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note),
             )
-
-
-def note_unreadable(images: ImageSet) -> None:
-    """Says which files had to be left out; to be called once the images have been read."""
-    left_out = images.unreadable
-    if left_out:
-        more = "" if len(left_out) <= _NAMED_FILES else f" and {len(left_out) - _NAMED_FILES} more"
-        count = "1 unreadable file was" if len(left_out) == 1 else f"{len(left_out)} unreadable files were"
-        note(f"{count} left out: {', '.join(left_out[:_NAMED_FILES])}{more}.")

@@ -8,16 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 import typer
 
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.measurements.noises import NOISE_KERNELS
 from robustcsc.measurements.protocols import Protocol
-
-if TYPE_CHECKING:
-    from robustcsc import corruptions, data
 
 
 class OptionError(RobustCSCError):
@@ -130,36 +127,14 @@ def protocols(text: str, known: Sequence[str] = tuple(Protocol)) -> tuple[Protoc
     """Returns the attack protocols of a list with commas.
 
     Raises:
+        OptionError: There are none.
         UnknownNameError: One of them is not known.
     """
-    for word in words(text):
+    found = some("--protocols", text)
+    for word in found:
         if word not in known:
             raise UnknownNameError("attack protocol", word, known)
-    return tuple(map(Protocol, words(text)))
-
-
-def check_suite(name: str) -> None:
-    """Refuses a suite that does not exist.
-
-    Raises:
-        UnknownNameError: There is no such suite.
-    """
-    from robustcsc.evaluation.attacks.suites import SUITES
-
-    if name not in SUITES:
-        raise UnknownNameError("suite", name, SUITES)
-
-
-def load_spec(name: str | None, frost_root: Path | None, images: "data.ImageSet") -> "corruptions.Spec":
-    """Returns the severity table of that name or file, or the one for the size of the images.
-
-    Raises:
-        RobustCSCError: There is no such table, or it is not valid.
-    """
-    from robustcsc.corruptions import load_spec as load
-    from robustcsc.corruptions.specs import default_spec_name
-
-    return load(name or default_spec_name(images.image_shape), frost_root)
+    return tuple(map(Protocol, found))
 
 
 ALL_SEVERITIES = SeverityTuple((1, 2, 3, 4, 5))

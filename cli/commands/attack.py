@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, note_unreadable
+from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note
 from robustcsc.cli.render import show_results
 from robustcsc.errors import AttackError
 
 if TYPE_CHECKING:
     from robustcsc.evaluation.attacks.plans import AttackRequest
-    from robustcsc.measurements.attacks import AttackStep, Value
+    from robustcsc.measurements.attacks import AttackStep
     from robustcsc.measurements.threats import Norm, ThreatModel
 
 _ATTACKS, _ACCURACY = "Which attack", "Attacks"
@@ -182,86 +183,61 @@ def attack(
         request = AttackRequest(
             steps=_steps("pgd" if attacks is None else attacks, settings, restarts),
             threats=_threats(pgd or norm or "linf", epsilon),
-            protocols=options.protocols(protocols or ""),
+            protocols=() if protocols is None else options.protocols(protocols),
             lambdas=None if lambdas is None else options.numbers("--lambdas", lambdas),
             in_turn=in_turn,
             smallest=min_epsilon,
             seed=seed,
         )
-        _check_together(request, save, step_size)
-    elif suite is not None:
-        options.check_suite(suite)
-    named = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    named = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
     with named.session(batch_size=batch_size, remeasure=remeasure) as session:
         if score is not None:
-            show_results(session.run, session.score(score, policies=options.words(policies)), as_json)
-            return
-        surrogate = None if source is None else session.opened(source)
-        images = session.images(limit=limit)
-        if suite is not None:
+            results = session.score(score, policies=options.words(policies))
+        elif suite is not None:
             norms: tuple[Norm, ...] = ("linf", "l2") if norm is None else (norm,)
-            results = session.suite(suite, images, norms=norms, surrogate=surrogate, seed=seed)
+            results = session.suite(suite, norms=norms, surrogate=source, seed=seed)
         else:
-            results = session.attack(images, request, surrogate=surrogate, save=save)
-    note_unreadable(images)
+            results = session.attack(request=request, surrogate=source, save=save)
     if save is not None:
         note(f"The adversarial images: {save}")
     show_results(session.run, results, as_json)
 
 
-def _steps(names: str, settings: dict[str, Value | None], restarts: int | None) -> tuple[AttackStep, ...]:
-    """Returns the attacks; a setting goes to those that have it, and not to those that say it behind a colon.
+def _steps(names: str, options_given: Mapping[str, object], restarts: int | None) -> tuple[AttackStep, ...]:
+    """Returns the attacks; an option goes to those that have this setting, unless they say it behind a colon.
 
     Raises:
         UnknownNameError: An attack is unknown.
         AttackError: No attack has a setting that was given, or its value makes no sense.
     """
-    from robustcsc.measurements.attacks import ATTACKS, AttackStep, parse_step
+    from robustcsc.measurements.attacks import ATTACKS, kind_of, parse_step
     from robustcsc.measurements.threats import parse_epsilon
 
-    steps = [parse_step(text) for text in options.some("--attack", names)]
-    given = {option: value for option, value in settings.items() if value is not None}
-    if "--step-size" in given:
-        given["--step-size"] = parse_epsilon(str(given["--step-size"]))
-        if not given["--step-size"]:
-            raise AttackError("A step size of 0 moves no image: leave --step-size out or write a number such as 2/255.")
-    for option in given:
-        setting = option.removeprefix("--").replace("-", "_")
-        if not any(setting in step.kind.settings for step in steps):
+    typed = [text.split(":") for text in options.some("--attack", names)]
+    kinds = {name: kind_of(name) for name, *_ in typed}
+    given = {_setting(option): value for option, value in options_given.items() if value is not None}
+    if "step_size" in given and not parse_epsilon(str(given["step_size"])):
+        raise AttackError("A step size of 0 moves no image: leave --step-size out or write a number such as 2/255.")
+    for option in options_given:
+        setting = _setting(option)
+        if setting in given and not any(setting in kind.settings for kind in kinds.values()):
             having = ", ".join(name for name, kind in ATTACKS.items() if setting in kind.settings)
-            raise AttackError(
-                f"{option} is a setting of {having} and not of {', '.join(step.name for step in steps)}: leave it out."
-            )
-    if (restarts or 1) > 1 and not any(step.kind.random for step in steps):
-        raise AttackError(
-            f"Restarts of {', '.join(step.name for step in steps)} would all be the same: leave --restarts out."
-        )
-    made = []
-    for step in steps:
-        common = {option.removeprefix("--").replace("-", "_"): value for option, value in given.items()}
-        own = {setting: value for setting, value in common.items() if setting in step.kind.settings}
-        repeats = step.restarts if step.restarts > 1 or not step.kind.random else restarts or 1
-        made.append(AttackStep.of(step.name, restarts=repeats, **{**dict(step.settings), **own, **step.changed}))
-    return tuple(made)
+            raise AttackError(f"{option} is a setting of {having} and not of {', '.join(kinds)}: leave it out.")
+    if (restarts or 1) > 1 and not any(kind.random for kind in kinds.values()):
+        raise AttackError(f"Restarts of {', '.join(kinds)} would all be the same: leave --restarts out.")
+    steps = []
+    for name, *own in typed:
+        common = {setting: value for setting, value in given.items() if setting in kinds[name].settings}
+        if restarts is not None and kinds[name].random:
+            common["restarts"] = restarts
+        said = {_setting(word.partition("=")[0]) for word in own}
+        more = [f"{setting}={value}" for setting, value in common.items() if setting not in said]
+        steps.append(parse_step(":".join([name, *own, *more])))
+    return tuple(steps)
 
 
-def _check_together(request: AttackRequest, save: Path | None, step_size: str | None) -> None:
-    """Refuses options that cannot go together.
-
-    Raises:
-        OptionError: There are such options.
-    """
-    alone = len(request.steps) == len(request.threats) == 1
-    if save is not None and not alone:
-        raise options.OptionError("--save keeps the images of one attack at one budget: name one of each.")
-    if save is not None and save.exists():
-        raise options.OptionError(f"{save} exists already: move it away or name another file.")
-    if request.smallest and (len(request.threats) != 1 or not request.threats[0].epsilon):
-        raise options.OptionError("--min-epsilon searches up to one budget: write one --epsilon above 0.")
-    if request.smallest and save is not None:
-        raise options.OptionError("--min-epsilon keeps no images: leave --save out.")
-    if request.smallest and step_size is not None:
-        raise options.OptionError("--min-epsilon chooses the step size by the budget: leave --step-size out.")
+def _setting(typed: str) -> str:
+    return typed.removeprefix("--").replace("-", "_")
 
 
 def _threats(norm: Norm, epsilon: str | None) -> tuple[ThreatModel, ...]:

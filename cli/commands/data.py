@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import note_unreadable
 from robustcsc.cli.console import note, print_json, progress_display, results_console
 from robustcsc.cli.render import print_tables
 
@@ -83,7 +82,7 @@ def corrupt(
     from robustcsc.corruptions.export import Export
     from robustcsc.corruptions.specs import default_spec_name
     from robustcsc.corruptions.trial import chosen_corruptions
-    from robustcsc.session.choices import DataChoice, choose_device
+    from robustcsc.session.choices import DataChoice, choose_device, note_unreadable
 
     place = choose_device(device)
     images = DataChoice(name, root, download, image_size, workers).load(None, split, limit)
@@ -102,7 +101,7 @@ def corrupt(
             progress=progress,
         )
         paths = export.write(out, names, severities)
-    note_unreadable(images)
+    note_unreadable(images, note)
     if as_json:
         print_json({"folder": out, "paths": paths})
         return

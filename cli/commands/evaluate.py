@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, note_unreadable
+from robustcsc.cli.choices import Chosen
 from robustcsc.cli.render import show_results
 
 
@@ -24,11 +24,9 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
-    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
     with chosen.session(batch_size=batch_size, remeasure=remeasure) as session:
-        images = session.images(limit=limit)
-        results = session.evaluate(images, policies=options.words(policies))
-    note_unreadable(images)
+        results = session.evaluate(policies=options.words(policies))
     show_results(session.run, results, as_json)
 
 
@@ -61,18 +59,15 @@ def sweep(
     """
     if corrupted_root is not None and frost_root is not None:
         raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
-    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
     with chosen.session(batch_size=batch_size, remeasure=remeasure) as session:
-        images = session.images(limit=limit)
         results = session.sweep(
-            images,
             corruptions=corruptions,
             severities=severities,
             policies=options.words(policies),
-            spec=options.load_spec(spec, frost_root, images),
+            spec=session.severity_table(spec, frost_root),
             corrupted_root=corrupted_root,
             quantize=quantize,
             seed=seed,
         )
-    note_unreadable(images)
     show_results(session.run, results, as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, note_unreadable
+from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note, print_json, results_console
 from robustcsc.cli.render import print_tables
 
@@ -53,18 +53,10 @@ def fit_lambda(
     from robustcsc.session.reporting import keep_fit_tables
 
     lambdas = None if grid is None else options.numbers("--grid", grid)
-    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device=device)
     with chosen.session(batch_size=batch_size) as session:
-        images = session.images("train")
-        found = session.fit_lambdas(
-            options.noises(noise),
-            images,
-            grid=lambdas,
-            limit=limit,
-            spec=options.load_spec(spec, None, images),
-            seed=seed,
-        )
-    note_unreadable(images)
+        table = session.severity_table(spec)
+        found = session.fit_lambdas(options.noises(noise), grid=lambdas, limit=limit, spec=table, seed=seed)
     fits = list(found.values())
     keep_fit_tables(session.run, fits)
     if as_json:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note, print_json, progress_display
 from robustcsc.cli.render import json_rows, print_tables
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
-    from robustcsc.measurements.fits import LambdaFit
     from robustcsc.measurements.perturbations import Perturbation
     from robustcsc.measurements.records import Record
+    from robustcsc.session.measuring import Results
+    from robustcsc.session.session import Session
 
 RESNET, SDNET = "quickstart-resnet", "quickstart-sdnet"
 POLICIES = ("train", "adaptive", "adaptive-image", "oracle")
@@ -26,7 +26,10 @@ EXAMPLES = 4
 def quickstart(device: options.Device = "cpu", as_json: options.Json = False) -> None:
     """Train a ResNet and an SDNet on digits, sweep noise, fit lambda, attack, and report: about a minute."""
     from robustcsc.report.summary.short import story
-    from robustcsc.session.reporting import keep_examples, report
+    from robustcsc.session.choices import DataChoice
+    from robustcsc.session.measuring import Measuring
+    from robustcsc.session.opening import open as open_session
+    from robustcsc.session.reporting import report
 
     started = time.perf_counter()
     note("A classifier built on sparse coding (SDNet) against a plain one (ResNet), on 8x8 handwritten digits.\n")
@@ -34,28 +37,24 @@ def quickstart(device: options.Device = "cpu", as_json: options.Json = False) ->
     _trained(RESNET, "resnet-digits", device)
     note("[2/6] Train the SDNet: the same blocks, behind a layer that explains the image by few atoms.")
     _trained(SDNET, "sdnet-digits", device)
-    note("[3/6] Fit lambda, the price of an atom: which is best at how much noise, on training images kept back?")
-    _fitted(device)
-    note("[4/6] Measure the test images, clean and under four noises at five severities.")
-    records = [record for name in (RESNET, SDNET) for record in _swept(name, device)]
-    note("[5/6] Attack both with PGD: each pixel may change by 8/255.")
-    records += [record for name in (RESNET, SDNET) for record in _attacked(name, device)]
-    note("[6/6] Write the report, with a few of the images and the models' answers.")
-    for name in (RESNET, SDNET):
-        with _digits(name, device).session() as session:
-            keep_examples(session, EXAMPLES)
-    folder = Run(runs.RUNS / SDNET).reports
-    paths = report((RESNET, SDNET), folder=folder, title="Quickstart: SDNet and ResNet on digits")
+    with progress_display() as progress:
+        how, digits = Measuring(progress=progress, note=note), DataChoice("digits")
+        sessions = [open_session(name, data=digits, device=device, measuring=how) for name in (RESNET, SDNET)]
+        note("[3/6] Fit lambda, the price of an atom: which is best at how much noise, on training images kept back?")
+        _fitted(sessions[1])
+        note("[4/6] Measure the test images, clean and under four noises at five severities.")
+        records = [record for session in sessions for record in _swept(session)]
+        note("[5/6] Attack both with PGD: each pixel may change by 8/255.")
+        records += [record for session in sessions for record in _attacked(session)]
+        note("[6/6] Write the report, with a few of the images and the models' answers.")
+        title = "Quickstart: SDNet and ResNet on digits"
+        paths = report(sessions, folder=Run(runs.RUNS / SDNET).reports, title=title, examples=EXAMPLES)
     if as_json:
         print_json({"page": paths.page, "records": json_rows(records)})
         return
     note("")
     print_tables(story(records))
     note(f"\nDone in {time.perf_counter() - started:.0f} s. The page with all tables and figures: {paths.page}")
-
-
-def _digits(name: str | None, device: options.Device) -> Chosen:
-    return Chosen(name, None, None, "digits", None, device=device)
 
 
 def _trained(name: str, model: str, device: options.Device) -> None:
@@ -92,35 +91,33 @@ def _trained(name: str, model: str, device: options.Device) -> None:
     _tell(f"{epochs} epochs in {seconds:.0f} s; {accuracy:.1%} of the training images are right.")
 
 
-def _fitted(device: options.Device) -> None:
-    """Fits the SDNet's lambda to each noise and to all together, unless the run has the fits, and tells the lines."""
+def _fitted(session: Session) -> None:
+    """Fits lambda to each noise and to all together, unless the run has the fits, and tells the lines."""
     from robustcsc.measurements.noises import NOISE_KERNELS
     from robustcsc.report.summary.lambda_fits import line_words
+    from robustcsc.session.reporting import keep_fit_tables
 
-    with _digits(SDNET, device).session() as session:
-        fits: Sequence[LambdaFit] = list(session.model.fits.values())
-        if {fit.noise for fit in fits} != {*NOISE_KERNELS, "pooled"}:
-            fits = list(session.fit_lambdas().values())
-    for fit in fits:
+    fits = session.model.fits
+    if set(fits) != {*NOISE_KERNELS, "pooled"}:
+        fits = session.fit_lambdas()
+        keep_fit_tables(session.run, list(fits.values()))
+    for fit in fits.values():
         _tell(f"{line_words(fit)}.")
 
 
-def _swept(name: str, device: options.Device) -> Sequence[Record]:
+def _swept(session: Session) -> Results:
     """Measures clean and noisy images, and tells the means."""
     from robustcsc.measurements.perturbations import Clean, Corruption
 
-    with _digits(name, device).session() as session:
-        policies = POLICIES if session.model.facts.has_lambda else ()
-        records = session.sweep(corruptions="noise", policies=policies)
+    records = session.sweep(corruptions="noise", policies=POLICIES if session.model.facts.has_lambda else ())
     clean, noisy = (_accuracy(records, kind) for kind in (Clean, Corruption))
     _tell(f"{session.trained.spec.name}: {clean:.1%} of the clean images are right, {noisy:.1%} of the noisy ones.")
     return records
 
 
-def _attacked(name: str, device: options.Device) -> Sequence[Record]:
+def _attacked(session: Session) -> Sequence[Record]:
     """Attacks under every protocol that makes sense, and tells what is left."""
-    with _digits(name, device).session() as session:
-        _, *attacked = session.attack()
+    attacked = session.attack()[1:]  # the first is clean
     _tell(f"{session.trained.spec.name}: {attacked[0].correct / attacked[0].total:.1%} are still right.")
     return attacked
 

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note, print_json, progress_display
 from robustcsc.cli.render import print_tables
 
@@ -72,18 +71,21 @@ def report(
     --data and --root say where the images for --examples lie, if the run does not know.
     """
     from robustcsc.report.summary.short import terminal_tables
+    from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
-    from robustcsc.session.reporting import keep_examples
     from robustcsc.session.reporting import report as write
 
-    if examples is not None:
-        for name in names or [None]:
-            with Chosen(name, None, None, data, root).session() as session:
-                keep_examples(session, examples)
     with progress_display() as progress:
-        measuring = Measuring(progress=progress, note=note)
         paths = write(
-            names or (), folder=out, html=html, title=title, paper=paper, baseline=baseline, measuring=measuring
+            names or (),
+            folder=out,
+            html=html,
+            title=title,
+            paper=paper,
+            baseline=baseline,
+            examples=examples,
+            data=DataChoice(data, root),
+            measuring=Measuring(progress=progress, note=note),
         )
     if as_json:
         print_json({"page": paths.page, "records": paths.records, "tables": paths.tables, "figures": paths.figures})

@@ -12,7 +12,6 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.choices import note_unreadable
 from robustcsc.cli.console import note, print_json, progress_display, results_console
 from robustcsc.errors import RobustCSCError
 from robustcsc.runs import Run
@@ -125,7 +124,7 @@ def train(
     the interruption.
     """
     from robustcsc.models.catalog import default_spec
-    from robustcsc.session.choices import DataChoice, allow_own_code, choose_device, written
+    from robustcsc.session.choices import DataChoice, allow_own_code, choose_device, note_unreadable, written
     from robustcsc.training.recipes import adapted_recipe, default_recipe
     from robustcsc.training.run import Hardware, train_run
 
@@ -164,7 +163,7 @@ def train(
         )
     if os.environ.get("LOCAL_RANK", "0") != "0":  # of several processes, the first one speaks
         return
-    note_unreadable(images)
+    note_unreadable(images, note)
     result = {"run": folder.name, "weights": folder.weights_path, "sha256": trained.weights}
     if as_json:
         print_json({**result, "spec": trained.spec, "training": trained.training})

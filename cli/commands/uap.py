@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, note_unreadable
+from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note
 from robustcsc.cli.render import show_results
 
@@ -101,18 +101,15 @@ def uap(
     sizes = [DEFAULT_XI[norm]] if xi is None else map(parse_epsilon, options.some("--xi", xi))
     threats = [ThreatModel(norm, size) for size in sizes]
     crafting = Crafting(images="", count=crafting_images, delta=delta, passes=passes, batch_size=batch_size, seed=seed)
-    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    met = options.protocols(protocols, ("plain", "static", "adaptive"))
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
     with chosen.session(batch_size=_BATCH_SIZE, remeasure=remeasure) as session:
-        images = session.images(limit=limit)
         results = session.uap(
-            images,
             threats=threats,
-            crafting=crafting,
-            protocols=options.protocols(protocols, ("plain", "static", "adaptive")),
+            crafting=None if only_controls else crafting,
+            protocols=met,
             control_seeds=range(seed, seed + seeds),
-            only_controls=only_controls,
         )
-    note_unreadable(images)
     if not only_controls:
         note(f"The perturbations, as safetensors and PNG: {session.run.folder / 'perturbations'}")
     show_results(session.run, results, as_json)
@@ -149,11 +146,7 @@ def random_noise(
 ) -> None:
     """Add Gaussian noise of a given energy: how many predictions does it change?"""
     rhos = options.numbers("--rho", rho)
-    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, device)
+    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
     with chosen.session(batch_size=batch_size, remeasure=remeasure) as session:
-        images = session.images(limit=limit)
-        results = session.random_noise(
-            images, rhos=rhos, policies=options.words(policies), seeds=range(seed, seed + seeds)
-        )
-    note_unreadable(images)
+        results = session.random_noise(rhos=rhos, policies=options.words(policies), seeds=range(seed, seed + seeds))
     show_results(session.run, results, as_json)

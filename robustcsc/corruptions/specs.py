@@ -16,7 +16,7 @@ A file holds one ``[benchmark]`` table and one table per corruption::
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Spec:
         digest: First 8 hex digits of the SHA-256 of the file.
         corruptions: The corruptions in the order of the file.
         frost_root: Folder with the original photographs of frost; None for those of torch-uncertainty-assets.
+        path: The file; None for a table of the package.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Spec:
     digest: str
     corruptions: dict[str, TableEntry]
     frost_root: Path | None = None
+    path: Path | None = None
 
     @property
     def table(self) -> SeverityTable:
@@ -105,7 +107,7 @@ def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
         content = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file.") from error
-    return _parse(str(path), path.stem, content, frost_root)
+    return replace(_parse(str(path), path.stem, content, frost_root), path=path.absolute())
 
 
 def select(spec: Spec, names: str) -> list[str]:

@@ -26,6 +26,9 @@ from robustcsc.runs import Run
 #: Run that stands in where there is none yet, and the shipped checkpoint it gets.
 DEMO_RUN, DEMO_CHECKPOINT = "digits-demo", "sdnet-digits"
 
+#: Unreadable files that are named; of more only the number is told.
+_NAMED_FILES = 5
+
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 
@@ -39,6 +42,7 @@ class DataChoice:
         download: Whether missing files may be fetched.
         image_size: Size that images of a folder are resized and cropped to.
         workers: Threads or processes that read images.
+        limit: Number of test images to take, evenly spaced; all if ``None``.
     """
 
     name: str | None = None
@@ -46,9 +50,15 @@ class DataChoice:
     download: bool = False
     image_size: int | None = None
     workers: int = 2
+    limit: int | None = None
 
     def load(self, trained: Checkpoint | None, split: str, limit: int | None = None) -> ImageSet:
         """Returns the images, or `limit` of them, evenly spaced (image folders are sorted by class).
+
+        Args:
+            trained: The model they are for.
+            split: ``"train"`` or ``"test"``.
+            limit: How many to take; for the test split that of the choice if ``None``.
 
         Raises:
             DataError: Neither the user nor the run says which data set, it cannot be loaded, or it does not suit the
@@ -66,6 +76,7 @@ class DataChoice:
         images = load(name, root, split, download=self.download, image_size=size, workers=self.workers)
         if trained is not None:
             check_suits(images, trained.spec)
+        limit = self.limit if limit is None and split == "test" else limit
         return images if limit is None else evenly_spaced(images, limit)
 
 
@@ -82,6 +93,15 @@ def check_suits(images: ImageSet, spec: ModelSpec) -> None:
             f"{spec.name} was made for images of {wanted}, but {images.name} has {got}: "
             "choose other images or another model."
         )
+
+
+def note_unreadable(images: ImageSet, note: Note) -> None:
+    """Tells which files had to be left out; to be called once the images have been read."""
+    left_out = images.unreadable
+    if left_out:
+        more = "" if len(left_out) <= _NAMED_FILES else f" and {len(left_out) - _NAMED_FILES} more"
+        count = "1 unreadable file was" if len(left_out) == 1 else f"{len(left_out)} unreadable files were"
+        note(f"{count} left out: {', '.join(left_out[:_NAMED_FILES])}{more}.")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from robustcsc.data import ImageSet
@@ -13,12 +14,14 @@ from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
 from robustcsc.evaluation.sources import Inputs, images_fact
+from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.policies import Adaptive, Policy, Scope
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.progress import Note, Progress, quiet, silent
+from robustcsc.session.choices import note_unreadable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +76,7 @@ class Setup:
     Attributes:
         model: The model.
         inputs: The images and what else is read.
-        policies: The lambda policies that were asked for.
+        policies: The lambda policies that were asked for, or that suit the model.
         measuring: How measuring is done.
     """
 
@@ -81,22 +84,6 @@ class Setup:
     inputs: Inputs
     policies: tuple[Policy, ...]
     measuring: Measuring
-
-    @classmethod
-    def of(cls, model: LoadedModel, images: ImageSet, asked: Sequence[AnyPolicy], measuring: Measuring) -> Setup:
-        """Returns the setup for some images; lambda fits among the policies join those of the model.
-
-        Raises:
-            PolicyError: A policy needs a lambda or a fit that is not there.
-            UnknownNameError: There is no such policy.
-        """
-        given = {f"given {it.digest}": it for it in asked if isinstance(it, LambdaFit)}
-        model = dataclasses.replace(model, fits={**model.fits, **given}) if given else model
-        policies = model.facts.policies(
-            [Adaptive(scope=Scope.DATASET, fit=it.digest) if isinstance(it, LambdaFit) else it for it in asked]
-        )
-        inputs = Inputs(images=images, location=images.location)
-        return cls(model=model, inputs=inputs, policies=policies, measuring=measuring)
 
     @property
     def images(self) -> ImageSet:
@@ -120,13 +107,19 @@ class Setup:
             progress=how.progress,
         )
 
-    def reading(self, **inputs: Any) -> Self:
-        """Returns the setup with more inputs, by the names of the fields of `Inputs`.
+    def reading(self, located: Mapping[str, Path | str | None], **inputs: Any) -> Self:
+        """Returns the setup with more inputs.
+
+        Args:
+            located: Where they lie, by the names of the fields of `Location`; ``None`` is left out.
+            inputs: The inputs, by the names of the fields of `Inputs`.
 
         Raises:
             TypeError: There is no such input.
         """
-        return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, **inputs))
+        places = {part: it.expanduser().absolute() if isinstance(it, Path) else it for part, it in located.items()}
+        location = replace(self.inputs.location, **{part: str(it) for part, it in places.items() if it})
+        return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, location=location, **inputs))
 
     def run(self, plan: Iterable[Chain], store: ResultStore, evaluator: Evaluator | None = None) -> Results:
         """Measures a plan; what the store has is not measured again.
@@ -134,4 +127,19 @@ class Setup:
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
-        return Results(local.run(plan, evaluator or self.evaluator, store, remeasure=self.measuring.remeasure))
+        results = Results(local.run(plan, evaluator or self.evaluator, store, remeasure=self.measuring.remeasure))
+        note_unreadable(self.images, self.measuring.note)
+        return results
+
+
+def chosen_policies(model: LoadedModel, asked: Sequence[AnyPolicy]) -> tuple[LoadedModel, tuple[Policy, ...]]:
+    """Returns the policies that were asked for, and the model with the lambda fits that are among them.
+
+    Raises:
+        PolicyError: A policy needs a lambda or a fit that is not there.
+        UnknownNameError: There is no such policy.
+    """
+    given = {f"given {it.digest}": it for it in asked if isinstance(it, LambdaFit)}
+    model = dataclasses.replace(model, fits={**model.fits, **given}) if given else model
+    named = [Adaptive(scope=Scope.DATASET, fit=it.digest) if isinstance(it, LambdaFit) else it for it in asked]
+    return model, model.facts.policies(named)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from robustcsc import runs
-from robustcsc.corruptions import load_spec
-from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.errors import StoreError
 from robustcsc.evaluation.examples import make_examples
 from robustcsc.evaluation.models import lambda_fits
@@ -26,7 +24,7 @@ from robustcsc.report.page.sections import Report
 from robustcsc.report.papers.papers import Paper
 from robustcsc.report.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.runs import Run
-from robustcsc.session.choices import DEMO_RUN
+from robustcsc.session.choices import DEMO_RUN, DataChoice
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.opening import open as open_session
 from robustcsc.session.session import Session
@@ -34,13 +32,15 @@ from robustcsc.session.session import Session
 
 # Each parameter is a choice of its own that a user makes by name.
 def report(
-    of: Iterable[Session | Run | str] = (),
+    of: Sequence[Session | Run | str] = (),
     *,
     folder: Path | None = None,
     html: Path | None = None,
     title: str | None = None,
     paper: Paper | None = None,
     baseline: str | None = None,
+    examples: int | None = None,
+    data: DataChoice | None = None,
     measuring: Measuring | None = None,
 ) -> ReportPaths:
     """Writes a report on runs side by side, and returns where its parts lie.
@@ -53,16 +53,25 @@ def report(
         paper: Adds this paper's tables, its own figures in columns of their own.
         baseline: Name of the run whose errors on corrupted images the others are divided by (mCE), which joins the
             report, or ``"alexnet"`` for the published ones on ImageNet-C.
+        examples: How many test images of each run to keep first, clean, corrupted and attacked, with the model's
+            answers; later reports show them, too.
+        data: Where the images for them lie, if the runs do not say it.
         measuring: How the shipped model is measured where nothing has been measured yet.
 
     Raises:
         StoreError: A run does not exist or has no results, nothing in them can be related to the baseline, or the
             report cannot be written.
+        RobustCSCError: The images for examples cannot be read.
     """
     related, joining = _related(baseline)
+    sessions = [it for it in of if isinstance(it, Session)]
     chosen = [_run(it) for it in of] or [_latest_measured(measuring or Measuring())]
     chosen += [run for run in joining if run.folder.resolve() not in {other.folder.resolve() for other in chosen}]
     records, fits = collected(chosen)
+    if examples is not None:
+        opened = {session.run: session for session in sessions}
+        for run in chosen:
+            _keep_examples(opened.get(run) or open_session(run.folder, data=data, measuring=measuring), examples)
     paths = write_report(
         Report(
             title=title or f"Robustness of {', '.join(run.name for run in chosen)}",
@@ -82,17 +91,6 @@ def report(
         except OSError as error:
             raise StoreError(f"The page cannot be written to {html}: {error.strerror or error}.") from error
     return paths
-
-
-def keep_examples(session: Session, count: int) -> None:
-    """Writes test images, clean, corrupted and attacked, with the model's answers into the folder of its run.
-
-    Raises:
-        RobustCSCError: The images cannot be read, or the files not written.
-    """
-    images = session.images()
-    spec = load_spec(default_spec_name(images.image_shape))
-    make_examples(session.model, images, count=count, spec=spec).save(session.run.folder)
 
 
 def keep_fit_tables(run: Run, fits: Sequence[LambdaFit]) -> None:
@@ -122,6 +120,11 @@ def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
         records += measured
         fits += [LambdaFit.load(path) for path in lambda_fits(run).values()]
     return records, fits
+
+
+def _keep_examples(session: Session, count: int) -> None:
+    sheet = make_examples(session.model, session.images(), count=count, spec=session.severity_table())
+    sheet.save(session.run.folder)
 
 
 def _run(of: Session | Run | str) -> Run:

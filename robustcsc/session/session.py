@@ -17,16 +17,16 @@ from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
-from robustcsc.errors import DataError, PolicyError
-from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, completed, suite_plan
+from robustcsc.errors import DataError, PolicyError, UnknownNameError
+from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, check_save, completed, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
 from robustcsc.evaluation.attacks.suites import SUITES
 from robustcsc.evaluation.fooling.plans import noise_plan, uap_plan
-from robustcsc.evaluation.fooling.universal import check_noise, check_uap
+from robustcsc.evaluation.fooling.universal import check_noise, check_split, check_uap
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import Chain
-from robustcsc.evaluation.sources import corruptions_of
+from robustcsc.evaluation.plan import Chain, check_protocol
+from robustcsc.evaluation.sources import Inputs, corruptions_of
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
@@ -38,13 +38,8 @@ from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatM
 from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
-from robustcsc.session.choices import (
-    DataChoice,
-    ModelChoice,
-    check_suits,
-    written,
-)
-from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup
+from robustcsc.session.choices import DataChoice, ModelChoice, check_suits, note_unreadable, written
+from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
 from robustcsc.training.run import heldout_images
 
 
@@ -74,6 +69,18 @@ class Session:
     def model(self) -> LoadedModel:
         """The model on its device, with the lambda fits that the run has now."""
         return LoadedModel.of(self.run, self.trained, self.device)
+
+    def severity_table(self, name: str | None = None, frost_root: Path | None = None) -> Spec:
+        """Returns the severity table of a name or file, or the one for the size of the model's images.
+
+        Args:
+            name: A table of the package, or a TOML file.
+            frost_root: Folder with the original photographs of frost; those of the package if ``None``.
+
+        Raises:
+            RobustCSCError: There is no such table, it is not valid, or the photographs cannot be read.
+        """
+        return load_spec(name or default_spec_name(self.trained.spec.image_shape), frost_root)
 
     def images(self, split: str = "test", limit: int | None = None) -> ImageSet:
         """Returns the images of the run, or `limit` evenly spaced ones.
@@ -128,7 +135,7 @@ class Session:
             RobustCSCError: A corruption is unknown or cannot be applied, files are missing, or as for `evaluate`.
         """
         setup = self._setup(images, policies)
-        spec = spec or load_spec(default_spec_name(setup.images.image_shape))
+        spec = spec or self.severity_table()
         if corrupted_root is None:
             names = chosen_corruptions(
                 setup.images, spec, corruptions, severities, device=self.device, note=self.measuring.note
@@ -137,7 +144,8 @@ class Session:
             names = select(spec, corruptions or "all")
             for name in names:  # a missing file is told now and not after hours
                 load_corrupted(corrupted_root, name, severities[0], setup.images)
-        setup = setup.reading(spec=spec, corrupted_root=corrupted_root)
+        located = {"table": spec.path, "frost_root": spec.frost_root, "files": corrupted_root}
+        setup = setup.reading(located, spec=spec, corrupted_root=corrupted_root)
         made = corruptions_of(setup.inputs, names, severities, seed=seed, quantize=quantize)
 
         def plan() -> Iterator[Chain]:
@@ -153,7 +161,7 @@ class Session:
         *,
         norm: Norm = "linf",
         epsilon: float | None = None,
-        surrogate: Session | None = None,
+        surrogate: Session | str | None = None,
         save: Path | None = None,
     ) -> Results:
         """Measures the accuracy on clean images and under attack.
@@ -164,14 +172,13 @@ class Session:
                 that suits the model.
             norm: ``"linf"`` or ``"l2"``.
             epsilon: Budget in pixel units of [0, 1]; 8/255 or 0.5 if ``None``.
-            surrogate: The model that transfer attacks are crafted on.
+            surrogate: The model, run or shipped model that transfer attacks are crafted on.
             save: File to keep the adversarial images in, of one attack on one target.
 
         Raises:
             RobustCSCError: An attack or protocol does not suit the model, or as for `evaluate`.
         """
-        setup = self._setup(images, ())
-        facts = setup.planner.model
+        other, facts = self._surrogate(surrogate), self.model.facts
         if request is None:
             threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if epsilon is None else epsilon)
             request = AttackRequest(steps=(AttackStep.of("pgd"),), threats=(threat,))
@@ -180,14 +187,16 @@ class Session:
                 "Only the training lambda is attacked: for the adaptive one, first run "
                 f"`robustcsc fit-lambda --run {self.run.name}`."
             )
-        if surrogate is not None:
-            setup = setup.reading(surrogate=surrogate.as_surrogate(self))
-        request = completed(request, facts, None if surrogate is None else surrogate.surrogate)
+        # Mistakes are told before the images are read.
+        request = completed(request, facts, other.surrogate if other else None)
+        check_save(request, save)
+        setup = self._setup(images, (), other)
         plan = attack_plan(setup.planner, request)
         evaluator = setup.evaluator
         if save is not None:
             if len(plan) != 1:
-                raise PolicyError("--save keeps the images of one attack on one target: name one of each.")
+                raise PolicyError("--save keeps the images of one lambda, but the protocol fixed has several.")
+            ResultStore(self.run.store_path, read_only=True).close()  # a damaged one is told before hours of crafting
             measurement = plan[0][0].measurements[0]
             batches = evaluator.crafted(measurement).stream(self.device, self.measuring.progress)
             save_adversarial(save, batches, measurement, len(setup.images.classes))
@@ -199,7 +208,7 @@ class Session:
         images: ImageSet | None = None,
         *,
         norms: Sequence[Norm] = NORMS,
-        surrogate: Session | None = None,
+        surrogate: Session | str | None = None,
         seed: int = 0,
     ) -> Results:
         """Measures everything of a suite of attacks that suits the model, and the accuracy on clean images.
@@ -208,17 +217,19 @@ class Session:
             name: A key of `robustcsc.evaluation.attacks.suites.SUITES`.
             images: Test images; those of the run if ``None``.
             norms: Norms of the suite to measure.
-            surrogate: The model that transfer attacks are crafted on; without one there is no transfer.
+            surrogate: The model, run or shipped model that transfer attacks are crafted on; without one there is no
+                transfer.
             seed: Seed of everything random.
 
         Raises:
-            RobustCSCError: As for `attack`.
+            RobustCSCError: There is no such suite, or as for `attack`.
         """
-        setup = self._setup(images, ())
-        if surrogate is not None:
-            setup = setup.reading(surrogate=surrogate.as_surrogate(self))
-        source = None if surrogate is None else surrogate.surrogate
-        plan = suite_plan(setup.planner, SUITES[name], norms, surrogate=source, seed=seed, note=self.measuring.note)
+        if name not in SUITES:
+            raise UnknownNameError("suite", name, SUITES)
+        other = self._surrogate(surrogate)
+        setup = self._setup(images, (), other)
+        source, note = other.surrogate if other else None, self.measuring.note
+        plan = suite_plan(setup.planner, SUITES[name], norms, surrogate=source, seed=seed, note=note)
         return self._run(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
 
     def score(self, path: Path, *, policies: Sequence[AnyPolicy] = ()) -> Results:
@@ -235,7 +246,7 @@ class Session:
         size = saved.measurement.batch_size or self.measuring.batch_size
         planner = dataclasses.replace(setup.planner, images=saved.measurement.images, batch_size=size)
         cell = planner.cell(saved.attack, setup.policies, batched=True)
-        setup = setup.reading(saved=saved, location=replace(setup.inputs.location, files=str(path)))
+        setup = setup.reading({"files": path}, saved=saved)
         return self._run(setup, [(cell,)])
 
     def uap(
@@ -243,33 +254,35 @@ class Session:
         images: ImageSet | None = None,
         *,
         threats: Sequence[ThreatModel],
-        crafting: Crafting,
+        crafting: Crafting | None,
         crafting_images: ImageSet | None = None,
         protocols: Sequence[Protocol] = (Protocol.PLAIN,),
         control_seeds: Sequence[int] = (0, 1, 2),
-        only_controls: bool = False,
     ) -> Results:
         """Measures how many predictions a universal perturbation changes, and random ones of the same norm.
 
         Args:
             images: Images to score on; the test images of the run if ``None``.
             threats: Norms and radii xi in pixel units of [0, 1].
-            crafting: How it is crafted; `Crafting.images` and `Crafting.count` are filled in here.
+            crafting: How it is crafted; `Crafting.images` and `Crafting.count` are filled in here. ``None`` for the
+                random ones only.
             crafting_images: Images of the training split to craft on; ``crafting.count`` of the run's if ``None``.
             protocols: How crafting meets lambda: plain, static or adaptive.
             control_seeds: Seeds of the random perturbations, one of each kind per seed.
-            only_controls: Whether nothing is crafted.
 
         Raises:
             RobustCSCError: Settings make no sense, or as for `attack`.
         """
+        check_uap(threats, crafting)
+        for protocol in protocols:
+            check_protocol(self.model.facts, protocol)
         setup = self._setup(images, ())
-        seen = crafting_images or self.images("train", crafting.count)
-        check_uap(crafting, seen, threats)
-        crafting = replace(crafting, images=seen.fingerprint, count=len(seen))
-        setup = setup.reading(crafting_images=seen, perturbations=self.run.folder / "perturbations")
-        plan = uap_plan(setup.planner, None if only_controls else crafting, threats, protocols, control_seeds)
-        return self._run(setup, plan)
+        if crafting is not None:
+            seen = crafting_images or self.images("train", crafting.count)
+            check_split(seen)
+            crafting = replace(crafting, images=seen.fingerprint, count=len(seen))
+            setup = setup.reading({}, crafting_images=seen, perturbations=self.run.folder / "perturbations")
+        return self._run(setup, uap_plan(setup.planner, crafting, threats, protocols, control_seeds))
 
     def random_noise(
         self,
@@ -290,8 +303,8 @@ class Session:
         Raises:
             RobustCSCError: An energy is negative, or as for `evaluate`.
         """
+        check_noise(rhos, chosen_policies(self.model, policies)[1])
         setup = self._setup(images, policies)
-        check_noise(rhos, setup.policies)
         return self._run(setup, noise_plan(setup.planner, rhos, setup.policies, seeds))
 
     def fit_lambda(self, noise: str = "gaussian", images: ImageSet | None = None) -> LambdaFit:
@@ -340,7 +353,7 @@ class Session:
             model_name=self.trained.spec.name,
             weights=self.trained.weights,
             noises=noises,
-            spec=spec or load_spec(default_spec_name(images.image_shape)),
+            spec=spec or self.severity_table(),
             trained_on_images=known,
             grid=grid,
             seed=seed,
@@ -348,6 +361,7 @@ class Session:
             device=self.device,
             progress=self.measuring.progress,
         )
+        note_unreadable(images, self.measuring.note)
         self.keep()
         with written(self.run) as run:
             for name, fitted in fits.items():
@@ -377,28 +391,36 @@ class Session:
         with ResultStore(self.run.store_path) as store:
             yield store
 
-    def as_surrogate(self, attacked: Session) -> LoadedModel:
-        """Returns the model for transfer attacks on another one.
-
-        Raises:
-            PolicyError: It is made for other images.
-        """
-        other, own = self.trained.spec, attacked.trained.spec
-        if (other.image_shape, other.num_classes) != (own.image_shape, own.num_classes):
-            raise PolicyError(
-                f"--from {self.run.name}: {other.name} was made for other images than {own.name}, choose another run."
-            )
-        return self.model
-
     @property
     def surrogate(self) -> Surrogate:
         """The model as records of transfer attacks name it."""
         return Surrogate(model=self.trained.spec.name, weights=self.trained.weights)
 
-    def _setup(self, images: ImageSet | None, policies: Sequence[AnyPolicy]) -> Setup:
+    def _surrogate(self, of: Session | str | None) -> Session | None:
+        """Returns the session of the model that transfer attacks are crafted on.
+
+        Raises:
+            PolicyError: It is made for other images.
+        """
+        if of is None:
+            return None
+        other = self.opened(of) if isinstance(of, str) else of
+        theirs, own = other.trained.spec, self.trained.spec
+        if (theirs.image_shape, theirs.num_classes) != (own.image_shape, own.num_classes):
+            raise PolicyError(
+                f"--from {other.run.name}: {theirs.name} was made for other images than {own.name}, choose another run."
+            )
+        return other
+
+    def _setup(self, images: ImageSet | None, policies: Sequence[AnyPolicy], surrogate: Session | None = None) -> Setup:
+        model, chosen = chosen_policies(self.model, policies)  # a mistake is told before the images are read
         images = self.images() if images is None else images
         check_suits(images, self.trained.spec)
-        return Setup.of(self.model, images, policies, self.measuring)
+        inputs = Inputs(images=images, location=images.location)
+        setup = Setup(model=model, inputs=inputs, policies=chosen, measuring=self.measuring)
+        if surrogate is None:
+            return setup
+        return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model)
 
     def _run(self, setup: Setup, plan: Iterable[Chain], evaluator: Evaluator | None = None) -> Results:
         with self.store() as store:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from robustcsc.errors import AttackError, PolicyError
+from robustcsc.errors import AttackError, PolicyError, StoreError
 from robustcsc.evaluation.attacks.suites import Round, Suite
-from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target, targets
+from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target, check_protocol, targets
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogate
 from robustcsc.measurements.policies import multiples_of
@@ -30,6 +31,10 @@ class AttackRequest:
         smallest: Whether to search for the smallest budget that breaks each image, up to that of the threat.
         surrogate: The model that transfer attacks are crafted on.
         seed: Seed of everything random.
+
+    Raises:
+        AttackError: An attack does not support a norm, takes gradients under the protocol black-box, or cannot be part
+            of a search for the smallest budgets.
     """
 
     steps: tuple[AttackStep, ...]
@@ -41,19 +46,28 @@ class AttackRequest:
     surrogate: Surrogate | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            for threat in self.threats:
+                step.check_norm(threat.norm)
+            if Protocol.BLACK_BOX in self.protocols and step.kind.gradients:
+                raise AttackError(
+                    f"The protocol black-box is without gradients: leave it or the attack {step.name} out."
+                )
+            if self.smallest and "step_size" in dict(step.settings):
+                raise AttackError("--min-epsilon chooses the step size by the budget: leave --step-size out.")
+        if self.smallest and (len(self.threats) != 1 or not self.threats[0].epsilon):
+            raise AttackError("--min-epsilon searches up to one budget: write one --epsilon above 0.")
+        if self.smallest and self.in_turn:
+            raise AttackError("--min-epsilon searches with each attack by itself: leave --in-turn out.")
+
 
 def attack_plan(planner: Planner, request: AttackRequest) -> list[Chain]:
     """Returns the cells of a request.
 
     Raises:
         PolicyError: A protocol needs a lambda, a fit or another model that is not there.
-        AttackError: An attack does not support a norm, or takes gradients under the protocol black-box.
     """
-    for step in request.steps:
-        for threat in request.threats:
-            step.check_norm(threat.norm)
-        if Protocol.BLACK_BOX in request.protocols and step.kind.gradients:
-            raise AttackError(f"The protocol black-box is without gradients: leave it or the attack {step.name} out.")
     return [
         chain
         for threat in request.threats
@@ -161,9 +175,12 @@ def completed(request: AttackRequest, model: ModelFacts, surrogate: Surrogate | 
     """Returns a request with the protocols that suit the model where it names none, and with the other model.
 
     Raises:
-        PolicyError: There is another model to craft on, but the request has no transfer.
+        PolicyError: A protocol needs a lambda or a fit that is not there, or there is another model to craft on, but
+            the request has no transfer.
     """
     protocols = request.protocols or default_protocols(model, surrogate=surrogate is not None)
+    for protocol in protocols:
+        check_protocol(model, protocol)
     if surrogate is not None and Protocol.TRANSFER not in protocols:
         raise PolicyError("--from belongs to the protocol transfer: name it with --protocols.")
     if request.smallest and not request.protocols:
@@ -175,3 +192,22 @@ def default_protocols(model: ModelFacts, *, surrogate: bool = False) -> tuple[Pr
     """Returns the protocols that suit a model: only ``plain`` without CSC layers or without a lambda fit."""
     suited = BASIC if model.has_lambda and model.fits else (Protocol.PLAIN,)
     return (*suited, Protocol.TRANSFER) if surrogate else suited
+
+
+def check_save(request: AttackRequest, save: Path | None) -> None:
+    """Refuses to keep the adversarial images of several attacks, or to write over a file.
+
+    Raises:
+        PolicyError: The images of several attacks, budgets or protocols are to be kept.
+        StoreError: The file exists.
+    """
+    if save is None:
+        return
+    if request.smallest:
+        raise PolicyError("--min-epsilon keeps no images: leave --save out.")
+    if not len(request.steps) == len(request.threats) == 1:
+        raise PolicyError("--save keeps the images of one attack at one budget: name one of each.")
+    if len(request.protocols) != 1:
+        raise PolicyError("--save keeps the images of one protocol: name it with --protocols.")
+    if save.exists():
+        raise StoreError(f"{save} exists already: move it away or name another file.")

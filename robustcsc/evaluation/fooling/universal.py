@@ -76,14 +76,23 @@ def crafted_or_kept(
     return found, path.name
 
 
-def check_uap(crafting: Crafting, images: ImageSet, threats: Sequence[ThreatModel]) -> None:
-    """Refuses settings that make no sense, before anything is measured.
+def check_uap(threats: Sequence[ThreatModel], crafting: Crafting | None) -> None:
+    """Refuses settings that make no sense, before anything is read.
 
     Raises:
-        AttackError: xi, delta, passes or batch size is out of range, or the crafting images are of the test split.
+        AttackError: xi, delta, passes or batch size is out of range.
     """
+    settings = (crafting.delta, crafting.passes, crafting.batch_size) if crafting else (0.0, 1, 1)
     for threat in threats:
-        check_crafting(threat, crafting.delta, crafting.passes, crafting.batch_size)
+        check_crafting(threat, *settings)
+
+
+def check_split(images: ImageSet) -> None:
+    """Refuses crafting images that are not training images.
+
+    Raises:
+        AttackError: They are of another split.
+    """
     if images.split != "train":
         raise AttackError(
             f"A universal perturbation is crafted on training images, not on the {images.split} split: the images it "
