@@ -1,10 +1,11 @@
-"""What this site has beyond the plugins of mkdocs: pages made from the code, and equations as MathML.
+"""What this site adds to the plugins of mkdocs: pages made from the code, and equations as MathML.
 
 mkdocs calls the functions named `on_...`. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import ast
 import html
 import logging
 import re
@@ -16,22 +17,25 @@ _LOG = logging.getLogger("mkdocs.hooks.robustcsc")
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Documents that lie outside this folder: where they appear on the site.
+#: Documents outside this folder, by their page.
 ELSEWHERE = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+
+#: Where a page lists the names of the Python interface.
+NAMES = "<!-- names of robustcsc/__init__.pyi: docs/hooks.py puts the table here -->"
 
 _LIST_ITEM = re.compile(r"\s*([-*]|\d+\.) ")
 _MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_config(config: Any) -> Any:
-    """Adds the pages of the API to the navigation, and lists as GitHub reads them to the Markdown."""
+    """Adds the API pages to the navigation, and makes Markdown lists behave as on GitHub."""
     config.nav.append({"API": [{package: page} for package, page in api_pages().items()]})
     config.markdown_extensions.append(_lists_after_text())
     return config
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the pages that are made from the code and from documents elsewhere."""
+    """Adds the pages made from the code and from documents outside this folder."""
     from mkdocs.structure.files import File
 
     made = {page: api_page(package) for package, page in api_pages().items()}
@@ -41,6 +45,11 @@ def on_files(files: Any, config: Any) -> Any:
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Returns a page with the table of the Python interface where it asks for it."""
+    return markdown.replace(NAMES, names_table())
 
 
 def on_page_content(content: str, **_: Any) -> str:
@@ -59,22 +68,50 @@ def _as_mathml(match: re.Match[str]) -> str:
 
 
 def packages() -> Iterator[Path]:
-    """Yields the folders of the library."""
-    yield ROOT / "robustcsc"
-    yield from sorted(path.parent for path in (ROOT / "robustcsc").glob("*/__init__.py"))
+    """Yields the folders of the library, each before those inside it."""
+    yield from sorted(path.parent for path in (ROOT / "robustcsc").rglob("__init__.py"))
 
 
 def api_pages() -> dict[str, str]:
-    """Returns the page of every package."""
-    names = [".".join(folder.relative_to(ROOT).parts) for folder in packages()]
-    return {name: f"api/{name.rpartition('.')[2]}.md" for name in names}
+    """Returns the page of every package that has modules."""
+    names = [".".join(folder.relative_to(ROOT).parts) for folder in packages() if modules_of(folder)]
+    return {name: f"api/{name.removeprefix('robustcsc.')}.md" for name in names}
+
+
+def modules_of(folder: Path) -> list[str]:
+    """Returns the names of the modules of a package."""
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 def api_page(package: str) -> str:
-    """Returns the page of a package: its own docstring, then each of its modules."""
+    """Returns the page of a package: its docstring, then each of its modules."""
     folder = ROOT.joinpath(*package.split("."))
-    modules = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
-    return "\n\n".join([f"# {package}", *(f"::: {package}.{module}" for module in modules)]) + "\n"
+    about = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    return "\n\n".join([f"# {package}", about, *(f"::: {package}.{module}" for module in modules_of(folder))]) + "\n"
+
+
+def names_table() -> str:
+    """Returns a table of the names of the Python interface: what each of them is, and where it is documented."""
+    rows = ["| name | description |", "|---|---|"]
+    for module, name in sorted(interface(), key=lambda entry: (entry[1][0].isupper(), entry[1].lower())):
+        rows.append(f"| [`{name}`][{module}.{name}] | {_words(summary(module, name))} |")
+    return "\n".join(rows)
+
+
+def interface() -> Iterator[tuple[str, str]]:
+    """Yields module and name of everything in ``robustcsc/__init__.pyi``."""
+    for node in ast.parse((ROOT / "robustcsc" / "__init__.pyi").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            yield from ((f"robustcsc.{node.module}", alias.name) for alias in node.names)
+
+
+def summary(module: str, name: str) -> str:
+    """Returns the first sentence of the docstring of a function or class."""
+    source = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            return (ast.get_docstring(node) or "").split("\n\n")[0]
+    raise LookupError(f"{module} has no function or class {name}")
 
 
 def commands_page() -> str:
@@ -86,7 +123,7 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "Made from the command line itself: `robustcsc COMMAND --help` says the same.",
+        "Made from the command line itself: `robustcsc COMMAND --help` prints the same text.",
         "",
     ]
     for name, command in leaf_commands(typer.main.get_command(app), "robustcsc"):
@@ -100,7 +137,7 @@ def commands_page() -> str:
 
 
 def leaf_commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yields every command that does something, with its full name."""
+    """Yields every command that does something, by its full name."""
     children: dict[str, Any] = getattr(command, "commands", {})
     if not children or getattr(command, "invoke_without_command", False):
         yield name, command
@@ -109,7 +146,7 @@ def leaf_commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _panels(command: Any) -> dict[str, list[Any]]:
-    """Returns the arguments and options under the headings that the help has."""
+    """Returns the arguments and options by the headings of the help."""
     panels: dict[str, list[Any]] = {}
     for parameter in command.params:
         if not getattr(parameter, "hidden", False):
@@ -124,12 +161,12 @@ def _row(record: tuple[str, str]) -> str:
 
 
 def _words(text: str) -> str:
-    """Returns a text in one line that can stand in a table."""
+    """Returns a text as one line for a table cell."""
     return " ".join(text.split()).replace("|", "&#124;").replace("[", "&#91;")
 
 
 def _lists_after_text() -> Any:
-    """Returns the Markdown extension that lets a list follow a line of text without an empty line between them."""
+    """Returns the Markdown extension that allows a list directly below a line of text, as on GitHub."""
     from markdown.extensions import Extension
     from markdown.preprocessors import Preprocessor
 

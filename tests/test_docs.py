@@ -1,8 +1,9 @@
-"""The documents do what they say: every command and every block of Python in them runs, page by page.
+"""Every command and every Python block of the documentation runs, page by page.
 
-Images are made up, and commands are made small where `SMALLER` says so; nothing else differs from what is printed.
+The images are random, and commands are shortened as `SMALLER` says; nothing else differs from what is printed.
 """
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -22,6 +23,7 @@ import pytest
 import typer
 from PIL import Image
 
+import robustcsc
 from robustcsc.cli import main as cli_main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,17 +32,18 @@ PAGES = {
     for path in sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 }
 
-#: Programs that documents name but this test does not run.
+#: Programs that the documentation names but this test does not run.
 NOT_RUN = {
-    "make": "installs the project or runs all tests, this one among them",
+    "make": "installs the project or runs all tests, including this one",
     "pip": "installs the project",
 }
-#: What makes a command with this word small, whatever the document says.
+#: Options that shorten a command, whatever the page says.
 SMALLER = {
     "train": {"--epochs": "1"},
     "fit-lambda": {"--limit": "10", "--grid": "0.1,0.5,1"},
     "attack": {"--limit": "4"},
-    "--uap": {"--crafting-images": "10"},
+    "uap": {"--limit": "4", "--crafting-images": "10"},
+    "random-noise": {"--limit": "4"},
 }
 #: The ImageNet form of a network begins at 96 pixels.
 IMAGE_SIZE = "96"
@@ -60,8 +63,8 @@ class Block:
     @property
     def commands(self) -> list[list[str]]:
         """The words of each command of a block of shell; comments are left out."""
-        words = [shlex.split(line, comments=True) for line in self.text.splitlines()]
-        return [each for each in words if each] if self.language == "sh" else []
+        lines = self.text.splitlines() if self.language == "sh" else []
+        return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def blocks(path: Path) -> list[Block]:
@@ -78,7 +81,7 @@ RUN = [name for name, path in PAGES.items() if any(it.language in ("sh", "python
 
 
 def silenced(command: Any) -> Any:
-    """Returns the command with everything it calls taken out: it parses, and does nothing."""
+    """Returns the command without the functions it calls: it parses, and does nothing."""
     command.callback = None
     for child in getattr(command, "commands", {}).values():
         silenced(child)
@@ -115,7 +118,7 @@ def test_every_command_is_shown_somewhere() -> None:
 
 
 def hooks() -> ModuleType:
-    """Returns what makes the pages that no file holds."""
+    """Returns the module that makes the generated pages."""
     spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -137,6 +140,48 @@ def test_api_has_every_module() -> None:
     for path in (ROOT / "robustcsc").rglob("*.py"):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         assert path.stem == "__init__" or f"::: {module}\n" in pages, module
+
+
+def test_python_page_lists_every_name() -> None:
+    table = hooks().names_table()
+    assert set(re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE)) == set(robustcsc.__all__)
+    assert hooks().NAMES in PAGES["docs/python.md"].read_text(encoding="utf-8")
+
+
+def test_python_blocks_import_what_exists() -> None:
+    for page in RUN:
+        for block in blocks(PAGES[page]):
+            if block.language == "python":
+                for node in ast.walk(ast.parse(block.text)):
+                    if isinstance(node, ast.ImportFrom) and str(node.module).startswith("robustcsc"):
+                        module = importlib.import_module(str(node.module))
+                        assert all(hasattr(module, alias.name) for alias in node.names), (page, block.line)
+                    if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "rc":
+                        assert node.attr in robustcsc.__all__, (page, block.line, node.attr)
+
+
+def test_links_to_the_api_name_something_documented() -> None:
+    for page, path in PAGES.items():
+        for target in re.findall(r"\]\[(robustcsc[\w.]*)\]", path.read_text(encoding="utf-8")):
+            parts = target.split(".")
+            length = max(at for at in range(1, len(parts) + 1) if is_module(".".join(parts[:at])))
+            found: Any = importlib.import_module(".".join(parts[:length]))
+            for name in parts[length:]:
+                assert name in vars(found), (page, target)
+                found = vars(found)[name]
+
+
+def test_readme_snippet_has_at_most_eight_lines() -> None:
+    (snippet,) = [block for block in blocks(ROOT / "README.md") if block.language == "python"]
+    assert len([line for line in snippet.text.splitlines() if line.strip()]) <= 8
+
+
+def is_module(name: str) -> bool:
+    """Whether there is a module or package of this name."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def test_pictures_are_small_and_used() -> None:
