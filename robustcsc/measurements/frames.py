@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
-from functools import cache, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import Fact, from_plain, tag_of, to_json, to_plain
-from robustcsc.measurements.perturbations import Perturbation
-from robustcsc.measurements.policies import Policy
-from robustcsc.measurements.records import Images, Location, Measurement, Provenance, Record, Subject
+from robustcsc.measurements.records import Measurement, Provenance, Record
 from robustcsc.measurements.statistics import wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: What one field of a row holds.
+Plain = str | bool | int | float | None
 
 #: Names of columns that differ from the path of their field in `Record`.
 _NAMES = {
@@ -43,60 +47,96 @@ _FIRST = (
     *("norm", "epsilon", "protocol", "steps", "seed", "policy", "policy.value", "policy.scope", "policy.fit"),
     *("metric", "correct", "total", "accuracy", "low", "high", "lambda"),
 )
-#: Facts that are the same in many records.
-_SHARED = frozenset((Subject, Images, Location, *get_args(Perturbation), *get_args(Policy)))
+#: Columns that hold JSON.
+_LISTS = ("steps", "step.settings", "policy.values")
 #: Columns that follow from others.
 DERIVED = ("accuracy", "low", "high")
 #: Columns that say when and how long: the only ones in which two runs of one command differ.
 TIMING = ("seconds", "created")
 
 
-def flat(record: Record) -> dict[str, object]:
+class Factor(NamedTuple):
+    """A column of many rows, each different value kept once.
+
+    Attributes:
+        values: The different values; ``None`` for a fact that a record does not have.
+        codes: For each row, the place of its value in `values`.
+    """
+
+    values: list[Plain]
+    codes: NDArray[np.intp]
+
+
+def flat(record: Record) -> dict[str, Plain]:
     """Returns a record as one row: numbers, text and ``True`` or ``False``, one fact a column.
 
     Attacks of several steps and lists of lambdas are JSON. `accuracy` is the share of images that met the metric, `low`
-    and `high` end its 95 % Wilson interval.
+    and `high` end its 95 % Wilson interval; none of them is there without images.
     """
-    row: dict[str, object] = {}
-    _flatten(record, "", row)
-    if not record.total:  # no image was classified as labelled, whose predictions could change
-        return row
-    low, high = wilson_interval(record.correct, record.total)
-    return {**row, "accuracy": record.correct / record.total, "low": low, "high": high}
+    row: dict[str, Plain] = {}
+    for name in record.__struct_fields__:
+        _flatten(getattr(record, name), name, row)
+    return row | _shares(record.correct, record.total)
 
 
-def _flatten(fact: Fact, path: str, row: dict[str, object]) -> None:
-    if tag_of(fact):
-        row[_column(f"{path}type")] = tag_of(fact)
-    for name, whole, column in _fields(type(fact), path):
-        value = getattr(fact, name)
-        kind = type(value)
-        if kind in _SHARED:
-            row.update(_shared(value, f"{whole}."))
-        elif value is None or value == "":
-            continue
-        elif kind in (int, float, str, bool):
-            row[column] = value
-        elif isinstance(value, Fact):
-            _flatten(value, f"{whole}.", row)
-        elif isinstance(value, dict):
-            row.update({_column(f"{whole}.{key}"): entry for key, entry in value.items()})
-        else:
-            row[column] = to_json(value).decode() if isinstance(value, tuple) else to_plain(value)
+def _flatten(value: object, path: str, row: dict[str, Plain]) -> None:
+    if isinstance(value, Fact):
+        if tag_of(value):
+            row[_column(f"{path}.type")] = tag_of(value)
+        for name in value.__struct_fields__:
+            _flatten(getattr(value, name), f"{path}.{name}", row)
+    elif isinstance(value, dict):
+        row.update({_column(f"{path}.{key}"): entry for key, entry in value.items()})
+    elif isinstance(value, tuple):
+        row[_column(path)] = to_json(value).decode()
+    elif value not in (None, ""):
+        row[_column(path)] = to_plain(value)
 
 
-@cache
-def _fields(kind: type[Fact], path: str) -> tuple[tuple[str, str, str], ...]:
-    """Returns name, path and column of each field of a fact."""
-    return tuple((name, f"{path}{name}", _column(f"{path}{name}")) for name in kind.__struct_fields__)
+def _shares(correct: int, total: int) -> dict[str, Plain]:
+    return dict(zip(DERIVED, (correct / total, *wilson_interval(correct, total)), strict=True)) if total else {}
 
 
-@lru_cache(maxsize=2**12)
-def _shared(fact: Fact, path: str) -> dict[str, object]:
-    """Returns the columns of a fact that many records share, made once."""
-    row: dict[str, object] = {}
-    _flatten(fact, path, row)
+def factors(records: Sequence[Record], *, timing: bool = True) -> dict[str, Factor]:
+    """Returns the columns of `records_frame`: facts that many records share are flattened once."""
+    found: dict[str, Factor] = {}
+    parts: dict[str, Sequence[Fact]] = {
+        "measurement.": [record.measurement for record in records],
+        "": records,
+        "provenance.": [record.provenance for record in records],
+    }
+    for path, facts in parts.items():
+        for name in facts[0].__struct_fields__ if facts else ():
+            if f"{path}{name}." not in parts:
+                values = [getattr(fact, name) for fact in facts]
+                found |= _factors(values, partial(_row, f"{path}{name}"))
+    found |= _factors([(record.correct, record.total) for record in records], lambda counts: _shares(*counts))
+    return {name: found[name] for name in dict.fromkeys((*_FIRST, *found)) if name in found and _kept(name, timing)}
+
+
+def _row(path: str, value: object) -> dict[str, Plain]:
+    row: dict[str, Plain] = {}
+    _flatten(value, path, row)
     return row
+
+
+def _kept(name: str, timing: bool) -> bool:
+    return timing or name not in TIMING
+
+
+def _factors(values: Sequence[Any], flattened: Callable[[Any], dict[str, Plain]]) -> dict[str, Factor]:
+    """Returns the columns that one fact of each record fills."""
+    keys = [tuple(value.items()) if isinstance(value, dict) else value for value in values]
+    places: dict[object, int] = {}
+    codes = np.array([places.setdefault(key, len(places)) for key in keys], dtype=np.intp)
+    different = dict(zip(codes.tolist(), values, strict=True))
+    rows = [flattened(different[code]) for code in range(len(places))]
+    found = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        levels: dict[tuple[type, Plain], int] = {}  # 1, 1.0 and True are equal
+        level = [levels.setdefault((type(row.get(name)), row.get(name)), len(levels)) for row in rows]
+        found[name] = Factor([value for _, value in levels], np.array(level, dtype=np.intp)[codes])
+    return found
 
 
 @cache
@@ -121,7 +161,7 @@ def _path(column: str) -> str:
     return f"{part}.{column}"
 
 
-def records_frame(records: Iterable[Record], *, timing: bool = True) -> pd.DataFrame:
+def records_frame(records: Sequence[Record], *, timing: bool = True) -> pd.DataFrame:
     """Returns one row per record as `flat` makes it, without columns that no record fills.
 
     Args:
@@ -130,14 +170,11 @@ def records_frame(records: Iterable[Record], *, timing: bool = True) -> pd.DataF
     """
     import pandas as pd
 
-    rows = [flat(record) for record in records]
-    columns = dict.fromkeys((*_FIRST, *(name for row in rows for name in row)))
-    kept = [name for name in columns if timing or name not in TIMING]
-    values = {name: [row.get(name) for row in rows] for name in kept}
-    frame = pd.DataFrame(values)
-    whole = [name for name, column in values.items() if {type(each) for each in column} <= {int, type(None)}]
-    filled = [name for name, column in values.items() if name in DERIVED or any(each is not None for each in column)]
-    return frame.astype(dict.fromkeys(whole, "Int64"))[filled if rows else list(_FIRST)]
+    columns = {}
+    for name, it in factors(records, timing=timing).items():
+        whole = {type(value) for value in it.values} <= {int, type(None)}
+        columns[name] = pd.Series(it.values, dtype="Int64" if whole else None).array.take(it.codes)
+    return pd.DataFrame(columns) if records else pd.DataFrame(columns=list(_FIRST))
 
 
 def read_records(path: Path) -> list[Record]:
@@ -151,7 +188,7 @@ def read_records(path: Path) -> list[Record]:
             return [_record(row) for row in csv.DictReader(file)]
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:  # of the reader, JSON, and columns that clash
         raise StoreError(f"{path} is no CSV file of records ({error}).") from error
 
 
@@ -163,5 +200,5 @@ def _record(row: Mapping[str, str]) -> Record:
             place = plain
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[name] = json.loads(cell) if cell.startswith("[") else cell
+            place[name] = json.loads(cell) if column in _LISTS else cell
     return from_plain(plain, Record, strict=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.frames import TIMING, records_frame
+from robustcsc.measurements.frames import TIMING
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
@@ -18,7 +18,7 @@ from robustcsc.presentation.html_table import Coded
 from robustcsc.presentation.latex import latex_table
 from robustcsc.presentation.markdown import markdown_table, markdown_text
 from robustcsc.report.cohorts.join import joined
-from robustcsc.report.page.frames import accuracy_frame, coded_columns, coded_csv, fooling_frame, in_order
+from robustcsc.report.page.frames import accuracy_frame, coded_csv, coded_frame, coded_records, fooling_frame, in_order
 from robustcsc.report.page.page import render_page
 from robustcsc.report.page.sections import Report, Section, closing_sections, report_sections
 
@@ -71,7 +71,7 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     comparable = joined(ordered)
     sections = report_sections(replace(report, records=comparable))
     shown = [*sections, *closing_sections(replace(report, records=ordered))]
-    columns = coded_columns(records_frame(ordered))
+    columns = coded_records(ordered)
     on_page = [it for it in columns if it.column.heading not in _OUTCOMES]
     contents = {
         **_data(columns, comparable),
@@ -103,11 +103,11 @@ def _data(columns: Sequence[Coded], comparable: Sequence[Record]) -> dict[str, b
     """Returns the data frames as files."""
     files = {
         "records.csv": [it for it in columns if it.column.heading not in TIMING],
-        "accuracy.csv": coded_columns(accuracy_frame(comparable)),
+        "accuracy.csv": coded_frame(accuracy_frame(comparable)),
     }
     fooling = fooling_frame(comparable)
     if len(fooling):
-        files["fooling.csv"] = coded_columns(fooling)
+        files["fooling.csv"] = coded_frame(fooling)
     return {name: coded_csv(coded).encode() for name, coded in files.items()}
 
 

@@ -11,10 +11,12 @@ from functools import lru_cache
 from operator import itemgetter
 from statistics import fmean, stdev
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustcsc.measurements.facts import to_json
-from robustcsc.measurements.frames import flat
+from robustcsc.measurements.frames import factors, records_frame
 from robustcsc.measurements.perturbations import Corruption, Perturbation, RandomControl, RandomNoise, Universal
 from robustcsc.measurements.records import Images, Metric, Record
 from robustcsc.measurements.statistics import Score
@@ -59,14 +61,22 @@ def _images_rank(images: Images, made: Perturbation) -> tuple[object, ...]:
     return (*named, to_json(setting), severity, to_json(made))
 
 
-def coded_columns(frame: pd.DataFrame) -> list[Coded]:
-    """Returns the columns of a frame, numbers to be shown with five digits."""
+def coded_records(records: Sequence[Record]) -> list[Coded]:
+    """Returns the columns of `records_frame`."""
+    return [_coded(name, it.values, it.codes) for name, it in factors(records).items()]
+
+
+def coded_frame(frame: pd.DataFrame) -> list[Coded]:
+    """Returns the columns of a frame."""
     coded = []
     for name in frame.columns:
         codes, values = pd.factorize(frame[name], use_na_sentinel=False)
-        cells: list[Cell] = [None if pd.isna(value) else value for value in values.tolist()]
-        coded.append(Coded(Column(name, significant=5), cells, codes.tolist()))
+        coded.append(_coded(name, [None if pd.isna(value) else value for value in values.tolist()], codes))
     return coded
+
+
+def _coded(name: str, cells: Sequence[Cell], codes: NDArray[np.intp]) -> Coded:
+    return Coded(Column(name, significant=5), cells, codes.tolist())
 
 
 def coded_csv(columns: Sequence[Coded]) -> str:
@@ -83,17 +93,23 @@ def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
     Accuracies are fractions. `mean`, `low` and `high` pool the severities that were measured; `n` counts the images of
     one of them.
     """
-    rows = [
-        {name: told[name] for name in (*_WHO, *_CORRUPTED) if name in told} | _by_severity(measured)
+    found = [
+        measured
         for settings in by_cohort(records).values()
         for setting, variants in settings.items()
         if isinstance(setting, Corruption)
         for measured in variants.values()
-        if (told := flat(next(iter(measured.values()))))
     ]
     numbers = (*(f"severity_{at}" for at in SEVERITIES), "mean", "low", "high", *(f"lambda_{at}" for at in SEVERITIES))
-    frame = pd.DataFrame(rows, columns=[*_WHO, *_CORRUPTED, "n", *numbers])
-    return frame.rename(columns={"name": "corruption"})
+    frame = _named((*_WHO, *_CORRUPTED), [next(iter(measured.values())) for measured in found])
+    return frame.join(pd.DataFrame(map(_by_severity, found), columns=["n", *numbers])).rename(
+        columns={"name": "corruption"}
+    )
+
+
+def _named(columns: Sequence[str], records: Sequence[Record]) -> pd.DataFrame:
+    """Returns some columns of `records_frame`, whether or not a record fills them."""
+    return records_frame(records).reindex(columns=list(columns))
 
 
 def _by_severity(measured: Series) -> dict[str, object]:
@@ -117,15 +133,13 @@ def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
                 images = (cohort.dataset, cohort.split, cohort.images)
                 rank = (*images, setting_rank(setting), variant.rank, list(Metric).index(cohort.metric))
                 found[rank] += by_severity.values()
-    rows = []
+    points = []
     for _, measured in sorted(found.items(), key=itemgetter(0)):
         newest = fit_of(max(measured, key=lambda record: record.provenance.created))
-        seeds = [record for record in measured if fit_of(record) == newest]
-        told = flat(seeds[0])
-        rows.append({name: told[name] for name in (*_WHO, *_FOOLED, *_CRAFTED) if name in told} | _over_seeds(seeds))
-    numbers = ("seeds", "n", "rate", "std", "low", "high")
-    frame = pd.DataFrame(rows, columns=[*_WHO, *_FOOLED, *_CRAFTED, *numbers])
-    return frame.rename(columns={"epsilon": "xi"})
+        points.append([record for record in measured if fit_of(record) == newest])
+    frame = _named((*_WHO, *_FOOLED, *_CRAFTED), [seeds[0] for seeds in points])
+    numbers = pd.DataFrame(map(_over_seeds, points), columns=["seeds", "n", "rate", "std", "low", "high"])
+    return frame.join(numbers).rename(columns={"epsilon": "xi"})
 
 
 def _over_seeds(seeds: Sequence[Record]) -> dict[str, object]:
