@@ -66,11 +66,10 @@ class AttackStep(Fact, frozen=True):
     restarts: int = 1
 
     def __post_init__(self) -> None:
+        kind = self.kind
         for setting, _ in self.settings:
-            if setting not in self.kind.settings:
-                known = ", ".join(self.kind.settings) or "none"
-                raise AttackError(f"The attack {self.name} has no setting {setting}: it has {known}.")
-        if self.restarts > 1 and not self.kind.random:
+            _check_setting(self.name, setting)
+        if self.restarts > 1 and not kind.random:
             raise AttackError(f"Restarts of {self.name} would all be the same: leave --restarts out.")
 
     @classmethod
@@ -126,6 +125,12 @@ def kind_of(name: str) -> AttackKind:
     return ATTACKS[name]
 
 
+def _check_setting(name: str, setting: str) -> None:
+    known = kind_of(name).settings
+    if setting not in known:
+        raise AttackError(f"The attack {name} has no setting {setting}: it has {', '.join(known) or 'none'}.")
+
+
 def parse_step(text: str) -> AttackStep:
     """Returns the attack that a user typed: its name, then settings and restarts behind colons.
 
@@ -138,19 +143,23 @@ def parse_step(text: str) -> AttackStep:
     """
     name, *words = text.split(":")
     settings: dict[str, Value] = {}
+    restarts = 1
     for word in words:
         setting, _, typed = word.partition("=")
-        settings[setting.replace("-", "_")] = _value(name, setting.replace("-", "_"), typed)
-    restarts = settings.pop("restarts", 1)
-    return AttackStep.of(name, restarts=int(restarts), **settings)
+        setting = setting.replace("-", "_")
+        if setting == "restarts":
+            restarts = int(_number(name, setting, typed, whole=True))
+            continue
+        _check_setting(name, setting)
+        default = kind_of(name).settings[setting]
+        whole = isinstance(default, int)
+        settings[setting] = typed if isinstance(default, str) else _number(name, setting, typed, whole=whole)
+    return AttackStep.of(name, restarts=restarts, **settings)
 
 
-def _value(name: str, setting: str, typed: str) -> Value:
-    default = 1 if setting == "restarts" else kind_of(name).settings.get(setting)
-    if isinstance(default, str):
-        return typed
+def _number(name: str, setting: str, typed: str, *, whole: bool) -> int | float:
     try:
-        value: Value = int(typed) if isinstance(default, int) else parse_epsilon(typed)
+        value = int(typed) if whole else parse_epsilon(typed)
     except (ValueError, AttackError) as error:
         raise AttackError(f"{setting}={typed} of the attack {name} is no number: write {setting}=10, say.") from error
     if value <= 0:

@@ -25,6 +25,9 @@ from robustcsc.measurements.threats import typed_epsilon
 
 Number = int | float
 
+#: Images that commands of attacks take if nobody says how many.
+DEFAULT_LIMIT = 1000
+
 
 @dataclass(frozen=True)
 class Command:
@@ -100,13 +103,16 @@ def joined_commands(records: Iterable[Record]) -> list[tuple[Command, list[Recor
 def _where(record: Record) -> tuple[tuple[str, str], ...]:
     """Returns the options that name the model, the images and the batch size."""
     it, location = record.measurement, record.location
+    limit = location.limit
+    if limit is None and it.images.count > DEFAULT_LIMIT and not isinstance(it.perturbation, Clean | Corruption):
+        limit = it.images.count
     options = {
         "--run": it.subject.run,
         "--model": it.subject.model if ":" in it.subject.model else "",
         "--data": location.data,
         "--root": location.root,
         "--image-size": f"{location.image_size or ''}",
-        "--limit": f"{location.limit or ''}",
+        "--limit": f"{limit or ''}",
         "--batch-size": f"{it.batch_size or ''}",
     }
     return tuple((option, value) for option, value in options.items() if value)

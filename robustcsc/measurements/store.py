@@ -104,12 +104,8 @@ class ResultStore:
         """
         if self.read_only or self._connection is None:
             raise StoreError(f"{self.path} was opened for reading only: open it for writing to add records.")
-        row = _row(record)
-        try:  # JSON has no infinity
-            from_json(str(row["record"]), Record)
-        except ValueError as error:
-            raise StoreError(f"A field of a record is not a finite number ({error}): it cannot be stored.") from error
         with self._sentences():
+            row = _row(record)
             cursor = self._connection.execute(_INSERT + (_REPLACE if replace else _KEEP), row)
             return cursor.rowcount > 0
 
@@ -176,14 +172,14 @@ class ResultStore:
                 f"{self.path} was written by a newer robustcsc (store version {version}, this one knows "
                 f"{SCHEMA_VERSION}): update robustcsc, or choose another run."
             )
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if (version == 0 and tables) or (version != 0 and "records" not in tables):
+            raise StoreError(f"{self.path} is a database, but no result store: choose another run or file.")
         if 0 < version < SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} was written by an older robustcsc (store version {version}, this one reads "
                 f"{SCHEMA_VERSION}): measure again in another run, or move the file away."
             )
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if (version == 0 and tables) or (version != 0 and "records" not in tables):
-            raise StoreError(f"{self.path} is a database, but no result store: choose another run or file.")
         return version
 
     def _check_writable(self) -> None:
@@ -201,7 +197,7 @@ class ResultStore:
             raise StoreError(_sentence(error, self.path)) from error
         except OSError as error:
             raise StoreError(f"{self.path} cannot be opened: {error.strerror or error}.") from error
-        except UnicodeError as error:
+        except (UnicodeError, OverflowError) as error:
             raise StoreError(f"A field of a record cannot be stored in {self.path}: {error}.") from error
         except ValueError as error:
             raise StoreError(
@@ -210,7 +206,14 @@ class ResultStore:
 
 
 def _row(record: Record) -> dict[str, object]:
-    measurement = record.measurement
+    measurement, content = record.measurement, to_json(record)
+    try:
+        same = from_json(content, Record) == record
+    except ValueError:
+        same = False
+    if not same:  # JSON has neither NaN nor infinity
+        where = f"{tag_of(measurement.perturbation)} on {measurement.images.dataset}"
+        raise StoreError(f"The record of {where} cannot be stored: a field is no finite number or of another type.")
     return {
         "key": measurement.key,
         "run": measurement.subject.run,
@@ -221,7 +224,7 @@ def _row(record: Record) -> dict[str, object]:
         "correct": record.correct,
         "total": record.total,
         "created": record.provenance.created,
-        "record": to_json(record).decode(),
+        "record": content.decode(),
     }
 
 

@@ -15,8 +15,8 @@ NORMS: tuple[Norm, ...] = ("linf", "l2")
 #: The budgets in Table 4 of the SDNet paper (Dai et al., NeurIPS 2022), in pixel units of [0, 1].
 DEFAULT_EPSILON: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
 
-#: Radii xi of universal perturbations if none is given: that of the DeTraMe-Net paper; a tenth of the usual l2 norm of a
-#: CIFAR image.
+#: Default radii xi of universal perturbations: that of the DeTraMe-Net paper; a tenth of the usual l2 norm of a CIFAR
+#: image.
 DEFAULT_XI: dict[Norm, float] = {"linf": 5e-2, "l2": 2.0}
 
 
@@ -69,6 +69,8 @@ def typed_epsilon(epsilon: float) -> str:
     >>> typed_epsilon(8 / 255), typed_epsilon(0.5 / 255), typed_epsilon(0.5), typed_epsilon(1 / 31)
     ('8/255', '0.5/255', '0.5', '0.03225806451612903')
     """
-    levels = f"{round(2 * epsilon * 255) / 2:g}"
-    fraction = len(repr(epsilon)) > 6 and float(levels) / 255 == epsilon
-    return f"{levels}/255" if fraction else f"{epsilon:g}" if float(f"{epsilon:g}") == epsilon else repr(epsilon)
+    if len(repr(epsilon)) > 6 and epsilon < 1000:
+        levels = f"{round(2 * epsilon * 255) / 2:g}"
+        if float(levels) / 255 == epsilon:
+            return f"{levels}/255"
+    return f"{epsilon:g}" if float(f"{epsilon:g}") == epsilon else repr(epsilon)

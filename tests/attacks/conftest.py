@@ -64,4 +64,4 @@ def network() -> nn.Sequential:
 @pytest.fixture
 def chosen() -> Callable[[str], AttackStep]:
     """Any attack, with settings that keep it short."""
-    return lambda name: AttackStep.of(name, **SHORT.get(name, {}))
+    return lambda name: AttackStep.of(name, restarts=1, **SHORT.get(name, {}))

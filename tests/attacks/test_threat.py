@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from robustcsc.attacks.threat import check_images, project
 from robustcsc.errors import AttackError
-from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm, ThreatModel, parse_epsilon
+from robustcsc.measurements.threats import NORMS, Norm, ThreatModel
 
-NORMS: list[Norm] = ["linf", "l2"]
 IMAGES = torch.full((2, 3, 4, 4), 0.5)
 LABELS = torch.tensor([0, 1])
 
@@ -18,41 +17,6 @@ def distance(perturbed: torch.Tensor, images: torch.Tensor, norm: str) -> float:
     """Largest distance of an image, in float64 and written differently from the library."""
     change = (perturbed.double() - images.double()).abs().flatten(1)
     return change.max().item() if norm == "linf" else change.square().sum(dim=1).sqrt().max().item()
-
-
-@pytest.mark.parametrize("epsilon", [-0.1, math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("norm", NORMS)
-def test_a_budget_that_is_no_length_is_refused(norm: Norm, epsilon: float) -> None:
-    with pytest.raises(AttackError, match="epsilon must be a finite number of at least 0"):
-        ThreatModel(norm, epsilon)
-
-
-def test_a_budget_in_255ths_is_refused_with_the_likely_meaning() -> None:
-    with pytest.raises(AttackError, match="did you mean 8/255"):
-        ThreatModel("linf", 8)
-    assert ThreatModel("l2", 8).epsilon == 8  # an l2 distance may well be above 1
-
-
-def test_an_unknown_norm_is_refused() -> None:
-    with pytest.raises(AttackError, match="Unknown norm 'l1': choose one of linf, l2"):
-        ThreatModel("l1", 0.5)  # type: ignore[arg-type]
-
-
-def test_default_budgets_are_those_of_the_paper() -> None:
-    assert DEFAULT_EPSILON == {"linf": 8 / 255, "l2": 0.5}
-
-
-@pytest.mark.parametrize(
-    ("text", "epsilon"), [("8/255", 8 / 255), (" 8 / 255 ", 8 / 255), ("0.5", 0.5), ("0", 0.0), ("1e-3", 0.001)]
-)
-def test_budgets_are_read_as_typed(text: str, epsilon: float) -> None:
-    assert parse_epsilon(text) == epsilon
-
-
-@pytest.mark.parametrize("text", ["", "eight", "8/0", "8/255/2", "-1/255", "nan", "inf", "1e999", "/255", "8/", "0,5"])
-def test_budgets_that_are_no_number_are_refused(text: str) -> None:
-    with pytest.raises(AttackError, match="is no attack budget"):
-        parse_epsilon(text)
 
 
 @settings(max_examples=200, deadline=None)

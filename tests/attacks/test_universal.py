@@ -10,8 +10,8 @@ from robustcsc.attacks.random_noise import CONTROLS
 from robustcsc.attacks.universal import UniversalPerturbation, perturbed, project, universal_perturbation
 from robustcsc.data import ImageSet, MemoryImages, load
 from robustcsc.errors import AttackError
-from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.measurements.statistics import wilson_interval
+from robustcsc.measurements.threats import Norm, ThreatModel
 
 
 def image_set(pixels: Tensor) -> MemoryImages:

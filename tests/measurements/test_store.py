@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,64 +15,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustcsc.errors import StoreError
-from robustcsc.records import Condition, Record
+from robustcsc.measurements.facts import from_json, replace
+from robustcsc.measurements.perturbations import Corruption, SeverityTable
+from robustcsc.measurements.policies import TrainingLambda
+from robustcsc.measurements.records import Images, Measurement, Provenance, Record, Subject
 from robustcsc.measurements.store import COLUMNS, SCHEMA_VERSION, ResultStore
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-INTEGERS = st.integers(-(2**63), 2**63 - 1)
-FLOATS = st.floats(allow_nan=False)
-CONDITIONS = st.builds(
-    Condition,
-    severity=st.none() | INTEGERS,
-    norm=st.none() | TEXT,
-    epsilon=st.none() | FLOATS,
-    steps=st.none() | INTEGERS,
-    restarts=st.none() | INTEGERS,
-    seed=INTEGERS,
-    **dict.fromkeys(["run", "model", "weights", "dataset", "split", "images", "kind", "name"], TEXT),
-    **dict.fromkeys(["protocol", "spec", "source", "policy", "fit", "metric"], TEXT),
-)
-RECORDS = st.builds(
-    Record,
-    condition=CONDITIONS,
-    correct=INTEGERS,
-    total=INTEGERS,
-    lam=st.none() | FLOATS,
-    seconds=FLOATS,
-    **dict.fromkeys(["device", "versions", "created", "details", "outcomes"], TEXT),
-)
 
 
 def make(severity: int, seed: int = 0, correct: int = 5) -> Record:
-    condition = Condition(
-        run="r",
-        model="m",
-        weights="w",
-        dataset="d",
-        split="test",
-        images="i",
-        kind="corruption",
-        name="fog",
-        severity=severity,
-        seed=seed,
+    measurement = Measurement(
+        subject=Subject(run="r", model="m", weights="w"),
+        images=Images(dataset="d", split="test", fingerprint="i", count=10),
+        perturbation=Corruption(name="fog", severity=severity, table=SeverityTable(name="t", digest="1a"), seed=seed),
+        policy=TrainingLambda(),
     )
-    return Record(
-        condition=condition,
-        correct=correct,
-        total=10,
-        lam=None,
-        device="cpu",
-        versions="v",
-        seconds=0.1,
-        created="now",
-    )
+    provenance = Provenance(device="cpu", versions={"torch": "v"}, seconds=0.1, created="now")
+    return Record(measurement=measurement, correct=correct, total=10, provenance=provenance)
+
+
+def corruption(record: Record) -> Corruption:
+    made = record.measurement.perturbation
+    assert isinstance(made, Corruption)
+    return made
+
+
+def on_device(record: Record, device: str) -> Record:
+    return replace(record, provenance=replace(record.provenance, device=device))
 
 
 # What the child processes below begin with.
 MAKE_RECORD = f"""
 import sys
 from pathlib import Path
-from robustcsc.records import Condition, Record
+from robustcsc.measurements.perturbations import Corruption, SeverityTable
+from robustcsc.measurements.policies import TrainingLambda
+from robustcsc.measurements.records import Images, Measurement, Provenance, Record, Subject
 from robustcsc.measurements.store import ResultStore
 
 {inspect.getsource(make)}
@@ -95,23 +71,35 @@ def public_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_every_field_of_a_record_has_a_column() -> None:
-    assert list(COLUMNS) == list(make(1).row())
+def test_people_who_open_the_file_see_what_was_measured(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    row = dict(connection.execute("SELECT * FROM records").fetchone())
+    connection.close()
+    assert from_json(row.pop("record"), Record) == make(1)
+    told = {"run": "r", "model": "m", "dataset": "d", "kind": "corruption", "metric": "accuracy", "created": "now"}
+    assert row == {"id": 1, "key": make(1).measurement.key, **told, "correct": 5, "total": 10}
+    assert [*row, "record"] == ["id", *COLUMNS]
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(RECORDS, max_size=3, unique_by=lambda record: record.condition.key))
-def test_records_come_back_as_they_went_in_and_in_order(records: list[Record]) -> None:
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_records_come_back_as_they_went_in_and_in_order(
+    data: st.DataObject, records: st.SearchStrategy[Record]
+) -> None:
+    made = data.draw(st.lists(records, max_size=3, unique_by=lambda record: record.measurement.key))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.sqlite"
         with ResultStore(path) as store:
-            assert [store.add(record) for record in records] == [True] * len(records)
+            assert [store.add(record) for record in made] == [True] * len(made)
         with ResultStore(path, read_only=True) as store:
-            assert store.records() == records
-            assert [store.get(record.condition) for record in records] == records
+            assert store.records() == made
+            assert [store.get(record.measurement) for record in made] == made
 
 
-def test_a_condition_is_stored_once_and_the_first_record_stays(path: Path) -> None:
+def test_a_measurement_is_stored_once_and_the_first_record_stays(path: Path) -> None:
     with ResultStore(path) as store:
         assert store.add(make(1, correct=5))
         assert not store.add(make(1, correct=7))
@@ -124,17 +112,18 @@ def test_replacing_a_record_keeps_its_place(path: Path) -> None:
         store.add(make(1))
         assert store.add(make(2, correct=9), replace=True)
         assert store.add(make(3), replace=True)
-        assert [record.condition.severity for record in store.records()] == [2, 1, 3]
+        assert [corruption(record).severity for record in store.records()] == [2, 1, 3]
         assert [record.correct for record in store.records()] == [9, 5, 5]
 
 
 def test_a_measurement_of_another_run_is_found(path: Path) -> None:
     with ResultStore(path) as store:
         store.add(make(1))
-        found = store.get(replace(make(1).condition, run="elsewhere"))
+        elsewhere = replace(make(1).measurement.subject, run="elsewhere")
+        found = store.get(replace(make(1).measurement, subject=elsewhere))
         assert found is not None
-        assert found.condition.run == "r"
-        assert store.get(make(2).condition) is None
+        assert found.measurement.subject.run == "r"
+        assert store.get(make(2).measurement) is None
 
 
 def test_an_added_record_is_seen_by_others_at_once(path: Path) -> None:
@@ -146,7 +135,7 @@ def test_an_added_record_is_seen_by_others_at_once(path: Path) -> None:
 def test_reading_makes_no_file(path: Path) -> None:
     with ResultStore(path, read_only=True) as store:
         assert store.records() == []
-        assert store.get(make(1).condition) is None
+        assert store.get(make(1).measurement) is None
     assert not path.parent.exists()
 
 
@@ -186,7 +175,7 @@ with ResultStore(Path(sys.argv[1])) as store:
     writers = [subprocess.Popen([sys.executable, "-c", script, str(path), str(seed)]) for seed in (1, 2)]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     with ResultStore(path) as store:
-        found = {(record.condition.seed, record.condition.severity) for record in store.records()}
+        found = {(corruption(record).seed, corruption(record).severity) for record in store.records()}
         assert len(store.records()) == len(found)
     assert found == {(seed, severity) for seed in (1, 2, 99) for severity in range(12)}
 
@@ -234,7 +223,7 @@ with ResultStore(Path(sys.argv[1])) as store:
     printed = 20 + len(writer.stdout.readlines())
     writer.stdout.close()
     with ResultStore(path, read_only=True) as store:
-        stored = [record.condition.severity for record in store.records()]
+        stored = [corruption(record).severity for record in store.records()]
     assert stored == list(range(len(stored)))
     assert printed <= len(stored) <= printed + 1
     with ResultStore(path) as store:
@@ -252,7 +241,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")
 connection.execute("PRAGMA cache_spill = 1")
 connection.execute("BEGIN IMMEDIATE")
-connection.execute("UPDATE records SET device = hex(zeroblob(200000)), correct = 0")
+connection.execute("UPDATE records SET created = hex(zeroblob(200000)), correct = 0")
 os._exit(9)
 """
     )
@@ -299,7 +288,7 @@ def test_a_file_that_is_no_database_is_refused_and_kept(path: Path, read_only: b
 def test_a_damaged_store_is_a_sentence(path: Path) -> None:
     with ResultStore(path) as store:
         for severity in range(10):
-            store.add(replace(make(severity), device="x" * 3000))
+            store.add(on_device(make(severity), "x" * 3000))
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
@@ -326,7 +315,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_stored_is_kept(path: Path) -> No
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages}")  # what a full disk looks like to SQLite
         with pytest.raises(StoreError, match="full"):
-            store.add(replace(make(2), device="x" * 100_000))
+            store.add(on_device(make(2), "x" * 100_000))
         assert store.records() == [make(1)]
 
 
@@ -375,11 +364,13 @@ else:
     [
         replace(make(1), lam=float("nan")),
         replace(make(1), correct=2**63),
-        replace(make(1), device="\ud800"),
-        replace(make(1), total=None),  # type: ignore[arg-type]
-        replace(make(1), device=["cpu"]),  # type: ignore[arg-type]
+        replace(make(1), correct=2**64),
+        on_device(make(1), "\ud800"),
+        replace(make(1), total=None),
+        on_device(make(1), ["cpu"]),  # type: ignore[arg-type]
+        replace(make(1), measurement=replace(make(1).measurement, policy=None)),
     ],
-    ids=["nan", "huge", "surrogate", "missing", "list"],
+    ids=["nan", "huge", "larger", "surrogate", "missing", "list", "missing policy"],
 )
 def test_a_field_that_cannot_be_stored_is_a_sentence(path: Path, record: Record) -> None:
     with ResultStore(path) as store:
@@ -404,30 +395,27 @@ def test_paths_with_special_characters_work(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["results.sqlite"]
 
 
-@pytest.mark.parametrize(("version", "lacking"), [(1, ("details", "outcomes")), (2, ("outcomes",))])
-def test_records_of_earlier_versions_are_read_and_the_store_is_completed(
-    path: Path, version: int, lacking: tuple[str, ...]
-) -> None:
-    with ResultStore(path) as store:
-        store.add(make(1))
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("version", [1, SCHEMA_VERSION - 1])
+def test_a_store_of_an_older_version_is_refused_and_kept(path: Path, version: int, read_only: bool) -> None:
+    path.parent.mkdir()
     connection = sqlite3.connect(path)
-    for column in lacking:
-        connection.execute(f"ALTER TABLE records DROP COLUMN {column}")
+    connection.execute("CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT, run TEXT, correct INTEGER)")
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     before = path.read_bytes()
-    with ResultStore(path, read_only=True) as store:
-        assert store.records() == [make(1)]
-        assert store.get(make(1).condition) == make(1)
+    with pytest.raises(StoreError, match=r"written by an older robustcsc .*: measure again in another run, or move"):
+        ResultStore(path, read_only=read_only)
     assert path.read_bytes() == before
-    told = replace(make(2), details='{"passes": 3}', outcomes="gA==")
-    with ResultStore(path) as store:
-        assert store.add(told)
-        assert store.records() == [make(1), told]
-    with ResultStore(path) as store:
-        assert store.get(told.condition) == told
 
 
-def test_keys_are_those_of_the_first_release() -> None:
-    # SHA-256 over the fields that the first store had: what was measured then is not measured again.
-    assert make(1).condition.key == "e81b8a68cc2bbe9727aafba6655e4826c62ba00f85d52712b01d0f87d9addfa7"
+@pytest.mark.parametrize("content", ["{", "{}", '{"measurement": 1}', make(1).provenance.device])
+def test_a_damaged_record_is_a_sentence(path: Path, content: str) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+        assert store._connection is not None
+        store._connection.execute("UPDATE records SET record = ?", [content])
+        with pytest.raises(StoreError, match="holds a damaged record"):
+            store.records()
+        with pytest.raises(StoreError, match="holds a damaged record"):
+            store.get(make(1).measurement)

@@ -1,0 +1,147 @@
+"""Records as rows and CSV files, and back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robustcsc.errors import StoreError
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.frames import DERIVED, TIMING, flat, read_records, records_frame
+from robustcsc.measurements.perturbations import Attack, Clean
+from robustcsc.measurements.policies import Adaptive, FixedLambda, Scope, WorstOf
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import Images, Measurement, Outcomes, Provenance, Record, Subject
+from robustcsc.measurements.threats import ThreatModel
+
+CLEAN = Record(
+    measurement=Measurement(
+        subject=Subject(run="first", model="sdnet18", weights="ab" * 32),
+        images=Images(dataset="cifar10", split="test", fingerprint="0123456789abcdef", count=8),
+        perturbation=Clean(),
+        policy=FixedLambda(0.1 + 0.2),
+    ),
+    correct=6,
+    total=8,
+    provenance=Provenance(device="cpu", versions={"torch": "2.11"}, seconds=1.5, created="2026-01-01T00:00:00+00:00"),
+    lam=0.3,
+    outcomes=Outcomes.of([True] * 6 + [False] * 2),
+)
+ATTACKED = replace(
+    CLEAN,
+    measurement=replace(
+        CLEAN.measurement,
+        perturbation=Attack(
+            steps=(AttackStep.of("pgd"), AttackStep.of("fgsm")),
+            threat=ThreatModel("linf", 8 / 255),
+            protocol=Protocol.ADAPTIVE,
+            seed=3,
+        ),
+        policy=Adaptive(scope=Scope.IMAGE, fit="0123456789ab"),
+        batch_size=250,
+    ),
+)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def written(content: str) -> Path:
+        path = tmp_path / "results.csv"
+        path.write_text(content)
+        return path
+
+    return written
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_records_come_back_from_a_csv_file(data: st.DataObject, records: st.SearchStrategy[Record]) -> None:
+    made = data.draw(st.lists(records, min_size=1, max_size=4))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "results.csv"
+        records_frame(made).to_csv(path, index=False)
+        assert read_records(path) == made
+
+
+@pytest.mark.parametrize("text", ["[brackets]", "true", "null", "1e5", '"quoted", and more', "two\nlines", " spaces "])
+def test_text_stays_text(text: str, tmp_path: Path) -> None:
+    subject, images = Subject(run=text, model=text, weights=text), replace(CLEAN.measurement.images, dataset=text)
+    record = replace(CLEAN, measurement=replace(CLEAN.measurement, subject=subject, images=images))
+    records_frame([record]).to_csv(tmp_path / "results.csv", index=False)
+    assert read_records(tmp_path / "results.csv") == [record]
+
+
+def test_rows_are_flat_and_have_one_fact_a_column() -> None:
+    row = flat(ATTACKED)
+    assert all(type(value) in (int, float, str, bool) for value in row.values())
+    expected = {
+        "run": "first",
+        "model": "sdnet18",
+        "weights": "ab" * 32,
+        "dataset": "cifar10",
+        "split": "test",
+        "images": "0123456789abcdef",
+        "image_count": 8,
+        "kind": "attack",
+        "steps": '[{"name":"pgd","settings":[["loss","ce"],["steps",20]]},{"name":"fgsm"}]',
+        "norm": "linf",
+        "epsilon": 8 / 255,
+        "protocol": "adaptive",
+        "seed": 3,
+        "policy": "adaptive",
+        "policy.scope": "image",
+        "policy.fit": "0123456789ab",
+        "metric": "accuracy",
+        "batch_size": 250,
+        "correct": 6,
+        "total": 8,
+        "device": "cpu",
+        "versions.torch": "2.11",
+        "seconds": 1.5,
+        "created": "2026-01-01T00:00:00+00:00",
+        "lambda": 0.3,
+        "outcomes": "/A==",  # 1111 1100
+        "outcome_count": 8,
+        "accuracy": 0.75,
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert set(row) - set(expected) == {"low", "high"}
+    # Wilson, z = 1.96: (0.75 + z^2 / 16 -+ z sqrt(0.75 0.25 / 8 + z^2 / 256)) / (1 + z^2 / 8)
+    assert row["low"] == pytest.approx(0.4093, abs=1e-4) and row["high"] == pytest.approx(0.9285, abs=1e-4)
+
+
+def test_columns_that_no_record_fills_are_left_out_and_whole_numbers_stay_whole() -> None:
+    frame = records_frame([CLEAN, ATTACKED])
+    assert list(frame.columns)[:8] == ["run", "model", "weights", "dataset", "split", "images", "image_count", "kind"]
+    assert "severity" not in frame and "policy.values" not in frame
+    assert frame["seed"].tolist()[1] == 3 and frame["seed"].isna().tolist() == [True, False]
+    assert str(frame["seed"].dtype) == "Int64"
+    assert frame["policy.value"].tolist()[0] == 0.1 + 0.2
+    assert [set(frame.columns) - set(records_frame([CLEAN, ATTACKED], timing=False).columns)] == [set(TIMING)]
+    assert set(DERIVED) <= set(records_frame([]).columns) and len(records_frame([])) == 0
+
+
+def test_lists_are_json(tmp_path: Path) -> None:
+    record = replace(CLEAN, measurement=replace(CLEAN.measurement, policy=WorstOf((0.1, 1 / 31))))
+    assert flat(record)["policy.values"] == "[0.1,0.03225806451612903]"
+
+
+def test_files_of_something_else_are_a_sentence(write: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_records(tmp_path / "missing.csv")
+    for content in (
+        "run,model\na,b\n",
+        "name\nfog\n",
+        "run,kind,steps\na,attack,[\n",
+        "run\na,one cell too many\n",
+        "table,table.name\na,b\n",
+        f"run\n{'x' * 200_000}\n",  # more than the csv module reads
+    ):
+        with pytest.raises(StoreError, match="is no CSV file of records"):
+            read_records(write(content))
