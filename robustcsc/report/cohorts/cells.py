@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
 from robustcsc.measurements.records import Record
@@ -27,6 +28,7 @@ def percentages(headings: Iterable[str], *, digits: int = 2, show_n: bool = Fals
     return tuple(Column(heading, digits=digits, percent=True, show_n=show_n) for heading in headings)
 
 
+@lru_cache(maxsize=2**16)  # a report shows the same counts again and again
 def estimate(counts: Score | None) -> Estimate | None:
     """Returns a share with its interval and the number of images, as fractions; ``None`` if there are no images."""
     if counts is None or not counts.total:
