@@ -14,8 +14,9 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from robustcsc.presentation.table import Cell, Column, Plain, Table, facts, is_scaled
+from robustcsc.presentation.table import Cell, Column, Estimate, Plain, Table, facts, is_scaled
 
 _KINDS = ("", "low", "high", "n", "std", "seeds", "note")
 _SCALED = ("", "low", "high", "std")
@@ -56,8 +57,17 @@ class Fields:
 
     def values(self, cell: Cell) -> tuple[str, ...]:
         """Returns the fields of a cell."""
-        found, scaled = facts(cell), self.column.percent and is_scaled(cell)
-        return tuple(_plain(found.get(kind), scaled and kind in _SCALED) for kind in self.kinds)
+        if isinstance(cell, Estimate):
+            return _estimate(self.kinds, self.column.percent, cell)
+        return _values(self.kinds, self.column.percent and is_scaled(cell), cell)
+
+
+def _values(kinds: tuple[str, ...], scaled: bool, cell: Cell) -> tuple[str, ...]:
+    found = facts(cell)
+    return tuple(_plain(found.get(kind), scaled and kind in _SCALED) for kind in kinds)
+
+
+_estimate = lru_cache(maxsize=2**16)(_values)  # the estimates of a report repeat
 
 
 def _plain(value: Plain, percent: bool) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from robustcsc.presentation.words import MISSING
 
@@ -154,10 +154,7 @@ class Column:
             case float():
                 return (self.number(cell),)
             case Estimate():
-                ends = () if cell.low is None or cell.high is None else (cell.low, cell.high)
-                interval = (f"[{', '.join(map(self.number, ends))}]",) if ends else ()
-                counted = (f"n={cell.n}",) if self.show_n and cell.n is not None else ()
-                return (self.number(cell.value), *interval, *counted)
+                return _estimate_parts(self, cell)
             case Spread():
                 unsigned = replace(self, signed=False)
                 seeds = (f"({cell.seeds} seeds)",) if self.show_seeds and cell.seeds is not None else ()
@@ -184,6 +181,14 @@ class Column:
         if isinstance(value, (str, bool)) or value is None or math.isnan(value):
             return None
         return self.scaled(value) if is_scaled(cell) else value
+
+
+@lru_cache(maxsize=2**16)  # the estimates of a report repeat
+def _estimate_parts(column: Column, cell: Estimate) -> tuple[str, ...]:
+    ends = () if cell.low is None or cell.high is None else (cell.low, cell.high)
+    interval = (f"[{', '.join(map(column.number, ends))}]",) if ends else ()
+    counted = (f"n={cell.n}",) if column.show_n and cell.n is not None else ()
+    return (column.number(cell.value), *interval, *counted)
 
 
 def facts(cell: Cell) -> dict[str, Plain]:
