@@ -96,8 +96,8 @@ def crafting_words(crafting: Crafting) -> str:
 def fooling_tables(records: Sequence[Record]) -> list[Table]:
     """Returns per data set, split and images one table of universal perturbations and one of random noise."""
     labels = labels_of(records)
-    tables = [_universal_table(scored, rows, labels) for scored, rows in _changes(records, UNIVERSAL).items()]
-    for scored, rows in _changes(records, NOISE).items():
+    tables = [_universal_table(scored, rows, labels) for scored, rows in changed_by(records, UNIVERSAL).items()]
+    for scored, rows in changed_by(records, NOISE).items():
         cells = tuple((*labels[change.variant], change.size, *_rates(found)) for change, found in rows.items())
         columns = (*WHO, Column("rho"), *_RATE_COLUMNS)
         title = f"Random noise: {_title(scored, rows)}"
@@ -113,14 +113,14 @@ def fooling_charts(records: Sequence[Record]) -> list[Chart]:
     labels = labels_of(records)
     charts = []
     for kinds, file, axis in ((UNIVERSAL, "fooling-uap", "xi"), (NOISE, "fooling-noise", "rho")):
-        for scored, rows in _changes(records, kinds).items():
+        for scored, rows in changed_by(records, kinds).items():
             if len({change.size for change in rows}) > 1:
                 name = slug(file, *scored[:2], key=scored)
                 charts.append(_chart(name, f"Fooling rate over {axis}: {_title(scored, rows)}", axis, rows, labels))
     return charts
 
 
-def _changes(records: Iterable[Record], kinds: Kinds) -> dict[Scored, dict[Change, Measured]]:
+def changed_by(records: Iterable[Record], kinds: Kinds) -> dict[Scored, dict[Change, Measured]]:
     """Returns the records to show by images and change; of several lambda fits of a change the newest counts."""
     found: dict[Scored, dict[Change, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in of_kinds(records, *kinds):
@@ -193,7 +193,7 @@ def _rate(records: Sequence[Record]) -> Cell:
     return Spread(fmean(shares), stdev(shares), len(shares))
 
 
-def _mean(records: Sequence[Record]) -> Score:
+def mean_over_seeds(records: Sequence[Record]) -> Score:
     """Returns the mean counts of one seed."""
     return Score(round(fmean(record.correct for record in records)), records[0].total)
 
@@ -221,7 +221,7 @@ def _chart(name: str, title: str, axis: str, rows: Mapping[Change, Measured], la
 def _points(rows: Mapping[Change, Measured], curve: Change, norm: Norm | None) -> dict[float, Estimate]:
     """Returns the rates of one line in one panel by size."""
     found = {
-        change.size: estimate(_mean(measured[Metric.FOOLING]))
+        change.size: estimate(mean_over_seeds(measured[Metric.FOOLING]))
         for change, measured in rows.items()
         if change.norm == norm and change.curve == curve and measured[Metric.FOOLING]
     }

@@ -5,10 +5,8 @@ Files and the page are made from such columns, so that 200,000 records take seco
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from operator import itemgetter
 from statistics import fmean, stdev
 
 import numpy as np
@@ -17,18 +15,17 @@ from numpy.typing import NDArray
 
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.frames import factors, records_frame
-from robustcsc.measurements.perturbations import Corruption, Perturbation, RandomControl, RandomNoise, Universal
-from robustcsc.measurements.records import Images, Metric, Record
-from robustcsc.measurements.statistics import Score
+from robustcsc.measurements.perturbations import Corruption, Perturbation
+from robustcsc.measurements.records import Images, Record
 from robustcsc.presentation.csv_table import csv_line
 from robustcsc.presentation.html_table import Coded
 from robustcsc.presentation.table import Cell, Column
+from robustcsc.report.attacks.fooling import NOISE, UNIVERSAL, changed_by, mean_over_seeds
 from robustcsc.report.cohorts.cohorts import (
     SEVERITIES,
     Series,
     by_cohort,
     fit_of,
-    of_kinds,
     score,
     setting_of,
     total_score,
@@ -126,24 +123,22 @@ def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
     Rates are fractions. `std` is over seeds (empty for one); `low` and `high` end the 95 % Wilson interval of the mean
     rate on the images of one seed, as other seeds see the same images.
     """
-    found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
-    for cohort, settings in by_cohort(of_kinds(records, Universal, RandomControl, RandomNoise)).items():
-        for setting, variants in settings.items():
-            for variant, by_severity in variants.items():
-                images = (cohort.dataset, cohort.split, cohort.images)
-                rank = (*images, setting_rank(setting), variant.rank, list(Metric).index(cohort.metric))
-                found[rank] += by_severity.values()
-    points = []
-    for _, measured in sorted(found.items(), key=itemgetter(0)):
-        newest = fit_of(max(measured, key=lambda record: record.provenance.created))
-        points.append([record for record in measured if fit_of(record) == newest])
+    points = [
+        seeds
+        for kinds in (UNIVERSAL, NOISE)
+        for rows in changed_by(records, kinds).values()
+        for measured in rows.values()
+        for seeds in measured.values()
+        if seeds
+    ]
     frame = _named((*_WHO, *_FOOLED, *_CRAFTED), [seeds[0] for seeds in points])
     numbers = pd.DataFrame(map(_over_seeds, points), columns=["seeds", "n", "rate", "std", "low", "high"])
     return frame.join(numbers).rename(columns={"epsilon": "xi"})
 
 
 def _over_seeds(seeds: Sequence[Record]) -> dict[str, object]:
-    total, shares = seeds[0].total, [score(record).accuracy for record in seeds]
-    low, high = Score(round(fmean(record.correct for record in seeds)), total).interval
+    shares = [score(record).accuracy for record in seeds]
+    low, high = mean_over_seeds(seeds).interval
     spread = {"std": stdev(shares)} if len(shares) > 1 else {}
-    return {"seeds": len(shares), "n": total, "rate": fmean(shares), **spread, "low": low, "high": high}
+    rate = {"seeds": len(shares), "n": seeds[0].total, "rate": fmean(shares)}
+    return {**rate, **spread, "low": low, "high": high}

@@ -142,6 +142,21 @@ def test_the_same_records_in_any_order_give_the_same_bytes(
     assert contents(again.folder) == contents(report.folder)
 
 
+def test_records_of_every_kind_make_the_same_report_in_any_order(every_kind: list[Record], tmp_path: Path) -> None:
+    one, other = (
+        write_report(Report(title="All", records=made), tmp_path / name)
+        for name, made in (("one", every_kind), ("other", every_kind[::-1]))
+    )
+    assert contents(one.folder) == contents(other.folder)
+    assert {"attacks", "fooling", "severity"} <= {section.anchor for section in one.sections}
+    with one.records.open(newline="") as file:
+        assert {row["kind"] for row in csv.DictReader(file)} == {
+            *("clean", "corruption", "attack", "minimal-budget"),
+            *("universal", "random-control", "random-noise"),
+        }
+    assert {"fooling.csv", "accuracy.csv"} <= set(contents(one.folder))
+
+
 def test_names_are_escaped_in_the_page(corruption: RecordMaker, tmp_path: Path) -> None:
     nasty = '<script>alert("x")</script>&amp;'
     one, other = corruption(correct=1, total=2), corruption(correct=1, total=2, run=nasty)
