@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from robustcsc.report.figures import Plot, verbatim
+from robustcsc.presentation.drawing import Drawing, verbatim
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -45,7 +45,7 @@ def sheet(pictures: Array, columns: int | None = None) -> Array:
     return grid.reshape(rows * (height + 1), columns * (width + 1), channels)
 
 
-def sheet_plot(
+def draw_sheet(
     name: str,
     title: str,
     description: str,
@@ -53,13 +53,13 @@ def sheet_plot(
     *,
     columns: Sequence[str] = (),
     rows: Sequence[str] = (),
-) -> Plot:
+) -> Drawing:
     """Returns pictures as a figure.
 
     Args:
-        name: As in `Plot`.
-        title: As in `Plot`.
-        description: As in `Plot`.
+        name: As in `Drawing`.
+        title: As in `Drawing`.
+        description: As in `Drawing`.
         pictures: ``(n, C, H, W)`` in [0, 1], C = 1 or 3, in the order of reading.
         columns: Headings, one per column, which may be empty; without them the sheet is a square.
         rows: Names, where there are columns.
@@ -82,4 +82,4 @@ def sheet_plot(
         ax.spines[:].set_visible(False)
     else:
         ax.set_axis_off()
-    return Plot(name, title, description, figure)
+    return Drawing(name, title, description, figure)

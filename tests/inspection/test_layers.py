@@ -30,7 +30,7 @@ def test_layers_of_sparse_coding_are_found_in_order_whatever_model_they_are_in()
 
 
 def test_a_model_without_one_is_refused() -> None:
-    with pytest.raises(RobustCSCError, match="no layer of sparse coding"):
+    with pytest.raises(RobustCSCError, match="no sparse-coding layer"):
         coding_layers(nn.Sequential(nn.Conv2d(1, 2, 3)))
 
 

@@ -31,6 +31,6 @@ def atoms(
     from robustcsc.inspection.learned.atoms import inspect_atoms
 
     chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
-    with opened(chosen, out, batch_size) as (_, specimen):
-        found = inspect_atoms(specimen, options.words(layers or ""), draw=out is not None)
+    with opened(chosen, out, batch_size, layers) as (_, specimen):
+        found = inspect_atoms(specimen)
     show(found, out, as_json)

@@ -27,5 +27,5 @@ def classifier(
 
     chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
     with opened(chosen, out, batch_size) as (_, specimen):
-        found = inspect_classifier(specimen, draw=out is not None)
+        found = inspect_classifier(specimen)
     show(found, out, as_json)

@@ -27,6 +27,6 @@ def codes(
     from robustcsc.inspection.signals.codes import inspect_codes
 
     chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
-    with opened(chosen, out, batch_size) as (_, specimen):
-        found = inspect_codes(specimen, options.words(layers or ""), draw=out is not None)
+    with opened(chosen, out, batch_size, layers) as (_, specimen):
+        found = inspect_codes(specimen)
     show(found, out, as_json)

@@ -26,6 +26,6 @@ def metric(
     from robustcsc.inspection.learned.metric import inspect_metrics
 
     chosen = Chosen(run, model, weights, data, root, False, image_size, device=device)
-    with opened(chosen, out) as (_, specimen):
-        found = inspect_metrics(specimen, options.words(layers or ""), draw=out is not None)
+    with opened(chosen, out, layers=layers) as (_, specimen):
+        found = inspect_metrics(specimen)
     show(found, out, as_json)

@@ -58,7 +58,9 @@ def check_folder(folder: Path | None) -> None:
 
 
 @contextmanager
-def opened(chosen: Chosen, out: Path | None, batch_size: int = 100) -> Iterator[tuple[Session, Specimen]]:
+def opened(
+    chosen: Chosen, out: Path | None, batch_size: int = 100, layers: str | None = None
+) -> Iterator[tuple[Session, Specimen]]:
     """Opens a model to look inside. Its test images are loaded only if they are used.
 
     Raises:
@@ -77,6 +79,8 @@ def opened(chosen: Chosen, out: Path | None, batch_size: int = 100) -> Iterator[
                 model=session.model.model,
                 image_shape=session.trained.spec.image_shape,
                 images=images,
+                layers=options.words(layers or ""),
+                draw=out is not None,
                 device=session.device,
                 batch_size=batch_size,
                 progress=session.measuring.progress,
@@ -86,7 +90,7 @@ def opened(chosen: Chosen, out: Path | None, batch_size: int = 100) -> Iterator[
             note_unreadable(images(), note)
 
 
-def show(found: Findings, out: Path | None, as_json: bool) -> None:
+def show(found: Findings[object], out: Path | None, as_json: bool) -> None:
     """Prints findings as tables or JSON, and writes tables and figures into a folder, if one was given.
 
     Raises:

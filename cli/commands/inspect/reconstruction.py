@@ -62,6 +62,6 @@ def reconstruction(
             severity,
             spec=session.severity_table(spec, frost_root),
             seed=seed,
-            pictures=0 if out is None else pictures,
+            pictures=pictures,
         )
     show(found, out, as_json)

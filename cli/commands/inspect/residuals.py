@@ -48,15 +48,13 @@ def residuals(
     from robustcsc.inspection.signals.residuals import inspect_residuals
 
     chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
-    with opened(chosen, out, batch_size) as (session, specimen):
+    with opened(chosen, out, batch_size, layers) as (session, specimen):
         found = inspect_residuals(
             specimen,
-            options.words(layers or ""),
             definition,
             corruptions=corruptions,
             severities=severities,
             spec=session.severity_table(spec, frost_root),
             seed=seed,
-            draw=out is not None,
         )
     show(found, out, as_json)

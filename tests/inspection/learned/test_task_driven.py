@@ -7,25 +7,26 @@ from torch import nn
 
 from robustcsc.data import ImageSet, load
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.classifier import (
+from robustcsc.inspection.learned.classifier import (
     class_pictures,
     class_weights,
     classifier_table,
-    pictures_plot,
-    weights_plot,
+    draw_pictures,
+    weights_chart,
 )
-from robustcsc.inspection.task_driven import (
+from robustcsc.inspection.learned.task_driven import (
     AtomUses,
     backprojected,
-    backprojected_plot,
+    draw_backprojected,
+    draw_projection,
+    draw_uses,
     linear_features,
-    projection_plot,
     study_atoms,
     task_driven,
-    uses_plot,
 )
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.models.tddl import TaskDriven
+from robustcsc.presentation.drawn_chart import draw
 
 LABELS = tuple(map(str, range(10)))
 
@@ -60,7 +61,7 @@ def test_a_study_counts_what_the_codes_show(digits: ImageSet, uses: AtomUses) ->
 
 
 def test_atoms_are_drawn_side_by_side_the_most_used_first(uses: AtomUses) -> None:
-    (ax,) = uses_plot(uses, "atoms", "t").figure.axes
+    (ax,) = draw_uses(uses, "atoms", "t").figure.axes
     sheet = np.asarray(ax.images[0].get_array())
     assert sheet.shape == (4 * 9, 5 * 9)  # 20 atoms of 8x8 pixels with a line between them
     most = uses.prototypes[np.argsort(-uses.uses, kind="stable")[0], 0]
@@ -94,12 +95,12 @@ def test_atoms_and_rows_of_a_linear_projection_are_drawn() -> None:
     model = model_of("tddl-lin")
     projection = linear_features(model)
     assert projection is not None
-    plot = projection_plot(projection, (1, 8, 8), "m")
+    plot = draw_projection(projection, (1, 8, 8), "m")
     sheet = np.asarray(plot.figure.axes[0].images[0].get_array())
     first = projection[0].double().numpy().reshape(8, 8)
     np.testing.assert_allclose(sheet[:8, :8], (first - first.min()) / (first.max() - first.min()))
     atoms = task_driven(model).code.dictionary.detach().T
-    plot = backprojected_plot(atoms, projection, (1, 8, 8), "atoms", "m")
+    plot = draw_backprojected(atoms, projection, (1, 8, 8), "atoms", "m")
     sheet = np.asarray(plot.figure.axes[0].images[0].get_array())
     first = backprojected(atoms[:1], projection, (1, 8, 8))[0, 0]
     np.testing.assert_allclose(sheet[:8, :8], (first - first.min()) / (first.max() - first.min()))
@@ -120,12 +121,12 @@ def test_classes_are_described_by_their_weights() -> None:
     assert second.concentration == pytest.approx(0.1)  # 2 of 20 equal weights
     assert (first.closest, third.closest) == ("c", "a")
     assert first.cosine == pytest.approx(7 / (5 * 2**0.5))
-    assert classifier_table([first, second, third], "m").rows[0][:2] == ("a", "5")
+    assert classifier_table([first, second, third], "m").texts[0][:2] == ("a", "5")
 
 
 def test_each_class_has_a_panel_with_its_weights() -> None:
     model = model_of("tddl-cnn")
-    figure = weights_plot(model, LABELS, "m").figure
+    figure = draw(weights_chart(model, LABELS, "m")).figure
     assert len(figure.axes) == 10
     for ax, row in zip(figure.axes, task_driven(model).head.weight.detach(), strict=True):
         (lines,) = ax.collections
@@ -152,7 +153,7 @@ def test_where_features_are_not_linear_pictures_are_sums_of_average_images(uses:
     weights = task_driven(model).head.weight.detach().double().numpy()
     expected = sum(weights[4, atom] * uses.prototypes[atom] for atom in range(20))
     np.testing.assert_allclose(pictures[4], expected, atol=1e-9)
-    plot = pictures_plot(pictures, LABELS, False, "m")
+    plot = draw_pictures(pictures, LABELS, False, "m")
     assert [tick.get_text() for tick in plot.figure.axes[0].get_xticklabels()] == list(LABELS)
 
 

@@ -10,8 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.chain import reconstructions
-from robustcsc.inspection.reconstruction import correlation, measure, psnr, reconstruction_plot, reconstruction_table
+from robustcsc.inspection.signals.chain import reconstructions
+from robustcsc.inspection.signals.reconstruction import (
+    correlation,
+    draw_reconstruction,
+    measure,
+    psnr,
+    reconstruction_table,
+)
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
@@ -224,7 +230,7 @@ def test_measures_are_those_of_the_layer_itself_and_add_up_over_batches() -> Non
     assert found.psnr_clean == pytest.approx(float(psnr(pixels, clean).mean()), rel=1e-5)
     assert (found.given, found.images, measured.left_out) == ("noise 3", 3, "")
     table = reconstruction_table([measured], "m")
-    assert table.rows[0][:3] == ("noise 3", "1", "0")
+    assert table.rows[0][:3] == ("noise 3", 1, "0")
     with pytest.raises(RobustCSCError, match="no images"):
         measure(model, [], "clean")
 
@@ -232,7 +238,7 @@ def test_measures_are_those_of_the_layer_itself_and_add_up_over_batches() -> Non
 def test_the_figure_has_a_row_per_image_and_input_and_a_column_per_depth() -> None:
     model = nn.Sequential(csc(1, 3), csc(3, 4))
     images = torch.rand(2, 1, 6, 6)
-    plot = reconstruction_plot(model, [("clean", images), ("noise 3", images / 2)], "m")
+    plot = draw_reconstruction(model, [("clean", images), ("noise 3", images / 2)], "m")
     (ax,) = plot.figure.axes
     sheet = np.asarray(ax.images[0].get_array())
     assert sheet.shape == (4 * 7, 3 * 7)

@@ -12,15 +12,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustcsc.inspection.coherence import mutual_coherence
 from robustcsc.inspection.layers import chosen, coding_layers, shown
-from robustcsc.inspection.sheets import sheet_plot, stretched
+from robustcsc.inspection.learned.coherence import mutual_coherence
+from robustcsc.inspection.learned.task_driven import (
+    draw_backprojected,
+    draw_projection,
+    draw_uses,
+    linear_features,
+    study_atoms,
+)
+from robustcsc.inspection.sheets import draw_sheet, stretched
+from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.coding import CodingLayer, ConvCodingLayer
 from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.task_driven import ElasticNetCode
-from robustcsc.report.figures import Plot
-from robustcsc.report.table import Table
-from robustcsc.report.words import slug
+from robustcsc.presentation.drawing import Drawing
+from robustcsc.presentation.table import Column, Table
+from robustcsc.presentation.words import slug
 
 #: Filters that are drawn of a deeper layer, in each direction.
 MOST_FILTERS = 64
@@ -70,6 +78,38 @@ class DictionaryFacts:
     coherence: float
 
 
+def inspect_atoms(specimen: Specimen) -> Findings[DictionaryFacts]:
+    """Returns what is told of the dictionaries of a model.
+
+    Images are used only to draw the atoms of a task-driven layer whose features are not linear: each atom as the
+    average of the images that it is used for.
+
+    Raises:
+        RobustCSCError: As for `dictionaries`, or images are needed and cannot be read.
+    """
+    found = dictionaries(specimen.model, specimen.layers)
+    told = [facts(it) for it in found]
+    drawings = [drawing for it in found for drawing in _drawings(specimen, it)] if specimen.draw else []
+    return Findings(facts=told, tables=(atoms_table(told, specimen.name),), drawings=drawings)
+
+
+def _drawings(specimen: Specimen, dictionary: Dictionary) -> list[Drawing]:
+    """Returns the atoms as pictures, and the projection before them if they are of linear features."""
+    name, subject = dictionary.layer, specimen.name
+    if not dictionary.vectors:
+        return [draw_atoms(dictionary, subject)]
+    projection, file = linear_features(specimen.model), slug("atoms", name)
+    if projection is None:
+        layers = {shown(it): layer for it, layer in coding_layers(specimen.model).items()}
+        uses = study_atoms(specimen.model, layers[name], specimen.pixels())
+        return [draw_uses(uses, file, f"What the atoms of {name} stand for: {subject}")]
+    shape = specimen.image_shape
+    return [
+        draw_backprojected(dictionary.atoms, projection, shape, file, f"Atoms of {name}: {subject}"),
+        draw_projection(projection, shape, subject),
+    ]
+
+
 def dictionaries(model: nn.Module, patterns: Iterable[str] = ()) -> list[Dictionary]:
     """Returns the dictionaries of the layers of sparse coding, in the order of registration.
 
@@ -111,22 +151,22 @@ def atoms_table(found: Iterable[DictionaryFacts], subject: str) -> Table:
     """Returns one row per dictionary."""
     rows = tuple(
         (
-            it.layer,
-            it.kind,
-            str(it.shape[0]),
-            "x".join(map(str, it.shape[1:])),
-            f"{it.smallest_norm:.4g}",
-            f"{it.largest_norm:.4g}",
-            f"{it.coherence:.3f}",
+            *(it.layer, it.kind, it.shape[0], "x".join(map(str, it.shape[1:]))),
+            *(it.smallest_norm, it.largest_norm, it.coherence),
         )
         for it in found
     )
-    columns = ("layer", "kind", "atoms", "of", "smallest norm", "largest norm", "coherence")
+    columns = (
+        *map(Column, ("layer", "kind", "atoms", "of")),
+        Column("smallest norm", significant=4),
+        Column("largest norm", significant=4),
+        Column("coherence", digits=3),
+    )
     notes = ("coherence: the largest inner product of two different atoms, scaled to unit norm, at any positions.",)
-    return Table(name="atoms", title=f"Dictionaries: {subject}", columns=columns, rows=rows, notes=notes)
+    return Table("atoms", f"Dictionaries: {subject}", columns, rows, notes)
 
 
-def atoms_plot(dictionary: Dictionary, subject: str) -> Plot:
+def draw_atoms(dictionary: Dictionary, subject: str) -> Drawing:
     """Returns the atoms of a convolutional dictionary as pictures, each stretched to its full range."""
     atoms = dictionary.atoms.double().cpu()
     count, channels = atoms.shape[:2]
@@ -134,14 +174,14 @@ def atoms_plot(dictionary: Dictionary, subject: str) -> Plot:
     name = slug("atoms", dictionary.layer)
     if channels in (1, 3):
         described = f"The {count} atoms in the order of reading, each stretched to its full range."
-        return sheet_plot(name, title, described, stretched(atoms.numpy()))
+        return draw_sheet(name, title, described, stretched(atoms.numpy()))
     filters = atoms[:MOST_FILTERS, :MOST_FILTERS]
     described = (
         f"A row for each of {_part(len(filters), count, 'atoms')}, in it a filter for each of "
         f"{_part(filters.shape[1], channels, 'channels')}; each atom stretched to its full range."
     )
     pictures = stretched(filters.numpy()).reshape(-1, 1, *atoms.shape[2:])
-    return sheet_plot(name, title, described, pictures, columns=[""] * filters.shape[1], rows=[""] * len(filters))
+    return draw_sheet(name, title, described, pictures, columns=[""] * filters.shape[1], rows=[""] * len(filters))
 
 
 def _part(shown_number: int, whole: int, what: str) -> str:

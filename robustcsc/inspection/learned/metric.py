@@ -28,11 +28,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.layers import shown
+from robustcsc.inspection.layers import chosen, shown
+from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.qmetric import QMetricReLU
-from robustcsc.report.figures import COLOURS, Plot, panels, title_panel
-from robustcsc.report.table import Table
-from robustcsc.report.words import slug
+from robustcsc.presentation.chart import COLOURS
+from robustcsc.presentation.drawing import Drawing, panels, title_panel
+from robustcsc.presentation.table import Column, Table
+from robustcsc.presentation.words import slug
 
 #: Side of the image for the spectrum of a convolution.
 SIDE = 8
@@ -67,6 +69,18 @@ class Metric:
     spectral_radius: float
     gain: tuple[float, float, float]
     threshold: tuple[float, float, float]
+
+
+def inspect_metrics(specimen: Specimen) -> Findings[Metric]:
+    """Returns what the Q-Metric ReLUs of a model have learned; no image is used.
+
+    Raises:
+        RobustCSCError: The model has none, or a pattern fits none.
+    """
+    layers = chosen(metric_layers(specimen.model), specimen.layers)
+    found = [describe(name, layer) for name, layer in layers.items()]
+    drawings = [draw_metric(*it, specimen.name) for it in layers.items()] if specimen.draw else []
+    return Findings(facts=found, tables=(metric_table(found, specimen.name),), drawings=drawings)
 
 
 def metric_layers(model: nn.Module) -> dict[str, QMetricReLU]:
@@ -142,41 +156,34 @@ def metric_table(found: Sequence[Metric], subject: str) -> Table:
     """Returns one row per Q-Metric ReLU."""
     rows = tuple(
         (
-            it.layer,
-            str(it.channels),
-            "x".join(map(str, it.kernel)),
-            str(it.blocks),
-            f"{it.norm:.3g}",
-            f"{it.from_identity:.3f}",
-            f"{it.asymmetry:.3f}",
-            f"{it.largest_singular:.3f}",
-            f"{it.spectral_radius:.3f}",
-            _three(it.gain),
-            _three(it.threshold),
+            *(it.layer, it.channels, "x".join(map(str, it.kernel)), it.blocks, it.norm, it.from_identity),
+            *(it.asymmetry, it.largest_singular, it.spectral_radius, _three(it.gain), _three(it.threshold)),
         )
         for it in found
     )
     columns = (
-        "layer", "channels", "filters", "blocks", "||W~||", "from c I", "asymmetry", "singular value",
-        "spectral radius", "h", "b",
-    )  # fmt: skip
+        *map(Column, ("layer", "channels", "filters", "blocks")),
+        Column("||W~||", significant=3),
+        *(Column(it, digits=3) for it in ("from c I", "asymmetry", "singular value", "spectral radius")),
+        *map(Column, ("h", "b")),
+    )
     notes = (
         "from c I: distance of I - W~ to the closest multiple of the identity, relative; 0 is a plain ReLU. asymmetry: "
         "0 is symmetric, 0.7 as random entries. singular value: the largest; below 1 the recurrence is a contraction. "
         "h and b: smallest, mean, largest.",
     )
-    return Table(name="metric", title=f"Learned metrics: {subject}", columns=columns, rows=rows, notes=notes)
+    return Table("metric", f"Learned metrics: {subject}", columns, rows, notes)
 
 
 def _three(values: tuple[float, float, float]) -> str:
     return " ".join(f"{value:.3g}" for value in values)
 
 
-def metric_plot(name: str, layer: QMetricReLU, subject: str) -> Plot:
+def draw_metric(name: str, layer: QMetricReLU, subject: str) -> Drawing:
     """Returns W~ as a picture, its singular values, its eigenvalues, and h and b, of one layer."""
     weight = whole_weight(layer)
     frequencies = responses(weight)
-    figure, axes = panels(4, 0)
+    figure, axes = panels(4)
     _picture(figure, axes[0], weight)
     singular = torch.linalg.svdvals(frequencies).flatten().sort(descending=True).values.numpy()
     axes[1].plot(np.linspace(0, 1, len(singular)), singular, color=COLOURS[0], linewidth=1.4)
@@ -197,7 +204,7 @@ def metric_plot(name: str, layer: QMetricReLU, subject: str) -> Plot:
         "W~ as a matrix of channels (of filters, their entry of the largest size), its singular values and eigenvalues "
         "over all frequencies (dotted: 1), and the sorted entries of h and b."
     )
-    return Plot(slug("metric", shown(name)), f"Learned metric of {shown(name)}: {subject}", described, figure)
+    return Drawing(slug("metric", shown(name)), f"Learned metric of {shown(name)}: {subject}", described, figure)
 
 
 def _picture(figure: Figure, ax: Axes, weight: Tensor) -> None:

@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.metric import (
+from robustcsc.inspection.learned.metric import (
     SIDE,
     describe,
+    draw_metric,
     metric_layers,
-    metric_plot,
     metric_table,
     responses,
     whole_weight,
@@ -99,8 +99,8 @@ def test_table_and_figure() -> None:
     torch.manual_seed(3)
     built = layer(0.1 * torch.randn(4, 4, 3, 3))
     table = metric_table([describe("network.r", built)], "m")
-    assert table.rows[0][:4] == ("r", "4", "3x3", "1")
-    plot = metric_plot("network.r", built, "m")
+    assert table.rows[0][:4] == ("r", 4, "3x3", 1)
+    plot = draw_metric("network.r", built, "m")
     picture = np.asarray(plot.figure.axes[0].images[0].get_array())
     filters = built.weight.detach().flatten(2)
     np.testing.assert_allclose(np.abs(picture), filters.abs().amax(2).numpy(), rtol=1e-6)

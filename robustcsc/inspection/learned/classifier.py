@@ -14,10 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustcsc.inspection.sheets import Array, sheet_plot, stretched
-from robustcsc.inspection.task_driven import AtomUses, backprojected, linear_features, task_driven
-from robustcsc.report.figures import COLOURS, MOST_PANELS, Plot, left_out, panels, share_heights, title_panel
-from robustcsc.report.table import Table
+from robustcsc.inspection.learned.task_driven import AtomUses, backprojected, linear_features, study_atoms, task_driven
+from robustcsc.inspection.sheets import Array, draw_sheet, stretched
+from robustcsc.inspection.specimen import Findings, Specimen
+from robustcsc.presentation.chart import COLOURS, MOST_PANELS, Chart, Line, Panel, Series, left_out
+from robustcsc.presentation.drawing import Drawing
+from robustcsc.presentation.drawn_chart import draw
+from robustcsc.presentation.table import Column, Table
 
 #: Atoms that are named of each class.
 STRONGEST = 5
@@ -45,6 +48,29 @@ class ClassWeights:
     concentration: float
     closest: str
     cosine: float
+
+
+def inspect_classifier(specimen: Specimen) -> Findings[ClassWeights]:
+    """Returns what is told of the classifier of a task-driven model.
+
+    The images name the classes; where the features are not linear, pictures of the classes are made of them.
+
+    Raises:
+        RobustCSCError: It is no task-driven model, or its images cannot be read.
+    """
+    model, subject, network = specimen.model, specimen.name, task_driven(specimen.model)
+    classes = specimen.images().classes
+    found = class_weights(model, classes)
+    drawings = []
+    if specimen.draw:
+        linear = linear_features(model) is not None
+        uses = None if linear else study_atoms(model, network.code, specimen.pixels())
+        pictures = class_pictures(model, specimen.image_shape, uses)
+        drawings = [
+            draw(weights_chart(model, classes, subject)),
+            draw_pictures(pictures, classes, linear, subject),
+        ]
+    return Findings(facts=found, tables=(classifier_table(found, subject),), drawings=drawings)
 
 
 def class_weights(model: nn.Module, classes: Sequence[str]) -> list[ClassWeights]:
@@ -83,37 +109,35 @@ def class_weights(model: nn.Module, classes: Sequence[str]) -> list[ClassWeights
 def classifier_table(found: Sequence[ClassWeights], subject: str) -> Table:
     """Returns one row per class."""
     rows = tuple(
-        (
-            it.label,
-            f"{it.norm:.4g}",
-            ", ".join(map(str, it.strongest)),
-            f"{100 * it.concentration:.1f}",
-            it.closest,
-            f"{it.cosine:.3f}",
-        )
-        for it in found
+        (it.label, it.norm, ", ".join(map(str, it.strongest)), it.concentration, it.closest, it.cosine) for it in found
     )
-    columns = ("class", "norm of w", "strongest atoms", "weight of a tenth (%)", "closest class", "cosine")
+    columns = (
+        Column("class"),
+        Column("norm of w", significant=4),
+        Column("strongest atoms"),
+        Column("weight of a tenth (%)", percent=True, digits=1),
+        Column("closest class"),
+        Column("cosine", digits=3),
+    )
     notes = (
         "weight of a tenth: share of the l1 norm of w that the tenth of its largest entries has. closest class: the "
         "one whose w has the largest cosine with this one.",
     )
-    return Table(name="classifier", title=f"Classifier: {subject}", columns=columns, rows=rows, notes=notes)
+    return Table("classifier", f"Classifier: {subject}", columns, rows, notes)
 
 
-def weights_plot(model: nn.Module, classes: Sequence[str], subject: str) -> Plot:
+def weights_chart(model: nn.Module, classes: Sequence[str], subject: str) -> Chart:
     """Returns the classifier's weights over the atoms, one panel per class (figure 2)."""
-    weights = task_driven(model).head.weight.detach().double().cpu().numpy()
+    weights = task_driven(model).head.weight.detach().double().cpu().tolist()
     drawn = list(zip(classes, weights, strict=True))[:MOST_PANELS]
-    figure, axes = panels(len(drawn), 0)
-    atoms = np.arange(weights.shape[1])
-    for ax, (label, row) in zip(axes, drawn, strict=True):
-        ax.vlines(atoms, 0, row, color=COLOURS[0], linewidth=0.6)
-        title_panel(ax, label, "atom", "weight")
-    share_heights(axes)
+    shown = tuple(
+        Panel(label, "atom", "weight", (Line(0, tuple(map(float, range(len(row)))), tuple(row), shape="stems"),))
+        for label, row in drawn
+    )
     described = "Each panel shows how strongly every atom speaks for a class (up) or against it (down)."
     described += left_out(len(classes), MOST_PANELS, "classes")
-    return Plot("classifier-weights", f"Weights of the classifier, by class: {subject}", described, figure)
+    title = f"Weights of the classifier, by class: {subject}"
+    return Chart("classifier-weights", title, described, shown, (Series("", COLOURS[0]),), same_heights=True)
 
 
 def class_pictures(model: nn.Module, image_shape: tuple[int, int, int], uses: AtomUses | None) -> Array:
@@ -139,7 +163,7 @@ def class_pictures(model: nn.Module, image_shape: tuple[int, int, int], uses: At
     return pictures
 
 
-def pictures_plot(pictures: Array, classes: Sequence[str], linear: bool, subject: str) -> Plot:
+def draw_pictures(pictures: Array, classes: Sequence[str], linear: bool, subject: str) -> Drawing:
     """Returns the pictures of `class_pictures` side by side, each stretched to its full range."""
     way = (
         "the smallest image whose features are D w"
@@ -149,4 +173,4 @@ def pictures_plot(pictures: Array, classes: Sequence[str], linear: bool, subject
     described = f"Of each class {way}; stretched to the full range. Classes: {', '.join(classes)}."
     title = f"What speaks for each class: {subject}"
     headings = classes if len(classes) <= MOST_PANELS else ()
-    return sheet_plot("classifier-pictures", title, described, stretched(pictures), columns=headings, rows=[""])
+    return draw_sheet("classifier-pictures", title, described, stretched(pictures), columns=headings, rows=[""])

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.atoms import MOST_FILTERS, Dictionary, atoms_plot, atoms_table, dictionaries, facts
+from robustcsc.inspection.learned.atoms import MOST_FILTERS, Dictionary, atoms_table, dictionaries, draw_atoms, facts
 from robustcsc.inspection.sheets import sheet, stretched
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
@@ -47,7 +47,7 @@ def test_all_kinds_of_layers_have_their_atoms() -> None:
     assert found[0].atoms is not dense.weight and torch.equal(found[0].atoms, dense.weight)
     assert torch.equal(found[1].atoms, multi.weight)
     table = atoms_table(map(facts, found), "m")
-    assert [row[2:4] for row in table.rows] == [("4", "3x3x3"), ("5", "3x4x4"), ("2", "1x3x3")]
+    assert [row[2:4] for row in table.rows] == [(4, "3x3x3"), (5, "3x4x4"), (2, "1x3x3")]
 
 
 def test_pictures_are_stretched_and_lie_side_by_side_between_white_lines() -> None:
@@ -69,7 +69,7 @@ def test_channels_are_stretched_apart_where_asked() -> None:
 def drawn(channels: int, count: int = 4) -> np.ndarray:
     torch.manual_seed(1)
     dictionary = Dictionary(layer="a.0", kind="CSC", operator=ConvOperator(torch.randn(count, channels, 3, 3)))
-    plot = atoms_plot(dictionary, "m")
+    plot = draw_atoms(dictionary, "m")
     assert plot.to_png().startswith(b"\x89PNG")
     (ax,) = plot.figure.axes
     return np.asarray(ax.images[0].get_array())
@@ -97,5 +97,5 @@ def test_layers_can_be_chosen_and_models_without_are_refused() -> None:
     assert [it.layer for it in dictionaries(model, ["1"])] == ["1"]
     with pytest.raises(RobustCSCError, match="no layer '7'"):
         dictionaries(model, ["7"])
-    with pytest.raises(RobustCSCError, match="no layer of sparse coding"):
+    with pytest.raises(RobustCSCError, match="no sparse-coding layer"):
         dictionaries(nn.Sequential(nn.ReLU()))

@@ -1,6 +1,6 @@
 """How well images can be reconstructed from the codes of each layer: figure 4 of SDNet, with numbers.
 
-Source: SDNet (Dai et al., NeurIPS 2022), appendix B, eq. 12-14, figure 4; `robustcsc.inspection.chain` says how.
+Source: SDNet (Dai et al., NeurIPS 2022), appendix B, eq. 12-14, figure 4; `.chain` says how.
 
 Differences from the paper: the figure has no numbers. Pictures are stretched to their full range, each channel by
 itself, as in the authors' code, since codes are shrunk at every layer and their images with them; correlation is the
@@ -10,16 +10,20 @@ number that does not heed that. Relative error and PSNR do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from robustcsc.corruptions import Spec
+from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.chain import reconstructions
-from robustcsc.inspection.sheets import Array, sheet_plot, stretched
-from robustcsc.report.figures import Plot
-from robustcsc.report.table import Table
+from robustcsc.inspection.sheets import Array, draw_sheet, stretched
+from robustcsc.inspection.signals.chain import Reconstruction, reconstructions
+from robustcsc.inspection.specimen import Findings, Specimen
+from robustcsc.presentation.drawing import Drawing
+from robustcsc.presentation.table import Column, Table
 
 #: An error whose PSNR is the largest that is told: that of rounding to float32.
 _SMALLEST_MSE = 1e-14
@@ -50,23 +54,52 @@ class Fidelity:
     correlation: float
 
 
-@dataclass
-class _Sums:
-    depth: int = 0
-    images: int = 0
-    error: float = 0.0
-    energy: float = 0.0
-    psnr: float = 0.0
-    psnr_clean: float = 0.0
-    correlation: float = 0.0
-
-
 @dataclass(frozen=True)
 class Measured:
     """What was measured, and a sentence on the layers that could not be; empty if all could."""
 
     found: list[Fidelity]
     left_out: str
+
+
+def inspect_reconstruction(
+    specimen: Specimen,
+    corruption: str | None = None,
+    severity: int = 3,
+    *,
+    spec: Spec,
+    seed: int = 0,
+    pictures: int = 5,
+) -> Findings[Fidelity]:
+    """Returns how well images are reconstructed from the codes of each layer.
+
+    Args:
+        specimen: A model with convolutional sparse-coding layers, and its images.
+        corruption: Also to reconstruct images under these corruptions, as `robustcsc.corruptions.select` reads them.
+        severity: Of the corruptions, 1-5.
+        spec: Severity table.
+        seed: Seed of the corruptions.
+        pictures: Images in the figure.
+
+    Raises:
+        RobustCSCError: As for `reconstructions`, or a corruption is unknown or cannot be applied.
+    """
+    model, images = specimen.model, specimen.images()
+    inputs = {"clean": ("", 0)}
+    if corruption is not None:
+        names = chosen_corruptions(images, spec, corruption, [severity], device=specimen.device)
+        inputs |= {f"{name} {severity}": (name, severity) for name in names}
+    measured = [measure(model, specimen.corrupted(spec, *it, seed), given) for given, it in inputs.items()]
+    subject = specimen.titled(measured[0].found[0].images)
+    drawings = []
+    if specimen.draw:
+        count = min(pictures, len(images))
+        few = images.subset(torch.arange(count) * len(images) // count)
+        drawn = replace(specimen, images=lambda: few, batch_size=pictures)
+        rows = [(given, next(drawn.corrupted(spec, *it, seed))[0]) for given, it in inputs.items()]
+        drawings = [draw_reconstruction(model, rows, subject)]
+    found = [it for entry in measured for it in entry.found]
+    return Findings(facts=found, tables=(reconstruction_table(measured, subject),), drawings=drawings)
 
 
 def measure(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], given: str) -> Measured:
@@ -80,7 +113,8 @@ def measure(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], given: str
     Raises:
         RobustCSCError: As `reconstructions`, or there are no images.
     """
-    sums: dict[str, _Sums] = {}
+    depths: dict[str, int] = {}
+    sums: dict[str, Array] = {}
     left_out = ""
     for images, clean in pairs:
         reached = reconstructions(model, images)
@@ -90,29 +124,39 @@ def measure(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], given: str
                 "behind it cannot be taken back."
             )
         for it in reached.found:
-            entry = sums.setdefault(it.layer, _Sums(it.depth))
-            pixels = it.pixels.clamp(0, 1)
-            entry.images += len(images)
-            entry.error += float((it.estimate - it.signal).double().square().sum())
-            entry.energy += float(it.signal.double().square().sum())
-            entry.psnr += float(psnr(pixels, images).sum())
-            entry.psnr_clean += float(psnr(pixels, clean).sum())
-            entry.correlation += float(correlation(it.pixels, images).sum())
+            depths[it.layer] = it.depth
+            sums[it.layer] = sums.get(it.layer, np.zeros(6)) + _sums(it, images, clean)
     if not sums:
         raise RobustCSCError("There are no images to reconstruct: give at least one.")
-    return Measured([_fidelity(given, layer, entry) for layer, entry in sums.items()], left_out)
+    return Measured([_fidelity(given, layer, depths[layer], entry) for layer, entry in sums.items()], left_out)
 
 
-def _fidelity(given: str, layer: str, sums: _Sums) -> Fidelity:
+def _sums(found: Reconstruction, images: Tensor, clean: Tensor) -> Array:
+    """Returns the number of images and what is summed over them: error, energy, PSNR, that to clean, correlation."""
+    pixels, signal = found.pixels.clamp(0, 1), found.signal.double()
+    error = (found.estimate - found.signal).double()
+    parts = (
+        error.square(),
+        signal.square(),
+        psnr(pixels, images),
+        psnr(pixels, clean),
+        correlation(found.pixels, images),
+    )
+    return np.array([len(images), *(float(it.sum()) for it in parts)])
+
+
+def _fidelity(given: str, layer: str, depth: int, sums: Array) -> Fidelity:
+    count, error, energy, *rest = sums.tolist()
+    peak, peak_clean, correlated = (it / count for it in rest)
     return Fidelity(
         given=given,
         layer=layer,
-        depth=sums.depth,
-        images=sums.images,
-        relative_error=sums.error / sums.energy if sums.energy else 0.0,
-        psnr=sums.psnr / sums.images,
-        psnr_clean=sums.psnr_clean / sums.images,
-        correlation=sums.correlation / sums.images,
+        depth=depth,
+        images=int(count),
+        relative_error=error / energy if energy else 0.0,
+        psnr=peak,
+        psnr_clean=peak_clean,
+        correlation=correlated,
     )
 
 
@@ -133,29 +177,26 @@ def correlation(images: Tensor, others: Tensor) -> Tensor:
 def reconstruction_table(measured: Sequence[Measured], subject: str) -> Table:
     """Returns one row per input and layer."""
     rows = tuple(
-        (
-            it.given,
-            str(it.depth),
-            it.layer,
-            f"{it.relative_error:.3g}",
-            f"{it.psnr:.2f}",
-            f"{it.psnr_clean:.2f}",
-            f"{it.correlation:.3f}",
-        )
+        (it.given, it.depth, it.layer, it.relative_error, it.psnr, it.psnr_clean, it.correlation)
         for entry in measured
         for it in entry.found
     )
-    columns = ("input", "depth", "layer", "relative error", "PSNR (dB)", "PSNR to clean (dB)", "correlation")
+    columns = (
+        *map(Column, ("input", "depth", "layer")),
+        Column("relative error", significant=3),
+        Column("PSNR (dB)", digits=2),
+        Column("PSNR to clean (dB)", digits=2),
+        Column("correlation", digits=3),
+    )
     notes = (
         "relative error: ||x - x~||² / ||x||² at the input of the first layer. PSNR: of pixels cut to [0, 1], against "
         "the input and against the clean image. correlation: with the input, which heeds no scale.",
         *dict.fromkeys(entry.left_out for entry in measured if entry.left_out),
     )
-    title = f"Reconstruction by depth: {subject}"
-    return Table(name="reconstruction", title=title, columns=columns, rows=rows, notes=notes)
+    return Table("reconstruction", f"Reconstruction by depth: {subject}", columns, rows, notes)
 
 
-def reconstruction_plot(model: nn.Module, rows: Sequence[tuple[str, Tensor]], subject: str) -> Plot:
+def draw_reconstruction(model: nn.Module, rows: Sequence[tuple[str, Tensor]], subject: str) -> Drawing:
     """Returns images and what is reconstructed from each layer: a row per image (figure 4).
 
     Args:
@@ -182,7 +223,7 @@ def reconstruction_plot(model: nn.Module, rows: Sequence[tuple[str, Tensor]], su
     )
     title = f"Images reconstructed from the codes of each layer: {subject}"
     flat = together.reshape(-1, *together.shape[3:])
-    return sheet_plot("reconstruction", title, described, flat, columns=columns, rows=names)
+    return draw_sheet("reconstruction", title, described, flat, columns=columns, rows=names)
 
 
 def _array(images: Tensor) -> Array:

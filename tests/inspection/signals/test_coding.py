@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.coding import inspect_coding
+from robustcsc.inspection.signals.coding import layer_codings
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
@@ -27,7 +27,7 @@ def test_a_layer_of_msd_csc_by_hand() -> None:
     error = kept + new / 2 - x
     kept, new = kept - error / 2, (new - error / 4 - 0.025).relu()
     error = kept + new / 2 - x
-    (found,) = inspect_coding(nn.Sequential(layer), [images[:1], images[1:]])
+    (found,) = layer_codings(nn.Sequential(layer), [images[:1], images[1:]])
     assert (found.layer, found.kind, found.images) == ("0", "MSD-CSC", 2)
     assert (found.signal, found.codes, found.dimensions) == ((1, 1, 2), (2, 1, 2), 2)
     assert found.beta == pytest.approx(0.05)
@@ -50,7 +50,7 @@ def test_a_layer_of_ml_csc_by_hand(unfolding: int) -> None:
     images = torch.tensor([0.1, 1.0]).view(1, 1, 1, 2)
     # W = 0.5, L = 1 / W^2 = 4, D = L W = 2: one step from 0 solves the lasso min (X - 2 z)^2 / 2 + 0.4 z,
     # and all of the signal is explained by it: codes are not divided.
-    (found,) = inspect_coding(nn.Sequential(layer), [images])
+    (found,) = layer_codings(nn.Sequential(layer), [images])
     error = torch.tensor([-0.1, 2 * (0.5 - 0.1) - 1])
     assert found.beta == pytest.approx(0.4, rel=1e-5)
     assert found.residual == pytest.approx(error.square().sum().item(), rel=1e-4)
@@ -63,7 +63,7 @@ def test_a_csc_layer_has_its_lambda_and_its_own_residual() -> None:
     torch.manual_seed(0)
     layer = CSCConv2d(2, 5, 3, stride=2, padding=1, lam=0.3)
     images = torch.rand(3, 2, 9, 8)
-    (found,) = inspect_coding(nn.Sequential(layer).train(), [images])
+    (found,) = layer_codings(nn.Sequential(layer).train(), [images])
     assert found.kind == "CSC"
     assert found.beta == pytest.approx(0.3)
     with torch.no_grad():
@@ -76,14 +76,14 @@ def test_positive_biases_are_no_penalty_and_are_told() -> None:
     layer = DenseCSCConv2d(1, 4, 1, unfolding=0)
     layer.bias.data.copy_(torch.tensor([-0.4, 0.0, 0.2, 0.4]))
     assert layer.lasso((4, 4)).beta == pytest.approx(0.1)
-    (found,) = inspect_coding(nn.Sequential(layer), [torch.rand(1, 1, 4, 4)])
+    (found,) = layer_codings(nn.Sequential(layer), [torch.rand(1, 1, 4, 4)])
     assert found.negative_thresholds == 0.5
 
 
 def test_all_dimensions_that_the_code_explains_exactly_are_successful() -> None:
     layer = dense(0.0)
     layer.project_parameters()  # [1 0] has L = 1
-    (found,) = inspect_coding(nn.Sequential(layer), [torch.rand(4, 1, 3, 3)])
+    (found,) = layer_codings(nn.Sequential(layer), [torch.rand(4, 1, 3, 3)])
     assert (found.residual, found.unsuccessful, found.beta) == (0, 0, 0)
 
 
@@ -91,7 +91,7 @@ def test_batches_are_added_up() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(DenseCSCConv2d(3, 4, unfolding=1), DenseCSCConv2d(7, 4, unfolding=2))
     images = torch.rand(7, 3, 6, 6)
-    whole, parts = (inspect_coding(model, batches) for batches in ([images], torch.split(images, 3)))
+    whole, parts = (layer_codings(model, batches) for batches in ([images], torch.split(images, 3)))
     for one, other in zip(whole, parts, strict=True):
         assert one.images == other.images == 7
         assert one.residual == pytest.approx(other.residual)
@@ -103,6 +103,6 @@ def test_batches_are_added_up() -> None:
 
 def test_a_model_without_sparse_coding_and_no_images_are_refused() -> None:
     with pytest.raises(RobustCSCError, match="no layer of sparse coding"):
-        inspect_coding(nn.Sequential(nn.Conv2d(3, 4, 3)), [torch.rand(1, 3, 6, 6)])
+        layer_codings(nn.Sequential(nn.Conv2d(3, 4, 3)), [torch.rand(1, 3, 6, 6)])
     with pytest.raises(RobustCSCError, match="There are no images"):
-        inspect_coding(nn.Sequential(dense(1.0)), [])
+        layer_codings(nn.Sequential(dense(1.0)), [])

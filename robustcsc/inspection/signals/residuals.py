@@ -2,31 +2,32 @@
 
 Source: SDNet (Dai et al., NeurIPS 2022), section 3.3: the residual of the CSC layers at the training lambda is what
 lambda is chosen from. It can only be chosen image by image as well as the residual of one image tells the noise in it,
-which is what the area under the ROC curve (`robustcsc.inspection.auc`) says; the paper shows no such figure.
+which is what the area under the ROC curve (`robustcsc.inspection.signals.auc`) says; the paper shows no such figure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.residuals import layer_residuals, mean_residual
+from robustcsc.corruptions import Spec
+from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.auc import Auc, auc
 from robustcsc.inspection.layers import chosen
+from robustcsc.inspection.signals.auc import Array, Auc, auc
+from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.fits import Definition
-from robustcsc.report.figures import Plot, legend_below, legend_rows, panels, shades, title_panel
-from robustcsc.report.table import Table
-from robustcsc.report.words import corruption_words
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.presentation.chart import BLACK, Chart, Line, Panel, Series, levelled_series
+from robustcsc.presentation.drawn_chart import draw
+from robustcsc.presentation.table import Column, Estimate, Table
 
 #: Shares of the images below the quantiles that are told.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -66,6 +67,46 @@ class Detection:
     mean: float
     quantiles: tuple[float, ...]
     auc: Auc | None
+
+
+def inspect_residuals(
+    specimen: Specimen,
+    definition: Definition = "squared",
+    *,
+    corruptions: str | None = None,
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    spec: Spec,
+    seed: int = 0,
+) -> Findings[Detection]:
+    """Returns how the residuals of images are distributed, and how well they tell corrupted images from clean ones.
+
+    Args:
+        specimen: A model with a lambda, layers whose residuals are averaged, and images.
+        definition: Which residual, see `robustcsc.adaptive.residuals`.
+        corruptions: As `robustcsc.corruptions.select` reads them; the noises of `spec` if ``None``.
+        severities: 1-5.
+        spec: Severity table.
+        seed: Seed of the corruptions.
+
+    Raises:
+        RobustCSCError: It has no such layer, a corruption is unknown or cannot be applied, or there are too few images.
+    """
+    layers = residual_layers(specimen.model, specimen.layers)
+    asked = corruptions or ",".join(name for name in NOISE_KERNELS.values() if name in spec.corruptions)
+    names = chosen_corruptions(specimen.images(), spec, asked, severities, device=specimen.device)
+    cells = [("clean", 0), *((name, severity) for name in names for severity in severities)]
+    measured = []
+    for done, (name, severity) in enumerate(cells):
+        given = (images for images, _ in specimen.corrupted(spec, name, severity, seed))
+        values = image_residuals(specimen.model, layers, given, definition)
+        measured.append(ImageResiduals(corruption=name, severity=severity, values=values))
+        specimen.progress("residuals", done, len(cells) - 1)
+    clean, *corrupted = measured
+    found = detections(clean.values, corrupted)
+    subject = specimen.titled(len(clean.values))
+    table = residuals_table(found, definition, len(layers), subject)
+    drawings = [draw(residuals_chart(clean.values, corrupted, definition, subject))] if specimen.draw else []
+    return Findings(facts=found, tables=(table,), drawings=drawings)
 
 
 def residual_layers(model: nn.Module, patterns: Iterable[str] = ()) -> list[str]:
@@ -140,50 +181,55 @@ def _detection(residuals: ImageResiduals, area: Auc | None) -> Detection:
 def residuals_table(found: Sequence[Detection], definition: Definition, layers: int, subject: str) -> Table:
     """Returns one row per corruption and severity, clean images first."""
     rows = tuple(
-        (
-            it.corruption,
-            str(it.severity) if it.severity else "",
-            f"{it.mean:.4g}",
-            *(f"{value:.4g}" for value in it.quantiles),
-            "" if it.auc is None else _area(it.auc),
-        )
+        (it.corruption, it.severity or "", it.mean, *it.quantiles, "" if it.auc is None else _area(it.auc))
         for it in found
     )
-    columns = ("corruption", "severity", "mean", *(f"{100 * share:.0f} %" for share in QUANTILES), "AUC [95 %]")
+    numbers = ("mean", *(f"{100 * share:.0f} %" for share in QUANTILES))
+    columns = (
+        *map(Column, ("corruption", "severity")),
+        *(Column(heading, significant=4) for heading in numbers),
+        Column("AUC", digits=4),
+    )
     over = "" if layers == 1 else f", mean over {layers} layers"
     notes = (
         f"The {definition} residual at the training lambda{over}: mean and quantiles over the images. AUC: how well it "
-        "tells a corrupted image from a clean one; intervals after DeLong et al., in pairs after Obuchowski (1997); an "
-        "AUC of 0 or 1 has none.",
+        "tells a corrupted image from a clean one; 95 % intervals after DeLong et al., in pairs after Obuchowski "
+        "(1997); an AUC of 0 or 1 has none.",
     )
-    return Table(name="residuals", title=f"Residuals: {subject}", columns=columns, rows=rows, notes=notes)
+    return Table("residuals", f"Residuals: {subject}", columns, rows, notes)
 
 
-def _area(area: Auc) -> str:
-    return f"{area.area:.4f}" if area.low == area.high else f"{area.area:.4f} [{area.low:.4f}, {area.high:.4f}]"
+def _area(area: Auc) -> Estimate:
+    return Estimate(area.area) if area.low == area.high else Estimate(area.area, area.low, area.high)
 
 
-def residuals_plot(clean: Array, corrupted: Sequence[ImageResiduals], definition: Definition, subject: str) -> Plot:
+def residuals_chart(clean: Array, corrupted: Sequence[ImageResiduals], definition: Definition, subject: str) -> Chart:
     """Returns the distribution functions of the residuals, a panel per corruption, a line per severity."""
-    names = list(dict.fromkeys(it.corruption for it in corrupted))
     severities = sorted({it.severity for it in corrupted})
-    labels = ["clean", *(f"severity {severity}" for severity in severities)]
-    figure, axes = panels(len(names), legend_rows(labels))
-    handles: dict[str, Any] = {}
-    for ax, name in zip(axes, names, strict=True):
-        lines: dict[str, tuple[Array, Any]] = {"clean": (clean, "black")}
-        for it in corrupted:
-            if it.corruption == name:
-                lines[f"severity {it.severity}"] = (it.values, shades(len(severities))[severities.index(it.severity)])
-        for label, (values, colour) in lines.items():
-            shares = np.arange(1, len(values) + 1) / len(values)
-            (line,) = ax.step(np.sort(values), shares, where="post", color=colour, linewidth=1.4)
-            handles.setdefault(label, line)
-        title_panel(ax, corruption_words(name), f"{definition} residual", "share of images below")
-    legend_below(figure, [handles[label] for label in labels], labels)
-    described = (
-        f"Share of the images whose residual is below the value on the horizontal axis; {len(names)} panels "
-        f"({', '.join(map(corruption_words, names))}), lines: {', '.join(labels)}. The further a line is from that of "
-        "clean images, the better the residual tells the corruption."
+    levels = levelled_series([f"severity {severity}" for severity in severities])
+    series = (Series("clean", BLACK), *(replace(it, marker="") for it in levels))
+    spoken = {it.corruption: it.corruption.replace("_", " ") for it in corrupted}
+    shown = tuple(
+        Panel(
+            words,
+            f"{definition} residual",
+            "share of images below",
+            (
+                _steps(0, clean),
+                *(_steps(1 + severities.index(it.severity), it.values) for it in corrupted if it.corruption == name),
+            ),
+        )
+        for name, words in spoken.items()
     )
-    return Plot("residuals", f"Residuals of clean and corrupted images: {subject}", described, figure)
+    described = (
+        f"Share of the images whose residual is below the value on the horizontal axis; {len(shown)} panels "
+        f"({', '.join(spoken.values())}), lines: {', '.join(it.label for it in series)}. The further a line is from "
+        "that of clean images, the better the residual tells the corruption."
+    )
+    return Chart("residuals", f"Residuals of clean and corrupted images: {subject}", described, shown, series)
+
+
+def _steps(series: int, values: Array) -> Line:
+    """Returns a distribution function: the share of the values that are at most x."""
+    shares = np.arange(1, len(values) + 1) / len(values)
+    return Line(series, tuple(np.sort(values).tolist()), tuple(shares.tolist()), shape="steps")

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustcsc.inspection.layers import shown, watch
+from robustcsc.inspection.layers import chosen, coding_layers, shown, watch
+from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.coding import CodingLayer
-from robustcsc.report.figures import COLOURS, MOST_PANELS, Plot, left_out, panels, title_panel
-from robustcsc.report.table import Table
+from robustcsc.presentation.chart import COLOURS, MOST_PANELS, left_out
+from robustcsc.presentation.drawing import Drawing, panels, title_panel
+from robustcsc.presentation.table import Cell, Column, Table
 
 #: Bins on either side of 0: between half of them and all are in use.
 _HALF = 128
@@ -157,7 +159,24 @@ class _Sums:
         )
 
 
-def inspect_codes(
+def inspect_codes(specimen: Specimen) -> Findings[LayerCodes]:
+    """Returns how sparse the codes of a model are, and how their values are distributed.
+
+    Raises:
+        RobustCSCError: The model has no sparse-coding layers, a pattern fits none, or there are no images.
+    """
+    layers = chosen(coding_layers(specimen.model), specimen.layers)
+    classes = specimen.images().classes
+    batches = ((batch.images, batch.labels) for batch in specimen.batches())
+    found = layer_codes(specimen.model, layers, batches, len(classes))
+    subject = specimen.titled(found[0].images)
+    tables = (codes_table(found, subject), classes_table(found, classes, subject), histogram_table(found, subject))
+    printed = 2 if all(it.kind == "task-driven" for it in found) else 1
+    drawings = [draw_codes(found, subject)] if specimen.draw else []
+    return Findings(facts=found, tables=tables[:printed], long_tables=tables[printed:], drawings=drawings)
+
+
+def layer_codes(
     model: nn.Module, layers: Mapping[str, CodingLayer], batches: Iterable[tuple[Tensor, Tensor]], classes: int
 ) -> list[LayerCodes]:
     """Returns the codes of some layers.
@@ -185,63 +204,61 @@ def inspect_codes(
 
 
 def codes_table(found: Sequence[LayerCodes], subject: str) -> Table:
-    """Returns one row per layer."""
-    rows = [
+    """Returns one row per layer, and one for all of several."""
+    rows: list[tuple[Cell, ...]] = [
         (
-            it.layer,
-            it.kind,
-            "x".join(map(str, it.shape)),
-            f"{100 * it.zeros:.1f}",
-            f"{100 * it.negative:.1f}",
-            f"{it.active:.1f}",
-            str(it.unused),
-            f"{it.mean_size:.3g}",
-            f"{it.largest_size:.3g}",
+            *(it.layer, it.kind, "x".join(map(str, it.shape)), it.zeros, it.negative, it.active, it.unused),
+            *(it.mean_size, it.largest_size),
         )
         for it in found
     ]
     if len(found) > 1:
-        values = sum(it.values for it in found)
-        zeros = sum(it.zeros * it.values for it in found) / values
-        rows.append(("all", "", "", f"{100 * zeros:.1f}", "", f"{sum(it.active for it in found):.1f}", "", "", ""))
+        zeros = sum(it.zeros * it.values for it in found) / sum(it.values for it in found)
+        rows.append(("all", "", "", zeros, "", sum(it.active for it in found), "", "", ""))
     columns = (
-        "layer", "kind", "codes", "zeros (%)", "negative (%)", "active per image", "atoms never used", "mean |z|",
-        "largest |z|",
-    )  # fmt: skip
+        *map(Column, ("layer", "kind", "codes")),
+        Column("zeros (%)", percent=True, digits=1),
+        Column("negative (%)", percent=True, digits=1),
+        Column("active per image", digits=1),
+        Column("atoms never used"),
+        Column("mean |z|", significant=3),
+        Column("largest |z|", significant=3),
+    )
     notes = ("zeros: values that are exactly 0. mean |z|: of the others.",)
-    return Table(name="codes", title=f"Codes: {subject}", columns=columns, rows=tuple(rows), notes=notes)
+    return Table("codes", f"Codes: {subject}", columns, tuple(rows), notes)
 
 
 def classes_table(found: Sequence[LayerCodes], classes: Sequence[str], subject: str) -> Table:
     """Returns one row per layer and class: how sparse the codes of its images are."""
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for it in found:
-        atoms = it.shape[0]
+        each = it.values // it.images
         for label, count, zeros, used in zip(classes, it.class_images, it.class_zeros, it.class_atoms, strict=True):
-            each = it.values // it.images
-            measured = (f"{100 * zeros:.1f}", f"{(1 - zeros) * each:.1f}") if count else ("", "")
-            rows.append((it.layer, label, str(count), *measured, str(used), str(atoms)))
-    columns = ("layer", "class", "images", "zeros (%)", "active per image", "atoms ever used", "of")
-    title = f"Sparsity of the codes by class: {subject}"
-    return Table(name="codes-by-class", title=title, columns=columns, rows=tuple(rows))
+            measured: tuple[Cell, Cell] = (zeros, (1 - zeros) * each) if count else ("", "")
+            rows.append((it.layer, label, count, *measured, used, it.shape[0]))
+    columns = (
+        *map(Column, ("layer", "class", "images")),
+        Column("zeros (%)", percent=True, digits=1),
+        Column("active per image", digits=1),
+        *map(Column, ("atoms ever used", "of")),
+    )
+    return Table("codes-by-class", f"Sparsity of the codes by class: {subject}", columns, tuple(rows))
 
 
 def histogram_table(found: Sequence[LayerCodes], subject: str) -> Table:
     """Returns one row per bin that is not empty; zeros have a bin of width 0."""
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for it in found:
-        rows.append((it.layer, "0", "0", str(round(it.zeros * it.values))))
-        rows += [
-            (it.layer, f"{at * it.bin_width:g}", f"{(at + 1) * it.bin_width:g}", str(n)) for at, n in it.bins.items()
-        ]
-    title = f"Histogram of the values of the codes: {subject}"
-    return Table("codes-histogram", title, ("layer", "from", "below", "values"), tuple(rows))
+        rows.append((it.layer, 0.0, 0.0, round(it.zeros * it.values)))
+        rows += [(it.layer, at * it.bin_width, (at + 1) * it.bin_width, count) for at, count in it.bins.items()]
+    columns = tuple(map(Column, ("layer", "from", "below", "values")))
+    return Table("codes-histogram", f"Histogram of the values of the codes: {subject}", columns, tuple(rows))
 
 
-def codes_plot(found: Sequence[LayerCodes], subject: str) -> Plot:
+def draw_codes(found: Sequence[LayerCodes], subject: str) -> Drawing:
     """Returns the histograms, one panel per layer, on a logarithmic scale (figure 6)."""
     drawn = found[:MOST_PANELS]
-    figure, axes = panels(len(drawn), 0)
+    figure, axes = panels(len(drawn))
     for ax, it in zip(axes, drawn, strict=True):
         places = np.arange(min(it.bins, default=0), max(it.bins, default=0) + 1)
         shares = np.array([it.bins.get(int(at), 0) for at in places]) / it.values
@@ -254,4 +271,4 @@ def codes_plot(found: Sequence[LayerCodes], subject: str) -> Plot:
     said = "; ".join(f"{it.layer}: {100 * it.zeros:.1f} %" for it in drawn)
     described = f"Histograms on a logarithmic scale; the orange bar holds exact zeros. Zeros: {said}."
     described += left_out(len(found), MOST_PANELS, "layers")
-    return Plot("codes", f"Values of the codes: {subject}", described, figure)
+    return Drawing("codes", f"Values of the codes: {subject}", described, figure)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from robustcsc.inspection.coherence import mutual_coherence
+from robustcsc.inspection.learned.coherence import mutual_coherence
 from robustcsc.layers.operator import ConvOperator
 
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.layers import watch
-from robustcsc.inspection.sheets import Array, sheet_plot, stretched
+from robustcsc.inspection.sheets import Array, draw_sheet, stretched
+from robustcsc.layers.coding import CodingLayer
 from robustcsc.layers.normalize import Normalize, UnitNorm
-from robustcsc.layers.task_driven import ElasticNetCode
 from robustcsc.models.tddl import TaskDriven
-from robustcsc.report.figures import Plot
+from robustcsc.presentation.drawing import Drawing
 
 #: Atoms in one figure: those that are used most.
 MOST_ATOMS = 400
@@ -82,7 +82,7 @@ def backprojected(vectors: Tensor, projection: Tensor, image_shape: tuple[int, i
     return pictures.reshape(-1, *image_shape)
 
 
-def study_atoms(model: nn.Module, layer: ElasticNetCode, batches: Iterable[Tensor]) -> AtomUses:
+def study_atoms(model: nn.Module, layer: CodingLayer, batches: Iterable[Tensor]) -> AtomUses:
     """Returns which images the atoms of a layer are used for.
 
     Args:
@@ -93,49 +93,50 @@ def study_atoms(model: nn.Module, layer: ElasticNetCode, batches: Iterable[Tenso
     Raises:
         RobustCSCError: If there are no images.
     """
-    count, atoms = 0, layer.dictionary.shape[1]
-    uses, sizes = torch.zeros(atoms, dtype=torch.float64), torch.zeros(atoms, dtype=torch.float64)
-    sums: Tensor | None = None
+    count = 0
+    totals: tuple[Tensor, ...] | None = None
     codes: list[Tensor] = []
 
-    def added() -> Iterable[Tensor]:
-        nonlocal count, uses, sizes, sums
+    def summed() -> Iterable[Tensor]:
+        nonlocal count, totals
         for images in batches:
             yield images
             found, pixels = codes.pop().double(), images.cpu().double()
-            count, uses, sizes = count + len(images), uses + (found != 0).sum(0), sizes + found.abs().sum(0)
-            part = torch.einsum("np,nchw->pchw", found.abs(), pixels)
-            sums = part if sums is None else sums + part
+            count += len(images)
+            products = torch.einsum("np,nchw->pchw", found.abs(), pixels)
+            parts = ((found != 0).sum(0).double(), found.abs().sum(0), products)
+            totals = parts if totals is None else tuple(map(torch.add, totals, parts))
 
-    watch(model, {"code": layer}, added(), lambda name, features, found: codes.append(found.cpu()))
-    assert sums is not None
+    watch(model, {"code": layer}, summed(), lambda name, features, found: codes.append(found.cpu()))
+    assert totals is not None
+    uses, sizes, sums = totals
     prototypes = sums / sizes.clamp_min(1e-12)[:, None, None, None]
     return AtomUses(count, uses.numpy(), prototypes.numpy())
 
 
-def uses_plot(study: AtomUses, name: str, title: str) -> Plot:
+def draw_uses(study: AtomUses, name: str, title: str) -> Drawing:
     """Returns what the atoms stand for: for each, the average of the images it is active in, most used atoms first."""
     order = np.argsort(-study.uses, kind="stable")[:MOST_ATOMS]
     described = (
         f"Averages of {study.images} images, weighted by the size of an atom's coefficient; the {len(order)} atoms "
         "that are used most, in the order of reading, each stretched to its full range."
     )
-    return sheet_plot(name, title, described, stretched(study.prototypes[order]))
+    return draw_sheet(name, title, described, stretched(study.prototypes[order]))
 
 
-def backprojected_plot(
+def draw_backprojected(
     atoms: Tensor, projection: Tensor, image_shape: tuple[int, int, int], name: str, title: str
-) -> Plot:
+) -> Drawing:
     """Returns the first atoms ``(p, m)`` as pictures, each the smallest image that has these features."""
     pictures = backprojected(atoms[:MOST_ATOMS], projection, image_shape)
     described = (
         f"{len(pictures)} of {len(atoms)} atoms in the order of reading, each as the smallest image that has its "
         "features, stretched to its full range."
     )
-    return sheet_plot(name, title, described, stretched(pictures))
+    return draw_sheet(name, title, described, stretched(pictures))
 
 
-def projection_plot(projection: Tensor, image_shape: tuple[int, int, int], subject: str) -> Plot:
+def draw_projection(projection: Tensor, image_shape: tuple[int, int, int], subject: str) -> Drawing:
     """Returns the first rows of Z ``(m, C H W)`` as pictures: what each feature looks for."""
     rows: Array = projection[:MOST_ATOMS].double().cpu().numpy()
     described = (
@@ -143,4 +144,4 @@ def projection_plot(projection: Tensor, image_shape: tuple[int, int, int], subje
         "full range."
     )
     pictures = stretched(rows.reshape(-1, *image_shape))
-    return sheet_plot("projection", f"The learned projection: {subject}", described, pictures)
+    return draw_sheet("projection", f"The learned projection: {subject}", described, pictures)

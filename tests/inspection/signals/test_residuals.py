@@ -7,16 +7,17 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.auc import auc, placements
-from robustcsc.inspection.residuals import (
+from robustcsc.inspection.signals.auc import auc, placements
+from robustcsc.inspection.signals.residuals import (
     ImageResiduals,
     detections,
     image_residuals,
     residual_layers,
-    residuals_plot,
+    residuals_chart,
     residuals_table,
 )
 from robustcsc.layers.csc import CSCConv2d
+from robustcsc.presentation.drawn_chart import draw
 
 SCORES = st.lists(st.integers(-3, 3), min_size=2, max_size=30)
 
@@ -111,9 +112,9 @@ def test_the_table_has_mean_quantiles_and_area() -> None:
     expected = roc_auc_score([0] * 101 + [1] * 101, np.concatenate((clean, clean + 50)))
     assert second.auc.area == pytest.approx(expected)
     table = residuals_table([first, second], "squared", 2, "m")
-    assert table.rows[0] == ("clean", "", "51", "6", "26", "51", "76", "96", "")
-    assert table.rows[1][:3] == ("gaussian_noise", "3", "101")
-    assert table.rows[1][-1].startswith(f"{expected:.4f} [")
+    assert table.texts[0] == ("clean", "", "51", "6", "26", "51", "76", "96", "")
+    assert table.texts[1][:3] == ("gaussian_noise", "3", "101")
+    assert table.texts[1][-1].startswith(f"{expected:.4f} [")
     assert "mean over 2 layers" in table.notes[0]
 
 
@@ -124,12 +125,10 @@ def test_the_figure_has_a_panel_per_corruption_and_a_line_per_severity() -> None
         for name in ("gaussian_noise", "shot_noise")
         for severity in (1, 5)
     ]
-    figure = residuals_plot(clean, noisy, "squared", "m").figure
+    figure = draw(residuals_chart(clean, noisy, "squared", "m")).figure
     assert len(figure.axes) == 2
     for ax in figure.axes:
-        assert [line.get_xdata().tolist() for line in ax.lines] == [  # type: ignore[union-attr]
-            [1, 2, 3], [2, 3, 4], [6, 7, 8],
-        ]  # fmt: skip
+        assert [list(line.get_xdata()) for line in ax.lines] == [[1, 2, 3], [2, 3, 4], [6, 7, 8]]  # type: ignore[arg-type]
         np.testing.assert_allclose(ax.lines[0].get_ydata(), [1 / 3, 2 / 3, 1])  # type: ignore[arg-type]
 
 

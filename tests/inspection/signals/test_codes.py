@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.codes import (
+from robustcsc.inspection.layers import coding_layers
+from robustcsc.inspection.signals.codes import (
     Histogram,
     classes_table,
-    codes_plot,
     codes_table,
+    draw_codes,
     histogram_table,
-    inspect_codes,
+    layer_codes,
 )
-from robustcsc.inspection.layers import coding_layers
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.task_driven import ElasticNetCode
 
@@ -44,7 +44,7 @@ def test_codes_by_hand() -> None:
     labels = torch.tensor([0, 2, 0])
     batches = [(images[:1], labels[:1]), (images[1:], labels[1:])]
     model = nn.Sequential(layer)
-    (found,) = inspect_codes(model, coding_layers(model), batches, 3)
+    (found,) = layer_codes(model, coding_layers(model), batches, 3)
     assert (found.layer, found.shape, found.images, found.values) == ("0", (2, 1, 2), 3, 12)
     assert found.zeros == pytest.approx(10 / 12)  # all but 0.3 and 1.0
     assert found.negative == 0
@@ -60,20 +60,20 @@ def test_codes_by_hand() -> None:
     assert sum(found.bins.values()) == 2
     for value in (0.3, 1.0):
         assert any(at * found.bin_width - 1e-4 <= value <= (at + 1) * found.bin_width + 1e-4 for at in found.bins)
-    assert classes_table([found], ("a", "b", "c"), "m").rows == (
+    assert classes_table([found], ("a", "b", "c"), "m").texts == (
         ("0", "a", "2", "75.0", "1.0", "1", "2"),
         ("0", "b", "0", "", "", "0", "2"),
         ("0", "c", "1", "100.0", "0.0", "0", "2"),
     )
-    assert histogram_table([found], "m").rows[0] == ("0", "0", "0", "10")
-    assert codes_table([found], "m").rows[0][:4] == ("0", "CSC", "2x1x2", "83.3")
+    assert histogram_table([found], "m").texts[0] == ("0", "0", "0", "10")
+    assert codes_table([found], "m").texts[0][:4] == ("0", "CSC", "2x1x2", "83.3")
 
 
 def test_signed_codes_and_vectors() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(CSCConv2d(1, 3, 3, signed=True), nn.Flatten(), ElasticNetCode(48, 7, lam=0.05))
     images, labels = torch.randn(6, 1, 6, 6), torch.arange(6) % 2
-    found = inspect_codes(model, coding_layers(model), [(images, labels)], 2)
+    found = layer_codes(model, coding_layers(model), [(images, labels)], 2)
     with torch.no_grad():
         first = model[0](images)
         second = model[2](first.flatten(1))
@@ -87,15 +87,15 @@ def test_signed_codes_and_vectors() -> None:
             used = (part != 0).flatten(2).any(2) if part.ndim > 2 else part != 0
             assert it.class_atoms[label] == int(used.any(0).sum())
     whole = torch.cat((first.flatten(), second.flatten()))
-    assert codes_table(found, "m").rows[-1][3] == f"{100 * float((whole == 0).double().mean()):.1f}"
+    assert codes_table(found, "m").texts[-1][3] == f"{100 * float((whole == 0).double().mean()):.1f}"
     assert found[1].shape == (7,)
 
 
 def test_the_figure_has_a_panel_per_layer_on_a_logarithmic_scale_with_the_zeros_apart() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(CSCConv2d(1, 3, 3), CSCConv2d(3, 2, 3))
-    found = inspect_codes(model, coding_layers(model), [(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))], 1)
-    plot = codes_plot(found, "m")
+    found = layer_codes(model, coding_layers(model), [(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))], 1)
+    plot = draw_codes(found, "m")
     assert len(plot.figure.axes) == 2
     for ax, it in zip(plot.figure.axes, found, strict=True):
         assert ax.get_yscale() == "log"
@@ -107,4 +107,4 @@ def test_the_figure_has_a_panel_per_layer_on_a_logarithmic_scale_with_the_zeros_
 def test_no_images_are_refused() -> None:
     model = nn.Sequential(CSCConv2d(1, 3, 3))
     with pytest.raises(RobustCSCError, match="no images"):
-        inspect_codes(model, coding_layers(model), [], 2)
+        layer_codes(model, coding_layers(model), [], 2)

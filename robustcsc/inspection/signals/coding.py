@@ -30,9 +30,11 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.coherence import mutual_coherence
-from robustcsc.inspection.layers import watch
+from robustcsc.inspection.layers import shown, watch
+from robustcsc.inspection.learned.coherence import mutual_coherence
+from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.coding import ConvCodingLayer, Lasso, conv_coding_layers
+from robustcsc.presentation.table import Column, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,17 @@ class _Sums:
         )
 
 
-def inspect_coding(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCoding]:
+def inspect_coding(specimen: Specimen) -> Findings[LayerCoding]:
+    """Returns how each convolutional layer of sparse coding codes its input.
+
+    Raises:
+        RobustCSCError: The model has no such layer, or there are no images.
+    """
+    found = layer_codings(specimen.model, specimen.pixels())
+    return Findings(facts=found, tables=(coding_table(found, specimen.titled(found[0].images)),))
+
+
+def layer_codings(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCoding]:
     """Returns what every layer of sparse coding does, in the order in which they are registered.
 
     Args:
@@ -137,3 +149,32 @@ def inspect_coding(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCod
     sums = {name: _Sums(layer) for name, layer in layers.items()}
     watch(model, layers, batches, lambda name, signals, codes: sums[name].add(signals, codes))
     return [entry.result(name) for name, entry in sums.items()]
+
+
+def coding_table(found: Iterable[LayerCoding], subject: str) -> Table:
+    """Returns one row per layer."""
+    rows = tuple(
+        (
+            *(shown(it.layer), it.kind, "x".join(map(str, it.signal)), "x".join(map(str, it.codes))),
+            *(it.relative_residual, it.zeros, it.beta, it.negative_thresholds, it.unsuccessful, it.dimensions),
+            *(it.convergence, it.coherence, it.coherence_with_identity),
+        )
+        for it in found
+    )
+    columns = (
+        *map(Column, ("layer", "kind", "signal", "codes")),
+        Column("residual", significant=3),
+        Column("zeros (%)", percent=True, digits=1),
+        Column("beta", significant=3),
+        Column("thresholds < 0 (%)", percent=True, digits=0),
+        Column("unsuccessful", digits=1),
+        Column("of"),
+        Column("step x L", significant=3),
+        Column("coherence", digits=3),
+        Column("with I", digits=3),
+    )
+    notes = (
+        "residual: ||X - Dz||² / ||X||². unsuccessful: dimensions of the signal with |Dz - X| > 2 beta, mean over the "
+        "images. step x L: steps converge below 2. coherence: of the atoms, and with the identity of the dictionary.",
+    )
+    return Table("coding", f"Coding: {subject}", columns, rows, notes)

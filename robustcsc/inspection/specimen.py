@@ -1,0 +1,80 @@
+"""What an inspection is given, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from robustcsc.corruptions import Spec, corrupt
+from robustcsc.data import ImageSet
+from robustcsc.data.images import Batch
+from robustcsc.presentation.drawing import Drawing
+from robustcsc.presentation.table import Table
+from robustcsc.progress import Progress, silent
+
+Fact_co = TypeVar("Fact_co", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specimen:
+    """A model under inspection, and the images that it is given.
+
+    Attributes:
+        name: What titles call it.
+        model: Images ``(N, C, H, W)`` in [0, 1] to logits, on `device`.
+        image_shape: ``(C, H, W)``.
+        images: Loads the images; called only where they are needed, and then often.
+        layers: Patterns of the layers to look at, as `robustcsc.inspection.layers.chosen` reads them.
+        draw: Whether figures are drawn.
+        device: Where it is evaluated.
+        batch_size: Images in a forward pass.
+        progress: Told how far a long inspection is.
+    """
+
+    name: str
+    model: nn.Module
+    image_shape: tuple[int, int, int]
+    images: Callable[[], ImageSet]
+    layers: Sequence[str] = ()
+    draw: bool = False
+    device: torch.device | str = "cpu"
+    batch_size: int = 100
+    progress: Progress = silent
+
+    def batches(self) -> Iterator[Batch]:
+        """Yields the images with their labels, on the device."""
+        return self.images().batches(self.batch_size, device=self.device)
+
+    def pixels(self) -> Iterator[Tensor]:
+        """Yields the images in batches, on the device."""
+        return (batch.images for batch in self.batches())
+
+    def corrupted(self, spec: Spec, name: str, severity: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the images under a corruption of severity 1-5 (0: none), and without it, on the device."""
+        for images, _, indices in self.batches():
+            yield corrupt(images, spec, name, severity, seed=seed, indices=indices) if severity else images, images
+
+    def titled(self, count: int) -> str:
+        """Returns what titles say of the model and of the `count` images that it was given."""
+        return f"{self.name} on {self.images().name} ({count} images)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(Generic[Fact_co]):
+    """What an inspection found.
+
+    Attributes:
+        facts: The numbers.
+        tables: The same as tables.
+        long_tables: Tables that are too long to print.
+        drawings: Figures, if they were asked for.
+    """
+
+    facts: Sequence[Fact_co]
+    tables: tuple[Table, ...]
+    long_tables: tuple[Table, ...] = ()
+    drawings: Sequence[Drawing] = ()
