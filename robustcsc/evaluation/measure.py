@@ -86,7 +86,8 @@ class Evaluator:
                 return self._attacked(cell, made, standing)
             case Attack():
                 assert self.inputs.saved is not None
-                stream = partial(self.inputs.saved.stream, self.batch_size, self.model.device)
+                size = cell.measurements[0].batch_size or self.batch_size
+                stream = partial(self.inputs.saved.stream, size, self.model.device)
                 return self._accuracies(cell, stream, rounded=True)
             case MinimalBudget() as made:
                 return [self._minimal(cell, made)]

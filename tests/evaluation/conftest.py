@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.residuals import residuals
+from robustcsc.attacks import catalog
 from robustcsc.corruptions import Spec, load_spec
 from robustcsc.data import ImageSet, load
-from robustcsc.evaluation.subject import Subject
+from robustcsc.evaluation.engines import local
+from robustcsc.evaluation.measure import Evaluator
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.evaluation.plan import Chain, Planner
+from robustcsc.evaluation.sources import Inputs, images_fact
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import CSCConv2d, fit_image_size
 from robustcsc.layers.normalize import Normalize
-from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.fits import LambdaFit, Line
+from robustcsc.measurements.records import GradientChecks, Record, Subject
+from robustcsc.measurements.store import ResultStore
+from robustcsc.progress import Progress, silent
 
 
 @dataclass
@@ -104,11 +111,9 @@ def fit(trained: nn.Module, images: ImageSet) -> LambdaFit:
 
 
 @pytest.fixture
-def subject(trained: nn.Module, fit: LambdaFit) -> Subject:
-    return Subject(
-        run="r",
-        model_name="tiny",
-        weights="5d" * 32,
+def model(trained: nn.Module, fit: LambdaFit) -> LoadedModel:
+    return LoadedModel(
+        subject=Subject(run="r", model="tiny", weights="5d" * 32),
         model=copy.deepcopy(trained),
         device=torch.device("cpu"),
         fits={"gaussian": fit},
@@ -116,37 +121,95 @@ def subject(trained: nn.Module, fit: LambdaFit) -> Subject:
 
 
 @pytest.fixture
-def with_fit(subject: Subject, fit: LambdaFit) -> Callable[..., Subject]:
-    """The subject with a changed Gaussian fit."""
+def with_fit(model: LoadedModel, fit: LambdaFit) -> Callable[..., LoadedModel]:
+    """The model with a changed Gaussian fit."""
 
-    def change(**changes: Any) -> Subject:
-        return replace(subject, fits={"gaussian": replace(fit, **changes)})
+    def change(**changes: Any) -> LoadedModel:
+        return replace(model, fits={"gaussian": replace(fit, **changes)})
 
     return change
 
 
 @pytest.fixture
-def calls(subject: Subject) -> Calls:
-    """Counts forward passes of the subject's model."""
+def calls(model: LoadedModel) -> Calls:
+    """Counts forward passes of the model."""
     counter = Calls()
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         counter.count += 1
 
-    subject.model.register_forward_pre_hook(count)
+    model.model.register_forward_pre_hook(count)
     return counter
 
 
 @pytest.fixture
-def plain() -> Subject:
+def plain() -> LoadedModel:
     """A network without CSC layers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    return Subject(run="p", model_name="linear", weights="11" * 32, model=model, device=torch.device("cpu"))
+    subject = Subject(run="p", model="linear", weights="11" * 32)
+    return LoadedModel(subject=subject, model=model, device=torch.device("cpu"))
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ResultStore]:
     with ResultStore(tmp_path / "results.sqlite") as opened:
         yield opened
+
+
+@pytest.fixture
+def measure(images: ImageSet, store: ResultStore) -> Callable[..., list[Record]]:
+    """Measures the chains that a function makes with a planner."""
+
+    def run(
+        model: LoadedModel,
+        plan: Callable[[Planner], Iterable[Chain]],
+        *,
+        images: ImageSet = images,
+        store: ResultStore = store,
+        batch_size: int = 250,
+        remeasure: bool = False,
+        progress: Progress = silent,
+        **inputs: Any,
+    ) -> list[Record]:
+        planner = Planner(model=model.facts, images=images_fact(images), batch_size=batch_size)
+        evaluator = Evaluator(
+            model=model,
+            inputs=Inputs(images=images, **inputs),
+            batch_size=batch_size,
+            recraft=remeasure,
+            progress=progress,
+        )
+        return list(local.run(plan(planner), evaluator, store, remeasure=remeasure))
+
+    return run
+
+
+@pytest.fixture
+def crafted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, Tensor, Tensor]]:
+    """Every call of an attack: the model it saw, the clean and the adversarial images."""
+    seen: list[tuple[nn.Module, Tensor, Tensor]] = []
+    def spy(step: Any, model: nn.Module, images: Tensor, *positional: Any, **named: Any) -> Tensor:
+        found = catalog.craft(step, model, images, *positional, **named)
+        seen.append((model, images, found))
+        return found
+
+    for module in ("crafting", "minimal"):
+        monkeypatch.setattr(f"robustcsc.evaluation.attacks.{module}.craft", spy)
+    return seen
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the checks of gradients, which take longer than the attacks of these tests."""
+    sound = GradientChecks(
+        images=20,
+        zero_gradients=0.0,
+        deterministic=True,
+        one_step=1.0,
+        all_steps=2.0,
+        broken_in_one_step=0,
+        right_at_large_budget=0,
+    )
+    monkeypatch.setattr("robustcsc.evaluation.measure.check_gradients", lambda *arguments: sound)

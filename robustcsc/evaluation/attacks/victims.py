@@ -73,9 +73,9 @@ def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate
         return Victim("the adaptive policy", through, scored=protocol is Protocol.ADAPTIVE)
     match policy:
         case policies.FixedLambda(value=lam) if protocol is Protocol.FIXED:
-            return Victim(f"lambda {lam:g}", ModelAtLambda(loaded.model, lam))
+            return Victim(f"lambda {lam!r}", ModelAtLambda(loaded.model, lam))
         case policies.WorstOf(values=values):
-            return Victim(f"{len(values)} lambdas", LambdaGrid(loaded.model, values), averaged=True)
+            return Victim(f"lambdas {', '.join(map(repr, values))}", LambdaGrid(loaded.model, values), averaged=True)
     name = "the training lambda" if loaded.facts.has_lambda else "the model"
     return Victim(name, _at_training_lambda(loaded), scored=protocol is not Protocol.BLACK_BOX)
 

@@ -16,9 +16,9 @@ import torch
 from robustcsc.adaptive.fit import fit_lambda
 from robustcsc.corruptions import load_spec
 from robustcsc.data import load
+from robustcsc.measurements.store import ResultStore
 from robustcsc.models.catalog import default_spec
 from robustcsc.runs import create
-from robustcsc.measurements.store import ResultStore
 from robustcsc.training.log import quiet_fabric
 from robustcsc.training.recipes import Recipe
 from robustcsc.training.run import heldout_images, train_run
