@@ -1,1 +1,1 @@
-"""Looking inside a model: how well its layers of sparse coding do what they stand for."""
+"""Inspection of models: what their sparse-coding layers have learned, and what they do with images."""

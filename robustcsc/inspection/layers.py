@@ -1,4 +1,4 @@
-"""Which layers of a model code sparsely, which of them are meant, and what they do with images."""
+"""The sparse-coding layers of a model: finding, selecting and watching them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from robustcsc.layers.tracing import run_until_called
 
 #: A layer, or what is known of it.
 Item = TypeVar("Item")
-#: Told what a layer did in one forward pass: its name, its input and its output.
+#: Called with the name, the input and the output of a layer in one forward pass.
 Note = Callable[[str, Tensor, Tensor], None]
 
 
 def shown(name: str) -> str:
-    """Returns the name of a layer as it is shown: without the part that all models of the catalog have in front."""
+    """Returns the name of a layer as displayed, without the prefix that all models of the catalog share."""
     return name.removeprefix("network.")
 
 
@@ -42,14 +42,14 @@ def coding_layers(model: nn.Module) -> dict[str, CodingLayer]:
 
 
 def chosen(layers: Mapping[str, Item], patterns: Iterable[str]) -> dict[str, Item]:
-    """Returns the layers that at least one pattern fits; all without patterns.
+    """Returns the layers that match at least one pattern, or all if there are no patterns.
 
     Args:
         layers: By name.
         patterns: Names as in ``model.named_modules()``, or as `shown`, with ``*`` as a wildcard.
 
     Raises:
-        RobustCSCError: If a pattern fits no layer.
+        RobustCSCError: If a pattern matches no layer.
     """
     patterns = list(patterns)
     if not patterns:
@@ -67,19 +67,18 @@ def _fits(name: str, pattern: str) -> bool:
 
 @torch.no_grad()
 def watch(model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor], note: Note) -> None:
-    """Runs images through a model in evaluation mode and tells what some of its layers do.
+    """Runs images through a model in evaluation mode and passes inputs and outputs of some layers to `note`.
 
-    A forward pass stops behind the last of them: for a network whose only layer of sparse coding is its first, this
-    costs next to nothing.
+    A forward pass stops behind the last of these layers.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits, each of the layers called once; left in the mode it is in.
-        layers: Those to watch, by name.
+        layers: Layers to watch, by name.
         batches: The images, on the device of the model.
-        note: Told after each call of a layer.
+        note: Called after each call of a layer.
 
     Raises:
-        RobustCSCError: If a layer is never called: it is not used, or there are no images.
+        RobustCSCError: If a layer is never called, because the model does not use it or there are no images.
     """
     if not layers:
         return

@@ -21,7 +21,7 @@ def stretched(pictures: Array, *, by_channel: bool = False) -> Array:
 
     Args:
         pictures: Any numbers.
-        by_channel: Whether each channel of each picture is stretched by itself.
+        by_channel: Whether each channel of a picture is stretched separately.
     """
     axes = (-2, -1) if by_channel else (-3, -2, -1)
     low, high = pictures.min(axes, keepdims=True), pictures.max(axes, keepdims=True)
@@ -30,11 +30,11 @@ def stretched(pictures: Array, *, by_channel: bool = False) -> Array:
 
 
 def sheet(pictures: Array, columns: int | None = None) -> Array:
-    """Returns pictures ``(n, C, H, W)`` side by side as one image ``(rows, columns, C)``, white lines between them.
+    """Returns pictures ``(n, C, H, W)`` side by side as one image ``(rows, columns, C)``, separated by white lines.
 
     Args:
-        pictures: In [0, 1], in the order of reading.
-        columns: Pictures in a row; a square by default.
+        pictures: In [0, 1], in reading order.
+        columns: Pictures per row; by default the sheet is square.
     """
     count, channels, height, width = pictures.shape
     columns = columns or ceil(sqrt(count))
@@ -65,7 +65,7 @@ def draw_sheet(
         rows: Names, where there are columns.
     """
     image = sheet(pictures, len(columns) or None)
-    # Room for the names is left by hand: a layout engine does not heed the fixed shape of a picture.
+    # The room for names is computed here, because a layout engine ignores the fixed shape of a picture.
     left, top = (_LETTER * max(map(len, names)) + 0.1 if any(names) else 0.05 for names in (rows, columns))
     width = len(columns) * _SQUARE if any(columns) else _WIDTH
     height = width * image.shape[0] / image.shape[1]

@@ -1,1 +1,1 @@
-"""The mathematics: proximal operators, solvers, dictionaries and the layers made of them."""
+"""The mathematics: proximal operators, solvers, convolutional operators, and the layers built from them."""

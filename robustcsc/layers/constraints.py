@@ -1,4 +1,4 @@
-"""Constraint sets of parameters, restored after every optimiser step (projected SGD)."""
+"""Constraints on parameters, restored after every optimiser step (projected SGD)."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ class Constrained(Protocol):
     """A module whose parameters live in a constraint set."""
 
     def project_parameters(self) -> None:
-        """Projects the parameters onto the set, in place, and refreshes what derives from them."""
+        """Projects the parameters onto the set, in place, and updates what is derived from them."""
 
 
 def project_parameters(model: nn.Module) -> None:

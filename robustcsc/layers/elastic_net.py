@@ -1,21 +1,22 @@
-"""Elastic-net codes of many signals over one dictionary: the homotopy path, followed for all signals at once.
+"""Elastic-net codes of many signals over one dictionary, by following the homotopy paths of all signals at once.
 
 Solves, for every signal x,
 
     argmin_z  1/2 ||x - D z||_2^2 + lambda_1 ||z||_1 + lambda_2 / 2 ||z||_2^2
 
 (Mairal, Bach and Ponce, "Task-Driven Dictionary Learning", IEEE TPAMI 2012, eq. 3). With ``Q = D'D + lambda_2 I`` and
-``c = D'x`` it is a lasso in Q and c, whose solution is piecewise linear in lambda_1. From ``lambda_1 = max |c|``, where
-it is zero, each signal walks down its own path (Osborne, Presnell and Turlach, IMA J. Numer. Anal. 2000): on the active
-set A with signs s it moves along ``Q_AA^-1 s`` until an atom's correlation reaches lambda_1 and it enters, a
-coefficient reaches zero and leaves, or lambda_1 is what was asked for. A batch shares the operations, nothing else.
+``c = D'x`` it is a lasso in Q and c, whose solution is piecewise linear in lambda_1. Each signal follows its own path
+(Osborne, Presnell and Turlach, IMA J. Numer. Anal. 2000) down from ``lambda_1 = max |c|``, where the solution is zero.
+On the active set A with signs s the solution moves along ``Q_AA^-1 s`` until the correlation of an inactive atom
+reaches lambda_1 (the atom enters), a coefficient reaches zero (its atom leaves), or lambda_1 has the requested value.
+Signals of a batch share the operations and nothing else.
 
-The path is walked in float32, only to find A and s. The coefficients then solve ``Q_AA z = c_A - lambda_1 s`` in
-float64, and the duality gap decides: a signal whose gap is above `GAP` walks again in float64, and if that is not
-enough (ties, or atoms that depend on each other) goes on by FISTA.
+Paths are followed in float32, only to find A and s. The coefficients then solve ``Q_AA z = c_A - lambda_1 s`` in
+float64, and the duality gap decides whether they are accepted. A signal whose gap is above `GAP` follows its path again
+in float64; if that fails too (ties, or linearly dependent atoms), FISTA takes over.
 
-Chosen by measurement: `benchmarks/elastic_net.py` compares it with FISTA and with scikit-learn. Coordinate descent is
-left out there, because one sweep over the atoms is as many operations on the whole batch as there are atoms.
+`benchmarks/elastic_net.py` compares the method with FISTA and with scikit-learn. Coordinate descent is not among them:
+one sweep over the atoms takes as many operations on the whole batch as there are atoms.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ from robustcsc.layers.solvers import fista
 
 #: Largest duality gap of a solution, relative to ``1/2 ||x||^2``, the objective of the zero code.
 GAP = 1e-12
-#: Added to the diagonal of Q while a path is walked (relative to its largest entry), so that atoms that depend on each
-#: other replace one another instead of dividing by zero. The coefficients at the end are those without it.
+#: Added to the diagonal of Q while a path is followed (relative to its largest entry), so that linearly dependent atoms
+#: replace one another instead of dividing by zero. The final coefficients are computed without it.
 PATH_RIDGE = {torch.float32: 1e-5, torch.float64: 1e-10}
-#: Signals that walk together: enough to share the cost of a call, few enough for their state to stay in a CPU's cache.
+#: Signals processed together: enough to share the cost of a call, few enough for their state to fit a CPU's cache.
 CPU_CHUNK, GPU_CHUNK = 1024, 16384
-#: Signals that are not worth being sorted into arrived ones and others.
+#: Number of signals below which finished ones are not removed from the batch.
 SMALL_CHUNK = 48
-#: A path ends after this many steps per atom; in practice there are fewer steps than atoms.
+#: Largest number of steps per atom on a path; in practice there are fewer steps than atoms.
 STEPS_PER_ATOM = 8
-#: Rounds of FISTA, and steps in each, for the signals whose paths were not enough.
+#: Rounds of FISTA, and steps in each, for the signals that following the path did not solve.
 ROUNDS, ROUND_STEPS = 200, 100
-#: Slots for active atoms that are made at once.
+#: Slots for active atoms that are allocated at once.
 SLOTS = 4
-#: By how many roundings a correlation may exceed the bound before it counts as having reached it.
+#: By how many units of rounding a correlation may exceed the bound before it counts as having reached it.
 SLACK = 8
 
 
@@ -94,7 +95,7 @@ def duality_gap(features: Tensor, dictionary: Tensor, codes: Tensor, lam: Tensor
 
 @dataclass(frozen=True)
 class _Problem:
-    """Some signals, and what all of them share; in float64."""
+    """Some signals and the problem they share, in float64."""
 
     features: Tensor
     dictionary: Tensor
@@ -103,11 +104,11 @@ class _Problem:
     lam2: float
 
     def only(self, rows: Tensor) -> _Problem:
-        """Returns the problem of some of the signals."""
+        """Returns the problem for some of the signals."""
         return replace(self, features=self.features[rows], lam=self.lam[rows])
 
     def unsolved(self, codes: Tensor) -> Tensor:
-        """Returns the rows whose gap is too large (or not a number)."""
+        """Returns the rows whose duality gap is too large or NaN."""
         gap = duality_gap(self.features, self.dictionary, codes, self.lam, self.lam2)
         return (~(gap <= GAP / 2 * self.features.square().sum(1))).nonzero().flatten()
 
@@ -122,7 +123,7 @@ def _solve(problem: _Problem) -> Tensor:
 
 
 def _descend(problem: _Problem) -> Tensor:
-    """Returns codes by FISTA, restarted after every round; each signal stops on its own, or after `ROUNDS`."""
+    """Returns codes by FISTA, restarted after every round; a signal stops when it is solved, or after `ROUNDS`."""
     step_size = 1 / float(torch.linalg.eigvalsh(problem.gram)[-1])
     codes = problem.gram.new_zeros(len(problem.lam), len(problem.gram))
     rows = torch.arange(len(codes), device=codes.device)
@@ -146,23 +147,23 @@ def _descend(problem: _Problem) -> Tensor:
 class _Paths:
     """The state of n signals on their paths.
 
-    An atom that enters gets the next of K slots. A slot that was left, or not used yet, has the atom p, which is zero;
-    so has the last slot, which is where entries go that are not meant.
+    An atom that enters takes the next of K slots. Slots that are unused, or whose atom left, hold atom p, which is
+    zero. So does the last slot, which receives the writes of signals that have arrived.
 
     Attributes:
         rows: Which signals these are, ``(n,)``.
         correlation: ``c - Q z``, ``(n, p + 1)``.
-        level: Where on its path each signal is: the lambda its coefficients belong to, ``(n, 1)``.
-        goal: The lambda that is asked for, ``(n, 1)``.
+        level: The lambda that the current coefficients belong to, ``(n, 1)``.
+        goal: The requested lambda, ``(n, 1)``.
         atoms: Atom in each slot, ``(n, K)``.
         signs: Sign of its correlation, ``(n, K)``, 0 in an empty slot.
         values: Its coefficient, ``(n, K)``, 0 in an empty slot.
-        inverse: ``Q_AA^-1``, ``(n, K, K)``, without meaning in the rows and columns of empty slots.
+        inverse: ``Q_AA^-1``, ``(n, K, K)``; rows and columns of empty slots have no meaning.
         direction: ``Q_AA^-1 s``: how the coefficients grow as lambda falls, ``(n, K)``, 0 in an empty slot.
-        used: Number of slots that have been used, ``(n, 1)``.
-        left: Atom that left in the last step (p for none): its correlation is still at the bound, from where it moves
-            inwards, so that it may not enter at once, ``(n, 1)``.
-        arrived: Which signals are at their goal and stay as they are, ``(n, 1)``.
+        used: Number of slots used so far, ``(n, 1)``.
+        left: Atom that left in the last step (p for none), ``(n, 1)``. Its correlation is still at the bound and moves
+            inwards, so it must not enter again at once.
+        arrived: Which signals have reached their goal and no longer change, ``(n, 1)``.
     """
 
     rows: Tensor
@@ -180,7 +181,7 @@ class _Paths:
 
     @classmethod
     def start(cls, correlation: Tensor, goal: Tensor, gram: Tensor) -> _Paths:
-        """Returns the paths at ``max |c|``, with the atom that has it in the first slot."""
+        """Returns the paths at ``max |c|``, with the atom of that correlation in the first slot."""
         n, free = len(goal), len(gram) - 1
         level, first = correlation.abs().max(1, keepdim=True)
         empty = correlation.new_zeros(n, SLOTS)
@@ -208,7 +209,7 @@ class _Paths:
         return _Paths(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def add_slots(self, free: int) -> None:
-        """Makes room for `SLOTS` more active atoms."""
+        """Adds room for `SLOTS` more active atoms."""
         self.atoms = F.pad(self.atoms, (0, SLOTS), value=free)
         self.signs, self.values, self.direction = (
             F.pad(each, (0, SLOTS)) for each in (self.signs, self.values, self.direction)
@@ -232,10 +233,10 @@ class _Paths:
         self._exchange(gram, slope, entering, leaving, until_exit <= until_entry)
 
     def _entries(self, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns how far lambda may fall until the correlation of an inactive atom reaches it, and which atom's."""
+        """Returns how far lambda may fall until an inactive atom's correlation reaches it, and that atom's index."""
         eps = torch.finfo(slope.dtype).eps
         bound = self.level * (1 + SLACK * eps)
-        # An atom that moves away from the bound never reaches it: its denominator would not be positive.
+        # Where the denominator is not positive, the correlation moves away from the bound and never reaches it.
         above = (bound - self.correlation).div_((1 - slope).clamp_(min=eps**2))
         below = (bound + self.correlation).div_((1 + slope).clamp_(min=eps**2))
         distance = torch.minimum(above, below).scatter_(1, self.atoms, torch.inf).scatter_(1, self.left, torch.inf)
@@ -243,7 +244,7 @@ class _Paths:
         return nearest.values, nearest.indices
 
     def _exchange(self, gram: Tensor, slope: Tensor, entering: Tensor, leaving: Tensor, leaves: Tensor) -> None:
-        """Lets one atom of each signal that has not arrived enter or leave: a rank-one update of the inverse."""
+        """Adds or removes one atom of each signal that has not arrived, by a rank-one update of the inverse."""
         free, last = len(gram) - 1, self.atoms.shape[1] - 1
         slot = torch.where(leaves, leaving, self.used)
         column = gram[self.atoms, entering]
@@ -268,7 +269,7 @@ class _Paths:
         self.used += ~empty
 
     def polished(self, correlation: Tensor, gram: Tensor, lam: Tensor) -> Tensor:
-        """Returns codes ``(n, p)``: ``Q_AA z = c_A - lambda s`` in float64, refined by the inverse at hand."""
+        """Returns codes ``(n, p)`` that solve ``Q_AA z = c_A - lambda s`` in float64, refined with the inverse."""
         own = gram[self.atoms[:, :, None], self.atoms[:, None, :]]
         target = correlation.gather(1, self.atoms) - lam[:, None] * self.signs
         values = self.values.double()
@@ -280,9 +281,9 @@ class _Paths:
 
 
 def _follow_paths(problem: _Problem, dtype: torch.dtype) -> Tensor:
-    """Returns codes ``(n, p)`` in float64 by walking in `dtype`; the codes of a path without end are 0."""
+    """Returns codes ``(n, p)`` in float64 from paths followed in `dtype`; they are 0 where a path does not end."""
     correlation = F.pad(problem.features @ problem.dictionary, (0, 1))
-    gram = F.pad(problem.gram, (0, 1, 0, 1))  # atom p, that of empty slots
+    gram = F.pad(problem.gram, (0, 1, 0, 1))  # atom p of the empty slots
     rough = gram.to(dtype, copy=True)
     rough.diagonal()[:-1] += PATH_RIDGE[dtype] * rough.diagonal().max()
     codes = torch.zeros_like(correlation[:, :-1])
@@ -295,7 +296,7 @@ def _follow_paths(problem: _Problem, dtype: torch.dtype) -> Tensor:
             paths.add_slots(len(problem.gram))
         paths.step(rough)
         arrived, walking = int(paths.arrived.sum()), len(paths.rows)
-        # Dropping the arrived copies the state of the others: not at every step, and not for a few.
+        # Dropping the arrived signals copies the state of the others, so not at every step and not for a few.
         if arrived == walking or (arrived > 0.3 * walking and walking > SMALL_CHUNK):
             done = paths.only(paths.arrived)
             codes[done.rows] = done.polished(correlation[done.rows], gram, problem.lam[done.rows])
@@ -304,9 +305,9 @@ def _follow_paths(problem: _Problem, dtype: torch.dtype) -> Tensor:
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
-    return (matrices * vectors[:, None, :]).sum(2)  # on a CPU faster than `bmm`, which calls BLAS for every matrix
+    return (matrices * vectors[:, None, :]).sum(2)  # faster on a CPU than `bmm`, which calls BLAS for every matrix
 
 
 def _combine(gram: Tensor, atoms: Tensor, weights: Tensor) -> Tensor:
-    """Returns ``Q z`` for codes given by their active atoms and weights, ``(n, K)`` each."""
+    """Returns ``Q z`` of codes given by their active atoms and coefficients, ``(n, K)`` each."""
     return F.embedding_bag(atoms, gram, per_sample_weights=weights, mode="sum")

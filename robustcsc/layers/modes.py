@@ -1,4 +1,4 @@
-"""Evaluation mode that leaves no trace."""
+"""Temporary evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

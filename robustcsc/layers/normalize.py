@@ -1,11 +1,11 @@
-"""Normalisation of pixels inside the model, so that everything outside deals with [0, 1] only."""
+"""Normalisation of pixels inside the model: everything outside a model has pixels in [0, 1]."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-#: Images with less contrast than this are not stretched to unit norm: it is all rounding.
+#: Images of a smaller norm are not scaled to unit norm, because their contrast is rounding error.
 SMALLEST_NORM = 1e-4
 
 
@@ -15,6 +15,9 @@ class Normalize(nn.Module):
     Args:
         mean: Mean per channel, in pixel units of [0, 1].
         std: Standard deviation per channel, positive.
+
+    Raises:
+        ValueError: If the lengths differ or a standard deviation is not positive.
     """
 
     mean: Tensor
@@ -35,7 +38,7 @@ class Normalize(nn.Module):
 class UnitNorm(nn.Module):
     """Maps every image to zero mean and unit l2 norm, over all its channels and pixels.
 
-    An image without contrast becomes (almost) zero.
+    A constant image becomes (almost) zero.
     """
 
     def forward(self, images: Tensor) -> Tensor:

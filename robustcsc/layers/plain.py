@@ -1,4 +1,4 @@
-"""The all-convolutional network that several families share: convolutions and activations, global average, no more.
+"""The all-convolutional network that several families share: convolutions, activations and a global average.
 
 Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR 2015 workshop, in the depths of
 DeTraMe-Net (Tang et al., arXiv:2002.07898), table 1.
@@ -10,13 +10,13 @@ DeTraMe-Net (Tang et al., arXiv:2002.07898), table 1.
 | 9 | 96, 96, 96/2 d, 192, 192, 192/2 d, 192, 192 (1x1), classes (1x1) |
 | 12 | 96, 96, 96/2 d, 192, 192, 192/2 d, 192, 192, 192/2, 192, 192 (1x1), classes (1x1) |
 
-Every convolution, also the last, is followed by an activation. The input has dropout 0.2.
+Every convolution, the last included, is followed by an activation. The input has dropout 0.2.
 
 Differences from the paper:
-- The column of depth 12 lists 11 convolutions. With a second 192 in its third group it has 12, and the 2.4M parameters
-  of table 5; so it has here.
-- Initial weights are not given. Here they are those of ``nn.Conv2d``, which are small: with He et al.'s larger ones and
-  the paper's learning rate of 0.1, depth 3 soon has a last activation that is 0 everywhere, and learns nothing more.
+- The column of depth 12 lists 11 convolutions. With a second 192 in its third group it has 12 and the 2.4M parameters
+  of table 5, as here.
+- Initial weights are not given. Here they are those of ``nn.Conv2d``, which are small. With He et al.'s larger ones and
+  the paper's learning rate of 0.1, the last activation of depth 3 soon becomes 0 everywhere and learning stops.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ from typing import NamedTuple
 
 from torch import nn
 
-#: Builds the activation behind a convolution of ``(out_channels, kernel_size)``.
+#: Builds the activation after a convolution of ``(out_channels, kernel_size)``.
 ActivationBuilder = Callable[[int, int], nn.Module]
 
 
 class PlainLayer(NamedTuple):
-    """One convolution: its filters (0: as many as classes), their size, its stride, and the dropout behind it."""
+    """One convolution: number of filters (0: as many as classes), their size, stride, and the dropout that follows."""
 
     channels: int
     kernel_size: int = 3

@@ -1,4 +1,4 @@
-"""The wide residual network that several families share: blocks that normalise and activate before each convolution.
+"""The wide residual network that several families share, whose blocks normalise and activate before each convolution.
 
 Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, table 1, without dropout.
 
@@ -14,7 +14,7 @@ from robustcsc.layers.residual import BlockBuilder, ResidualNetwork, conv
 
 
 class PreActivationBlock(nn.Module):
-    """Two 3x3 layers behind their activations: ``layer2(inner(BN(layer1(a)))) + shortcut`` with ``a = ReLU(BN(x))``.
+    """Two 3x3 layers, each after its activation: ``layer2(inner(BN(layer1(a)))) + shortcut`` with ``a = ReLU(BN(x))``.
 
     The shortcut is the input itself, or a 1x1 convolution of ``a`` where the shape changes.
 
@@ -51,7 +51,7 @@ def wide_network(
 
     Args:
         blocks: Blocks of each of the three stages.
-        factor: How many times the stages are wider than 16-32-64.
+        factor: Factor by which the stages are wider than 16-32-64.
         num_classes: Number of logits.
         in_channels: Channels of the images.
         inner: As `PreActivationBlock`.

@@ -1,7 +1,7 @@
 r"""Proximal operators: ``prox_g(v) = argmin_z g(z) + 1/2 ||z - v||^2``, in closed form.
 
-All functions act entry by entry; `threshold` broadcasts against `values`, so ``(N, 1, 1, 1)`` gives every image of a
-batch its own.
+All functions act elementwise. `threshold` broadcasts against `values`, so ``(N, 1, 1, 1)`` gives each image of a batch
+its own.
 """
 
 from torch import Tensor
@@ -17,7 +17,7 @@ def soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
 
 def nonnegative_soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
     """Proximal operator of ``threshold * |z|`` over ``z >= 0``: ``max(v - threshold, 0)``."""
-    return (values - threshold).relu_()  # in place on the difference: the codes are large
+    return (values - threshold).relu_()  # in place on the difference, because codes are large
 
 
 def elastic_net_prox(
@@ -25,7 +25,7 @@ def elastic_net_prox(
 ) -> Tensor:
     """Proximal operator of ``threshold * |z| + ridge / 2 * z^2``, optionally over ``z >= 0``.
 
-    The quadratic term only shrinks the soft threshold: ``soft_threshold(v) / (1 + ridge)``.
+    The quadratic term scales the soft threshold: ``soft_threshold(v) / (1 + ridge)``.
     """
     shrink = nonnegative_soft_threshold if nonnegative else soft_threshold
     return shrink(values, threshold) / (1 + ridge)

@@ -1,4 +1,4 @@
-r"""Q-Metric ReLU: the proximity operator of a non-negative elastic net in a learned metric, as a recurrent layer.
+r"""Q-Metric ReLU: a recurrent layer that computes the proximity operator of an elastic net in a learned metric.
 
 Source: Tang et al., "Deep Transform and Metric Learning Network" (DeTraMe-Net), arXiv:2002.07898: eq. 17-24, algorithms
 1 and 2, appendix A.
@@ -10,19 +10,20 @@ Unrolls, from ``U = 0``, ``U <- ReLU(h * Z + W~ (U - Z) - b)``, which for ``Q = 
 
 | parameter | here | constraint set (algorithm 2) |
 |---|---|---|
-| W~ | `weight`, a convolution in `blocks` groups | the centre tap of a channel on itself is 0 |
+| W~ | `weight`, a convolution in `blocks` groups | the centre tap from a channel to itself is 0 |
 | h | `gain`, one per channel | [0, 1] |
 | b | `threshold`, one per channel | at least 0 |
 
 Differences from the paper:
-- Eq. 24 multiplies ``q_il / (q_ii + beta)`` by a symbol that is 1 for ``i = l``: meant is 0 there and 1 elsewhere,
-  which makes the fixed point solve eq. 22 (and is what "zeros on its main diagonal" in appendix A says).
-- Eq. 28 has the spectral norm of ``Theta^(-1/2) Q Theta^(1/2)``: meant is ``Theta^(-1/2) Q Theta^(-1/2)``. We ask for
-  ``gamma Q < 2 Theta + gamma beta`` (as quadratic forms), which is weaker and still makes the iteration a contraction.
-- The updates of eq. 20 move all coordinates at once, not one after the other as the proof of theorem 4.1 does: without
-  the condition above, as with many coherent atoms and small alpha, they need not converge.
-- "Randomly initialize" (algorithm 2) names no distribution. Here W~ and b start at 0 and h at 1: the layer starts as
-  the ReLU that it replaces, and a network as the one it is compared with. The gradient of W~ is not 0 there.
+- Eq. 24 multiplies ``q_il / (q_ii + beta)`` by a symbol that is 1 for ``i = l``. It must be 0 there and 1 elsewhere for
+  the fixed point to solve eq. 22, as "zeros on its main diagonal" in appendix A says.
+- Eq. 28 has the spectral norm of ``Theta^(-1/2) Q Theta^(1/2)``; it must be ``Theta^(-1/2) Q Theta^(-1/2)``. The
+  condition here is ``gamma Q < 2 Theta + gamma beta`` (as quadratic forms), which is weaker and still makes the
+  iteration a contraction.
+- Eq. 20 updates all coordinates at once, the proof of theorem 4.1 one after the other. Without the condition above, for
+  example with many coherent atoms and a small alpha, simultaneous updates need not converge.
+- "Randomly initialize" (algorithm 2) names no distribution. Here W~ and b start at 0 and h at 1, so the layer starts as
+  the ReLU it replaces and a network as the one it is compared with. The gradient of W~ is not 0 there.
 - At the border of an image, differences ``U - Z`` outside it count as 0.
 """
 
@@ -41,7 +42,7 @@ def q_metric_relu(
 ) -> Tensor:
     """Returns ``U`` after `num_steps` iterations of ``U <- ReLU(gain * Z + W~ (U - Z) - threshold)`` from ``U = 0``.
 
-    What does not change between iterations, ``gain * Z - W~ Z - threshold``, is one convolution, computed once.
+    The part that is constant over the iterations, ``gain * Z - W~ Z - threshold``, is one convolution, computed once.
     Source: DeTraMe-Net, eq. 20 and algorithm 1.
 
     Args:
@@ -50,7 +51,7 @@ def q_metric_relu(
         gain: h, ``(k,)``.
         threshold: b, ``(k,)``.
         num_steps: Number of iterations, at least 1.
-        blocks: Number of blocks of channels that W~ links among themselves.
+        blocks: Number of groups of channels; W~ links channels within a group only.
     """
     if values.ndim == 2:
         return q_metric_relu(values[:, :, None, None], weight, gain, threshold, num_steps, blocks=blocks).flatten(1)
@@ -67,7 +68,7 @@ def metric(dictionary: Tensor, alpha: float) -> Tensor:
 
     Args:
         dictionary: D, either ``(m, k)`` with one atom per column, or convolutional, ``(k, C, kh, kw)``: atoms that are
-            placed at every position, reaching over the border (``conv_transpose2d`` without padding is D).
+            placed at every position, extending beyond the border (``conv_transpose2d`` without padding is D).
         alpha: Weight of the identity, at least 0.
 
     Returns:
@@ -82,7 +83,7 @@ def metric(dictionary: Tensor, alpha: float) -> Tensor:
 def metric_parameters(
     quadratic: Tensor, *, beta: float, lam: float, theta: Tensor | None = None, gamma: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the W~, h and b with which eq. 20 computes the proximity operator in the metric Q.
+    """Returns W~, h and b with which eq. 20 computes the proximity operator in the metric Q.
 
     ``W~ = (Theta + gamma beta)^-1 (Theta - gamma Q)``, ``h = theta / (theta + gamma beta)``,
     ``b = gamma lambda / (theta + gamma beta)``. Source: DeTraMe-Net, eq. 34, and eq. 24 for the defaults.
@@ -95,7 +96,7 @@ def metric_parameters(
         gamma: Step size, positive.
 
     Raises:
-        ValueError: If the iteration is not a contraction, so that it may not converge.
+        ValueError: If the iteration is not a contraction and may not converge.
     """
     middle = (quadratic.shape[2] // 2, quadratic.shape[3] // 2)
     theta = quadratic[:, :, *middle].diagonal() if theta is None else theta
@@ -111,10 +112,10 @@ def metric_parameters(
 
 
 class QMetricReLU(nn.Module):
-    """A non-separable activation: the ReLU of a linear recurrence among channels and neighbouring pixels.
+    """A non-separable activation: the ReLU of a linear recurrence over channels and neighbouring pixels.
 
-    Takes vectors ``(N, k)`` or images ``(N, k, H, W)``; with `kernel_size` 1 and vectors it is the dense form, with one
-    arbitrary matrix per block.
+    It takes vectors ``(N, k)`` or images ``(N, k, H, W)``. For vectors, with `kernel_size` 1, it is the dense form with
+    one matrix per block.
 
     Attributes:
         weight: W~, ``(k, k / blocks, kh, kw)``.
@@ -160,8 +161,8 @@ class QMetricReLU(nn.Module):
     ) -> QMetricReLU:
         """Returns the layer that computes the proximity operator in the metric ``D'D + alpha I`` (theorem 4.1).
 
-        With another `theta` or `gamma` than the defaults, W~ has a diagonal (appendix A), which a projection during
-        training would set to 0.
+        If `theta` or `gamma` differ from their defaults, W~ has a diagonal (appendix A), which the projection during
+        training sets to 0.
 
         Args:
             dictionary: As `metric`.
@@ -201,7 +202,7 @@ class QMetricReLU(nn.Module):
 
 
 def _on_diagonal(values: Tensor, like: Tensor) -> Tensor:
-    """Returns a convolution's weight, shaped `like`, that only multiplies each channel by its entry of `values`."""
+    """Returns a convolution weight of the shape of `like` that multiplies each channel by its entry of `values`."""
     channels, per_block, height, width = like.shape
     places = torch.arange(channels, device=like.device)
     own = places[:, None] % per_block == places[:per_block]
@@ -209,9 +210,9 @@ def _on_diagonal(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _largest_relative_eigenvalue(quadratic: Tensor, diagonal: Tensor) -> float:
-    """Returns the largest eigenvalue of ``diag^(-1/2) Q diag^(-1/2)`` for images of `SPECTRUM_SIDE` with wrapped edges.
+    """Returns the largest eigenvalue of ``diag^(-1/2) Q diag^(-1/2)`` for periodic images of side `SPECTRUM_SIDE`.
 
-    A smaller zero-padded image has no larger one: its Q is a compression of the wrapped one.
+    That of a smaller zero-padded image is no larger, because its Q is a compression of the periodic one.
     """
     scale = diagonal.rsqrt()
     scaled = scale[:, None, None, None] * quadratic * scale[:, None, None]

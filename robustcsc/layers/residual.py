@@ -1,10 +1,10 @@
-"""The residual network that several families share: a stem, stages of blocks, global average, linear head.
+"""The residual network that several families share: a stem, stages of blocks, a global average and a linear head.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, in the CIFAR form (3x3 stem) and the
 ImageNet form (7x7 stem of stride 2, max-pool).
 
-Differences from the paper: blocks that change the shape use a 1x1 convolution with batch normalisation as shortcut
-(its option B) on CIFAR too.
+Differences from the paper: the shortcut of a block that changes the shape is a 1x1 convolution with batch normalisation
+(option B) on CIFAR too.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-#: Builds a layer of ``(in_channels, out_channels, kernel_size, stride, padding)`` without bias.
+#: Builds a layer without bias from ``(in_channels, out_channels, kernel_size, stride, padding)``.
 ConvBuilder = Callable[[int, int, int, int, int], nn.Module]
-#: Builds a block of ``(in_channels, out_channels, stride)``.
+#: Builds a block from ``(in_channels, out_channels, stride)``.
 BlockBuilder = Callable[[int, int, int], nn.Module]
 Form = Literal["cifar", "imagenet"]
 
@@ -28,7 +28,7 @@ def stem(form: Form, in_channels: int, channels: int, layer: ConvBuilder, activa
     """Returns the first layer, batch normalisation and `activation` (and the max-pool of the ImageNet form).
 
     Raises:
-        ValueError: If there is no such form.
+        ValueError: If `form` is unknown.
     """
     if form not in get_args(Form):
         raise ValueError(f"form must be cifar or imagenet, got {form!r}")
@@ -91,7 +91,7 @@ class ResidualNetwork(nn.Module):
 
     Args:
         first: The built stem.
-        first_channels: Channels that the stem puts out.
+        first_channels: Channels of the stem's output.
         widths: Channels of each stage; every stage after the first halves the image.
         depths: Number of blocks of each stage.
         num_classes: Number of logits.

@@ -1,21 +1,21 @@
-"""The sparse code of task-driven dictionary learning, with the gradient of its exact solution.
+"""The elastic-net code of task-driven dictionary learning, with the gradient of the exact solution.
 
 Source: Mairal, Bach and Ponce, "Task-Driven Dictionary Learning", IEEE TPAMI 2012; here as in Tirer and Giryes,
 "Task-Driven Dictionary Learning Based on Convolutional Neural Network Features", EUSIPCO 2018, eq. 3, 4 and 12 and
 Algorithm 1.
 
-The output ``alpha`` of `ElasticNetCode` is the elastic-net code of its input x over a dictionary D whose atoms lie in
-the unit ball. Its gradient is that of the solution, not of the iterations that found it: with g the gradient with
-respect to alpha, A the active set and s its signs,
+`ElasticNetCode` maps x to its elastic-net code alpha over a dictionary D whose atoms lie in the unit ball. Its gradient
+is that of the solution, not of the iterations that found it. With g the gradient with respect to alpha, A the active
+set and s its signs,
 
     beta_A = (D_A'D_A + lambda_2 I)^-1 g_A,     beta = 0 elsewhere,
 
 the gradients are ``D beta`` for x, ``-D beta alpha' + (x - D alpha) beta'`` for D, and ``-s'beta_A`` for lambda_1.
 
 Differences from the paper:
-- The paper sets lambda_2 = 0, for which the inverse need not exist. The code itself is then that of lambda_2 = 0; in
-  the gradient, lambda_2 is never less than `RIDGE`.
-- The gradient for lambda_1 is ours: it lets an attacker through a lambda that was predicted from the image.
+- The paper sets lambda_2 = 0, for which the inverse need not exist. The code is that of lambda_2 = 0, but the gradient
+  uses at least `RIDGE`.
+- The gradient for lambda_1 is ours: an attack can follow a lambda that was predicted from the image.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from robustcsc.errors import RobustCSCError
 from robustcsc.layers.elastic_net import elastic_net
 from robustcsc.layers.lambdas import LambdaLayer
 
-#: Smallest lambda_2 in the gradient: above the rounding of Gram matrices of unit atoms in that type.
+#: Smallest lambda_2 in the gradient, above the rounding error of Gram matrices of unit atoms in that type.
 RIDGE = {torch.float32: 1e-6, torch.float64: 1e-10}
-#: Signals whose systems are solved at once, which bounds the memory.
+#: Number of signals whose systems are solved at once, which bounds the memory.
 CHUNK = 1024
 
 
 def implicit_beta(codes: Tensor, gradient: Tensor, dictionary: Tensor, lam2: float) -> Tensor:
     """Returns beta of Algorithm 1 for every signal: ``(D_A'D_A + lam2 I)^-1 g_A`` on its active set A, else 0.
 
-    The systems of a batch have different sizes: each is padded by the identity to the largest one. They are solved by
-    Cholesky factors in float64.
+    The systems of a batch have different sizes; each is padded with the identity to the largest one. They are solved in
+    float64 by Cholesky factorisation.
 
     Args:
         codes: alpha, ``(N, p)``; the active set is where it is not 0.
@@ -96,11 +96,11 @@ class _ImplicitCode(torch.autograd.Function):
 
 
 class ElasticNetCode(LambdaLayer):
-    """Maps vectors to their elastic-net codes over a learned dictionary.
+    """Maps vectors to their exact elastic-net codes over a learned dictionary.
 
     Attributes:
         dictionary: D, ``(m, p)``: one atom per column, of norm at most 1.
-        lam: lambda_1 in force, as `LambdaLayer` says; above 0.
+        lam: The current lambda_1, above 0; see `LambdaLayer`.
         lam2: lambda_2.
 
     Args:
@@ -126,12 +126,12 @@ class ElasticNetCode(LambdaLayer):
         self.dictionary = nn.Parameter(nn.functional.normalize(torch.randn(features, atoms), dim=0))
 
     def extra_repr(self) -> str:
-        """Shows the sizes and the weights of the problem."""
+        """Shows the sizes, the training lambda and lambda_2."""
         features, atoms = self.dictionary.shape
         return f"{features}, {atoms}, lam0={self.lam0:g}, lam2={self.lam2:g}"
 
     def forward(self, features: Tensor) -> Tensor:
-        """Returns the codes ``(N, p)`` of `features` ``(N, m)`` at the lambda in force, in float32 or float64.
+        """Returns the codes ``(N, p)`` of `features` ``(N, m)`` at the current lambda, in float32 or float64.
 
         Raises:
             RobustCSCError: If the features are not finite, lambda is not above 0, or an atom is zero.

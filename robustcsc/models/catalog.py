@@ -1,4 +1,4 @@
-"""All models by name, and how a model is built from its specification."""
+"""All models by name, and how to build a model from its specification."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from robustcsc.models import (
 #: Builds a network of ``(num_classes, in_channels, **options)`` for normalised images.
 Builder = Callable[..., nn.Module]
 
-#: Every model that the toolkit knows. Adding one means a builder in its family's file and a line here.
+#: Every model of the toolkit. To add one, write a builder in its family's file and a line here.
 MODELS: dict[str, Builder] = {
     "resnet18": resnet.resnet18,
     "resnet34": resnet.resnet34,
@@ -106,7 +106,7 @@ MODELS: dict[str, Builder] = {
     "mnist-cnn": mnist_cnn.mnist_cnn,
 }
 
-#: What the models of a family are from, by the name of its file.
+#: Sources of the models of a family, by the name of its file.
 PAPERS: dict[str, str] = {
     "resnet": "He et al., CVPR 2016",
     "sdnet": "Dai et al., NeurIPS 2022",
@@ -120,7 +120,7 @@ PAPERS: dict[str, str] = {
     "mnist_cnn": "Vedaldi and Lenc, ACM MM 2015; Tirer and Giryes, EUSIPCO 2018",
 }
 
-#: Options that a paper gives per data set, by model and data set.
+#: Options that a paper sets per data set, by model and data set.
 DATA_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     name: {data: {"num_steps": num_steps} for data, num_steps in by_data.items()}
     for name, by_data in detrame.NUM_STEPS.items()
@@ -137,15 +137,15 @@ NORMALIZATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Everything that is needed to build a model, except its weights.
+    """Everything needed to build a model, except its weights.
 
     Attributes:
         name: A key of `MODELS`, or ``package.module:factory`` for a model of the user's own.
         num_classes: Number of logits.
         image_shape: ``(C, H, W)`` of the images the model is made for.
-        mean: Mean per channel that is subtracted, in pixel units of [0, 1]; empty for a user's own model, which
-            normalises its input itself.
-        std: Standard deviation per channel that is divided by.
+        mean: Mean per channel to subtract, in pixel units of [0, 1]; empty for a user's own model, which normalises its
+            input itself.
+        std: Standard deviation per channel to divide by.
         options: Keyword arguments of the builder.
     """
 
@@ -179,10 +179,10 @@ def default_spec(
 ) -> ModelSpec:
     """Returns the specification of a model with this project's defaults.
 
-    The ImageNet form is chosen for images of 96 pixels and more, the CIFAR form below. Images of three channels are
-    normalised as `normalization` (a data set's name, a key of `NORMALIZATION`) says, CIFAR-10's by default below 96
-    pixels, ImageNet's above; other images with mean 0.5 and standard deviation 0.5. Options that a paper gives for that
-    data set (`DATA_OPTIONS`) are filled in.
+    Images of 96 pixels and more get the ImageNet form, smaller ones the CIFAR form. Images of three channels are
+    normalised by the statistics of the data set `normalization`, a key of `NORMALIZATION`; by default those of CIFAR-10
+    below 96 pixels and of ImageNet from there on. Other images are normalised with mean 0.5 and standard deviation 0.5.
+    Options that a paper sets for that data set (`DATA_OPTIONS`) are filled in.
 
     Raises:
         UnknownNameError: If the catalog has no such model.
@@ -201,11 +201,11 @@ def default_spec(
 
 
 def all_options(spec: ModelSpec) -> dict[str, Any]:
-    """Returns the options of `spec` and, where it has none, the defaults of its builder."""
+    """Returns the options of `spec`, completed by the defaults of its builder."""
     if ":" in spec.name:
         return spec.options
     parameters = inspect.signature(_builder(spec.name)).parameters.values()
-    # The size of the images is not an option: `build` takes it from the specification.
+    # The image size is not an option, because `build` takes it from the specification.
     defaults = {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY and it.name != "image_size"}
     return {**defaults, **spec.options}
 
@@ -222,7 +222,7 @@ def build(spec: ModelSpec) -> nn.Module:
         if ":" in spec.name:
             model = builder(**spec.options)
         else:
-            # Some layers are sized by the image; most networks suit all sizes and do not ask.
+            # Only networks with layers that depend on the image size take it as an argument.
             sized = "image_size" in inspect.signature(builder).parameters
             options = {"image_size": spec.image_shape[1:]} | spec.options if sized else spec.options
             network = builder(spec.num_classes, spec.image_shape[0], **options)

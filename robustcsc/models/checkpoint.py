@@ -1,4 +1,4 @@
-"""Weights with the specification that builds their model: one safetensors file, nothing is ever unpickled."""
+"""Checkpoints: weights and the specification of their model in one safetensors file; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ class Checkpoint:
     """A model with weights.
 
     Attributes:
-        spec: What was built.
-        model: The built model with its weights, in evaluation mode.
-        weights: SHA-256 (hex) of specification and weights.
-        training: How the weights were made: data set, recipe, epochs, seed, held-out part, device, versions. Empty for
-            foreign weights.
+        spec: Specification of the model. model: The model with its weights, in evaluation mode. weights: SHA-256 (hex)
+            of specification and weights. training: How the weights were trained: data set, recipe, epochs, seed,
+            held-out part, device, versions. Empty for weights from elsewhere.
     """
 
     spec: ModelSpec
@@ -43,9 +41,9 @@ class Checkpoint:
 
 
 def weights_hash(model: nn.Module, spec: ModelSpec) -> str:
-    """Returns the SHA-256 (hex) over the specification and names, types, shapes and bytes of the state dict.
+    """Returns the SHA-256 (hex) of the specification and of names, types, shapes and bytes of the state dict.
 
-    The specification belongs to it: the same weights with another number of steps are another function.
+    The specification is included because the same weights with another number of steps are another function.
     """
     digest = hashlib.sha256(spec.to_json().encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -74,11 +72,11 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
     Args:
         path: The checkpoint.
         trusted: A user's own model (``package.module:factory``) that may be imported and called if the checkpoint names
-            it. No other code is ever run because a file says so.
+            it. A checkpoint never causes any other code to run.
 
     Raises:
-        CheckpointError: If the file is missing, is no such checkpoint, names a model outside this package that is not
-            `trusted`, or does not fit the model it names.
+        CheckpointError: If the file is missing, is not a checkpoint of this package, names a model outside the package
+            that is not `trusted`, or does not fit the model it names.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -109,9 +107,9 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
 
 
 def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
-    """Builds `spec` and loads a bare state dict from elsewhere: ``.safetensors``, or ``.pth``/``.pt`` tensors only.
+    """Builds `spec` and loads a bare state dict: ``.safetensors``, or ``.pth``/``.pt`` with nothing but tensors.
 
-    A state dict under the key ``state_dict`` or ``model`` and the prefix ``module.`` are recognised.
+    It may be nested under the key ``state_dict`` or ``model``, and its names may have the prefix ``module.``.
 
     Raises:
         CheckpointError: If the file is missing, holds anything but tensors, or does not fit the model.
@@ -125,7 +123,7 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): check the file.") from error
-    except Exception as error:  # a damaged file makes the restricted unpickler raise almost anything
+    except Exception as error:  # the restricted unpickler can raise almost anything for a damaged file
         raise CheckpointError(
             f"{path} does not hold plain tensors, and nothing else is ever unpickled: "
             "save the model's state_dict and load that."
@@ -146,7 +144,7 @@ def load_shipped(name: str) -> Checkpoint:
     """Loads a checkpoint that ships with the package.
 
     Raises:
-        UnknownNameError: If there is none of this name.
+        UnknownNameError: If no shipped checkpoint has this name.
     """
     if name not in SHIPPED:
         raise UnknownNameError("shipped checkpoint", name, SHIPPED)

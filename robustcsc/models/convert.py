@@ -1,4 +1,4 @@
-"""Turning convolutions of any model into CSC layers."""
+"""Conversion of the convolutions of any model into CSC layers."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ def convert(
 ) -> nn.Module:
     """Replaces convolutions of `model` by CSC layers of the same shape, in place, and returns the model.
 
-    The atoms start as the normalised filters of the convolution; its bias, which a sparse code does not have, is
-    dropped. The layers behind are kept: a ReLU directly behind non-negative codes changes nothing, one behind a
-    batch normalisation cuts off what is below zero there, unlike in an SDNet. Activations that work in place no longer
-    do.
+    The atoms start as the normalised filters of the convolution. Its bias is dropped, because a sparse code has none.
+    The layers that follow are kept: a ReLU directly after non-negative codes changes nothing; one after a batch
+    normalisation sets negative values to zero, unlike in an SDNet. In-place activations become ordinary ones.
 
     Args:
         model: Any module with ``nn.Conv2d`` layers inside.
-        image_shape: ``(C, H, W)`` of the images the model is made for; decides the step sizes.
-        layers: ``"first"``, ``"all"`` (every convolution that can be replaced, except 1x1), or names of modules as in
+        image_shape: ``(C, H, W)`` of the images the model is made for; it determines the step sizes.
+        layers: ``"first"``, ``"all"`` (every convolution that can be replaced, except 1x1), or names as in
             ``model.named_modules()``, with ``*`` as a wildcard.
         lam: As `CSCConv2d`.
         num_steps: As `CSCConv2d`.
         signed: As `CSCConv2d`.
 
     Raises:
-        RobustCSCError: If no layer is meant, or one that is meant cannot be replaced (grouped, or not zero-padded by a
-            number of pixels).
+        RobustCSCError: If no convolution matches, or one cannot be replaced (grouped, or not zero-padded by a number of
+            pixels).
     """
     convolutions = {name: module for name, module in model.named_modules() if name and isinstance(module, nn.Conv2d)}
     chosen = _chosen(convolutions, layers)
@@ -48,7 +47,7 @@ def convert(
         parent_name, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent_name), attribute, layer)
     for module in model.modules():
-        if getattr(module, "inplace", False):  # would overwrite codes, which their own gradient still needs
+        if getattr(module, "inplace", False):  # would overwrite codes that their gradient still needs
             module.inplace = False  # type: ignore[assignment]  # a plain attribute of activations
     fit_image_size(model, image_shape)
     return model

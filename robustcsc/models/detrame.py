@@ -16,13 +16,13 @@ Source: Tang et al., "Deep Transform and Metric Learning Network", arXiv:2002.07
 | `detrame_wideresnet16_4` | as above | WideResNet-16-4 | 4.30M | 2.75M |
 | `detrame_wideresnet16_8` | as above | WideResNet-16-8 | 17.2M | 10.96M |
 
-Defaults: iterations of table 4 for CIFAR-10; `NUM_STEPS` has those of the other data sets.
+Defaults: iterations of table 4 for CIFAR-10; `NUM_STEPS` has those for the other data sets.
 
 Differences from the paper:
-- Table 5 says 2.4M for DeTraMe-Net 12: that is PlainNet-12 (2.37M). With W~, h and b it is 4.98M.
-- Table 4 has no ResNet-110 on SVHN and no ResNet-164: 2 iterations, as for ResNet-110 elsewhere.
-- W~ is one full block (every channel is linked to every other): only so the count of table 3 comes out.
-- Layers as `robustcsc.layers.qmetric`, `robustcsc.layers.plain` and `robustcsc.layers.preactivation` say.
+- Table 5 gives 2.4M parameters for DeTraMe-Net 12, which is PlainNet-12 (2.37M). With W~, h and b there are 4.98M.
+- Table 4 has no ResNet-110 on SVHN and no ResNet-164. They use 2 iterations, as ResNet-110 elsewhere.
+- W~ is one full block (every channel is linked to every other), which is the only way to get the count of table 3.
+- For the layers see `robustcsc.layers.qmetric`, `robustcsc.layers.plain` and `robustcsc.layers.preactivation`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.residual import BasicBlock, ResidualNetwork, conv, stem
 from robustcsc.layers.tracing import run_zero_image, traced
 
-#: Iterations of table 4, by the model's name and the data set.
+#: Iterations of table 4, by model name and data set.
 NUM_STEPS: dict[str, dict[str, int]] = {
     "detrame-plainnet3": {"cifar10": 5, "cifar100": 3, "svhn": 8},
     "detrame-plainnet6": {"cifar10": 2, "cifar100": 2, "svhn": 5},
@@ -138,21 +138,21 @@ def replace_relu(
 ) -> nn.Module:
     """Replaces ReLUs of `model` by Q-Metric ReLUs, in place, and returns the model.
 
-    The filters have the size of those of the convolution before (1x1 behind a linear layer). The new activations start
-    as ReLUs, so the model computes what it did. A ReLU that a model uses in several places stays one activation, sized
-    for the first of them.
+    The filters have the size of those of the preceding convolution (1x1 after a linear layer). The new activations
+    start as ReLUs, so the model's output does not change. A ReLU that a model uses in several places stays one
+    activation, sized for the first of them.
 
     Args:
-        model: Any module with ``nn.ReLU`` inside; ReLUs that are called as functions are not seen.
+        model: Any module with ``nn.ReLU`` inside; ReLUs called as functions are not found.
         image_shape: ``(C, H, W)`` of the images the model is made for.
         layers: Names of modules as in ``model.named_modules()``, with ``*`` as a wildcard.
         num_steps: As `QMetricReLU`.
         blocks: As `QMetricReLU`.
 
     Raises:
-        RobustCSCError: If a name fits no ReLU, or a ReLU cannot be replaced: never called, called with several numbers
-            of channels or with neither vectors nor images, behind filters of even size, or of channels that `blocks`
-            does not divide.
+        RobustCSCError: If a name matches no ReLU, or a ReLU cannot be replaced: it is never called, it is called with
+            different numbers of channels or with neither vectors nor images, it follows filters of even size, or
+            `blocks` does not divide its channels.
     """
     named = model.named_modules(remove_duplicate=False)
     relus = {name: module for name, module in named if name and isinstance(module, nn.ReLU)}
@@ -173,7 +173,7 @@ def replace_relu(
     return model
 
 
-#: What a ReLU was called with: the features, and the size of the filters that made them.
+#: The features that a ReLU was called with, and the size of the filters that computed them.
 _Use = tuple[Tensor, tuple[int, ...]]
 
 

@@ -1,4 +1,4 @@
-"""ML-CSC, and the feed-forward network that it is without unfolding.
+"""ML-CSC, and the feed-forward network that it becomes without unfolding.
 
 Source: Zhang and Zhang, "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse
 Coding", sections III and VII-B, table III; Papyan, Romano and Elad, JMLR 2017.
@@ -13,9 +13,9 @@ Coding", sections III and VII-B, table III; Papyan, Romano and Elad, JMLR 2017.
 Six layers of 32, 64, 128, 256, 512 and 512 filters; the first three are 4x4 of stride 2, the others 3x3 of stride 1.
 
 Differences from the paper:
-- Layers as `robustcsc.layers.multilayer_csc` says; all networks have the same parameters.
-- Padding and head are not given. Here padding (1) keeps every image border, and average pooling is followed by a linear
-  layer: only so the count comes out.
+- For the layers see `robustcsc.layers.multilayer_csc`. All networks have the same parameters.
+- Padding and head are not given. Here padding is 1, and average pooling is followed by a linear layer, which is the
+  only way to get the paper's number of parameters.
 """
 
 from typing import Literal
@@ -53,7 +53,7 @@ def ml_csc_fista(num_classes: int, in_channels: int = 3, *, unfolding: int = 2) 
 
 
 def ml_csc_feedforward(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns the feed-forward network of the shape of ML-CSC."""
+    """Returns the feed-forward network with the layer sizes of ML-CSC."""
     modules: list[nn.Module] = []
     channels = in_channels
     for filters, size, stride in LAYERS:

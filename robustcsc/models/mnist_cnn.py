@@ -3,19 +3,21 @@
 Source: Tirer and Giryes, EUSIPCO 2018, section IV: "an 8-layers CNN" from the MNIST example of the MatConvNet toolbox
 (Vedaldi and Lenc, ACM MM 2015).
 
-| layer | of a 28x28 image |
+| layer | output for a 28x28 image |
 |---|---|
 | convolution 20 5x5, max-pool 2 | 12x12 |
 | convolution 50 5x5, max-pool 2 | 4x4 |
-| convolution 500 of what is left, ReLU | 1x1 |
+| convolution 500 over the whole map, ReLU | 1x1 |
 | convolution 1x1 to the classes | logits |
 
-Weights start as normal numbers of standard deviation 0.01, biases at 0; 431,080 parameters for 10 classes.
+Weights start normally distributed with standard deviation 0.01, biases at 0. There are 431,080 parameters for 10
+classes.
 
 Differences from the paper:
-- The example subtracts the mean image of the training set from pixels of 0 to 255; here the mean pixel of MNIST is
-  subtracted, so that the model needs nothing of the training set.
-- Images of other sizes: the third convolution covers what is left; below 28 pixels the first two are padded by 2.
+- The example subtracts the mean image of the training set from pixels of 0 to 255. Here the mean pixel of MNIST is
+  subtracted, so that the model does not depend on a training set.
+- For images of other sizes the third convolution covers the whole remaining map; below 28 pixels the first two are
+  padded by 2.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ from robustcsc.layers.normalize import Normalize
 
 #: Mean pixel of MNIST's training images in [0, 1] (33.3 of 255).
 MEAN_PIXEL = 0.1307
-#: Below this size of an image, the first two convolutions are padded.
+#: Image size below which the first two convolutions are padded.
 UNPADDED_FROM = 28
 
 
 def mnist_cnn(num_classes: int, in_channels: int = 1, *, image_size: tuple[int, int] = (28, 28)) -> nn.Module:
-    """Returns the CNN for images that were normalised with mean 0.5 and standard deviation 0.5.
+    """Returns the CNN for images normalised with mean 0.5 and standard deviation 0.5.
 
     Raises:
-        ValueError: If nothing of the image is left after two poolings.
+        ValueError: If the image is too small for the two poolings.
     """
     padding = 2 if min(image_size) < UNPADDED_FROM else 0
     left = image_size

@@ -1,4 +1,4 @@
-"""MSD-CSC, and the mixed-scale dense network (MSDNet) that it is without unfolding.
+"""MSD-CSC, and the mixed-scale dense network (MSDNet) that it becomes without unfolding.
 
 Source: Zhang and Zhang, "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse
 Coding", sections V to VII-B, figure 6, table III; Pelt and Sethian, PNAS 2018 (MSDNet).
@@ -9,14 +9,14 @@ Coding", sections V to VII-B, figure 6, table III; Pelt and Sethian, PNAS 2018 (
 | `msd_csc_ista6`, ... | the same | `unfolding`, 2 by default, of ISTA | the same |
 | `msd_csc_fista6`, ... | the same | `unfolding`, 2 by default, of FISTA | the same |
 
-Every layer appends 32 features (w); dilations cycle through 1, 2, 3; max-pooling follows one and two thirds of the
-layers, average pooling the last one. Weights fit any number of steps and either algorithm: with up to one step after
-the first the two are the same. Those of an MSDNet need `robustcsc.layers.constraints.project_parameters` behind them,
-because c is not estimated where it is not used.
+Every layer appends 32 features (w); dilations cycle through 1, 2, 3; max-pooling follows one third and two thirds
+of the layers, average pooling the last. Weights fit any number of steps and either algorithm; with up to one step
+after the first the two algorithms are the same. After loading the weights of an MSDNet into an MSD-CSC, call
+`robustcsc.layers.constraints.project_parameters`: training does not estimate a step size that is not used.
 
 Differences from the paper:
-- Layers as `robustcsc.layers.dense_csc` says.
-- The authors' code is of another network than the paper: three blocks of 12 layers of 12 features behind a stem.
+- For the layers see `robustcsc.layers.dense_csc`.
+- The authors' code has another network than the paper: a stem and three blocks of 12 layers of 12 features.
 """
 
 from typing import Literal
@@ -25,7 +25,7 @@ from torch import nn
 
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 
-#: Features that each layer appends (w), section VII-B.
+#: Number of features that each layer appends (w), section VII-B.
 WIDTH = 32
 #: Dilations, in turn.
 DILATIONS = (1, 2, 3)

@@ -9,8 +9,8 @@ Source: DeTraMe-Net (Tang et al., arXiv:2002.07898), table 1, after the All Conv
 | `plainnet9` | 1.37M (the paper's table 3: 1.4M) |
 | `plainnet12` | 2.37M |
 
-Differences from the paper: as `robustcsc.layers.plain` says. The ReLU behind the last convolution is the paper's:
-logits are averages of non-negative numbers, and where that ReLU is 0 everywhere an image teaches nothing.
+Differences from the paper: see `robustcsc.layers.plain`. The ReLU after the last convolution is the paper's: logits are
+averages of non-negative numbers, and an image for which that ReLU is 0 everywhere has no gradient.
 """
 
 from torch import nn

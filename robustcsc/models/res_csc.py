@@ -1,4 +1,4 @@
-"""Res-CSC, and the plain networks between which it and ResNet stand.
+"""Res-CSC, its simplified form, and the plain networks of the same shape.
 
 Source: Zhang and Zhang, "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse
 Coding", sections IV and VII-A, figure 3, table II.
@@ -9,14 +9,15 @@ Coding", sections IV and VII-A, figure 3, table II.
 | `res_csc20_simplified` ... | without the term ``X_{-1}`` | the same |
 | `plain20` ... | without shortcuts | the same, less the shortcuts (2,752) and c |
 
-The networks have the shape of the ResNets for CIFAR: 3 stages of (layers - 2) / 6 blocks, widths 16-32-64. Parameters
-beside those of the ResNet are c, one per block.
+The networks have the shape of the ResNets for CIFAR: 3 stages of (layers - 2) / 6 blocks, widths 16-32-64. The only
+additional parameter is c, one per block.
 
 Differences from the paper:
-- Blocks as `robustcsc.layers.residual_csc` says, the rest as `robustcsc.layers.residual`.
-- Table II counts 1.70M and 3.40M parameters for 110 and 218 layers: without the shortcuts they are 1.73M and 3.48M.
-- "Plain" is a network without shortcuts. In table II it loses accuracy with depth, and could not be trained, like
-  Res-CSC-Simplified, with 110 and 218 layers.
+- For the blocks see `robustcsc.layers.residual_csc`, for the rest `robustcsc.layers.residual`.
+- Table II counts 1.70M and 3.40M parameters for 110 and 218 layers. Even without the shortcuts there are 1.73M and
+  3.48M.
+- "Plain" is a network without shortcuts. In table II it loses accuracy with depth; with 110 and 218 layers, neither it
+  nor Res-CSC-Simplified could be trained.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""ResNet, the plain networks that SDNets are compared with.
+"""ResNet, the networks that SDNets are compared with.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 
@@ -16,9 +16,9 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 | `resnet218` | 36-36-36 | 16-32-64 | 3.48M |
 | `resnet_digits` | 1-1 | 16-32 | 20k |
 
-Differences from the paper: shortcuts as `robustcsc.layers.residual` says. ResNet-164 has 27 blocks of two 3x3 layers in
-each stage, as in DeTraMe-Net (table 2), not the bottlenecks that the name often stands for. The CIFAR form of ResNet-18
-and -34 (3x3 stem, no max-pool) is the one SDNet compares with.
+Differences from the paper: for shortcuts see `robustcsc.layers.residual`. ResNet-164 has 27 blocks of two 3x3 layers in
+each stage, as in DeTraMe-Net (table 2), not the bottleneck blocks that the name often stands for. The CIFAR form of
+ResNet-18 and -34 (3x3 stem, no max-pool) is the one SDNet compares with.
 """
 
 from torch import nn

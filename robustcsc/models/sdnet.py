@@ -14,9 +14,9 @@ table 6.
 Defaults: lambda 0.1, two FISTA steps (section 4).
 
 Differences from the paper:
-- "Other layers are retained" (section 3.2) would keep the ReLU behind a CSC layer; as in the authors' code, it is
-  followed by batch normalisation only. The ReLU at the end of a block stays.
-- 1x1 shortcuts of the -All networks stay convolutions; the networks named plain have no shortcuts at all.
+- "Other layers are retained" (section 3.2) would keep the ReLU after a CSC layer. As in the authors' code, only batch
+  normalisation follows it. The ReLU at the end of a block stays.
+- The 1x1 shortcuts of the -All networks stay convolutions; the networks named plain have no shortcuts.
 - SDNet-20 and the digits network are ours, sized for a CPU.
 """
 
@@ -51,6 +51,7 @@ def _csc(lam: float, num_steps: int, signed: bool) -> ConvBuilder:
     return layer
 
 
+# The parts that the builders below combine; each argument differs between them.
 def _sdnet(
     depths: tuple[int, ...],
     widths: tuple[int, ...],
@@ -145,7 +146,7 @@ def sdnet18_all_plain(
     num_steps: int = 2,
     signed: bool = False,
 ) -> nn.Module:
-    """Returns SDNet-18-All without shortcuts: a plain chain of dictionaries, as eq. 14 has it."""
+    """Returns SDNet-18-All without shortcuts: a plain chain of dictionaries, as in eq. 14."""
     return _all(_DEPTHS_18, num_classes, in_channels, form, _csc(lam, num_steps, signed), False)
 
 

@@ -1,4 +1,4 @@
-"""Task-driven dictionary learning on features: a linear classifier of the elastic-net code of features of the image.
+"""Task-driven dictionary learning: a linear classifier on the elastic-net code of features of the image.
 
 Source: Tirer and Giryes, "Task-Driven Dictionary Learning Based on Convolutional Neural Network Features", EUSIPCO 2018
 (eq. 8-10, section IV), after Mairal, Bach and Ponce, "Task-Driven Dictionary Learning", IEEE TPAMI 2012.
@@ -12,15 +12,15 @@ gradient of `robustcsc.layers.task_driven`.
 | `tddl_cnn` | convolution 20 5x5, max-pool 2, convolution 12 5x5, max-pool 2: 192 | 6,532 | 4 |
 | `tddl_cifar` | three times convolution 3x3, ReLU, max-pool 2; standardised | 28,048 (colour: 28,624) | 0.8 |
 
-400 atoms, lambda_2 = 0 (section IV). Images are normalised to zero mean and unit norm; weights of the features start as
-standard normal numbers, biases at 0. How D and W start is `robustcsc.training.initialise`.
+There are 400 atoms, and lambda_2 = 0 (section IV). Images are normalised to zero mean and unit norm. Weights of the
+features start from the standard normal distribution, biases at 0. `robustcsc.training.initialise` initialises D and W.
 
 Differences from the paper:
-- It is about 28x28 digits. For images below 28 pixels, convolutions are padded by 2, so that something is left.
+- The paper uses digits of 28x28 pixels. For smaller images, convolutions are padded by 2 so that features remain.
 - `tddl_cifar` is ours, a small network for colour images with 32, 64 and 16 channels. Its features are standardised
-  (zero mean, unit variance), so that their norm, and with it what lambda_1 means, does not depend on their number; its
-  weights start as in He et al.
-- The atoms start as random unit vectors, for use without the paper's initialisation.
+  (zero mean, unit variance), so that their norm, and with it the effect of lambda_1, does not depend on their number.
+  Its weights start as in He et al.
+- Without the paper's initialisation, the atoms start as random unit vectors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from robustcsc.layers.normalize import UnitNorm
 from robustcsc.layers.task_driven import ElasticNetCode
 
-#: Below this size of an image, convolutions of `tddl_cnn` are padded.
+#: Image size below which the convolutions of `tddl_cnn` are padded.
 UNPADDED_FROM = 28
 
 
@@ -43,11 +43,11 @@ class TaskDriven(nn.Module):
     Attributes:
         features: Images ``(N, C, H, W)`` to vectors ``(N, m)``.
         code: Vectors to codes ``(N, p)``.
-        head: Codes to logits, linear without a bias; its weight is W', one row per class.
+        head: Codes to logits, linear without bias; its weight is W', one row per class.
 
     Args:
-        features: The built feature network.
-        code: The built code.
+        features: The feature network.
+        code: The layer that codes its features.
         num_classes: Number of logits.
     """
 
@@ -78,7 +78,7 @@ def tddl_lin(
     lam: float = 0.8,
     lam2: float = 0.0,
 ) -> nn.Module:
-    """Returns TDDL-LIN: the code of a learned linear transform of the image."""
+    """Returns TDDL-LIN, which codes a learned linear transform of the image."""
     transform = nn.Linear(in_channels * image_size[0] * image_size[1], features, bias=False)
     network = nn.Sequential(UnitNorm(), nn.Flatten(), transform)
     _start_normal(network)
@@ -94,7 +94,7 @@ def tddl_cnn(
     lam: float = 4.0,
     lam2: float = 0.0,
 ) -> nn.Module:
-    """Returns TDDL-CNN: the code of the features of two convolutions and two poolings."""
+    """Returns TDDL-CNN, which codes the features of two convolutions and two poolings."""
     padding = 2 if min(image_size) < UNPADDED_FROM else 0
     network = nn.Sequential(
         UnitNorm(),
@@ -118,7 +118,7 @@ def tddl_cifar(
     lam: float = 0.8,
     lam2: float = 0.0,
 ) -> nn.Module:
-    """Returns the code of the features of a small CNN for colour images: three convolutions, ReLUs and poolings."""
+    """Returns a network for colour images that codes the features of three convolutions, ReLUs and poolings."""
     layers: list[nn.Module] = [UnitNorm()]
     channels = in_channels
     for width in (32, 64, 16):
@@ -133,10 +133,10 @@ def tddl_cifar(
 
 
 def _after(image_size: tuple[int, int], stage: Callable[[int], int], stages: int) -> int:
-    """Returns how many pixels are left of an image after some stages that each change its sides.
+    """Returns the number of positions after `stages` stages, each of which maps both sides by `stage`.
 
     Raises:
-        ValueError: If nothing is left.
+        ValueError: If a side becomes 0.
     """
     height, width = image_size
     for _ in range(stages):

@@ -1,4 +1,4 @@
-"""WideResNet, the wide networks that DeTraMe-WideResNets are compared with.
+"""WideResNet, the networks that DeTraMe-WideResNets are compared with.
 
 Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016; DeTraMe-Net (Tang et al., arXiv:2002.07898),
 table 2.
@@ -8,8 +8,8 @@ table 2.
 | `wideresnet16_4` | 2-2-2 | 64-128-256 | 2.75M |
 | `wideresnet16_8` | 2-2-2 | 128-256-512 | 10.96M |
 
-Differences from the paper: DeTraMe-Net's table 2 does not say whether blocks normalise first; here they do, as in Wide
-Residual Networks, whose settings it takes over.
+Differences from the paper: table 2 of DeTraMe-Net does not say whether blocks normalise first. Here they do, as in Wide
+Residual Networks, whose settings that paper adopts.
 """
 
 from torch import nn

@@ -72,7 +72,7 @@ def test_at_c_zero_the_simplified_block_has_no_memory_of_its_input_but_through_i
     block = ResidualCSCBlock(4, 4, 1, keep_start=False).eval()
     plain = BasicBlock(4, 4, 1, shortcut=False).eval()
     nn.init.zeros_(block.synthesis_weight)
-    plain.load_state_dict({name: it for name, it in block.state_dict().items() if name != "c"})
+    plain.load_state_dict({name: it for name, it in block.state_dict().items() if name != "synthesis_weight"})
     images = torch.randn(2, 4, 6, 6)
     assert torch.equal(block(images), plain(images))
 
@@ -95,7 +95,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     images = torch.randn(1, 2, 4, 4).double().requires_grad_()
 
     def output(images: Tensor, c: Tensor, weight: Tensor) -> Tensor:
-        parameters = {"c": c, "conv2.weight": weight}
+        parameters = {"synthesis_weight": c, "conv2.weight": weight}
         result: Tensor = torch.func.functional_call(block, parameters, (images,))
         return result
 

@@ -1,7 +1,8 @@
-"""The dictionaries of a model: their atoms as pictures, their norms and their coherence.
+"""The dictionaries of a model: pictures of the atoms, their norms and their coherence.
 
-Source: SDNet (Dai et al., NeurIPS 2022), figure 5: the atoms of the first layer, each as a small image. The atoms of
-deeper layers live among codes: they are drawn as a matrix of grey filters, atoms downwards, channels to the right.
+Source: SDNet (Dai et al., NeurIPS 2022), figure 5, which shows each atom of the first layer as a small image. Signals
+of deeper layers are codes; their atoms are drawn as a matrix of grey filters, one atom per row and one channel per
+column.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from robustcsc.presentation.drawing import Drawing
 from robustcsc.presentation.table import Column, Table
 from robustcsc.presentation.words import slug
 
-#: Filters that are drawn of a deeper layer, in each direction.
+#: Largest number of atoms and of channels drawn for a deeper layer.
 MOST_FILTERS = 64
 
 
@@ -59,15 +60,15 @@ class Dictionary:
 
 @dataclass(frozen=True, kw_only=True)
 class DictionaryFacts:
-    """What is told of a dictionary.
+    """Norms and coherence of a dictionary.
 
     Attributes:
-        layer: Its name.
-        kind: What the layer is called.
-        shape: Of the atoms: their number first.
-        smallest_norm: The smallest l2 norm of an atom.
-        largest_norm: The largest one.
-        coherence: Mutual coherence, in [0, 1]. The identity in the dictionary of MSD-CSC does not count.
+        layer: Name of the layer.
+        kind: Kind of the layer.
+        shape: Number of atoms and the shape of one.
+        smallest_norm: Smallest l2 norm of an atom.
+        largest_norm: Largest l2 norm of an atom.
+        coherence: Mutual coherence, in [0, 1], without the identity in the dictionary of MSD-CSC.
     """
 
     layer: str
@@ -111,21 +112,21 @@ def _drawings(specimen: Specimen, dictionary: Dictionary) -> list[Drawing]:
 
 
 def dictionaries(model: nn.Module, patterns: Iterable[str] = ()) -> list[Dictionary]:
-    """Returns the dictionaries of the layers of sparse coding, in the order of registration.
+    """Returns the dictionaries of the sparse-coding layers, in the order of registration.
 
     Args:
         model: A model with such layers.
-        patterns: Which of them, as `chosen` says.
+        patterns: Names of layers, see `chosen`; all by default.
 
     Raises:
-        RobustCSCError: If it has none, or a pattern fits none.
+        RobustCSCError: If the model has none, or a pattern matches none.
     """
     found = {name: _dictionary(shown(name), layer) for name, layer in coding_layers(model).items()}
     return list(chosen({name: it for name, it in found.items() if it is not None}, patterns).values())
 
 
 def _dictionary(name: str, layer: CodingLayer) -> Dictionary | None:
-    """Returns the atoms of a layer, ``None`` for a layer of the user's own, which need not have any."""
+    """Returns the atoms of a layer, ``None`` for a user's own layer, which need not have any."""
     if isinstance(layer, ElasticNetCode):
         operator = ConvOperator(layer.dictionary.T[:, :, None, None])
         return Dictionary(layer=name, kind=layer.kind, operator=operator, vectors=True)
@@ -135,7 +136,7 @@ def _dictionary(name: str, layer: CodingLayer) -> Dictionary | None:
 
 
 def facts(dictionary: Dictionary) -> DictionaryFacts:
-    """Returns what is told of a dictionary."""
+    """Returns norms and coherence of a dictionary."""
     norms = torch.linalg.vector_norm(dictionary.atoms.flatten(1).double(), dim=1)
     return DictionaryFacts(
         layer=dictionary.layer,
@@ -177,7 +178,7 @@ def draw_atoms(dictionary: Dictionary, subject: str) -> Drawing:
         return draw_sheet(name, title, described, stretched(atoms.numpy()))
     filters = atoms[:MOST_FILTERS, :MOST_FILTERS]
     described = (
-        f"A row for each of {_part(len(filters), count, 'atoms')}, in it a filter for each of "
+        f"One row for each of {_part(len(filters), count, 'atoms')}, with one filter for each of "
         f"{_part(filters.shape[1], channels, 'channels')}; each atom stretched to its full range."
     )
     pictures = stretched(filters.numpy()).reshape(-1, 1, *atoms.shape[2:])

@@ -1,8 +1,8 @@
-"""The classifier of a task-driven model: which atoms speak for a class.
+"""The classifier of a task-driven model: the weights of each class over the atoms.
 
 Source: Tirer and Giryes, "Task-Driven Dictionary Learning Based on Convolutional Neural Network Features", EUSIPCO
-2018, figure 2: w_y over the atoms, from which it concludes that the dictionary is discriminative: the classes emphasise
-different atoms. The table puts numbers to that; the pictures of w_y through the dictionary are ours.
+2018, figure 2: w_y over the atoms. The paper concludes that the dictionary is discriminative, because the classes
+emphasise different atoms. The table quantifies that; the pictures of w_y through the dictionary are ours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from robustcsc.presentation.drawing import Drawing
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.presentation.table import Column, Table
 
-#: Atoms that are named of each class.
+#: Number of atoms listed for each class.
 STRONGEST = 5
 
 
@@ -31,14 +31,11 @@ class ClassWeights:
     """w_y of one class.
 
     Attributes:
-        label: Name of the class.
-        norm: ``||w_y||_2``.
-        strongest: The atoms with the largest weights, largest first.
-        weights: Their weights.
-        concentration: Share of ``||w_y||_1`` that the tenth of the atoms with the largest ``|w|`` has: 0.1 if all are
-            equal, 1 if the others are 0.
-        closest: Name of the class whose w has the largest cosine with this one.
-        cosine: That cosine.
+        label: Name of the class. norm: ``||w_y||_2``. strongest: The atoms with the largest weights, largest first.
+            weights: Their weights. concentration: Share of ``||w_y||_1`` in the tenth of the atoms with the largest
+            ``|w|``: 0.1 if all are equal, 1 if the others are 0.
+        closest: Name of the class whose w has the largest cosine similarity with this one.
+        cosine: That similarity.
     """
 
     label: str
@@ -74,14 +71,14 @@ def inspect_classifier(specimen: Specimen) -> Findings[ClassWeights]:
 
 
 def class_weights(model: nn.Module, classes: Sequence[str]) -> list[ClassWeights]:
-    """Returns what is told of each class.
+    """Returns the weights of each class.
 
     Args:
         model: A model with a task-driven network of at least two classes.
         classes: Their names.
 
     Raises:
-        RobustCSCError: If it has no such network.
+        RobustCSCError: If the model has no such network.
     """
     weights = task_driven(model).head.weight.detach().double().cpu()
     unit = weights / weights.norm(dim=1, keepdim=True).clamp_min(1e-300)
@@ -120,8 +117,8 @@ def classifier_table(found: Sequence[ClassWeights], subject: str) -> Table:
         Column("cosine", digits=3),
     )
     notes = (
-        "weight of a tenth: share of the l1 norm of w that the tenth of its largest entries has. closest class: the "
-        "one whose w has the largest cosine with this one.",
+        "weight of a tenth: share of the l1 norm of w in the tenth of its largest entries. closest class: the one "
+        "whose w has the largest cosine similarity.",
     )
     return Table("classifier", f"Classifier: {subject}", columns, rows, notes)
 
@@ -141,16 +138,16 @@ def weights_chart(model: nn.Module, classes: Sequence[str], subject: str) -> Cha
 
 
 def class_pictures(model: nn.Module, image_shape: tuple[int, int, int], uses: AtomUses | None) -> Array:
-    """Returns ``D w_y`` of each class as an image, ``(classes, C, H, W)``: what speaks for it.
+    """Returns ``D w_y`` of each class as an image, ``(classes, C, H, W)``: the evidence for the class.
 
     Args:
         model: A model with a task-driven network.
         image_shape: ``(C, H, W)``.
-        uses: What its atoms are used for; not needed where the features are linear.
+        uses: The images its atoms are used for; not needed if the features are linear.
 
     Raises:
-        RobustCSCError: If it has no such network.
-        ValueError: If `uses` is needed and not given.
+        RobustCSCError: If the model has no such network.
+        ValueError: If `uses` is needed and missing.
     """
     network = task_driven(model)
     weights: Tensor = network.head.weight.detach()
@@ -158,7 +155,7 @@ def class_pictures(model: nn.Module, image_shape: tuple[int, int, int], uses: At
     if projection is not None:
         return backprojected(weights @ network.code.dictionary.detach().T, projection, image_shape)
     if uses is None:
-        raise ValueError("These features are not linear: give what the atoms are used for.")
+        raise ValueError("the features are not linear: pass uses, from study_atoms")
     pictures: Array = np.tensordot(weights.double().cpu().numpy(), uses.prototypes, 1)
     return pictures
 
@@ -168,9 +165,9 @@ def draw_pictures(pictures: Array, classes: Sequence[str], linear: bool, subject
     way = (
         "the smallest image whose features are D w"
         if linear
-        else "the sum of the atoms' average images, weighted by w, as the features cannot be taken back"
+        else "the sum of the atoms' average images, weighted by w, because the features cannot be inverted"
     )
-    described = f"Of each class {way}; stretched to the full range. Classes: {', '.join(classes)}."
-    title = f"What speaks for each class: {subject}"
+    described = f"For each class {way}, stretched to the full range. Classes: {', '.join(classes)}."
+    title = f"Evidence for each class: {subject}"
     headings = classes if len(classes) <= MOST_PANELS else ()
     return draw_sheet("classifier-pictures", title, described, stretched(pictures), columns=headings, rows=[""])

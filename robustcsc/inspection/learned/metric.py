@@ -1,18 +1,18 @@
 r"""The learned metrics of a DeTraMe-Net: W~, h and b of its Q-Metric ReLUs.
 
-Source: Tang et al., "Deep Transform and Metric Learning Network", arXiv:2002.07898, eq. 18-24; no figure of the paper
-shows them.
+Source: Tang et al., "Deep Transform and Metric Learning Network", arXiv:2002.07898, eq. 18-24. The paper has no figure
+of them.
 
 With the metric Q of theorem 4.1, ``W~ = (Theta + beta)^-1 (Theta - Q)`` where Theta is the diagonal of Q. So
 
     I - W~ = (Theta + beta)^-1 (Q + beta I)
 
-is the metric up to a scale for each channel. For a plain ReLU it is the identity. Two numbers tell how far a learned
-one is from that: the distance ``||I - W~ - c I|| / ||I - W~||`` to the closest multiple of the identity (Frobenius
-norms), and the asymmetry, ``||W~ - W~'|| / (2 ||W~||)``: 0 for a symmetric metric with equal scales, 1 if
-``W~' = -W~``, about 0.7 for random entries. Training does not ask for symmetry.
+is the metric up to a scale for each channel. For a plain ReLU it is the identity. Two numbers measure how far a learned
+metric is from that: the distance ``||I - W~ - c I|| / ||I - W~||`` to the closest multiple of the identity (Frobenius
+norms), and the asymmetry ``||W~ - W~'|| / (2 ||W~||)``, which is 0 for a symmetric metric with equal scales, 1 if
+``W~' = -W~``, and about 0.7 for random entries. Training does not enforce symmetry.
 
-The spectrum is that of W~ as a convolution on an image of `SIDE` x `SIDE` pixels with wrapped edges. The recurrence
+The spectrum is that of W~ as a convolution on a periodic image of `SIDE` x `SIDE` pixels. The recurrence
 ``U <- ReLU(... + W~ U)`` is a contraction if the largest singular value is below 1.
 """
 
@@ -36,16 +36,16 @@ from robustcsc.presentation.drawing import Drawing, panels, title_panel
 from robustcsc.presentation.table import Column, Table
 from robustcsc.presentation.words import slug
 
-#: Side of the image for the spectrum of a convolution.
+#: Side of the image on which the spectrum of a convolution is computed.
 SIDE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a Q-Metric ReLU has learned.
+    """The learned metric of a Q-Metric ReLU.
 
     Attributes:
-        layer: Its name.
+        layer: Name of the layer.
         channels: k.
         kernel: Height and width of the filters of W~.
         blocks: Number of diagonal blocks.
@@ -91,7 +91,7 @@ def metric_layers(model: nn.Module) -> dict[str, QMetricReLU]:
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, QMetricReLU)}
     if not layers:
-        raise RobustCSCError("This model has no Q-Metric ReLU, whose metric could be shown: inspect a detrame model.")
+        raise RobustCSCError("This model has no Q-Metric ReLU: inspect a detrame model.")
     return layers
 
 
@@ -107,11 +107,11 @@ def whole_weight(layer: QMetricReLU) -> Tensor:
 
 
 def responses(weight: Tensor) -> Tensor:
-    """Returns what a convolution does to each frequency of a wrapped image, ``(frequencies, k, k)``, complex.
+    """Returns the response of a convolution to each frequency of a periodic image, ``(frequencies, k, k)``, complex.
 
     Args:
-        weight: ``(k, k, kh, kw)`` with odd kh and kw. A side of 1 has no frequencies in its direction; a side above
-            `SIDE` has as many as it is long.
+        weight: ``(k, k, kh, kw)`` with odd kh and kw. A side of 1 has one frequency, a side above `SIDE` as many as it
+            is long, any other `SIDE`.
     """
     height, width = weight.shape[2:]
     sides = [1 if side == 1 else max(SIDE, side) for side in (height, width)]
@@ -121,7 +121,7 @@ def responses(weight: Tensor) -> Tensor:
 
 
 def describe(name: str, layer: QMetricReLU) -> Metric:
-    """Returns what a layer has learned."""
+    """Returns the learned metric of a layer."""
     weight = whole_weight(layer)
     middle = (weight.shape[2] // 2, weight.shape[3] // 2)
     norm = float(weight.norm())
@@ -168,9 +168,9 @@ def metric_table(found: Sequence[Metric], subject: str) -> Table:
         *map(Column, ("h", "b")),
     )
     notes = (
-        "from c I: distance of I - W~ to the closest multiple of the identity, relative; 0 is a plain ReLU. asymmetry: "
-        "0 is symmetric, 0.7 as random entries. singular value: the largest; below 1 the recurrence is a contraction. "
-        "h and b: smallest, mean, largest.",
+        "from c I: relative distance of I - W~ to the closest multiple of the identity; 0 for a plain ReLU. "
+        "asymmetry: 0 if symmetric, about 0.7 for random entries. singular value: the largest; the recurrence is a "
+        "contraction if it is below 1. h and b: smallest, mean, largest.",
     )
     return Table("metric", f"Learned metrics: {subject}", columns, rows, notes)
 
@@ -201,14 +201,14 @@ def draw_metric(name: str, layer: QMetricReLU, subject: str) -> Drawing:
     axes[3].legend(fontsize=8, frameon=False)
     title_panel(axes[3], "h and b, sorted", "channel", "value")
     described = (
-        "W~ as a matrix of channels (of filters, their entry of the largest size), its singular values and eigenvalues "
+        "W~ as a matrix of channels (for each filter, the entry of largest size), its singular values and eigenvalues "
         "over all frequencies (dotted: 1), and the sorted entries of h and b."
     )
     return Drawing(slug("metric", shown(name)), f"Learned metric of {shown(name)}: {subject}", described, figure)
 
 
 def _picture(figure: Figure, ax: Axes, weight: Tensor) -> None:
-    """Draws W~: of each filter its entry of the largest size."""
+    """Draws W~, for each filter the entry of largest size."""
     flat = weight.flatten(2)
     matrix = flat.gather(2, flat.abs().argmax(2, keepdim=True))[:, :, 0].numpy()
     reach = max(float(np.abs(matrix).max()), 1e-12)

@@ -1,8 +1,8 @@
-"""What the atoms of a task-driven model stand for, as pictures (ours; Tirer and Giryes, EUSIPCO 2018, shows none).
+"""Pictures of the atoms of a task-driven model (ours; Tirer and Giryes, EUSIPCO 2018, has none).
 
-Atoms live among features. Where these are linear, Z x, a vector d of features is shown as the smallest image that has
-them: ``Z^+ d``, with the pseudo-inverse of Z. Features of a network cannot be taken back: there an atom is shown as the
-average of the images that it is used for, weighted by the size of its coefficient.
+Atoms are vectors of features. If the features are linear, Z x, a vector d is shown as the smallest image with these
+features: ``Z^+ d``, with the pseudo-inverse of Z. Features of a network cannot be inverted; an atom is then shown as
+the average of the images it is used for, weighted by the size of its coefficient.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from robustcsc.layers.normalize import Normalize, UnitNorm
 from robustcsc.models.tddl import TaskDriven
 from robustcsc.presentation.drawing import Drawing
 
-#: Atoms in one figure: those that are used most.
+#: Largest number of atoms in one figure; the most used ones are shown.
 MOST_ATOMS = 400
 
 
 @dataclass(frozen=True)
 class AtomUses:
-    """What the atoms of a task-driven dictionary are used for.
+    """The images for which the atoms of a task-driven dictionary are used.
 
     Attributes:
         images: Number of images.
-        uses: In how many of them an atom is active, ``(atoms,)``.
+        uses: Number of images in which an atom is active, ``(atoms,)``.
         prototypes: Average of the images, weighted by the size of an atom's coefficient, ``(atoms, C, H, W)``, in
             [0, 1]; 0 for an atom that is never active.
     """
@@ -46,18 +46,18 @@ def task_driven(model: nn.Module) -> TaskDriven:
     """Returns the task-driven network in a model.
 
     Raises:
-        RobustCSCError: If there is none.
+        RobustCSCError: If the model has none.
     """
     found = next((module for module in model.modules() if isinstance(module, TaskDriven)), None)
     if found is None:
-        raise RobustCSCError("This is no task-driven model, whose classifier could be shown: use a tddl model.")
+        raise RobustCSCError("This model is not task-driven and has no classifier of codes: inspect a tddl model.")
     return found
 
 
 def linear_features(model: nn.Module) -> Tensor | None:
     """Returns Z ``(m, C H W)`` if the features of a task-driven network are linear in the normalised image.
 
-    ``None`` if they are not, or there is no such network. A bias only shifts the features and does not matter.
+    ``None`` if they are not, or if there is no such network. A bias only shifts the features and is ignored.
     """
     network = next((module for module in model.modules() if isinstance(module, TaskDriven)), None)
     if network is None or not isinstance(network.features, nn.Sequential | nn.Linear):
@@ -71,7 +71,7 @@ def linear_features(model: nn.Module) -> Tensor | None:
 
 
 def backprojected(vectors: Tensor, projection: Tensor, image_shape: tuple[int, int, int]) -> Array:
-    """Returns the smallest images with some features, or features closest to them: ``Z^+ d``, ``(n, C, H, W)``.
+    """Returns the smallest images whose features are closest to given ones: ``Z^+ d``, ``(n, C, H, W)``.
 
     Args:
         vectors: d, ``(n, m)``.
@@ -87,7 +87,7 @@ def study_atoms(model: nn.Module, layer: CodingLayer, batches: Iterable[Tensor])
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits.
-        layer: A layer in it.
+        layer: A layer of the model.
         batches: The images, on the device of the model.
 
     Raises:
@@ -118,8 +118,8 @@ def draw_uses(study: AtomUses, name: str, title: str) -> Drawing:
     """Returns what the atoms stand for: for each, the average of the images it is active in, most used atoms first."""
     order = np.argsort(-study.uses, kind="stable")[:MOST_ATOMS]
     described = (
-        f"Averages of {study.images} images, weighted by the size of an atom's coefficient; the {len(order)} atoms "
-        "that are used most, in the order of reading, each stretched to its full range."
+        f"Averages of {study.images} images, weighted by the size of an atom's coefficient; the {len(order)} most used "
+        "atoms in reading order, each stretched to its full range."
     )
     return draw_sheet(name, title, described, stretched(study.prototypes[order]))
 
@@ -130,8 +130,8 @@ def draw_backprojected(
     """Returns the first atoms ``(p, m)`` as pictures, each the smallest image that has these features."""
     pictures = backprojected(atoms[:MOST_ATOMS], projection, image_shape)
     described = (
-        f"{len(pictures)} of {len(atoms)} atoms in the order of reading, each as the smallest image that has its "
-        "features, stretched to its full range."
+        f"{len(pictures)} of {len(atoms)} atoms in reading order, each as the smallest image with its features, "
+        "stretched to its full range."
     )
     return draw_sheet(name, title, described, stretched(pictures))
 
@@ -140,8 +140,8 @@ def draw_projection(projection: Tensor, image_shape: tuple[int, int, int], subje
     """Returns the first rows of Z ``(m, C H W)`` as pictures: what each feature looks for."""
     rows: Array = projection[:MOST_ATOMS].double().cpu().numpy()
     described = (
-        f"{len(rows)} of the {len(projection)} rows of Z in the order of reading, each as an image, stretched to its "
-        "full range."
+        f"{len(rows)} of the {len(projection)} rows of Z in reading order, each as an image, stretched to its full "
+        "range."
     )
     pictures = stretched(rows.reshape(-1, *image_shape))
     return draw_sheet("projection", f"The learned projection: {subject}", described, pictures)

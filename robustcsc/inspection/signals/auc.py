@@ -1,9 +1,9 @@
-"""The area under the ROC curve, with an interval that heeds that the same images are in both samples.
+"""The area under the ROC curve, with an interval for samples that contain the same images.
 
 Sources: Mann and Whitney, Annals of Mathematical Statistics 18 (1947): the area is the probability that a positive
 score is above a negative one, ties counted half. DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988): its variance
-from the placements of the scores. Obuchowski, Biometrics 53 (1997): the same where the scores come in groups that
-depend on each other, here a clean image and its corrupted copy.
+from the placements of the scores. Obuchowski, Biometrics 53 (1997): the same for clustered scores, here a clean image
+and its corrupted copy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Auc:
     Attributes:
         area: In [0, 1]; 0.5 is no better than chance.
         low: Lower end of the interval.
-        high: Upper end. At an area of 0 or 1 no placement varies, and the interval is that point: it says nothing.
+        high: Upper end. At an area of 0 or 1 no placement varies, and the interval is that point, which tells nothing.
     """
 
     area: float
@@ -35,9 +35,9 @@ class Auc:
 
 
 def placements(negative: Array, positive: Array) -> tuple[Array, Array]:
-    """Returns which share of the negative scores lies below each positive one, and of the positive above each negative.
+    """Returns the share of negative scores below each positive one, and of positive scores above each negative one.
 
-    Ties count half. Both have the area under the ROC curve as their mean.
+    Ties count half. The mean of either is the area under the ROC curve.
 
     Args:
         negative: ``(m,)``.
@@ -61,10 +61,12 @@ def auc(negative: Array, positive: Array, *, paired: bool, confidence: float = 0
         confidence: Coverage, strictly between 0 and 1.
 
     Raises:
-        ValueError: If there are fewer than 2 of either, or pairs of different numbers.
+        ValueError: If there are fewer than 2 of either, or paired samples of different sizes.
     """
     if min(len(negative), len(positive)) < 2 or (paired and len(negative) != len(positive)):
-        raise ValueError(f"an AUC needs 2 scores of each kind, and as many of both in pairs: {negative}, {positive}")
+        raise ValueError(
+            f"an AUC needs 2 scores of each kind, paired ones equally many, got {len(negative)} and {len(positive)}"
+        )
     below, above = placements(negative, positive)
     area = float(below.mean())
     if paired:

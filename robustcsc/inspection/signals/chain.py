@@ -1,22 +1,22 @@
-"""From codes back to the image, through the dictionaries and whatever stands between them.
+"""Reconstruction of the image from codes, through the dictionaries and the modules between them.
 
 Source: SDNet (Dai et al., NeurIPS 2022), appendix B.1, eq. 12-14: ``x~ = A_1(A_2(... A_l(z_l)))``.
 
-What stands between two dictionaries is undone on the way:
+The modules between two dictionaries are inverted on the way:
 
-| module | undone by |
+| module | inverted by |
 |---|---|
-| normalisation of pixels, batch normalisation | its inverse, exactly; a channel that it multiplies by 0 gets its mean |
-| ReLU, dropout | nothing: codes that passed it are the same |
+| normalisation of pixels, batch normalisation | its exact inverse; a channel that it multiplies by 0 gets its mean |
+| ReLU, dropout | the identity: codes that passed it are unchanged |
 | stride of a layer | nothing: the dictionary places its atoms at that stride |
-| pooling | bilinear interpolation to the size before, which is no inverse |
+| pooling | bilinear interpolation to the previous size, which is not an inverse |
 
-Equations 13 and 14 mention none of these; the authors' code does the same, up to the epsilon in batch normalisation.
+Equations 13 and 14 mention none of these. The authors' code does the same, up to the epsilon in batch normalisation.
 
-Whether a layer hangs on a plain chain is found by running the model: its input has to be the very tensor that another
-module returned, and so on back to the image. A shortcut, or a function called between modules, makes a tensor that no
-module returned and ends the chain. At its start, a function that maps each channel linearly (a normalisation that is no
-module) is recognised by its values.
+Running the model shows whether a layer is part of a plain chain: its input must be the very tensor that another module
+returned, and so on back to the image. A shortcut, or a function called between modules, creates a tensor that no module
+returned, which ends the chain. At the start of the chain, a function that maps each channel linearly (a normalisation
+that is not a module) is recognised by its values.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from robustcsc.layers.tracing import traced
 
 _NOTHING = (nn.Identity, nn.ReLU, nn.Dropout, nn.Dropout2d)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-#: Largest error of a linear map of each channel, relative to what it gives, that counts as rounding.
+#: Largest error of a linear map of each channel, relative to its result, that counts as rounding.
 _ROUNDING = 1e-4
 
 
@@ -51,8 +51,8 @@ class _Call:
         source: The call that returned its input; ``None`` if no module did.
         from_image: Whether its input is the image.
         shape: Shape of its input.
-        given: Its input, kept where it may be needed.
-        codes: Its output, if it codes.
+        given: Its input, where it may be needed later.
+        codes: Its output, if it is a coding layer.
     """
 
     name: str
@@ -66,14 +66,14 @@ class _Call:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Some images, taken back from the codes of a layer.
+    """Images reconstructed from the codes of a layer.
 
     Attributes:
-        layer: Its name.
+        layer: Name of the layer.
         depth: Number of dictionaries between the codes and the image.
         signal: Input of the first layer of the chain, ``(N, C, H, W)``.
-        estimate: The same by eq. 14.
-        pixels: The estimate with the normalisation undone, as images; neither is cut to [0, 1].
+        estimate: Its reconstruction by eq. 14.
+        pixels: The estimate as images, with the normalisation inverted; not clamped to [0, 1].
     """
 
     layer: str
@@ -85,12 +85,12 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """What could be taken back.
+    """Reconstructions from the layers of a model.
 
     Attributes:
-        found: In the order of depth.
-        layers: Number of convolutional layers of sparse coding that ran.
-        obstacle: What ends the chain before the first layer that could not be taken back; empty if all could.
+        found: One per layer that is part of a plain chain, in the order of depth.
+        layers: Number of convolutional sparse-coding layers that ran.
+        obstacle: What ends the chain before the first layer that is not part of one; empty if there is none.
     """
 
     found: list[Reconstruction]
@@ -140,19 +140,19 @@ class _Trace:
 
 @torch.no_grad()
 def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
-    """Takes images back from the codes of every convolutional layer that hangs on a plain chain.
+    """Reconstructs images from the codes of every convolutional coding layer that is part of a plain chain.
 
     Args:
         model: Images to logits; left in the mode it is in.
         images: ``(N, C, H, W)`` in [0, 1], on the device of the model.
 
     Raises:
-        RobustCSCError: If the model has no such layer, or nothing can be taken back.
+        RobustCSCError: If the model has no such layer, or no image can be reconstructed.
     """
     if not conv_coding_layers(model):
         raise RobustCSCError(
-            "This model has no convolutional layer of sparse coding, from whose codes an image could be "
-            "reconstructed: inspect an SDNet, an ML-CSC or an MSD-CSC."
+            "This model has no convolutional sparse-coding layer to reconstruct images from: inspect an SDNet, an "
+            "ML-CSC or an MSD-CSC."
         )
     trace = _Trace(model, images)
     lassos: dict[nn.Module, Lasso] = {}
@@ -164,35 +164,35 @@ def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
         path = list(_upstream(call))
         start = _start(path, images)
         if isinstance(start, str):
-            obstacle = obstacle or f"before {shown(call.name)} stands {start}"
+            obstacle = obstacle or f"{shown(call.name)} is preceded by {start}"
         else:
             found.append(_taken_back(call, path, start, lassos))
     if not found:
-        raise RobustCSCError(f"No codes of this model can be taken back to the image: {obstacle or 'no layer ran'}.")
+        raise RobustCSCError(f"No image can be reconstructed from this model's codes: {obstacle or 'no layer ran'}.")
     return Reconstructed(sorted(found, key=lambda it: it.depth), len(trace.calls), obstacle)
 
 
 def _upstream(call: _Call | None) -> Iterator[_Call]:
-    """Yields a call, the one before it, and so on, up to the image or where the chain ends."""
+    """Yields a call, the one before it, and so on, back to the image or to where the chain ends."""
     while call is not None and _undone(call.module):
         yield call
         call = call.source
 
 
 def _start(path: list[_Call], images: Tensor) -> _Linear | str:
-    """Returns how the image becomes the input of the last call of a path, or what ends the chain there."""
+    """Returns the map from the image to the input of the last call of a path, or what ends the chain there."""
     last = path[-1]
     if last.from_image:
         return _Linear(torch.ones_like(images[0, :, :1, :1]), torch.zeros_like(images[0, :, :1, :1]))
     if last.given is not None and last.given.shape == images.shape and (found := _linear_map(images, last.given)):
         return found
     if last.source is None:
-        return "a shortcut or a function that is no module"
-    return f"{shown(last.source.name)} ({type(last.source.module).__name__}), which is no dictionary"
+        return "a shortcut or a function that is not a module"
+    return f"{shown(last.source.name)} ({type(last.source.module).__name__}), which has no dictionary"
 
 
 def _taken_back(call: _Call, path: list[_Call], start: _Linear, lassos: Mapping[nn.Module, Lasso]) -> Reconstruction:
-    """Returns the images from the codes of a call."""
+    """Returns the images reconstructed from the codes of a call."""
     dictionaries = [it for it in path if it.module in lassos]
     first = dictionaries[-1]
     values = estimate = call.codes
@@ -207,14 +207,14 @@ def _taken_back(call: _Call, path: list[_Call], start: _Linear, lassos: Mapping[
 
 
 def _undone(module: nn.Module) -> bool:
-    """Tells whether a module can be undone."""
+    """Returns whether a module can be inverted."""
     if isinstance(module, nn.BatchNorm2d):
         return module.running_mean is not None
     return isinstance(module, (ConvCodingLayer, *_NOTHING, *_POOLS, Normalize))
 
 
 def _undo(call: _Call, values: Tensor, lassos: Mapping[nn.Module, Lasso]) -> Tensor:
-    """Returns an estimate of the input of a call from one of its output."""
+    """Returns an estimate of the input of a call from an estimate of its output."""
     module, lasso = call.module, lassos.get(call.module)
     if lasso is not None:
         return lasso.reconstruct(values, call.shape)
@@ -246,7 +246,7 @@ class _Linear:
 
 
 def _linear_map(images: Tensor, given: Tensor) -> _Linear | None:
-    """Returns with what map of the channels `images` become `given`, ``None`` if there is none."""
+    """Returns the linear map of each channel that takes `images` to `given`, ``None`` if there is none."""
     x, y = (it.double().transpose(0, 1).flatten(1) for it in (images, given))
     centred = x - x.mean(1, keepdim=True)
     factor = (centred * y).sum(1) / centred.square().sum(1).clamp_min(1e-30)

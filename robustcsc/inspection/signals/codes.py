@@ -1,10 +1,10 @@
-"""The values of sparse codes: how many are exactly 0, and how the others are distributed.
+"""The values of sparse codes: the share of exact zeros, and the distribution of the others.
 
-Source: SDNet (Dai et al., NeurIPS 2022), appendix D.1, figure 6: a histogram over all CIFAR-10 test images; 52 % of the
-values are 0.
+Source: SDNet (Dai et al., NeurIPS 2022), appendix D.1, figure 6: a histogram over all CIFAR-10 test images, in which
+52 % of the values are 0.
 
-Differences from the paper: zeros are counted apart, as a histogram cannot tell 0 from small values, and each layer has
-a histogram of its own.
+Differences from the paper: zeros are counted separately, because a histogram cannot tell 0 from small values, and each
+layer has a histogram of its own.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from robustcsc.presentation.chart import COLOURS, MOST_PANELS, left_out
 from robustcsc.presentation.drawing import Drawing, panels, title_panel
 from robustcsc.presentation.table import Cell, Column, Table
 
-#: Bins on either side of 0: between half of them and all are in use.
+#: Number of bins on either side of 0, at least half of which are in use.
 _HALF = 128
-#: The finest width of a bin, a power of 2.
+#: Smallest width of a bin, a power of 2.
 _FINEST = 2.0**-40
 
 
 class Histogram:
-    """Counts of values that come in pieces, in bins ``[i w, (i + 1) w)``.
+    """Counts of values that arrive in batches, in bins ``[i w, (i + 1) w)``.
 
-    The width w is the smallest power of 2 with which all values fit, so neither it nor the counts depend on the order
-    of the values or on how they are cut into pieces: bins of half the width are added in pairs, exactly.
+    The width w is the smallest power of 2 with which all values fit. When it doubles, bins are added in pairs, so
+    neither w nor the counts depend on the order of the values or on the batches.
 
     Attributes:
         width: w.
@@ -66,23 +66,22 @@ class LayerCodes:
     """The codes of a layer.
 
     Attributes:
-        layer: Its name.
-        kind: What it is called.
-        shape: Of the code of one image.
+        layer: Name of the layer.
+        kind: Kind of the layer.
+        shape: Shape of the code of one image.
         images: Number of images.
-        values: Number of values in all.
-        zeros: Share of them that are exactly 0.
-        negative: Share that is below 0.
+        values: Total number of values.
+        zeros: Share of values that are exactly 0.
+        negative: Share of values below 0.
         mean_size: Mean of ``|z|`` where z is not 0.
         largest_size: Largest ``|z|``.
-        active: Mean number of values of an image that are not 0.
-        unused: Channels (atoms) that are 0 in all images.
+        active: Mean number of nonzero values per image.
+        unused: Number of channels (atoms) that are 0 in all images.
         class_images: Number of images of each class.
-        class_zeros: Share of the values that are 0 in the images of each class; NaN without images.
-        class_atoms: Number of atoms that are used in at least one image of each class.
-        bin_width: Width of the bins.
-        bins: Counts of the values that are not 0, by the position i of the bin ``[i w, (i + 1) w)``, where there are
-            any.
+        class_zeros: Share of zeros in the codes of each class; NaN without images.
+        class_atoms: Number of atoms used in at least one image of each class.
+        bin_width: Width w of the bins.
+        bins: Counts of the nonzero values by the position i of their bin ``[i w, (i + 1) w)``; empty bins are left out.
     """
 
     layer: str
@@ -104,7 +103,7 @@ class LayerCodes:
 
 
 class _Sums:
-    """What is added up over the batches for one layer."""
+    """Sums over the batches for one layer."""
 
     def __init__(self, kind: str, classes: int) -> None:
         self.kind = kind
@@ -134,7 +133,7 @@ class _Sums:
         self.largest = max(self.largest, float(values.abs().max()) if values.numel() else 0.0)
 
     def result(self, layer: str) -> LayerCodes:
-        """Returns what the sums say."""
+        """Returns the facts about the codes of all batches."""
         each, images = torch.Size(self.shape).numel(), int(self.images.sum())
         values = each * images
         active = values - int(self.zeros.sum())
@@ -179,11 +178,11 @@ def inspect_codes(specimen: Specimen) -> Findings[LayerCodes]:
 def layer_codes(
     model: nn.Module, layers: Mapping[str, CodingLayer], batches: Iterable[tuple[Tensor, Tensor]], classes: int
 ) -> list[LayerCodes]:
-    """Returns the codes of some layers.
+    """Returns facts about the codes of some layers.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits.
-        layers: Its layers to inspect, by name.
+        layers: Layers to inspect, by name.
         batches: Images on the device of the model, and their labels ``(N,)``.
         classes: Number of classes.
 
@@ -269,6 +268,6 @@ def draw_codes(found: Sequence[LayerCodes], subject: str) -> Drawing:
         ax.set_yscale("log")
         title_panel(ax, f"{it.layer}: {100 * it.zeros:.1f} % zeros", "value of the code", "share of all values")
     said = "; ".join(f"{it.layer}: {100 * it.zeros:.1f} %" for it in drawn)
-    described = f"Histograms on a logarithmic scale; the orange bar holds exact zeros. Zeros: {said}."
+    described = f"Histograms on a logarithmic scale; the orange bar counts exact zeros. Zeros: {said}."
     described += left_out(len(found), MOST_PANELS, "layers")
     return Drawing("codes", f"Values of the codes: {subject}", described, figure)

@@ -1,22 +1,23 @@
-"""How well the layers of a model code their input: residual, sparsity, dimensions that are not reconstructed.
+"""How well the layers of a model code their input: residual, sparsity, and dimensions that are not reconstructed.
 
 Source: Zhang and Zhang, "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse
 Coding" (arXiv:1912.02605), section V-B and definition 1.
 
-A layer that codes the signal X as z stands for the lasso ``min_z 1/2 ||X - D z||^2 + beta ||z||_1``:
+The code z of a signal X approximates the solution of the lasso ``min_z 1/2 ||X - D z||^2 + beta ||z||_1``
+(`robustcsc.layers.coding.Lasso`):
 
 | layer | D | beta | L |
 |---|---|---|---|
-| ML-CSC | L W' | -b L | -c |
-| MSD-CSC | [I F'] | -b for the atoms of F, 0 for I | 1 / c |
+| ML-CSC | L W' | -b L | 1 / lambda_max(WW') |
+| MSD-CSC | [I F'] | -b for the atoms of F, 0 for I | 1 + lambda_max(FF') |
 | SDNet | A | lambda | lambda_max(A'A) / 0.9 |
 
-L is the inverse of the step size. A dimension j of X is reconstructed without success if ``|(D z)_j - X_j| > 2 beta``.
+L is the inverse of the step size. Reconstruction of dimension j of X is unsuccessful if ``|(D z)_j - X_j| > 2 beta``.
 
 Differences from the paper:
-- Definition 1 has one beta for all atoms, a network one threshold for each: beta is their mean. Thresholds below 0 (a
-  positive bias), which no lasso has, count as 0, and their share is told.
-- The paper's L is 2 lambda_max; the gradient of ``1/2 ||X - D z||^2`` has the Lipschitz constant lambda_max, which is
+- Definition 1 has one beta for all atoms, a network one threshold for each; beta is their mean. Negative thresholds (a
+  positive bias), which no lasso has, count as 0, and their share is reported.
+- The paper's L is 2 lambda_max. The Lipschitz constant of the gradient of ``1/2 ||X - D z||^2`` is lambda_max, which is
   used here. With the paper's L, beta and the tolerance would be twice as large.
 """
 
@@ -39,24 +40,24 @@ from robustcsc.presentation.table import Column, Table
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCoding:
-    """What a layer did on a number of images.
+    """How a layer coded a number of images.
 
     Attributes:
-        layer: Its name in the model.
-        kind: What the layer is called.
-        signal: ``(C, H, W)`` of its input.
-        codes: ``(C, H, W)`` of its output.
+        layer: Name of the layer in the model.
+        kind: Kind of the layer.
+        signal: Shape ``(C, H, W)`` of its input.
+        codes: Shape ``(C, H, W)`` of its output.
         images: Number of images.
         relative_residual: ``||X - D z||^2 / ||X||^2``, both summed over the images.
         residual: ``||X - D z||^2``, mean over the images.
-        zeros: Share of the entries of the code that are 0.
+        zeros: Share of zeros in the codes.
         beta: Weight of the l1 norm.
-        negative_thresholds: Share of the atoms whose threshold is below 0.
-        unsuccessful: Dimensions of X that are not reconstructed within ``2 beta``, mean over the images.
-        dimensions: Dimensions of X.
-        convergence: Step size times the largest eigenvalue of D'D; the steps converge below 2.
+        negative_thresholds: Share of the atoms with a negative threshold.
+        unsuccessful: Number of dimensions of X not reconstructed within ``2 beta``, mean over the images.
+        dimensions: Number of dimensions of X.
+        convergence: Step size times the largest eigenvalue of D'D; the steps converge if it is below 2.
         coherence: Mutual coherence of the convolutional atoms.
-        coherence_with_identity: That of the whole dictionary; the same where it has no identity.
+        coherence_with_identity: Mutual coherence of the whole dictionary; the same if it has no identity.
     """
 
     layer: str
@@ -145,7 +146,7 @@ def layer_codings(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCodi
     """
     layers = conv_coding_layers(model)
     if not layers:
-        raise RobustCSCError("This model has no layer of sparse coding: inspect an SDNet, an ML-CSC or an MSD-CSC.")
+        raise RobustCSCError("This model has no sparse-coding layer: inspect an SDNet, an ML-CSC or an MSD-CSC.")
     sums = {name: _Sums(layer) for name, layer in layers.items()}
     watch(model, layers, batches, lambda name, signals, codes: sums[name].add(signals, codes))
     return [entry.result(name) for name, entry in sums.items()]

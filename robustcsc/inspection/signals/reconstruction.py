@@ -1,10 +1,10 @@
-"""How well images can be reconstructed from the codes of each layer: figure 4 of SDNet, with numbers.
+"""How well images can be reconstructed from the codes of each layer.
 
 Source: SDNet (Dai et al., NeurIPS 2022), appendix B, eq. 12-14, figure 4; `.chain` says how.
 
-Differences from the paper: the figure has no numbers. Pictures are stretched to their full range, each channel by
-itself, as in the authors' code, since codes are shrunk at every layer and their images with them; correlation is the
-number that does not heed that. Relative error and PSNR do.
+Differences from the paper: the figure has no numbers. Every layer shrinks the codes, and the reconstructed images with
+them. As in the authors' code, each channel of a picture is therefore stretched to its full range. Correlation is
+invariant to that scale; relative error and PSNR are not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.presentation.drawing import Drawing
 from robustcsc.presentation.table import Column, Table
 
-#: An error whose PSNR is the largest that is told: that of rounding to float32.
+#: Smallest mean squared error, that of rounding to float32; it bounds the PSNR.
 _SMALLEST_MSE = 1e-14
 
 
@@ -34,14 +34,14 @@ class Fidelity:
     """How well images are reconstructed from the codes of a layer.
 
     Attributes:
-        given: What the model was given: ``"clean"``, or a corruption and its severity.
+        given: The model's input: ``"clean"``, or a corruption and its severity.
         layer: Name of the layer.
         depth: Number of dictionaries between the codes and the image.
         images: Number of images.
         relative_error: ``||x - x~||^2 / ||x||^2`` at the input of the first layer, both summed over the images.
-        psnr: Of the reconstruction, cut to [0, 1], against the image that was given; dB, mean over the images.
+        psnr: PSNR of the reconstruction, clamped to [0, 1], against the input; dB, mean over the images.
         psnr_clean: The same against the clean image.
-        correlation: Pearson's, of the reconstruction and the image that was given; mean over the images.
+        correlation: Pearson correlation of the reconstruction and the input, mean over the images.
     """
 
     given: str
@@ -56,7 +56,7 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured, and a sentence on the layers that could not be; empty if all could."""
+    """Fidelity of each layer, and a sentence on the layers that could not be measured; empty if all could."""
 
     found: list[Fidelity]
     left_out: str
@@ -107,11 +107,11 @@ def measure(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], given: str
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits.
-        pairs: Images to give it and the same without corruption, on its device.
-        given: What they are, for `Fidelity`.
+        pairs: Input images and the same images without corruption, on the device of the model.
+        given: Description of the input, for `Fidelity`.
 
     Raises:
-        RobustCSCError: As `reconstructions`, or there are no images.
+        RobustCSCError: As `reconstructions`, or if there are no images.
     """
     depths: dict[str, int] = {}
     sums: dict[str, Array] = {}
@@ -120,8 +120,8 @@ def measure(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], given: str
         reached = reconstructions(model, images)
         if reached.obstacle:
             left_out = (
-                f"Reconstructed: {len(reached.found)} of {reached.layers} layers; {reached.obstacle}, so the codes "
-                "behind it cannot be taken back."
+                f"Reconstructed from {len(reached.found)} of {reached.layers} layers: {reached.obstacle}, so nothing "
+                "can be reconstructed from its codes."
             )
         for it in reached.found:
             depths[it.layer] = it.depth
@@ -189,8 +189,8 @@ def reconstruction_table(measured: Sequence[Measured], subject: str) -> Table:
         Column("correlation", digits=3),
     )
     notes = (
-        "relative error: ||x - x~||² / ||x||² at the input of the first layer. PSNR: of pixels cut to [0, 1], against "
-        "the input and against the clean image. correlation: with the input, which heeds no scale.",
+        "relative error: ||x - x~||² / ||x||² at the input of the first layer. PSNR: of pixels clamped to [0, 1], "
+        "against the input and against the clean image. correlation: with the input, independent of scale.",
         *dict.fromkeys(entry.left_out for entry in measured if entry.left_out),
     )
     return Table("reconstruction", f"Reconstruction by depth: {subject}", columns, rows, notes)
@@ -201,9 +201,9 @@ def draw_reconstruction(model: nn.Module, rows: Sequence[tuple[str, Tensor]], su
 
     Args:
         model: As `measure`.
-        rows: What the images are, and the images ``(N, C, H, W)`` on the device of the model, C = 1 or 3; each of the
-            N images gets one row for every entry.
-        subject: Which model.
+        rows: Descriptions and images ``(N, C, H, W)`` on the device of the model, C = 1 or 3; each of the N images gets
+            one row for every entry.
+        subject: Description of the model.
 
     Raises:
         RobustCSCError: As `reconstructions`.
@@ -218,7 +218,7 @@ def draw_reconstruction(model: nn.Module, rows: Sequence[tuple[str, Tensor]], su
     together = np.stack(strips, 1)  # (images, inputs, columns, C, H, W)
     names = [name for _ in range(together.shape[0]) for name, _ in rows]
     described = (
-        f"Columns: the input, and what the dictionaries make of the codes of {', '.join(columns[1:])}, each channel "
+        f"Columns: the input, and its reconstruction from the codes of {', '.join(columns[1:])}, each channel "
         f"stretched to its full range. Rows: {together.shape[0]} images, each {', '.join(name for name, _ in rows)}."
     )
     title = f"Images reconstructed from the codes of each layer: {subject}"

@@ -1,8 +1,8 @@
-"""The residual of each image, clean and corrupted: how well it tells noise.
+"""The residual of each image, clean and corrupted: how well it detects noise.
 
-Source: SDNet (Dai et al., NeurIPS 2022), section 3.3: the residual of the CSC layers at the training lambda is what
-lambda is chosen from. It can only be chosen image by image as well as the residual of one image tells the noise in it,
-which is what the area under the ROC curve (`robustcsc.inspection.signals.auc`) says; the paper shows no such figure.
+Source: SDNet (Dai et al., NeurIPS 2022), section 3.3: lambda is predicted from the residual of the CSC layers at the
+training lambda. Per image, that works only as well as the residual of one image indicates its noise. The area under the
+ROC curve (`robustcsc.inspection.signals.auc`) measures this; the paper has no such figure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from robustcsc.presentation.chart import BLACK, Chart, Line, Panel, Series, leve
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.presentation.table import Column, Estimate, Table
 
-#: Shares of the images below the quantiles that are told.
+#: Shares of the images below the reported quantiles.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -50,15 +50,15 @@ class ImageResiduals:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """How residuals are distributed, and how well they tell a corruption.
+    """The distribution of residuals, and how well they detect a corruption.
 
     Attributes:
         corruption: Name of the corruption; ``"clean"`` without one.
         severity: 1-5; 0 for clean images.
         images: Number of images.
         mean: Mean of the residual.
-        quantiles: Those of `QUANTILES`.
-        auc: Of the residual as a detector of the corruption, against the same images without it; ``None`` for clean.
+        quantiles: Quantiles at `QUANTILES`.
+        auc: AUC of the residual as a detector of the corruption, against the clean images; ``None`` for clean images.
     """
 
     corruption: str
@@ -113,12 +113,13 @@ def residual_layers(model: nn.Module, patterns: Iterable[str] = ()) -> list[str]
     """Returns the names of the layers whose residuals are averaged.
 
     Raises:
-        RobustCSCError: If the model has no layer with a lambda, or a pattern fits none.
+        RobustCSCError: If the model has no layer with a lambda, or a pattern matches none.
     """
     layers = lambda_layers(model)
     if not layers:
         raise RobustCSCError(
-            "This model has no layer with a lambda, whose residual could tell noise: inspect an SDNet or a tddl model."
+            "This model has no layer with a lambda, so it has no residual to detect noise: inspect an SDNet or a tddl "
+            "model."
         )
     return list(chosen(layers, patterns))
 
@@ -130,11 +131,11 @@ def image_residuals(
     """Returns the residual of each image at the training lambda, averaged over some layers, ``(N,)``.
 
     Args:
-        model: Images ``(N, C, H, W)`` in [0, 1] to logits, each layer with a lambda called once and in the order of
+        model: Images ``(N, C, H, W)`` in [0, 1] to logits; it calls each layer with a lambda once, in the order of
             registration.
-        layers: Names of layers, as `residual_layers` returns them.
+        layers: Names of layers, from `residual_layers`.
         batches: The images, on the device of the model.
-        definition: Which residual, see `robustcsc.adaptive.residuals`.
+        definition: Definition of the residual, see `robustcsc.adaptive.residuals`.
 
     Raises:
         RobustCSCError: If there are no images.
@@ -156,13 +157,13 @@ def detections(clean: Array, corrupted: Iterable[ImageResiduals]) -> list[Detect
 
     Args:
         clean: Residuals of the clean images, ``(N,)``, at least 2.
-        corrupted: Those of the same images in the same order.
+        corrupted: Residuals of the same images in the same order.
 
     Raises:
         RobustCSCError: If there are fewer than two images.
     """
     if len(clean) < 2:
-        raise RobustCSCError("One image makes no distribution: give at least two.")
+        raise RobustCSCError("A distribution needs at least two images.")
     found = [_detection(ImageResiduals(corruption="clean", severity=0, values=clean), None)]
     return found + [_detection(it, auc(clean, it.values, paired=True)) for it in corrupted]
 

@@ -158,5 +158,5 @@ def test_where_features_are_not_linear_pictures_are_sums_of_average_images(uses:
 
 
 def test_other_models_are_refused() -> None:
-    with pytest.raises(RobustCSCError, match="no task-driven model"):
+    with pytest.raises(RobustCSCError, match="not task-driven"):
         class_weights(build(default_spec("resnet-digits", 10, (1, 8, 8))), LABELS)

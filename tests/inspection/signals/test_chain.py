@@ -165,17 +165,17 @@ def test_a_function_between_layers_ends_the_chain(between: Callable[[Tensor], Te
     reached = reconstructions(Own(lambda it: it, between), IMAGES)
     assert [it.layer for it in reached.found] == ["first"]
     assert reached.layers == 2
-    assert reached.obstacle == "before second stands a shortcut or a function that is no module"
+    assert reached.obstacle == "second is preceded by a shortcut or a function that is not a module"
 
 
 def test_what_is_no_dictionary_ends_the_chain_and_is_named() -> None:
     model = nn.Sequential(csc(2, 3), nn.Conv2d(3, 3, 1), nn.ReLU(), csc(3, 4))
     reached = reconstructions(model, IMAGES)
     assert [it.layer for it in reached.found] == ["0"]
-    assert reached.obstacle == "before 3 stands 1 (Conv2d), which is no dictionary"
-    with pytest.raises(RobustCSCError, match=r"before 1 stands 0 \(Conv2d\)"):
+    assert reached.obstacle == "3 is preceded by 1 (Conv2d), which has no dictionary"
+    with pytest.raises(RobustCSCError, match=r"1 is preceded by 0 \(Conv2d\)"):
         reconstructions(nn.Sequential(nn.Conv2d(2, 2, 3), csc(2, 3)), IMAGES)
-    with pytest.raises(RobustCSCError, match="no convolutional layer of sparse coding"):
+    with pytest.raises(RobustCSCError, match="no convolutional sparse-coding layer"):
         reconstructions(nn.Sequential(nn.Conv2d(2, 2, 3)), IMAGES)
 
 
@@ -189,7 +189,8 @@ def test_the_network_of_sdnet_is_a_chain_up_to_its_first_shortcut(shortcut: bool
     block = partial(BasicBlock, layer=layer, inner=nn.Identity, shortcut=shortcut)
     found = reconstructions(ResidualNetwork(first, 4, (4, 6), (1, 1), 10, block), torch.rand(1, 3, 8, 8))
     assert ([it.depth for it in found.found], found.layers) == (list(range(1, reached + 1)), 5)
-    assert found.obstacle == ("before stages.1.0.conv1 stands a shortcut or a function that is no module" * shortcut)
+    obstacle = "stages.1.0.conv1 is preceded by a shortcut or a function that is not a module" if shortcut else ""
+    assert found.obstacle == obstacle
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_batches_are_added_up() -> None:
 
 
 def test_a_model_without_sparse_coding_and_no_images_are_refused() -> None:
-    with pytest.raises(RobustCSCError, match="no layer of sparse coding"):
+    with pytest.raises(RobustCSCError, match="no sparse-coding layer"):
         layer_codings(nn.Sequential(nn.Conv2d(3, 4, 3)), [torch.rand(1, 3, 6, 6)])
     with pytest.raises(RobustCSCError, match="There are no images"):
         layer_codings(nn.Sequential(dense(1.0)), [])
