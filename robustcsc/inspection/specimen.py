@@ -1,4 +1,4 @@
-"""What an inspection is given, and what it returns."""
+"""Input and output of every inspection: a model with images, and facts with tables and figures."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Fact_co = TypeVar("Fact_co", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Specimen:
-    """A model under inspection, and the images that it is given.
+    """A model under inspection, and its images.
 
     Attributes:
-        name: What titles call it.
+        name: Name in titles.
         model: Images ``(N, C, H, W)`` in [0, 1] to logits, on `device`.
         image_shape: ``(C, H, W)``.
-        images: Loads the images; called only where they are needed, and then often.
-        layers: Patterns of the layers to look at, as `robustcsc.inspection.layers.chosen` reads them.
+        images: Returns the images. It is called only if they are needed, and may be called several times.
+        layers: Names of the layers to inspect, see `robustcsc.inspection.layers.chosen`; all by default.
         draw: Whether figures are drawn.
-        device: Where it is evaluated.
+        device: Device of the model.
         batch_size: Images in a forward pass.
-        progress: Told how far a long inspection is.
+        progress: Called with the progress of a long inspection.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Specimen:
             yield corrupt(images, spec, name, severity, seed=seed, indices=indices) if severity else images, images
 
     def titled(self, count: int) -> str:
-        """Returns what titles say of the model and of the `count` images that it was given."""
+        """Returns the subject of a title: the model, and the `count` images it was given."""
         return f"{self.name} on {self.images().name} ({count} images)"
 
 

@@ -45,7 +45,8 @@ def test_the_table_is_printed_and_written_and_the_run_stays_as_it_is(
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"found", "found/coding.csv"}
     (row,) = csv.DictReader(Path("found/coding.csv").read_text().splitlines())
-    assert (row["layer"], row["kind"], row["beta"], row["step x L"]) == ("stem.0", "CSC", "0.1", "0.9")
+    assert (row["layer"], row["kind"]) == ("stem.0", "CSC")
+    assert (float(row["beta"]), float(row["step x L"])) == pytest.approx((0.1, 0.9), rel=1e-6)
 
 
 def test_without_any_run_the_shipped_model_is_inspected_and_nothing_is_written(
@@ -61,33 +62,7 @@ def test_a_network_without_sparse_coding_is_refused(robustcsc: Command, make_run
     make_run("here", "resnet-digits")
     done = robustcsc("inspect coding --run here")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Error: This model has no layer of sparse coding")
-
-
-def test_the_simulation_writes_its_table_and_its_figure(robustcsc: Command, place: Path) -> None:
-    done = robustcsc("inspect coding --simulate --epochs 1 --seed 3 --out figure4 --json")
-    assert done.code == 0
-    points = json.loads(done.out)
-    assert [point["msd_lasso"] for point in points] == [0, 0]
-    assert sorted(path.name for path in (place / "figure4").iterdir()) == [
-        "simulation.csv", "simulation.png", "simulation.svg",
-    ]  # fmt: skip
-    rows = list(csv.DictReader((place / "figure4/simulation.csv").read_text().splitlines()))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert (place / "figure4/simulation.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [
-        ("--simulate --run here", "--run belongs to a model, not to --simulate: leave it out."),
-        ("--simulate --data digits", "--data belongs to a model, not to --simulate: leave it out."),
-        ("--epochs 3", "--epochs belongs to --simulate, not to a model: leave it out."),
-    ],
-)
-def test_options_of_a_model_and_of_the_simulation_are_not_mixed(robustcsc: Command, typed: str, message: str) -> None:
-    done = robustcsc(f"inspect coding {typed} --out folder")
-    assert (done.code, done.out, done.err) == (2, "", f"Error: {message}\n")
+    assert done.err.startswith("Error: This model has no sparse-coding layer")
 
 
 def test_an_out_folder_that_is_a_file_is_refused(robustcsc: Command, place: Path, few_digits: None) -> None:

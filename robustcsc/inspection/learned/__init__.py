@@ -1,1 +1,1 @@
-"""What a model has learned: dictionaries, metrics and classifiers, without images or nearly so."""
+"""What a model has learned: dictionaries, metrics and classifiers."""

@@ -80,10 +80,9 @@ class DictionaryFacts:
 
 
 def inspect_atoms(specimen: Specimen) -> Findings[DictionaryFacts]:
-    """Returns what is told of the dictionaries of a model.
+    """Returns norms and coherence of the dictionaries of a model.
 
-    Images are used only to draw the atoms of a task-driven layer whose features are not linear: each atom as the
-    average of the images that it is used for.
+    Images are used only to draw the atoms of a task-driven layer whose features are not linear, see `study_atoms`.
 
     Raises:
         RobustCSCError: As for `dictionaries`, or images are needed and cannot be read.

@@ -31,9 +31,12 @@ class ClassWeights:
     """w_y of one class.
 
     Attributes:
-        label: Name of the class. norm: ``||w_y||_2``. strongest: The atoms with the largest weights, largest first.
-            weights: Their weights. concentration: Share of ``||w_y||_1`` in the tenth of the atoms with the largest
-            ``|w|``: 0.1 if all are equal, 1 if the others are 0.
+        label: Name of the class.
+        norm: ``||w_y||_2``.
+        strongest: The atoms with the largest weights, largest first.
+        weights: Their weights.
+        concentration: Share of ``||w_y||_1`` in the tenth of the atoms with the largest ``|w|``: 0.1 if all are equal,
+            1 if the others are 0.
         closest: Name of the class whose w has the largest cosine similarity with this one.
         cosine: That similarity.
     """
@@ -48,12 +51,13 @@ class ClassWeights:
 
 
 def inspect_classifier(specimen: Specimen) -> Findings[ClassWeights]:
-    """Returns what is told of the classifier of a task-driven model.
+    """Returns the weights of each class of a task-driven model over the atoms.
 
-    The images name the classes; where the features are not linear, pictures of the classes are made of them.
+    The images give the names of the classes. If the features are not linear, the pictures of the classes are averages
+    of them.
 
     Raises:
-        RobustCSCError: It is no task-driven model, or its images cannot be read.
+        RobustCSCError: The model is not task-driven, or its images cannot be read.
     """
     model, subject, network = specimen.model, specimen.name, task_driven(specimen.model)
     classes = specimen.images().classes

@@ -72,10 +72,10 @@ class Metric:
 
 
 def inspect_metrics(specimen: Specimen) -> Findings[Metric]:
-    """Returns what the Q-Metric ReLUs of a model have learned; no image is used.
+    """Returns facts about the Q-Metric ReLUs of a model. No image is used.
 
     Raises:
-        RobustCSCError: The model has none, or a pattern fits none.
+        RobustCSCError: The model has none, or a pattern matches none.
     """
     layers = chosen(metric_layers(specimen.model), specimen.layers)
     found = [describe(name, layer) for name, layer in layers.items()]

@@ -49,7 +49,7 @@ def placements(negative: Array, positive: Array) -> tuple[Array, Array]:
     return below, above
 
 
-def auc(negative: Array, positive: Array, *, paired: bool, confidence: float = 0.95) -> Auc:
+def auc(negative: Array, positive: Array, *, paired: bool) -> Auc:
     """Returns the area under the ROC curve of a score that should be larger for positive examples.
 
     The interval is symmetric in the logit of the area, so that it stays in [0, 1].
@@ -58,7 +58,6 @@ def auc(negative: Array, positive: Array, *, paired: bool, confidence: float = 0
         negative: Scores of the negative examples, ``(m,)``, at least 2.
         positive: Those of the positive ones, ``(n,)``, at least 2.
         paired: Whether ``positive[i]`` and ``negative[i]`` belong to the same image.
-        confidence: Coverage, strictly between 0 and 1.
 
     Raises:
         ValueError: If there are fewer than 2 of either, or paired samples of different sizes.
@@ -76,7 +75,7 @@ def auc(negative: Array, positive: Array, *, paired: bool, confidence: float = 0
     if not 0 < area < 1:
         return Auc(area, area, area)
     centre, spread = log(area / (1 - area)), sqrt(variance) / (area * (1 - area))
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * spread
+    reach = NormalDist().inv_cdf(0.975) * spread
     return Auc(area, _logistic(centre - reach), _logistic(centre + reach))
 
 

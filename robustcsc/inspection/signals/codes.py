@@ -159,10 +159,10 @@ class _Sums:
 
 
 def inspect_codes(specimen: Specimen) -> Findings[LayerCodes]:
-    """Returns how sparse the codes of a model are, and how their values are distributed.
+    """Returns the sparsity of the codes of a model and the distribution of their values.
 
     Raises:
-        RobustCSCError: The model has no sparse-coding layers, a pattern fits none, or there are no images.
+        RobustCSCError: The model has no sparse-coding layer, a pattern matches none, or there are no images.
     """
     layers = chosen(coding_layers(specimen.model), specimen.layers)
     classes = specimen.images().classes

@@ -125,7 +125,7 @@ class _Sums:
 
 
 def inspect_coding(specimen: Specimen) -> Findings[LayerCoding]:
-    """Returns how each convolutional layer of sparse coding codes its input.
+    """Returns residual, sparsity and coherence of each convolutional sparse-coding layer.
 
     Raises:
         RobustCSCError: The model has no such layer, or there are no images.
@@ -135,7 +135,7 @@ def inspect_coding(specimen: Specimen) -> Findings[LayerCoding]:
 
 
 def layer_codings(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCoding]:
-    """Returns what every layer of sparse coding does, in the order in which they are registered.
+    """Returns facts about the convolutional sparse-coding layers, in the order of registration.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits; left in the mode it is in.

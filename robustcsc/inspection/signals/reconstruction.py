@@ -75,11 +75,11 @@ def inspect_reconstruction(
 
     Args:
         specimen: A model with convolutional sparse-coding layers, and its images.
-        corruption: Also to reconstruct images under these corruptions, as `robustcsc.corruptions.select` reads them.
-        severity: Of the corruptions, 1-5.
+        corruption: Corruptions under which the images are reconstructed as well; see `robustcsc.corruptions.select`.
+        severity: Severity of the corruptions, 1-5.
         spec: Severity table.
         seed: Seed of the corruptions.
-        pictures: Images in the figure.
+        pictures: Largest number of images in the figure.
 
     Raises:
         RobustCSCError: As for `reconstructions`, or a corruption is unknown or cannot be applied.

@@ -78,18 +78,18 @@ def inspect_residuals(
     spec: Spec,
     seed: int = 0,
 ) -> Findings[Detection]:
-    """Returns how the residuals of images are distributed, and how well they tell corrupted images from clean ones.
+    """Returns the distribution of the residuals of images, and how well they tell corrupted images from clean ones.
 
     Args:
-        specimen: A model with a lambda, layers whose residuals are averaged, and images.
+        specimen: A model with a lambda, the layers whose residuals are averaged, and images.
         definition: Which residual, see `robustcsc.adaptive.residuals`.
-        corruptions: As `robustcsc.corruptions.select` reads them; the noises of `spec` if ``None``.
+        corruptions: See `robustcsc.corruptions.select`; the noises of `spec` if ``None``.
         severities: 1-5.
         spec: Severity table.
         seed: Seed of the corruptions.
 
     Raises:
-        RobustCSCError: It has no such layer, a corruption is unknown or cannot be applied, or there are too few images.
+        RobustCSCError: The model has no such layer, a corruption is unknown or does not apply, or images are too few.
     """
     layers = residual_layers(specimen.model, specimen.layers)
     asked = corruptions or ",".join(name for name in NOISE_KERNELS.values() if name in spec.corruptions)
