@@ -30,6 +30,7 @@ DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 1 / 4, "l2": 1 / 5}
 DEFAULT_STEPS = 20
 
 
+# Model and images, the threat, and the settings that papers state of PGD one by one.
 def pgd(
     model: nn.Module,
     images: Tensor,

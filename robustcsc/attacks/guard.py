@@ -61,6 +61,7 @@ class Attacked(nn.Module):
 Attempt = Callable[[Attacked, Tensor, Tensor], Tensor]
 
 
+# The keywords are what attacks differ in; each attack says its own.
 def strongest(
     model: nn.Module,
     images: Tensor,

@@ -87,6 +87,7 @@ class UniversalPerturbation:
     seconds: float
 
 
+# The settings of algorithm 1 by their names in the paper, and where and how it runs.
 def universal_perturbation(
     model: nn.Module,
     images: ImageSet,

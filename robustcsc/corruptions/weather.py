@@ -112,6 +112,7 @@ def _refine(grid: Tensor, draws: Tensor) -> Tensor:
     return finer
 
 
+# Seven constants of the severity table, by their names there.
 def snow(
     images: Tensor,
     seeds: Tensor,

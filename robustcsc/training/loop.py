@@ -50,6 +50,7 @@ class Epoch:
     seconds: float
 
 
+# Settings that a checkpoint records one by one, and the callbacks of a long training.
 def train(
     model: nn.Module,
     images: ImageSet,

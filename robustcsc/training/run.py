@@ -49,6 +49,7 @@ class Hardware:
         return fabric
 
 
+# Each parameter is an option of `robustcsc train`, recorded in the checkpoint by its name.
 def train_run(
     run: Run,
     spec: ModelSpec,
