@@ -123,7 +123,7 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
     raise OptionError(f"{option} {text!r} is no list of numbers: write 0.1,0.5,1 or FIRST:LAST:STEP.")
 
 
-def protocols(text: str, known: Sequence[str] = tuple(Protocol)) -> tuple[Protocol, ...]:
+def protocols(text: str, known: Sequence[str] = tuple(map(str, Protocol))) -> tuple[Protocol, ...]:
     """Returns the attack protocols of a list with commas.
 
     Raises:

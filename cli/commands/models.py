@@ -12,7 +12,7 @@ from robustcsc.cli.render import print_tables
 def models(as_json: options.Json = False) -> None:
     """List the models with their parameters (for 10 classes, and the images they are made for)."""
     from robustcsc.models.catalog import MODELS
-    from robustcsc.presentation.table import Column, Table
+    from robustcsc.presentation.table import Column, Table, Worded
 
     entries = [_model(name) for name in MODELS]
     if as_json:
@@ -20,7 +20,7 @@ def models(as_json: options.Json = False) -> None:
         return
     rows = tuple(
         (
-            *(it["model"], it["family"], it["parameters"]),
+            *(it["model"], it["family"], Worded(it["parameters"], f"{it['parameters']:,}")),
             ", ".join(f"{count} {kind}" for kind, count in it["layers"].items()),
             it["about"],
             ", ".join(f"{key}={value}" for key, value in it["options"].items()),

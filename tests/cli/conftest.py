@@ -6,6 +6,9 @@ import pytest
 
 from robustcsc import runs
 from robustcsc.cli import main as cli_main
+from robustcsc.measurements.perturbations import Clean, Perturbation
+from robustcsc.measurements.policies import NoLambda, Policy
+from robustcsc.measurements.records import Images, Measurement, Provenance, Record, Subject
 from robustcsc.runs import Run
 
 
@@ -72,6 +75,30 @@ def make_run(place: Path) -> Callable[[str, str], Run]:
         return run
 
     return make
+
+
+def record_by_hand(
+    model: str,
+    correct: int,
+    total: int = 1000,
+    *,
+    name: str | None = None,
+    perturbation: Perturbation | None = None,
+    policy: Policy | None = None,
+) -> Record:
+    """Returns a record of a run called like its model, or `name`, on some photographs."""
+    run = name or model
+    return Record(
+        measurement=Measurement(
+            subject=Subject(run=run, model=model, weights=run),
+            images=Images(dataset="photos", split="test", fingerprint="0123456789abcdef", count=total),
+            perturbation=perturbation or Clean(),
+            policy=policy or NoLambda(),
+        ),
+        correct=correct,
+        total=total,
+        provenance=Provenance(device="cpu", versions={}, seconds=1.0, created="2026-01-02T03:04:05+00:00"),
+    )
 
 
 @pytest.fixture

@@ -31,7 +31,9 @@ def test_attack_as_typed_in_an_empty_directory(few_digits: None, robustcsc: Comm
     measured = {row["kind"]: row for row in rows_of(place / "runs/digits-demo/results.csv")}
     clean, attacked = measured["clean"], measured["attack"]
     assert (clean["policy"], clean["total"]) == ("train", "20")
-    assert (attacked["norm"], attacked["steps"], attacked["total"]) == ("linf", "20", "20")
+    assert (attacked["norm"], attacked["total"]) == ("linf", "20")
+    (step,) = json.loads(attacked["steps"])
+    assert (step["name"], dict(step["settings"])) == ("pgd", {"steps": 20, "loss": "ce"})
     assert float(attacked["epsilon"]) == 8 / 255
     assert int(attacked["correct"]) <= int(clean["correct"])
 
@@ -87,7 +89,13 @@ def test_sweep_compares_policies_on_the_same_images(few_digits: None, robustcsc:
     typed = "sweep --corruptions noise --severities 1,5 --lambda train,adaptive,adaptive-image,oracle"
     rows = json.loads(robustcsc(f"{typed} --json").out)
     assert len(rows) == 4 * (1 + 4 * 2)
-    correct = {(row["name"], row["severity"], row["policy"]): row["correct"] for row in rows}
+    assert {(row["policy"], row.get("policy.scope")) for row in rows} == {
+        ("train", None),
+        ("adaptive", "dataset"),
+        ("adaptive", "image"),
+        ("oracle", None),
+    }
+    correct = {(row.get("name"), row.get("severity"), row["policy"]): row["correct"] for row in rows}
     assert all(
         correct[name, severity, "oracle"] >= correct[name, severity, "train"] for name, severity, _ in correct
     )  # the oracle chooses among lambdas of which one is the training lambda
@@ -105,7 +113,7 @@ def test_what_was_measured_is_not_measured_again(
     def measure(*_: object, **__: object) -> None:
         pytest.fail("measured again")
 
-    monkeypatch.setattr("robustcsc.evaluation.cells._measure", measure)
+    monkeypatch.setattr("robustcsc.evaluation.measure.Evaluator.measure", measure)
     assert [robustcsc(typed).out for typed in commands] == first
 
 
@@ -174,7 +182,10 @@ def test_data_sets_say_what_they_need(robustcsc: Command) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["quickstart", "train", "evaluate", "sweep", "fit-lambda", "attack", "report", "models", "corruptions", "data"],
+    [
+        *("quickstart", "train", "evaluate", "sweep", "fit-lambda", "attack", "uap", "random-noise"),
+        *("report", "leaderboard", "models", "corruptions", "data", "data corrupt"),
+    ],
 )
 def test_every_command_explains_itself(command: str, robustcsc: Command) -> None:
     done = robustcsc(f"{command} --help")

@@ -44,7 +44,7 @@ def test_arrays_give_the_counts_of_the_sweep_that_is_truncated(
     counts = []
     for source in ("--quantize --seed 5", "--corrupted-root made/files --seed 6"):
         rows = json.loads(robustcsc(f"sweep --corruptions noise {source} --json").out)
-        counts.append([(row["name"], row["severity"], row["correct"], row["lam"]) for row in rows])
+        counts.append([(row.get("name"), row.get("severity"), row["correct"], row["lambda"]) for row in rows])
     assert len(counts[0]) == 21
     assert counts[0] == counts[1]
 
@@ -76,10 +76,10 @@ def test_large_images_take_the_form_and_table_of_imagenet_c(robustcsc: Command, 
     assert robustcsc(f"{typed} --out files").out == "files/gaussian_noise/1\n"
     with Image.open(place / "files/gaussian_noise/1/a/one.JPEG") as image:
         assert image.size == (96, 96)
-    assert json.loads((place / "files/robustcsc.json").read_text())["spec"].startswith("imagenet_c@")
+    assert json.loads((place / "files/robustcsc.json").read_text())["table"]["name"] == "imagenet_c"
 
 
-def test_a_stopped_command_goes_on(
+def test_an_interrupted_command_is_resumed(
     few_digits: None, robustcsc: Command, place: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from robustcsc.corruptions import corrupt
@@ -137,7 +137,11 @@ def test_what_cannot_be_written_is_told_and_nothing_is_made(
 def test_another_seed_in_the_same_folder_is_refused(few_digits: None, robustcsc: Command, contents: Contents) -> None:
     assert robustcsc(CORRUPT).code == 0
     before = contents()
-    for change, expected in (("--seed 1", "seed 0, not 1"), ("--limit 10", "images '"), ("--spec imagenet_c", "spec ")):
+    for change, expected in (
+        ("--seed 1", "seed 0, not 1"),
+        ("--limit 10", "images '"),
+        ("--spec imagenet_c", "table "),
+    ):
         done = robustcsc(f"{CORRUPT} {change}")
         assert (done.code, done.out) == (2, "")
         assert f"Error: files holds images exported with {expected}" in done.err
@@ -168,7 +172,7 @@ def test_a_table_of_ones_own_is_taken_everywhere(few_digits: None, robustcsc: Co
     assert robustcsc("data corrupt --data digits --spec own.toml --out files").out == "files/snowflakes.npy\n"
     clean, *rows = json.loads(robustcsc("sweep --spec own.toml --json").out)
     assert [(row["name"], row["severity"]) for row in rows] == [("snowflakes", severity) for severity in range(1, 6)]
-    assert {row["spec"].split("@")[0] for row in rows} == {"own"}
+    assert {(row["table.name"], row["location.table"]) for row in rows} == {("own", str(place / "own.toml"))}
     assert rows[-1]["correct"] < clean["correct"]
     assert robustcsc("fit-lambda --spec own.toml --noise impulse --grid 0.1,1").code == 0
 
@@ -194,7 +198,7 @@ def test_photographs_of_ones_own_make_the_frost(robustcsc: Command, images: Path
 
     done = robustcsc(typed.replace(f"--frost-root {place}/photos", ""))
     assert done.code == 2
-    assert "Error: files holds images exported with spec 'own@" in done.err
+    assert "Error: files holds images exported with table 'own@" in done.err
     done = robustcsc(f"sweep --spec own.toml --frost-root {place}/none")
     assert (done.code, done.out) == (2, "")
     assert f"The photograph of frost {place}/none/frost1.png cannot be read (No such file" in done.err

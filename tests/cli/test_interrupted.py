@@ -29,30 +29,31 @@ def interrupting(function: Callable[..., Any], after: int) -> Callable[..., Any]
     return call
 
 
-def test_sweep_that_is_stopped_goes_on_where_it_was(
+def test_an_interrupted_sweep_is_resumed_with_what_is_missing(
     robustcsc: Command, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from robustcsc.corruptions import corrupt
 
     run = make_run("sdnet", "sdnet-digits")
     with monkeypatch.context() as patched:
-        patched.setattr("robustcsc.evaluation.sweep.corrupt", interrupting(corrupt, after=2))
+        patched.setattr("robustcsc.evaluation.sources.corrupt", interrupting(corrupt, after=2))
         done = robustcsc(SWEEP)
     assert (done.code, done.out) == (130, "")
     assert done.err == "Interrupted; what was finished is kept.\n"
     with sqlite3.connect(run.store_path) as connection:
-        kept = connection.execute("SELECT severity, created FROM records ORDER BY id").fetchall()
+        columns = "json_extract(record, '$.measurement.perturbation.severity'), created"
+        kept = connection.execute(f"SELECT {columns} FROM records ORDER BY id").fetchall()
     connection.close()
     assert [severity for severity, _ in kept] == [None, 1, 2]
 
     # three severities are missing, and no more
-    monkeypatch.setattr("robustcsc.evaluation.sweep.corrupt", interrupting(corrupt, after=3))
+    monkeypatch.setattr("robustcsc.evaluation.sources.corrupt", interrupting(corrupt, after=3))
     rows = json.loads(robustcsc(f"{SWEEP} --json").out)
-    assert [(row["severity"], row["created"]) for row in rows][:3] == kept
-    assert [row["severity"] for row in rows] == [None, 1, 2, 3, 4, 5]
+    assert [(row.get("severity"), row["created"]) for row in rows][:3] == kept
+    assert [row.get("severity") for row in rows] == [None, 1, 2, 3, 4, 5]
 
 
-def test_training_that_is_stopped_goes_on_to_the_same_weights(
+def test_an_interrupted_training_is_resumed_to_the_same_weights(
     robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from robustcsc.training import loop
@@ -63,14 +64,14 @@ def test_training_that_is_stopped_goes_on_to_the_same_weights(
         patched.setattr(loop, "_keep", interrupting(loop._keep, after=1))
         done = robustcsc(typed.format("stopped"))
     assert (done.code, done.out) == (130, "")
-    assert "the same command with --resume goes on after the last epoch" in done.err
+    assert "rerun the command with --resume to continue after the last epoch" in done.err
     assert [path.name for path in (place / "runs/stopped").iterdir()] == ["training.pt"]
     resumed = robustcsc(typed.format("stopped") + " --resume")
     assert [line.split(":")[0] for line in resumed.err.splitlines()] == ["epoch 2/3", "epoch 3/3"]
     assert json.loads(resumed.out)["sha256"] == whole["sha256"]
 
 
-def test_training_that_is_stopped_before_its_first_epoch_leaves_nothing(
+def test_training_that_is_interrupted_before_its_first_epoch_leaves_nothing(
     robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from robustcsc.training import loop

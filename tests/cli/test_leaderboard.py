@@ -12,24 +12,15 @@ from typing import Any
 import pytest
 
 from robustcsc import runs
-from robustcsc.records import Condition, Record
 from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore
+from tests.cli.conftest import record_by_hand
 
 Command = Callable[..., Any]
 
 
-def store_run(name: str, correct: int, **condition: Any) -> None:
-    fields: dict[str, Any] = {"run": name, "model": name, "weights": name, "dataset": "photos", "split": "test"}
-    fields |= {"images": "0123456789abcdef", "kind": "clean", "name": "clean"}
-    made: dict[str, Any] = {
-        "lam": None,
-        "device": "cpu",
-        "versions": "none",
-        "seconds": 1.0,
-        "created": "2026-01-02T03:04:05+00:00",
-    }
+def store_run(name: str, correct: int, model: str | None = None) -> None:
     with ResultStore(runs.create(name).store_path) as store:
-        store.add(Record(condition=Condition(**(fields | condition)), correct=correct, total=100, **made))
+        store.add(record_by_hand(model or name, correct, 100, name=name))
 
 
 @pytest.fixture
@@ -71,9 +62,9 @@ def test_json_and_files_say_the_same(robustcsc: Command, place: Path) -> None:
     (file,) = (place / "ranking").glob("*.csv")
     with file.open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert [(row["rank"], row["model"], row["clean"].split()[0]) for row in rows] == [
-        ("1", "better", "95.00"),
-        ("2", "good", "90.00"),
+    assert [(row["rank"], row["model"], row["clean (%)"], row["clean n"]) for row in rows] == [
+        ("1", "better", "95.0", "100"),
+        ("2", "good", "90.0", "100"),
     ]
     assert robustcsc("leaderboard --out ranking").code == 0  # again over the same files
 

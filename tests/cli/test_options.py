@@ -60,16 +60,19 @@ def test_lists_keep_their_order_and_repeat_nothing(text: str, listed: tuple[str,
         ("0.1:0.5:0.1", (0.1, 0.2, 0.3, 0.4, 0.5)),
         ("1:1:0.5", (1.0,)),
         ("0:1:0.5", (0.0, 0.5, 1.0)),
+        ("1/31,8/255", (1 / 31, 8 / 255)),
     ],
 )
 def test_numbers_are_read_as_typed(text: str, numbers: tuple[float, ...]) -> None:
-    assert options.numbers(text) == numbers
+    assert options.numbers("--rho", text) == numbers
 
 
-@pytest.mark.parametrize("text", ["a", "0.1;0.2", "1:2", "1:2:0", "2:1:0.1", "1:2:-1", "0:1:0.00001", "0:inf:1"])
+@pytest.mark.parametrize(
+    "text", ["a", "0.1;0.2", "1:2", "1:2:0", "2:1:0.1", "1:2:-1", "0:1:0.00001", "0:inf:1", ",", "1/0"]
+)
 def test_what_is_no_list_of_numbers_is_refused(text: str) -> None:
-    with pytest.raises(options.OptionError, match=r"write 0\.1,0\.5,1 or FIRST:LAST:STEP"):
-        options.numbers(text)
+    with pytest.raises(options.OptionError, match=r"^--grid .*write 0\.1,0\.5,1 or FIRST:LAST:STEP"):
+        options.numbers("--grid", text)
 
 
 @pytest.fixture

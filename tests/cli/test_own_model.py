@@ -71,7 +71,7 @@ def test_own_model_with_csc_layers_has_a_lambda(package: str, robustcsc: Command
         f"evaluate --model {package}:sparse --weights w.pth --data digits --limit 10 --lambda train,fixed=0.5 --json"
     )
     assert done.code == 0, done.err
-    assert [(row["policy"], row["lam"]) for row in json.loads(done.out)] == [("train", 0.1), ("fixed=0.5", 0.5)]
+    assert [(row["policy"], row["lambda"]) for row in json.loads(done.out)] == [("train", 0.1), ("fixed", 0.5)]
 
 
 def test_own_factory_that_returns_no_module_is_refused(package: str, robustcsc: Command, place: Path) -> None:

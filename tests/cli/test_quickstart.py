@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from robustcsc.measurements.examples import read_examples
+
 Command = Callable[..., Any]
 
 
@@ -25,9 +27,11 @@ def test_quickstart_tells_its_story_and_reuses_its_weights(
     assert f"figures: {place / 'runs/quickstart-sdnet/reports/index.html'}" in first.err
     page = (place / "runs/quickstart-sdnet/reports/index.html").read_text()
     for run in ("quickstart-resnet", "quickstart-sdnet"):
-        for png in (place / "runs" / run / "examples").glob("*.png"):
-            assert base64.b64encode(png.read_bytes()).decode() in page, png
-        assert (place / "runs" / run / "examples/0-0.png").is_file()
+        sheet = read_examples(place / "runs" / run)
+        assert sheet is not None and len(sheet.examples) == 4
+        for version in (version for example in sheet.examples for version in example.versions):
+            assert base64.b64encode(version.png).decode() in page, version.perturbation
+        assert {path.suffix for path in (place / "runs/quickstart-sdnet/lambda").iterdir()} == {".json", ".csv", ".png"}
     for noise in ("gaussian noise", "shot noise", "speckle noise", "impulse noise"):
         assert any(
             noise in line and "adaptive lambda" in line and "points" in line for line in first.out.splitlines()

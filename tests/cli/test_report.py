@@ -12,50 +12,44 @@ import pytest
 
 from robustcsc import runs
 from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
-from robustcsc.records import Condition, Record
-from robustcsc.runs import Run
+from robustcsc.measurements.examples import read_examples
+from robustcsc.measurements.perturbations import Corruption, SeverityTable
+from robustcsc.measurements.policies import Policy, TrainingLambda
 from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore
+from robustcsc.report.page.build import ReportPaths, write_report
+from robustcsc.runs import Run
+from tests.cli.conftest import record_by_hand
 
 Command = Callable[..., Any]
-SPEC = "imagenet_c@1a2b3c4d"
 
 
 @pytest.fixture(autouse=True)
 def tables_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves figures and page out, which take seconds for 15 corruptions: the tables are looked at here."""
-    monkeypatch.setattr("robustcsc.report.build.report_plots", lambda *_: {})
-    monkeypatch.setattr("robustcsc.report.build.render_page", lambda *_, **__: "")
+    monkeypatch.setattr("robustcsc.report.page.build._figures", lambda *_: {})
+    monkeypatch.setattr("robustcsc.report.page.build.render_page", lambda *_, **__: "")
 
 
 def store_run(
-    name: str, wrong: int, clean: int, corruptions: Sequence[str] = STANDARD_CORRUPTIONS, **condition: Any
+    name: str,
+    wrong: int,
+    clean: int,
+    corruptions: Sequence[str] = STANDARD_CORRUPTIONS,
+    *,
+    model: str | None = None,
+    policy: Policy | None = None,
+    table: str = "imagenet_c",
+    seed: int = 0,
 ) -> None:
     """Makes a run with `wrong` errors in 1000 images at every corruption and severity."""
-    fields: dict[str, Any] = {"run": name, "model": name, "weights": name, "dataset": "photos", "split": "test"}
-    fields |= {"images": "0123456789abcdef"}
-    fields |= {name: condition.pop(name) for name in ("model", "policy") if name in condition}
-    cells = [Condition(**fields, kind="clean", name="clean")]
-    fields |= {"kind": "corruption", "spec": SPEC, "source": "generated", **condition}
-    cells += [
-        Condition(**fields, name=corruption, severity=severity)
-        for corruption in corruptions
-        for severity in range(1, 6)
-    ]
+    severities = SeverityTable(name=table, digest="1a2b3c4d")
     with ResultStore(runs.create(name).store_path) as store:
-        for cell in cells:
-            correct = 1000 - (clean if cell.kind == "clean" else wrong)
-            store.add(
-                Record(
-                    condition=cell,
-                    correct=correct,
-                    total=1000,
-                    lam=None,
-                    device="cpu",
-                    versions="none",
-                    seconds=1.0,
-                    created="2026-01-02T03:04:05+00:00",
-                )
-            )
+        store.add(record_by_hand(model or name, 1000 - clean, name=name, policy=policy))
+        for corruption in corruptions:
+            for severity in range(1, 6):
+                made = Corruption(name=corruption, severity=severity, table=severities, seed=seed)
+                record = record_by_hand(model or name, 1000 - wrong, name=name, policy=policy, perturbation=made)
+                store.add(record)
 
 
 def test_a_baseline_joins_the_report_and_gives_mce(robustcsc: Command, place: Path) -> None:
@@ -67,8 +61,9 @@ def test_a_baseline_joins_the_report_and_gives_mce(robustcsc: Command, place: Pa
     with file.open(newline="") as opened:
         rows = {row["run"]: row for row in csv.DictReader(opened)}
     # CE 300 / 500 = 60 %, relative (300 - 100) / (500 - 200) = 66.7 %
-    assert (rows["model"]["mean of 15"], rows["model"]["mCE, base"]) == ("30.00", "60.0")
-    assert (rows["model"]["relative mCE, base"], rows["base"]["mCE, base"]) == ("66.7", "100.0")
+    assert (rows["model"]["mean of 15 (%)"], rows["model"]["mCE, base (%)"]) == ("30.0", "60.0")
+    assert float(rows["model"]["relative mCE, base (%)"]) == pytest.approx(200 / 3)
+    assert rows["base"]["mCE, base (%)"] == "100.0"
     (line,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("relative mCE, base")]
     assert line[3:] == ["100.0", "66.7"]
 
@@ -102,7 +97,7 @@ def test_published_errors_of_alexnet(robustcsc: Command) -> None:
 def test_a_baseline_that_does_not_fit_is_one_sentence(robustcsc: Command, baseline: str, sentence: str) -> None:
     store_run("model", 300, 100, ["fog"])
     store_run("base", 500, 200, ["fog"])
-    store_run("cifar", 500, 200, ["fog"], spec="cifar10_c@1a2b3c4d")
+    store_run("cifar", 500, 200, ["fog"], table="cifar10_c")
     store_run("seed", 500, 200, ["fog"], seed=3)
     runs.create("empty")
     done = robustcsc(f"report model --baseline {baseline}")
@@ -113,7 +108,7 @@ def test_a_baseline_that_does_not_fit_is_one_sentence(robustcsc: Command, baseli
 
 
 def test_alexnet_needs_its_own_severity_table(robustcsc: Command) -> None:
-    store_run("model", 300, 100, ["fog"], spec="cifar10_c@1a2b3c4d")
+    store_run("model", 300, 100, ["fog"], table="cifar10_c")
     done = robustcsc("report model --baseline alexnet")
     assert done.code == 2
     assert "are for the severity table imagenet_c, not cifar10_c: name a run as --baseline instead." in done.err
@@ -134,11 +129,11 @@ def test_examples_are_made_once_and_shown_from_then_on(
     make_run("demo", "sdnet-digits")
     shown: list[Any] = []
 
-    def render(*_: Any, examples: Any, **__: Any) -> str:
-        shown.append(examples)
-        return ""
+    def write(report: Any, folder: Path) -> ReportPaths:
+        shown.append(report.examples)
+        return write_report(report, folder)
 
-    monkeypatch.setattr("robustcsc.report.build.render_page", render)
+    monkeypatch.setattr("robustcsc.session.reporting.write_report", write)
     assert robustcsc("evaluate --run demo --limit 20").code == 0
     for command in ("report demo", "report demo --examples 2", "report demo"):
         assert robustcsc(command).code == 0
@@ -146,8 +141,23 @@ def test_examples_are_made_once_and_shown_from_then_on(
     assert before == []
     assert made == after
     (sheet,) = made
-    assert (sheet.run, len(sheet.examples)) == ("demo", 2)
-    assert len(list((place / "runs/demo/examples").glob("*.png"))) == 2 * len(sheet.examples[0].versions)
+    assert (sheet.subject.run, len(sheet.examples)) == ("demo", 2)
+    assert sheet == read_examples(place / "runs/demo")
+
+
+def test_a_refused_report_makes_no_examples(
+    robustcsc: Command, make_run: Callable[[str, str], Run], contents: Callable[[], dict[str, bytes | None]]
+) -> None:
+    make_run("demo", "sdnet-digits")
+    before = contents()
+    for refused in ("report demo --examples 2", "report sdnet-digits --examples 2"):  # no results; no run
+        done = robustcsc(refused)
+        assert (done.code, done.out) == (2, "")
+        assert contents() == before
+    assert robustcsc("evaluate --run demo --limit 20").code == 0
+    before = contents()
+    assert robustcsc("report demo --baseline nowhere --examples 2").code == 2
+    assert contents() == before
 
 
 def test_examples_need_a_model(robustcsc: Command) -> None:
@@ -159,7 +169,7 @@ def test_examples_need_a_model(robustcsc: Command) -> None:
 
 @pytest.mark.parametrize("paper", ["sdnet", "detrame", "res-msd-csc", "tddl"])
 def test_one_record_fills_the_tables_of_a_paper_with_what_there_is(robustcsc: Command, place: Path, paper: str) -> None:
-    store_run("model", 300, 100, [], model="sdnet18", policy="train")
+    store_run("model", 300, 100, [], model="sdnet18", policy=TrainingLambda())
     done = robustcsc(f"report model --paper {paper} --out made")
     assert done.code == 0, done.err
     assert "not measured" in done.out and "paper: " in done.out

@@ -35,6 +35,7 @@ class AttackRequest:
     Raises:
         AttackError: An attack does not support a norm, takes gradients under the protocol black-box, or cannot be part
             of a search for the smallest budgets.
+        PolicyError: A protocol does not go with that search.
     """
 
     steps: tuple[AttackStep, ...]
@@ -47,6 +48,8 @@ class AttackRequest:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.smallest:
+            self._check_search()
         for step in self.steps:
             for threat in self.threats:
                 step.check_norm(threat.norm)
@@ -54,11 +57,18 @@ class AttackRequest:
                 raise AttackError(
                     f"The protocol black-box is without gradients: leave it or the attack {step.name} out."
                 )
-            if self.smallest and "step_size" in dict(step.settings):
-                raise AttackError("--min-epsilon chooses the step size by the budget: leave --step-size out.")
-        if self.smallest and (len(self.threats) != 1 or not self.threats[0].epsilon):
+
+    def _check_search(self) -> None:
+        for protocol in self.protocols:
+            if not protocol.white_box or protocol is Protocol.GRID:
+                raise PolicyError(
+                    f"--min-epsilon goes with the protocols plain, fixed and adaptive, not with {protocol}."
+                )
+        if len(self.threats) != 1 or not self.threats[0].epsilon:
             raise AttackError("--min-epsilon searches up to one budget: write one --epsilon above 0.")
-        if self.smallest and self.in_turn:
+        if any("step_size" in dict(step.settings) for step in self.steps):
+            raise AttackError("--min-epsilon chooses the step size by the budget: leave --step-size out.")
+        if self.in_turn:
             raise AttackError("--min-epsilon searches with each attack by itself: leave --in-turn out.")
 
 
@@ -83,8 +93,6 @@ def _targets(model: ModelFacts, protocol: Protocol, request: AttackRequest) -> l
             raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
         if request.surrogate.weights == model.subject.weights:
             raise PolicyError("A transfer attack is crafted on another model, but --from names the same weights.")
-    if request.smallest and not (protocol.white_box and protocol is not Protocol.GRID):
-        raise PolicyError(f"--min-epsilon goes with the protocols plain, fixed and adaptive, not with {protocol}.")
     return targets(model, protocol, request.lambdas)
 
 
