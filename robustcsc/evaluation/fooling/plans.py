@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from robustcsc.errors import UnknownNameError
 from robustcsc.evaluation.plan import Chain, Planner, targets
 from robustcsc.measurements.perturbations import Crafting, RandomControl, RandomNoise, Universal
 from robustcsc.measurements.policies import Policy
-from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.protocols import BASIC, Protocol
 from robustcsc.measurements.threats import ThreatModel
 
 CONTROLS: tuple[Literal["random-sign", "gaussian"], ...] = ("random-sign", "gaussian")
@@ -31,10 +32,13 @@ def uap_plan(
         control_seeds: Seeds of the random perturbations.
 
     Raises:
+        UnknownNameError: A protocol says nothing about how a perturbation is crafted.
         PolicyError: A protocol needs a lambda or a fit that is not there.
     """
     plan: list[Chain] = []
     for protocol in protocols:
+        if protocol not in BASIC:
+            raise UnknownNameError("protocol of universal perturbations", protocol.value, BASIC)
         (target,) = targets(planner.model, protocol)
         (policy,) = target.policies
         for threat in threats:

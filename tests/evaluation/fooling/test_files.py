@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustcsc.measurements.threats import ThreatModel
 from robustcsc.attacks.universal import UniversalPerturbation
 from robustcsc.errors import StoreError
-from robustcsc.evaluation.perturbations import draw_perturbation, load_perturbation, save_perturbation
+from robustcsc.evaluation.fooling.files import draw_perturbation, load_perturbation, save_perturbation
+from robustcsc.measurements.threats import ThreatModel
 
 
 def made(values: Tensor) -> UniversalPerturbation:
