@@ -7,7 +7,7 @@ The attacks of this package and those of the Adversarial Robustness Toolbox (ART
 folder for this run, on the shipped CIFAR models at their training lambda, the same images, budgets, steps, step sizes
 and queries. Adversarial images of both are scored by the same code, and checked to lie in the ball and the box.
 
-Every row is written as soon as it is measured; a stopped benchmark goes on where it was.
+Every row is written as soon as it is measured: rerun an interrupted benchmark to resume it.
 
 Aim: the 95 % intervals of the robust accuracies overlap, and the shares are within 3 points of each other.
 """
@@ -24,19 +24,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from art_toolbox import toolbox
+from art_toolbox import classifier, toolbox
+from rows import RESULTS, machine, write_csv
 from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.attacks.budget import counted
-from robustcsc.attacks.catalog import Chosen
-from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm, ThreatModel
+from robustcsc.attacks.catalog import craft
 from robustcsc.data import load
-from robustcsc.evaluation.subject import device_words
+from robustcsc.data.splits import evenly_spaced
+from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.statistics import wilson_interval
+from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel
 from robustcsc.models.checkpoint import load_shipped
 
-RESULTS = Path(__file__).parent / "results"
 MODELS = ("sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg")
 STEPS, BATCH = 20, 100
 STEP_SIZE: dict[Norm, float] = {"linf": 2 / 255, "l2": 0.1}
@@ -74,40 +75,36 @@ class Whole(nn.Module):
 
 def ours(task: Task, attack: str) -> Tensor:
     """Attacks with this package, in batches."""
-    settings = (
-        {"steps": STEPS, "step_size": STEP_SIZE[task.threat.norm]} if attack == "pgd" else {"queries": task.queries}
-    )
-    chosen = Chosen(attack, settings)
+    if attack == "pgd":
+        step = AttackStep.of(attack, steps=STEPS, step_size=STEP_SIZE[task.threat.norm])
+    else:
+        step = AttackStep.of(attack, queries=task.queries)
     rows = torch.arange(len(task.labels)).split(BATCH)
     parts = [
-        chosen.craft(task.model, task.images[each], task.labels[each], task.threat, seed=int(each[0])) for each in rows
+        craft(step, task.model, task.images[each], task.labels[each], task.threat, seed=int(each[0])) for each in rows
     ]
     return torch.cat(parts)
 
 
 def art(task: Task, attack: str) -> Tensor:
     """Attacks with the Adversarial Robustness Toolbox."""
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch, SquareAttack
-    from art.estimators.classification import PyTorchClassifier
+    from art.attacks.evasion import (  # type: ignore[import-not-found]
+        ProjectedGradientDescentPyTorch,
+        SquareAttack,
+    )
 
     np.random.seed(0)
     torch.manual_seed(0)
-    classifier: Any = PyTorchClassifier(
-        model=Whole(task.model),
-        loss=nn.CrossEntropyLoss(),
-        input_shape=tuple(task.images.shape[1:]),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="gpu" if task.images.is_cuda else "cpu",
-    )
+    model = Whole(task.model)
+    attacked = classifier(model, task.images.shape[1:], 10, cuda=task.images.is_cuda, clip_values=(0.0, 1.0))
     norm = np.inf if task.threat.norm == "linf" else 2
     common: dict[str, Any] = {"norm": norm, "eps": task.threat.epsilon, "batch_size": BATCH, "verbose": False}
     if attack == "pgd":
         made: Any = ProjectedGradientDescentPyTorch(
-            classifier, eps_step=STEP_SIZE[task.threat.norm], max_iter=STEPS, num_random_init=1, **common
+            attacked, eps_step=STEP_SIZE[task.threat.norm], max_iter=STEPS, num_random_init=1, **common
         )
     else:
-        made = SquareAttack(classifier, max_iter=task.queries, p_init=0.8, nb_restarts=1, **common)
+        made = SquareAttack(attacked, max_iter=task.queries, p_init=0.8, nb_restarts=1, **common)
     found = made.generate(task.images.cpu().numpy(), task.labels.cpu().numpy())
     return torch.from_numpy(found).to(task.images)
 
@@ -130,14 +127,12 @@ def measure(task: Task, attack: str, way: str, clean: int) -> dict[str, object]:
     correct = right(task.model, found, task.labels)
     low, high = wilson_interval(correct, len(task.labels))
     return {
-        "device": device_words(task.images.device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **machine(task.images.device),
         "model": task.name,
         "images": len(task.labels),
         "norm": task.threat.norm,
         "epsilon": round(task.threat.epsilon, 6),
-        "attack": f"pgd, {STEPS} steps" if attack == "pgd" else f"square, {task.queries} queries",
+        "attack": words(task, attack),
         "way": way,
         "correct": correct,
         "accuracy": round(correct / len(task.labels), 4),
@@ -151,6 +146,11 @@ def measure(task: Task, attack: str, way: str, clean: int) -> dict[str, object]:
     }
 
 
+def words(task: Task, attack: str) -> str:
+    """Returns an attack in words."""
+    return f"pgd, {STEPS} steps" if attack == "pgd" else f"square, {task.queries} queries"
+
+
 @torch.no_grad()
 def right(model: nn.Module, images: Tensor, labels: Tensor) -> int:
     """Returns how many images are classified as labelled."""
@@ -162,14 +162,12 @@ def right(model: nn.Module, images: Tensor, labels: Tensor) -> int:
 def tasks(arguments: argparse.Namespace) -> Iterator[Task]:
     """Yields every model with every norm."""
     device = torch.device(arguments.device)
-    whole = load("imagefolder", arguments.root, "test")
-    count = min(arguments.images, len(whole))
-    batches = list(whole.subset(torch.arange(count) * len(whole) // count).batches(count, device=device))
+    chosen = evenly_spaced(load("imagefolder", arguments.root, "test"), arguments.images)
+    batches = list(chosen.batches(len(chosen), device=device))
     images, labels = (torch.cat([getattr(batch, part) for batch in batches]) for part in ("images", "labels"))
-    norms: tuple[Norm, ...] = ("linf", "l2")
     for name in arguments.models:
         model = load_shipped(name).model.to(device).to(memory_format=torch.channels_last).eval()
-        for norm in norms:
+        for norm in NORMS:
             threat = ThreatModel(norm, DEFAULT_EPSILON[norm])
             yield Task(name, model, images, labels, threat, arguments.queries)
 
@@ -215,9 +213,9 @@ def main() -> None:
             clean = right(task.model, task.images, task.labels)
             for attack in ("pgd", "square"):
                 for way in WAYS if found else ["robustcsc"]:
-                    words = f"pgd, {STEPS} steps" if attack == "pgd" else f"square, {task.queries} queries"
-                    place = device_words(task.images.device)
-                    if (place, task.name, str(len(task.labels)), task.threat.norm, words, way) in done:
+                    device = str(machine(task.images.device)["device"])
+                    cell = (device, task.name, str(len(task.labels)), task.threat.norm, words(task, attack), way)
+                    if cell in done:
                         continue
                     rows.append(measure(task, attack, way, clean))
                     print(rows[-1], flush=True)
@@ -226,11 +224,7 @@ def main() -> None:
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes the rows, and the summary beside them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows, FIELDS)
     path.with_suffix(".md").write_text(summary(rows))
 
 

@@ -1,4 +1,4 @@
-"""The Adversarial Robustness Toolbox (ART), installed for the time of a benchmark only."""
+"""The Adversarial Robustness Toolbox (ART), installed only while a benchmark runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-PACKAGES = ("adversarial-robustness-toolbox", "six", "tqdm")  # without their own needs, which are here already
+from torch import nn
+
+PACKAGES = ("adversarial-robustness-toolbox", "six", "tqdm")  # without their dependencies, which are installed already
 
 
 @contextmanager
 def toolbox(*, wanted: bool = True) -> Iterator[bool]:
-    """Installs the toolbox into a temporary folder, if it is wanted; yields whether it can be imported."""
+    """Installs the toolbox into a temporary folder if it is wanted, and yields whether it can be imported."""
     if not wanted:
         yield False
         return
@@ -36,3 +39,24 @@ def toolbox(*, wanted: bool = True) -> Iterator[bool]:
             yield True
         finally:
             sys.path.remove(folder)
+
+
+def classifier(
+    model: nn.Module,
+    image_shape: tuple[int, ...],
+    classes: int,
+    *,
+    cuda: bool,
+    clip_values: tuple[float, float] | None = None,
+) -> Any:
+    """Returns a model as the toolbox wants it; without `clip_values` images are not cut to a box."""
+    from art.estimators.classification import PyTorchClassifier  # type: ignore[import-not-found]
+
+    return PyTorchClassifier(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=image_shape,
+        nb_classes=classes,
+        clip_values=clip_values,
+        device_type="gpu" if cuda else "cpu",
+    )

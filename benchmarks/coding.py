@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.evaluation.subject import device_words
+from robustcsc.evaluation.models import device_words
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.residual_csc import ResidualCSCBlock

@@ -28,7 +28,6 @@ The libraries of the image-by-image code are installed from the package index in
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -46,13 +45,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import RESULTS, write_csv
 from torch import Tensor
 
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.corruptions import Spec, corrupt, load_spec, select
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 PHOTOGRAPHS = HERE.parent / "tests" / "corruptions" / "test_statistics.py"
 PACKAGES = ("imagecorruptions-imaug==1.1.5",)
 #: Severity table -> how many images robustcsc gets at a time on a CPU and on a GPU.
@@ -283,15 +282,11 @@ def main() -> None:
     rows = list(joined(engines, cells, timed, arguments.processes))
     text = markdown(rows, versions, arguments)
     print(text)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"corruptions-{arguments.device}.csv"
+    write_csv(
+        path, [{key: f"{cell:.6g}" if isinstance(cell, float) else cell for key, cell in row.items()} for row in rows]
+    )
     path.with_suffix(".md").write_text(text)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{cell:.6g}" if isinstance(cell, float) else cell for key, cell in row.items()} for row in rows
-        )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ only.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,12 +29,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rows import RESULTS, machine, write_csv
 from sklearn.decomposition import sparse_encode
 from sklearn.linear_model import Lasso
 from torch import Tensor
 
 from robustcsc.data import load
-from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.elastic_net import GAP, duality_gap, elastic_net
 from robustcsc.layers.prox import soft_threshold
 from robustcsc.layers.solvers import fista
@@ -47,7 +46,6 @@ from robustcsc.training.initialise import initialise
 from robustcsc.training.run import balanced_subset
 
 WAYS = ("paths", "paths, float64", "fista", "lasso_lars", "lasso_cd", "lasso_cd, equal gap")
-RESULTS = Path(__file__).parent / "results"
 FIELDS = (
     "device", "torch", "threads", "processes", "model", "features", "atoms", "lam", "signals", "way", "coded",
     "active_atoms", "gap", "seconds", "cpu_seconds", "times_paths", "cpu_times_paths",
@@ -189,9 +187,7 @@ def measure(task: Task, arguments: argparse.Namespace) -> list[dict[str, object]
     rows: list[dict[str, object]] = []
     for way, (_, count) in ways.items():
         row = {
-            "device": device_words(torch.device(arguments.device)),
-            "torch": torch.__version__,
-            "threads": arguments.threads,
+            **machine(torch.device(arguments.device)),
             "processes": arguments.processes,
             "model": task.model,
             "features": task.features.shape[1],
@@ -257,12 +253,8 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name, weights in zip(arguments.models, arguments.weights or [None] * len(arguments.models), strict=True):
         rows += measure(open_task(name, arguments, weights), arguments)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"elastic-net-{arguments.device}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows, FIELDS)
     path.with_suffix(".md").write_text(summary(rows))
     print(summary(rows))
 

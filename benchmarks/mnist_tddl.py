@@ -6,8 +6,8 @@
 
 Trains as `robustcsc train MODEL --train-images 1000 --heldout 0 --seed S` and `robustcsc train MODEL --heldout 0` do,
 with the paper's recipes, and counts the correct ones of all 10,000 test images. The seed chooses the subset, initial
-weights and order. Every finished training is one line of ``runs.csv``; the same command skips what is there and goes on
-with an interrupted training. ``table-1.md`` is written anew after each: ours beside the paper's figures, mean and
+weights and order. Every finished training is one line of ``runs.csv``; rerun an interrupted command to
+resume it. ``table-1.md`` is written again after each: ours beside the paper's figures, mean and
 standard deviation over the subsets.
 
 Source of the paper's column: Tirer and Giryes, EUSIPCO 2018, table I.
@@ -21,10 +21,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from rows import RESULTS, machine, write_csv
 
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.data import ImageSet, load
-from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.tracing import traced
 from robustcsc.measurements.statistics import wilson_interval
@@ -37,7 +37,6 @@ from robustcsc.training.loop import Epoch
 from robustcsc.training.recipes import RECIPES
 from robustcsc.training.run import Hardware, train_run
 
-RESULTS = Path(__file__).parent / "results" / "mnist-tddl"
 #: Accuracy by number of training images and model: table I.
 PAPER = {
     (1_000, "mnist-cnn"): 0.917,
@@ -60,7 +59,7 @@ def recipe_of(model: str, images: int) -> str:
 
 
 def train(model: str, count: int, seed: int, images: ImageSet, arguments: argparse.Namespace) -> Checkpoint:
-    """Trains one model into its run folder, or goes on where it was stopped."""
+    """Trains one model into its run folder, or resumes its training."""
     name = f"{model}-{count}-{seed}"
 
     def tell(epoch: Epoch) -> None:
@@ -146,15 +145,9 @@ def measure(model: str, count: int, seed: int, images: ImageSet, test: ImageSet,
         "active_atoms": "" if active is None else round(active, 2),
         "seconds": round(trained.training["seconds"], 1),
         "weights": trained.weights,
-        "device": device_words(torch.device(arguments.device)),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **machine(torch.device(arguments.device)),
     }
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if not rows:
-            writer.writeheader()
-        writer.writerow(row)
+    write_csv(table, [*rows, row], FIELDS)
     (arguments.output / "table-1.md").write_text(summary(list(csv.DictReader(table.open()))))
     print(f"{model}, {count} images, seed {seed}: {correct} of {len(test)}, {row['seconds']} s", flush=True)
 
@@ -169,7 +162,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--runs", type=Path, default=Path("runs/mnist-tddl"), help="Folder of the run folders.")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="Folder of the tables.")
+    parser.add_argument("--output", type=Path, default=RESULTS / "mnist-tddl", help="Folder of the tables.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()

@@ -3,7 +3,7 @@
     python benchmarks/sweep.py --device cuda --images 10000 --precision bf16-mixed
     python benchmarks/sweep.py --device cpu --images 64
 
-The sweep is `robustcsc.evaluation.sweep.sweep` over the 15 standard corruptions at 5 severities with a fresh network.
+The sweep is a plan over the 15 standard corruptions at 5 severities with a fresh network.
 It moves the images to the device, corrupts them, runs the network, counts, and writes each of the 75 results to a store
 on the disk. The bare passes run the same network over the same number of clean images that lie on the device already,
 75 times over. Aim on a GPU: at least 0.8.
@@ -12,7 +12,6 @@ on the disk. The bare passes run the same network over the same number of clean 
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,17 +19,20 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from rows import RESULTS, machine, write_csv
 from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.corruptions import SEVERITIES, load_spec, select
 from robustcsc.data.memory import MemoryImages
-from robustcsc.evaluation.subject import Subject, device_words
-from robustcsc.evaluation.sweep import sweep
-from robustcsc.models.catalog import build, default_spec
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.evaluation.sources import Inputs, corruptions_of
+from robustcsc.measurements.policies import NoLambda
+from robustcsc.measurements.records import Subject
 from robustcsc.measurements.store import ResultStore
+from robustcsc.models.catalog import build, default_spec
+from robustcsc.session.measuring import Measuring, Setup
 
-RESULTS = Path(__file__).parent / "results"
 NUM_CLASSES = {"cifar10_c": 10, "imagenet_c": 1000}
 
 
@@ -88,7 +90,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     model = Mixed(network) if arguments.precision == "bf16-mixed" else network
     images = random_images(arguments.images, spec.image_size, num_classes)
-    subject = Subject(run="benchmark", model_name=arguments.model, weights="random", model=model, device=device)
+    subject = Subject(run="benchmark", model=arguments.model, weights="random")
+    setup = Setup(
+        model=LoadedModel(subject=subject, model=model, device=device),
+        inputs=Inputs(images=images, spec=spec),
+        policies=(NoLambda(),),
+        measuring=Measuring(batch_size=arguments.batch_size),
+    )
     batches = [batch.images for batch in images.batches(arguments.batch_size, device=device)]
 
     def forward() -> None:
@@ -98,27 +106,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
 
     def whole() -> None:
         with tempfile.TemporaryDirectory() as folder, ResultStore(Path(folder) / "results.sqlite") as store:
-            for _ in sweep(
-                subject,
-                images,
-                spec,
-                store,
-                corruptions=names,
-                severities=SEVERITIES,
-                policies=["none"],
-                batch_size=arguments.batch_size,
-                quantize=True,
-            ):
-                pass
+            corruptions = corruptions_of(setup.inputs, names, SEVERITIES, quantize=True)
+            setup.run(setup.planner.sweep(corruptions, setup.policies), store)
 
     for _ in range(2):
         forward()  # kernel choice, memory
     bare = median(seconds(forward, device) for _ in range(5)) * len(names) * len(SEVERITIES)
     cold, warm = seconds(whole, device), seconds(whole, device)
     return {
-        "device": device_words(device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **machine(device),
         "precision": arguments.precision,
         "model": arguments.model,
         "table": arguments.table,
@@ -149,11 +145,7 @@ def main() -> None:
     row = measure(arguments)
     for name, value in row.items():
         print(f"{name}: {value}")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    with (arguments.output / f"sweep-{arguments.device}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(row)
+    write_csv(arguments.output / f"sweep-{arguments.device}.csv", [row])
 
 
 if __name__ == "__main__":

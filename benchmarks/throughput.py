@@ -12,7 +12,6 @@ layer.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,17 +20,17 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
+from rows import RESULTS, machine, write_csv
 from torch import Tensor, nn
 
 from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.evaluation.subject import device_words
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import csc_layers
 from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
+from robustcsc.measurements.policies import Scope
 from robustcsc.models.catalog import MODELS, build, default_spec
 
-RESULTS = Path(__file__).parent / "results"
 #: The network that each is compared with.
 BASELINES = {"sdnet18": "resnet18", "sdnet20": "resnet20"} | {
     name: name.removeprefix("detrame-") for name in MODELS if name.startswith("detrame-")
@@ -130,8 +129,8 @@ def measure(bench: Bench, name: str) -> list[dict[str, object]]:
         return rows
     policies = {
         "fixed lambda": ModelAtLambda(model, 0.5),
-        "adaptive per batch": AdaptiveModel(model, fixed_fit(name), "batch"),
-        "adaptive per image": AdaptiveModel(model, fixed_fit(name), "image"),
+        "adaptive per batch": AdaptiveModel(model, fixed_fit(name), Scope.BATCH),
+        "adaptive per image": AdaptiveModel(model, fixed_fit(name), Scope.IMAGE),
     }
     for words, policy in policies.items():
         cost = bench.ratio(bench.evaluation(policy), plain)
@@ -154,9 +153,7 @@ def row(
     rates = (bench.batch_size / second, bench.batch_size / first)
     above, below = rates if speed else rates[::-1]
     return {
-        "device": device_words(bench.device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **machine(bench.device),
         "precision": bench.precision,
         "batch_size": bench.batch_size,
         "repeats": bench.repeats,
@@ -218,13 +215,9 @@ def main() -> None:
                 flush=True,
             )
             rows.append({**result, "kept_memory": kept})
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"throughput-{arguments.device}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"{path}: {device_words(bench.device)}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    write_csv(path, rows, FIELDS)
+    print(f"{path}: {', '.join(f'{name} {value}' for name, value in machine(bench.device).items())}")
 
 
 if __name__ == "__main__":

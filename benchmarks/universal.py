@@ -18,7 +18,6 @@ Aim: batched takes at most a tenth of the seconds of each other way, at an equal
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -28,19 +27,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from art_toolbox import toolbox
+from art_toolbox import classifier, toolbox
+from rows import RESULTS, machine, write_csv
 from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.attacks.random_noise import CONTROLS
-from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.attacks.universal import universal_perturbation
 from robustcsc.data import ImageSet, load
-from robustcsc.evaluation.subject import device_words
+from robustcsc.data.splits import evenly_spaced
 from robustcsc.measurements.statistics import wilson_interval
+from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.models.checkpoint import load_shipped
 
-RESULTS = Path(__file__).parent / "results"
 #: Budget of each model: norm and xi in pixel units of [0, 1].
 BUDGETS: dict[str, tuple[Norm, float]] = {
     "sdnet-digits": ("linf", 0.2),
@@ -152,20 +151,13 @@ def art(task: Task, seed: int) -> tuple[Tensor, int]:
     It gets no clip values: with them the perturbation is cut to the box of each image it meets, and hardly fools.
     """
     from art.attacks.evasion import UniversalPerturbation  # type: ignore[import-not-found]
-    from art.estimators.classification import PyTorchClassifier  # type: ignore[import-not-found]
 
     random.seed(seed)
     np.random.seed(seed)
-    classifier: Any = PyTorchClassifier(
-        model=task.model,
-        loss=nn.CrossEntropyLoss(),
-        input_shape=task.train.image_shape,
-        nb_classes=len(task.train.classes),
-        device_type="gpu" if task.device.type == "cuda" else "cpu",
-    )
+    attacked = classifier(task.model, task.train.image_shape, len(task.train.classes), cuda=task.device.type == "cuda")
     inner = {"max_iter": INNER_STEPS, "epsilon": OVERSHOOT, "nb_grads": CLASSES, "batch_size": 1, "verbose": False}
     attack: Any = UniversalPerturbation(
-        classifier,
+        attacked,
         attacker="deepfool",
         attacker_params=inner,
         delta=DELTA,
@@ -193,16 +185,13 @@ def open_task(name: str, arguments: argparse.Namespace) -> Task:
 
 def _images(name: str, root: Path | None, split: str, count: int) -> ImageSet:
     images = load("digits", split=split) if name == "sdnet-digits" else load("imagefolder", root, split)
-    count = min(count, len(images))
-    return images.subset(torch.arange(count) * len(images) // count)
+    return evenly_spaced(images, count)
 
 
 def measure(task: Task, ways: dict[str, Way], seeds: range) -> list[dict[str, object]]:
     """Returns one row per way and seed, the controls last."""
     about = {
-        "device": device_words(task.device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **machine(task.device),
         "model": task.name,
         "norm": task.threat.norm,
         "xi": task.threat.epsilon,
@@ -305,12 +294,8 @@ def main() -> None:
         ways = {**ways, "ART": art} if found else ways
         for name in arguments.models:
             rows += measure(open_task(name, arguments), ways, range(arguments.seeds))
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"universal-{arguments.device}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows, FIELDS)
     text = summary(rows)
     path.with_suffix(".md").write_text(text)
     print(text)
