@@ -17,27 +17,19 @@ from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
-from robustcsc.errors import DataError, PolicyError, UnknownNameError
-from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, check_save, completed, suite_plan
-from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
-from robustcsc.evaluation.attacks.suites import SUITES
-from robustcsc.evaluation.fooling.plans import noise_plan, uap_plan
-from robustcsc.evaluation.fooling.universal import check_noise, check_split, check_uap
+from robustcsc.errors import PolicyError
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import Chain, check_protocol
+from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import Inputs, corruptions_of
-from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.noises import NOISE_KERNELS
-from robustcsc.measurements.perturbations import Crafting, Surrogate
-from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.perturbations import Surrogate
 from robustcsc.measurements.store import ResultStore
-from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel
 from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
+from robustcsc.session import attacking, fooling
 from robustcsc.session.choices import DataChoice, ModelChoice, check_suits, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
 from robustcsc.training.run import heldout_images
@@ -102,8 +94,8 @@ class Session:
         Raises:
             RobustCSCError: The images do not suit the model, or a policy needs what is not there.
         """
-        setup = self._setup(images, policies)
-        return self._run(setup, [setup.planner.clean(setup.policies)])
+        setup = self.setup(images, policies)
+        return self.measured(setup, [setup.planner.clean(setup.policies)])
 
     # Each parameter is a choice of its own that a user makes by name.
     def sweep(
@@ -134,7 +126,7 @@ class Session:
         Raises:
             RobustCSCError: A corruption is unknown or cannot be applied, files are missing, or as for `evaluate`.
         """
-        setup = self._setup(images, policies)
+        setup = self.setup(images, policies)
         spec = spec or self.severity_table()
         if corrupted_root is None:
             names = chosen_corruptions(
@@ -152,160 +144,14 @@ class Session:
             yield setup.planner.clean(setup.policies)
             yield from setup.planner.sweep(made, setup.policies)
 
-        return self._run(setup, plan())
+        return self.measured(setup, plan())
 
-    def attack(
-        self,
-        images: ImageSet | None = None,
-        request: AttackRequest | None = None,
-        *,
-        norm: Norm = "linf",
-        epsilon: float | None = None,
-        surrogate: Session | str | None = None,
-        save: Path | None = None,
-    ) -> Results:
-        """Measures the accuracy on clean images and under attack.
-
-        Args:
-            images: Test images; those of the run if ``None``.
-            request: Attacks, budgets and protocols; PGD within `norm` and `epsilon` if ``None``, under every protocol
-                that suits the model.
-            norm: ``"linf"`` or ``"l2"``.
-            epsilon: Budget in pixel units of [0, 1]; 8/255 or 0.5 if ``None``.
-            surrogate: The model, run or shipped model that transfer attacks are crafted on.
-            save: File to keep the adversarial images in, of one attack on one target.
-
-        Raises:
-            RobustCSCError: An attack or protocol does not suit the model, or as for `evaluate`.
-        """
-        other, facts = self._surrogate(surrogate), self.model.facts
-        if request is None:
-            threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if epsilon is None else epsilon)
-            request = AttackRequest(steps=(AttackStep.of("pgd"),), threats=(threat,))
-        if not request.protocols and facts.has_lambda and not facts.fits:
-            self.measuring.note(
-                "Only the training lambda is attacked: for the adaptive one, first run "
-                f"`robustcsc fit-lambda --run {self.run.name}`."
-            )
-        # Mistakes are told before the images are read.
-        request = completed(request, facts, other.surrogate if other else None)
-        check_save(request, save)
-        setup = self._setup(images, (), other)
-        plan = attack_plan(setup.planner, request)
-        evaluator = setup.evaluator
-        if save is not None:
-            if len(plan) != 1:
-                raise PolicyError("--save keeps the images of one lambda, but the protocol fixed has several.")
-            ResultStore(self.run.store_path, read_only=True).close()  # a damaged one is told before hours of crafting
-            measurement = plan[0][0].measurements[0]
-            batches = evaluator.crafted(measurement).stream(self.device, self.measuring.progress)
-            save_adversarial(save, batches, measurement, len(setup.images.classes))
-        return self._run(setup, [setup.planner.clean([facts.own_policy]), *plan], evaluator)
-
-    def suite(
-        self,
-        name: str,
-        images: ImageSet | None = None,
-        *,
-        norms: Sequence[Norm] = NORMS,
-        surrogate: Session | str | None = None,
-        seed: int = 0,
-    ) -> Results:
-        """Measures everything of a suite of attacks that suits the model, and the accuracy on clean images.
-
-        Args:
-            name: A key of `robustcsc.evaluation.attacks.suites.SUITES`.
-            images: Test images; those of the run if ``None``.
-            norms: Norms of the suite to measure.
-            surrogate: The model, run or shipped model that transfer attacks are crafted on; without one there is no
-                transfer.
-            seed: Seed of everything random.
-
-        Raises:
-            RobustCSCError: There is no such suite, or as for `attack`.
-        """
-        if name not in SUITES:
-            raise UnknownNameError("suite", name, SUITES)
-        other = self._surrogate(surrogate)
-        setup = self._setup(images, (), other)
-        source, note = other.surrogate if other else None, self.measuring.note
-        plan = suite_plan(setup.planner, SUITES[name], norms, surrogate=source, seed=seed, note=note)
-        return self._run(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
-
-    def score(self, path: Path, *, policies: Sequence[AnyPolicy] = ()) -> Results:
-        """Measures the accuracy on adversarial images that `attack` saved, from this model or another one.
-
-        Raises:
-            RobustCSCError: There is no such file, or its images do not suit the model.
-        """
-        saved = load_adversarial(path)
-        spec, shape = self.trained.spec, tuple(saved.batch.images.shape[1:])
-        if (shape, saved.num_classes) != (spec.image_shape, spec.num_classes):
-            raise DataError(f"{path} holds images that {spec.name} was not made for: choose another model.")
-        setup = self._setup(None, policies)
-        size = saved.measurement.batch_size or self.measuring.batch_size
-        planner = dataclasses.replace(setup.planner, images=saved.measurement.images, batch_size=size)
-        cell = planner.cell(saved.attack, setup.policies, batched=True)
-        setup = setup.reading({"files": path}, saved=saved)
-        return self._run(setup, [(cell,)])
-
-    def uap(
-        self,
-        images: ImageSet | None = None,
-        *,
-        threats: Sequence[ThreatModel],
-        crafting: Crafting | None,
-        crafting_images: ImageSet | None = None,
-        protocols: Sequence[Protocol] = (Protocol.PLAIN,),
-        control_seeds: Sequence[int] = (0, 1, 2),
-    ) -> Results:
-        """Measures how many predictions a universal perturbation changes, and random ones of the same norm.
-
-        Args:
-            images: Images to score on; the test images of the run if ``None``.
-            threats: Norms and radii xi in pixel units of [0, 1].
-            crafting: How it is crafted; `Crafting.images` and `Crafting.count` are filled in here. ``None`` for the
-                random ones only.
-            crafting_images: Images of the training split to craft on; ``crafting.count`` of the run's if ``None``.
-            protocols: How crafting meets lambda: plain, static or adaptive.
-            control_seeds: Seeds of the random perturbations, one of each kind per seed.
-
-        Raises:
-            RobustCSCError: Settings make no sense, or as for `attack`.
-        """
-        check_uap(threats, crafting)
-        for protocol in protocols:
-            check_protocol(self.model.facts, protocol)
-        setup = self._setup(images, ())
-        if crafting is not None:
-            seen = crafting_images or self.images("train", crafting.count)
-            check_split(seen)
-            crafting = replace(crafting, images=seen.fingerprint, count=len(seen))
-            setup = setup.reading({}, crafting_images=seen, perturbations=self.run.folder / "perturbations")
-        return self._run(setup, uap_plan(setup.planner, crafting, threats, protocols, control_seeds))
-
-    def random_noise(
-        self,
-        images: ImageSet | None = None,
-        *,
-        rhos: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2),
-        policies: Sequence[AnyPolicy] = (),
-        seeds: Sequence[int] = (0, 1, 2),
-    ) -> Results:
-        """Measures how many predictions Gaussian noise of a given energy changes.
-
-        Args:
-            images: Images; the test images of the run if ``None``.
-            rhos: Energies ``E ||v||^2 / ||x||^2`` of the noise, at least 0.
-            policies: As for `evaluate`, without the oracle.
-            seeds: Seeds of the noise.
-
-        Raises:
-            RobustCSCError: An energy is negative, or as for `evaluate`.
-        """
-        check_noise(rhos, chosen_policies(self.model, policies)[1])
-        setup = self._setup(images, policies)
-        return self._run(setup, noise_plan(setup.planner, rhos, setup.policies, seeds))
+    # Defined in files of their own.
+    attack = attacking.attack
+    suite = attacking.suite
+    score = attacking.score
+    uap = fooling.uap
+    random_noise = fooling.random_noise
 
     def fit_lambda(self, noise: str = "gaussian", images: ImageSet | None = None) -> LambdaFit:
         """Returns the line from the residual to the best lambda for one noise family, and keeps it in the run.
@@ -396,7 +242,7 @@ class Session:
         """The model as records of transfer attacks name it."""
         return Surrogate(model=self.trained.spec.name, weights=self.trained.weights)
 
-    def _surrogate(self, of: Session | str | None) -> Session | None:
+    def other(self, of: Session | str | None) -> Session | None:
         """Returns the session of the model that transfer attacks are crafted on.
 
         Raises:
@@ -412,7 +258,17 @@ class Session:
             )
         return other
 
-    def _setup(self, images: ImageSet | None, policies: Sequence[AnyPolicy], surrogate: Session | None = None) -> Setup:
+    def setup(self, images: ImageSet | None, policies: Sequence[AnyPolicy], surrogate: Session | None = None) -> Setup:
+        """Returns all that a plan needs to be measured.
+
+        Args:
+            images: Clean images; the test images of the run if ``None``.
+            policies: As for `evaluate`.
+            surrogate: The model that transfer attacks are crafted on.
+
+        Raises:
+            RobustCSCError: The images do not suit the model, or a policy needs what is not there.
+        """
         model, chosen = chosen_policies(self.model, policies)  # a mistake is told before the images are read
         images = self.images() if images is None else images
         check_suits(images, self.trained.spec)
@@ -422,6 +278,7 @@ class Session:
             return setup
         return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model)
 
-    def _run(self, setup: Setup, plan: Iterable[Chain], evaluator: Evaluator | None = None) -> Results:
+    def measured(self, setup: Setup, plan: Iterable[Chain], evaluator: Evaluator | None = None) -> Results:
+        """Measures a plan and keeps its records in the run; what the run has is not measured again."""
         with self.store() as store:
             return setup.run(plan, store, evaluator)

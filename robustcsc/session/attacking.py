@@ -1,0 +1,121 @@
+"""Attacks on the accuracy of a session's model; these functions are methods of `Session`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustcsc.data import ImageSet
+from robustcsc.errors import DataError, PolicyError, UnknownNameError
+from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, check_save, completed, suite_plan
+from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
+from robustcsc.evaluation.attacks.suites import SUITES
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel
+from robustcsc.session.measuring import AnyPolicy, Results
+
+if TYPE_CHECKING:
+    from robustcsc.session.session import Session
+
+
+def attack(
+    session: Session,
+    images: ImageSet | None = None,
+    request: AttackRequest | None = None,
+    *,
+    norm: Norm = "linf",
+    epsilon: float | None = None,
+    surrogate: Session | str | None = None,
+    save: Path | None = None,
+) -> Results:
+    """Measures the accuracy on clean images and under attack.
+
+    Args:
+        session: The model and its run.
+        images: Test images; those of the run if ``None``.
+        request: Attacks, budgets and protocols; PGD within `norm` and `epsilon` if ``None``, under every protocol
+            that suits the model.
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Budget in pixel units of [0, 1]; 8/255 or 0.5 if ``None``.
+        surrogate: The model, run or shipped model that transfer attacks are crafted on.
+        save: File to keep the adversarial images in, of one attack on one target.
+
+    Raises:
+        RobustCSCError: An attack or protocol does not suit the model, or as for `evaluate`.
+    """
+    other, facts = session.other(surrogate), session.model.facts
+    if request is None:
+        threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if epsilon is None else epsilon)
+        request = AttackRequest(steps=(AttackStep.of("pgd"),), threats=(threat,))
+    if not request.protocols and facts.has_lambda and not facts.fits:
+        session.measuring.note(
+            "Only the training lambda is attacked: for the adaptive one, first run "
+            f"`robustcsc fit-lambda --run {session.run.name}`."
+        )
+    # Mistakes are told before the images are read.
+    request = completed(request, facts, other.surrogate if other else None)
+    check_save(request, save)
+    setup = session.setup(images, (), other)
+    plan = attack_plan(setup.planner, request)
+    evaluator = setup.evaluator
+    if save is not None:
+        if len(plan) != 1:
+            raise PolicyError("--save keeps the images of one lambda, but the protocol fixed has several.")
+        ResultStore(session.run.store_path, read_only=True).close()  # a damaged one is told before hours of crafting
+        measurement = plan[0][0].measurements[0]
+        batches = evaluator.crafted(measurement).stream(session.device, session.measuring.progress)
+        save_adversarial(save, batches, measurement, len(setup.images.classes))
+    return session.measured(setup, [setup.planner.clean([facts.own_policy]), *plan], evaluator)
+
+
+def suite(
+    session: Session,
+    name: str,
+    images: ImageSet | None = None,
+    *,
+    norms: Sequence[Norm] = NORMS,
+    surrogate: Session | str | None = None,
+    seed: int = 0,
+) -> Results:
+    """Measures everything of a suite of attacks that suits the model, and the accuracy on clean images.
+
+    Args:
+        session: The model and its run.
+        name: A key of `robustcsc.evaluation.attacks.suites.SUITES`.
+        images: Test images; those of the run if ``None``.
+        norms: Norms of the suite to measure.
+        surrogate: The model, run or shipped model that transfer attacks are crafted on; without one there is no
+            transfer.
+        seed: Seed of everything random.
+
+    Raises:
+        RobustCSCError: There is no such suite, or as for `attack`.
+    """
+    if name not in SUITES:
+        raise UnknownNameError("suite", name, SUITES)
+    other = session.other(surrogate)
+    setup = session.setup(images, (), other)
+    source, note = other.surrogate if other else None, session.measuring.note
+    plan = suite_plan(setup.planner, SUITES[name], norms, surrogate=source, seed=seed, note=note)
+    return session.measured(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
+
+
+def score(session: Session, path: Path, *, policies: Sequence[AnyPolicy] = ()) -> Results:
+    """Measures the accuracy on adversarial images that `attack` saved, from this model or another one.
+
+    Raises:
+        RobustCSCError: There is no such file, or its images do not suit the model.
+    """
+    saved = load_adversarial(path)
+    spec, shape = session.trained.spec, tuple(saved.batch.images.shape[1:])
+    if (shape, saved.num_classes) != (spec.image_shape, spec.num_classes):
+        raise DataError(f"{path} holds images that {spec.name} was not made for: choose another model.")
+    setup = session.setup(None, policies)
+    size = saved.measurement.batch_size or session.measuring.batch_size
+    planner = dataclasses.replace(setup.planner, images=saved.measurement.images, batch_size=size)
+    cell = planner.cell(saved.attack, setup.policies, batched=True)
+    setup = setup.reading({"files": path}, saved=saved)
+    return session.measured(setup, [(cell,)])
