@@ -22,7 +22,7 @@ def coding(
     out: Out = None,
     as_json: options.Json = False,
 ) -> None:
-    """Tell how each layer of sparse coding codes its input: residual, zeros, unsuccessful dimensions, coherence."""
+    """Tell how each sparse-coding layer codes its input: residual, zeros, unsuccessful dimensions, coherence."""
     from robustcsc.inspection.signals.coding import inspect_coding
 
     chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)

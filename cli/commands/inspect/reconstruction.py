@@ -50,7 +50,7 @@ def reconstruction(
     """Reconstruct images from the codes of each layer through the dictionaries (SDNet, equation 14 and figure 4).
 
     That goes as deep as the model is a plain chain of dictionaries: up to its first shortcut, and in an SDNet whose
-    first layer alone is one of sparse coding, one layer deep.
+    first layer is the only sparse-coding layer, one layer deep.
     """
     from robustcsc.inspection.signals.reconstruction import inspect_reconstruction
 
