@@ -20,59 +20,65 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
-from robustcsc.records import Condition, Record, packed
-from robustcsc.report import write_report
-from robustcsc.measurements.store import COLUMNS, ResultStore
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, SeverityTable
+from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import Images, Measurement, Outcomes, Provenance, Record, Subject
+from robustcsc.measurements.store import COLUMNS, ResultStore, row_of
+from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
+from robustcsc.report.page.build import write_report
+from robustcsc.report.page.sections import Report
 
-POLICIES = ("train", "adaptive", "adaptive-image", "oracle", *(f"fixed={0.1 * at:.1f}" for at in range(1, 16)))
+ADAPTIVE = Adaptive(scope=Scope.DATASET)
+POLICIES: tuple[Policy, ...] = (
+    *(TrainingLambda(), ADAPTIVE, Adaptive(scope=Scope.IMAGE), Oracle()),
+    *(FixedLambda(round(0.1 * at, 1)) for at in range(1, 16)),
+)
 NAMES = (*STANDARD_CORRUPTIONS, "speckle_noise", "gaussian_blur", "spatter", "saturate")
+TABLE = SeverityTable(name="c", digest="1a2b3c4d")
 TOTAL, ATTACKED = 10_000, 1_000
-PROTOCOLS = (("plain", "train"), ("static", "adaptive"), ("adaptive", "adaptive"))
+PROTOCOLS = ((Protocol.PLAIN, TrainingLambda()), (Protocol.STATIC, ADAPTIVE), (Protocol.ADAPTIVE, ADAPTIVE))
+THREATS = tuple(ThreatModel(norm, epsilon) for norm, epsilon in DEFAULT_EPSILON.items())
+PROVENANCE = Provenance(device="cpu", versions={}, seconds=1.0, created="2026-01-02T03:04:05+00:00")
 
 
 def made_up(runs: int) -> Iterator[Record]:
     """Yields the records of every run."""
     for run in range(runs):
-        about = {"run": f"run{run}", "model": "sdnet18", "weights": f"{run:064x}", "dataset": "cifar10"}
-        about |= {"split": "test", "images": "0123456789abcdef"}
+        subject = Subject(run=f"run{run}", model="sdnet18", weights=f"{run:064x}")
         for policy in POLICIES:
-            yield record(Condition(**about, kind="clean", name="clean", policy=policy), 9000 - 7 * run)
-            corrupted = {**about, "kind": "corruption", "policy": policy, "source": "generated", "spec": "c@1a2b3c4d"}
+            yield record(subject, Clean(), policy, 9000 - 7 * run)
             for name in NAMES:
                 for severity in range(1, 6):
-                    condition = Condition(**corrupted, name=name, severity=severity)
-                    yield record(condition, 9000 - (7 * run + 300 * severity) % 9000)
+                    made = Corruption(name=name, severity=severity, table=TABLE)
+                    yield record(subject, made, policy, 9000 - (7 * run + 300 * severity) % 9000)
         for protocol, policy in PROTOCOLS:
-            for norm, epsilon in (("linf", 8 / 255), ("l2", 0.5)):
-                how = {"norm": norm, "epsilon": epsilon, "steps": 20, "restarts": 1, "protocol": protocol}
-                condition = Condition(**about, **how, kind="attack", name="pgd", policy=policy)
-                outcomes = packed([at % 1000 < 300 + run for at in range(ATTACKED)])
-                yield record(condition, 300 + run, ATTACKED, outcomes)
+            for threat in THREATS:
+                attack = Attack(steps=(AttackStep.of("pgd"),), threat=threat, protocol=protocol)
+                outcomes = Outcomes.of([at % 1000 < 300 + run for at in range(ATTACKED)])
+                yield record(subject, attack, policy, 300 + run, outcomes)
 
 
-def record(condition: Condition, correct: int, total: int = TOTAL, outcomes: str = "") -> Record:
-    """Returns a record of a condition with these counts."""
+def record(
+    subject: Subject, made: Perturbation, policy: Policy, correct: int, outcomes: Outcomes | None = None
+) -> Record:
+    """Returns a record with these counts."""
+    total = outcomes.count if outcomes else TOTAL
+    images = Images(dataset="cifar10", split="test", fingerprint="0123456789abcdef", count=total)
+    measurement = Measurement(subject=subject, images=images, perturbation=made, policy=policy)
     return Record(
-        condition=condition,
-        correct=correct,
-        total=total,
-        lam=0.1,
-        device="cpu",
-        versions="none",
-        seconds=1.0,
-        created="2026-01-02T03:04:05+00:00",
-        outcomes=outcomes,
+        measurement=measurement, correct=correct, total=total, lam=0.1, provenance=PROVENANCE, outcomes=outcomes
     )
 
 
 def fill(path: Path, records: Iterator[Record]) -> int:
     """Writes records to a new store in one transaction, which takes seconds, and returns their number."""
     ResultStore(path).close()
-    names = ("key", *COLUMNS)
-    statement = f"INSERT INTO records ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
+    statement = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
     with sqlite3.connect(path) as connection:
-        count = connection.executemany(statement, ({"key": it.condition.key, **it.row()} for it in records)).rowcount
+        count = connection.executemany(statement, map(row_of, records)).rowcount
     connection.close()
     return count
 
@@ -93,7 +99,7 @@ def main() -> None:
         with ResultStore(path, read_only=True) as store:
             records = store.records()
         read = time.process_time()
-        paths = write_report(records, [], Path(folder) / "report", title="Many")
+        paths = write_report(Report(title="Many", records=records), Path(folder) / "report")
         written = time.process_time()
         profiler.disable()
         size = paths.page.stat().st_size

@@ -105,7 +105,7 @@ class ResultStore:
         if self.read_only or self._connection is None:
             raise StoreError(f"{self.path} was opened for reading only: open it for writing to add records.")
         with self._sentences():
-            row = _row(record)
+            row = row_of(record)
             cursor = self._connection.execute(_INSERT + (_REPLACE if replace else _KEEP), row)
             return cursor.rowcount > 0
 
@@ -205,7 +205,12 @@ class ResultStore:
             ) from error
 
 
-def _row(record: Record) -> dict[str, object]:
+def row_of(record: Record) -> dict[str, object]:
+    """Returns the columns of a record.
+
+    Raises:
+        StoreError: A field cannot be stored.
+    """
     measurement, content = record.measurement, to_json(record)
     try:
         same = from_json(content, Record) == record

@@ -19,6 +19,7 @@ from functools import lru_cache
 from robustcsc.presentation.table import Cell, Column, Estimate, Plain, Table, facts, is_scaled
 
 _KINDS = ("", "low", "high", "n", "std", "seeds", "note")
+_OF_ESTIMATES = {"low", "high", "n"}
 _SCALED = ("", "low", "high", "std")
 _SPECIAL = re.compile(r'[,"\n\r]')
 _NOTHING = '""'  # a row of nothing, where a blank line would be no row
@@ -43,6 +44,8 @@ class Fields:
         """Returns the fields that these cells need."""
         needed, percent = {""}, column.percent
         for cell in cells:
+            if isinstance(cell, Estimate) and needed >= _OF_ESTIMATES:
+                continue  # it needs no other field
             found = facts(cell)
             needed |= {kind for kind, value in found.items() if value is not None}
             percent = percent and (is_scaled(cell) or isinstance(found[""], str) or found[""] is None)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from html import escape
 
 from robustcsc.presentation.csv_table import Fields, csv_line
-from robustcsc.presentation.table import Cell, Column, Table, is_numeric
+from robustcsc.presentation.table import Cell, Column, Estimate, Table, is_numeric
 
 _SHORT = 26  # letters of words that stay on one line
 
@@ -40,13 +40,18 @@ class Coded:
 def coded_columns(table: Table) -> Iterator[Coded]:
     """Yields the columns of a table."""
     for at, column in enumerate(table.columns):
-        found: dict[str, Cell] = {}
-        places: dict[str, int] = {}
-        keys = list(map(repr, table.cells(at)))  # 1, 1.0 and True are equal
+        found: dict[object, Cell] = {}
+        places: dict[object, int] = {}
+        keys = list(map(_key, table.cells(at)))
         for key, cell in zip(keys, table.cells(at), strict=True):
             found.setdefault(key, cell)
             places.setdefault(key, len(places))
         yield Coded(column, list(found.values()), [places[key] for key in keys])
+
+
+def _key(cell: Cell) -> object:
+    """Returns what tells different cells apart: 1, 1.0 and True are equal."""
+    return cell if isinstance(cell, (str, Estimate)) else repr(cell)
 
 
 def packed_table(columns: Iterable[Coded]) -> str:
