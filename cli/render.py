@@ -11,6 +11,7 @@ from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
+    from robustcsc.measurements.frames import Plain
     from robustcsc.measurements.records import Record
     from robustcsc.presentation.table import Table
 
@@ -26,7 +27,7 @@ def print_tables(tables: Iterable[Table]) -> None:
         console.print(sentence)
 
 
-def json_rows(records: Iterable[Record]) -> list[dict[str, object]]:
+def json_rows(records: Iterable[Record]) -> list[dict[str, Plain]]:
     """Returns the facts of each record with its accuracy and the ends of its 95 % Wilson interval."""
     from robustcsc.measurements.frames import flat
 

@@ -9,6 +9,7 @@ Progress = Callable[[str, int, int], None]
 def silent(description: str, done: int, total: int) -> None:
     """Ignores all progress."""
 
+
 #: Told a sentence that is not a result.
 Note = Callable[[str], None]
 

@@ -15,7 +15,7 @@ def sources(*folders: str) -> Iterator[Path]:
 
 
 def long_signatures(source: str) -> list[str]:
-    """Returns the functions of more than `MOST_PARAMETERS` parameters that no comment right above gives a reason for."""
+    """Returns the functions of more than `MOST_PARAMETERS` parameters without a reason in a comment right above."""
     lines = source.splitlines()
     found = []
     for node in ast.walk(ast.parse(source)):

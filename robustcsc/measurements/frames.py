@@ -9,16 +9,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import Fact, from_plain, tag_of, to_json, to_plain
 from robustcsc.measurements.records import Measurement, Provenance, Record
 from robustcsc.measurements.statistics import wilson_interval
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 #: What one field of a row holds.
 Plain = str | bool | int | float | None
@@ -126,6 +125,8 @@ def _kept(name: str, timing: bool) -> bool:
 
 def _factors(values: Sequence[Any], flattened: Callable[[Any], dict[str, Plain]]) -> dict[str, Factor]:
     """Returns the columns that one fact of each record fills."""
+    import numpy as np
+
     keys = [tuple(value.items()) if isinstance(value, dict) else value for value in values]
     places: dict[object, int] = {}
     codes = np.array([places.setdefault(key, len(places)) for key in keys], dtype=np.intp)

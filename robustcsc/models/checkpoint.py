@@ -29,9 +29,11 @@ class Checkpoint:
     """A model with weights.
 
     Attributes:
-        spec: Specification of the model. model: The model with its weights, in evaluation mode. weights: SHA-256 (hex)
-            of specification and weights. training: How the weights were trained: data set, recipe, epochs, seed,
-            held-out part, device, versions. Empty for weights from elsewhere.
+        spec: Specification of the model.
+        model: The model with its weights, in evaluation mode.
+        weights: SHA-256 (hex) of specification and weights.
+        training: How the weights were trained: data set, recipe, epochs, seed, held-out part, device, versions.
+            Empty for weights from elsewhere.
     """
 
     spec: ModelSpec

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.fit import fit_lambda, multiples_of
+from robustcsc.adaptive.fit import fit_lambda
 from robustcsc.adaptive.policies import predict
 from robustcsc.corruptions import Spec, load_spec, noise_levels
 from robustcsc.data import MemoryImages
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.policies import multiples_of
 
 FitMaker = Callable[..., LambdaFit]
 STDS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20)

@@ -13,6 +13,7 @@ from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residu
 from robustcsc.errors import PolicyError
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.measurements.fits import LambdaFit, Line
+from robustcsc.measurements.policies import Scope
 
 FitMaker = Callable[..., LambdaFit]
 
@@ -63,9 +64,9 @@ def test_a_lambda_that_is_none_is_refused(sdnet: Any, lam: float) -> None:
         ModelAtLambda(sdnet, lam)
 
 
-def test_an_unknown_scope_is_refused(sdnet: Any, make_fit: FitMaker) -> None:
-    with pytest.raises(PolicyError, match="'batch' or 'image'"):
-        AdaptiveModel(sdnet, make_fit(), "dataset")  # type: ignore[arg-type]
+def test_a_lambda_per_data_set_is_refused(sdnet: Any, make_fit: FitMaker) -> None:
+    with pytest.raises(PolicyError, match="use `dataset_lambda`"):
+        AdaptiveModel(sdnet, make_fit(), Scope.DATASET)
 
 
 def test_per_batch_lambda_is_the_line_at_the_mean_residual(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
@@ -73,7 +74,7 @@ def test_per_batch_lambda_is_the_line_at_the_mean_residual(sdnet: Any, images: T
     line = fit.lines["squared"]
     lam = line.intercept + line.slope * residuals(sdnet, images).sum().item() / 10  # 5 images, 2 layers
     assert 0.2 < lam < 1.3
-    policy = AdaptiveModel(sdnet, fit, "batch")
+    policy = AdaptiveModel(sdnet, fit, Scope.BATCH)
     assert policy.lambda_for(images).item() == pytest.approx(lam, rel=1e-12)
     torch.testing.assert_close(policy(images), logits_at(sdnet, images, lam))
 
@@ -84,7 +85,7 @@ def test_per_image_lambda_is_the_line_at_the_residual_of_each_image(
     fit = make_fit(**steep(sdnet, images, dataset_definition="norm"))
     own = residuals(sdnet, images).mean(1).tolist()
     expected = [fit.image_line.intercept + fit.image_line.slope * value for value in own]
-    policy = AdaptiveModel(sdnet, fit, "image")
+    policy = AdaptiveModel(sdnet, fit, Scope.IMAGE)
     assert policy.lambda_for(images).tolist() == pytest.approx(expected, rel=1e-10)
     assert len({round(lam, 9) for lam in expected}) == 5
     set_lambda(sdnet, 1.2)  # what is in force does not matter
@@ -95,18 +96,18 @@ def test_per_image_lambda_is_the_line_at_the_residual_of_each_image(
 
 
 def test_per_image_lambda_ignores_the_batch(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
-    policy = AdaptiveModel(sdnet, make_fit(**steep(sdnet, images)), "image")
+    policy = AdaptiveModel(sdnet, make_fit(**steep(sdnet, images)), Scope.IMAGE)
     alone = torch.cat([policy(image[None]) for image in images])
     torch.testing.assert_close(policy(images), alone, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("scope", ["batch", "image"])
+@pytest.mark.parametrize("scope", [Scope.BATCH, Scope.IMAGE])
 @pytest.mark.parametrize("definition", ["squared", "norm", "relative"])
 def test_the_gradient_of_the_images_flows_through_lambda(
     sdnet: Any,
     images: Tensor,
     make_fit: FitMaker,
-    scope: Literal["batch", "image"],
+    scope: Literal[Scope.BATCH, Scope.IMAGE],
     definition: Literal["squared", "norm", "relative"],
 ) -> None:
     typical = mean_residual(*layer_residuals(sdnet, images), definition).mean().item()
@@ -129,12 +130,12 @@ def test_the_gradient_of_the_images_flows_through_lambda(
 
 def test_the_clamp_does_not_shut_an_attacker_out(sdnet: Any, images: Tensor, make_fit: FitMaker) -> None:
     line = Line(slope=1.0, intercept=50.0, r2=1.0)
-    policy = AdaptiveModel(sdnet, make_fit(image_line=line), "image")
+    policy = AdaptiveModel(sdnet, make_fit(image_line=line), Scope.IMAGE)
     leaf = images.clone().requires_grad_()
     lam = policy.lambda_for(leaf)
     assert lam.tolist() == [1.5] * 5
     (gradient,) = torch.autograd.grad(lam.sum(), leaf)
-    inside = AdaptiveModel(sdnet, make_fit(image_line=line, grid=(0.0, 1e6)), "image").lambda_for(leaf)
+    inside = AdaptiveModel(sdnet, make_fit(image_line=line, grid=(0.0, 1e6)), Scope.IMAGE).lambda_for(leaf)
     torch.testing.assert_close(gradient, torch.autograd.grad(inside.sum(), leaf)[0])
     assert gradient.abs().max() > 0
 

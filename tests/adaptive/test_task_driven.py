@@ -15,6 +15,7 @@ from robustcsc.corruptions import load_spec
 from robustcsc.data import load
 from robustcsc.errors import RobustCSCError
 from robustcsc.measurements.fits import LambdaFit, Line
+from robustcsc.measurements.policies import Scope
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.models.tddl import TaskDriven
 
@@ -55,7 +56,7 @@ def test_the_gradient_of_an_image_flows_through_its_lambda(
     fit = make_fit(
         image_definition="relative", image_line=Line(slope=slope, intercept=1.0, r2=1.0), grid=(0.01, 1000.0)
     )
-    policy = AdaptiveModel(tddl, fit, "image")
+    policy = AdaptiveModel(tddl, fit, Scope.IMAGE)
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).view(5, 3)
     direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 

@@ -9,9 +9,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustcsc.attacks.gradient import pgd
-from robustcsc.measurements.threats import ThreatModel
 from robustcsc.data import MemoryImages, load
 from robustcsc.errors import AttackError, CheckpointError, RobustCSCError
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.models.catalog import ModelSpec, build, default_spec
 from robustcsc.training.adversarial import AdversarialTraining, Adversary
 from robustcsc.training.loop import train
