@@ -78,14 +78,14 @@ class AdaptiveModel(nn.Module):
 
     def __init__(self, model: nn.Module, fit: LambdaFit, scope: Scope) -> None:
         super().__init__()
-        if scope is Scope.DATASET:
+        if scope == Scope.DATASET:
             raise PolicyError("A lambda per data set needs all its images: use `dataset_lambda`.")
         self.model, self.fit, self.scope = model, fit, scope
 
     def lambda_for(self, images: Tensor) -> Tensor:
         """Returns the lambda of `images` ``(N, C, H, W)``: 0-d per batch, ``(N,)`` per image."""
         squared, energy = layer_residuals(self.model, images)
-        if self.scope is Scope.BATCH:
+        if self.scope == Scope.BATCH:
             residual = mean_residual(squared, energy, self.fit.dataset_definition).mean()
             return predict(self.fit.lines[self.fit.dataset_definition], residual, self.fit.grid)
         residual = mean_residual(squared, energy, self.fit.image_definition)

@@ -190,6 +190,7 @@ def measure(images: ImageSet, store: ResultStore) -> Callable[..., list[Record]]
 def crafted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, Tensor, Tensor]]:
     """Every call of an attack: the model it saw, the clean and the adversarial images."""
     seen: list[tuple[nn.Module, Tensor, Tensor]] = []
+
     def spy(step: Any, model: nn.Module, images: Tensor, *positional: Any, **named: Any) -> Tensor:
         found = catalog.craft(step, model, images, *positional, **named)
         seen.append((model, images, found))

@@ -10,28 +10,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustcsc.measurements.threats import ThreatModel
 from robustcsc.corruptions import load_spec
 from robustcsc.data import MemoryImages
 from robustcsc.errors import RobustCSCError
-from robustcsc.evaluation.adversarial import attack_pgd
-from robustcsc.evaluation.fooling import Crafting, attack_uap
-from robustcsc.evaluation.subject import Subject
-from robustcsc.evaluation.sweep import evaluate_clean, sweep
+from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan
+from robustcsc.evaluation.engines import local
+from robustcsc.evaluation.fooling.plans import uap_plan
+from robustcsc.evaluation.measure import Evaluator
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.evaluation.plan import Planner
+from robustcsc.evaluation.sources import Inputs, corruptions_of, images_fact
 from robustcsc.layers.constraints import Constrained, project_parameters
 from robustcsc.layers.csc import csc_layers
 from robustcsc.layers.dense_csc import DenseCSCConv2d
-from robustcsc.layers.lambdas import lambda_layers, set_lambda
+from robustcsc.layers.lambdas import set_lambda
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.task_driven import ElasticNetCode
 from robustcsc.layers.unit_dictionary import UnitDictionary
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.perturbations import Crafting, RandomControl, Universal
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import Subject
+from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_spec
 from robustcsc.models.convert import convert
-from robustcsc.records import Record
-from robustcsc.report import report_sections
-from robustcsc.measurements.store import ResultStore
+from robustcsc.report.page.sections import Report, report_sections
 
 #: One or two of each family, small enough for every run; all others are slow tests.
 QUICK = (
@@ -163,9 +169,8 @@ def test_its_convolutions_become_csc_layers(entry: Entry) -> None:
 
 
 def test_it_is_swept_attacked_and_reported_like_any_other(entry: Entry, tmp_path: Path) -> None:
-    subject = Subject(
-        run="r", model_name=entry.spec.name, weights="5d" * 32, model=entry.model.eval(), device=torch.device("cpu")
-    )
+    subject = Subject(run="r", model=entry.spec.name, weights="5d" * 32)
+    model = LoadedModel(subject=subject, model=entry.model.eval(), device=torch.device("cpu"))
     test = MemoryImages(
         name="squares",
         split="test",
@@ -175,23 +180,28 @@ def test_it_is_swept_attacked_and_reported_like_any_other(entry: Entry, tmp_path
         positions=torch.arange(3),
     )
     logits = entry.logits()
-    right = int((subject.model(test.pixels / 255).argmax(1) == entry.labels).sum())
-    threat, crafting = ThreatModel("linf", 8 / 255), Crafting(images=replace(test, split="train"), passes=1)
-    policies = ("train",) if lambda_layers(entry.model) else ("none",)
-    spec, noise = load_spec("cifar10_c"), ("gaussian_noise",)
+    right = int((model.model(test.pixels / 255).argmax(1) == entry.labels).sum())
+    seen = replace(test, split="train")
+    inputs = Inputs(images=test, spec=load_spec("cifar10_c"), crafting_images=seen, perturbations=tmp_path)
+    planner = Planner(model=model.facts, images=images_fact(test), batch_size=250)
+    threat, policies = ThreatModel("linf", 8 / 255), [model.facts.own_policy]
+    crafting = Crafting(images=seen.fingerprint, count=3, delta=0.2, passes=1, batch_size=25)
+    pgd = AttackRequest(steps=(AttackStep.of("pgd", steps=1),), threats=(threat,), protocols=(Protocol.PLAIN,))
+    plan = [
+        planner.clean(policies),
+        *planner.sweep(corruptions_of(inputs, ["gaussian_noise"], [5]), policies),
+        *attack_plan(planner, pgd),
+        *uap_plan(planner, crafting, [threat], [Protocol.PLAIN], [0]),
+    ]
     with ResultStore(tmp_path / "results.sqlite") as store:
-        records: list[Record] = [
-            *evaluate_clean(subject, test, store, policies=policies),
-            *sweep(subject, test, spec, store, policies=policies, corruptions=noise, severities=[5]),
-            *attack_pgd(subject, test, store, threat=threat, protocols=["plain"], steps=1),
-            *attack_uap(subject, test, store, threats=[threat], crafting=crafting, folder=tmp_path),
-        ]
+        records = list(local.run(plan, Evaluator(model=model, inputs=inputs), store))
     clean, noisy, attacked = records[:3]
     assert (clean.correct, clean.total) == (right, 3)
     assert noisy.total == 3 and attacked.correct <= clean.correct
-    assert {record.condition.kind for record in records[3:]} == {"uap", "uap-control"}
+    assert {type(record.measurement.perturbation) for record in records[3:]} == {Universal, RandomControl}
     assert torch.equal(entry.logits(), logits)  # nothing stays behind
-    assert {section.anchor for section in report_sections(records, [])} >= {"headline", "attacks", "fooling"}
+    sections = {section.anchor for section in report_sections(Report(title="Contract", records=records))}
+    assert sections >= {"headline", "attacks", "fooling"}
 
 
 def test_every_family_names_its_paper() -> None:

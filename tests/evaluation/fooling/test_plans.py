@@ -31,7 +31,7 @@ def test_controls_of_the_same_norm_stand_beside_each_perturbation(planner: Plann
         expected.append(Universal(threat=threat, protocol=Protocol.PLAIN, crafting=CRAFTING))
         for name in ("random-sign", "gaussian"):
             for seed in (0, 7):
-                control = RandomControl(name=name, threat=threat, protocol=Protocol.PLAIN, seed=seed)  # type: ignore[arg-type]
+                control = RandomControl(name=name, threat=threat, protocol=Protocol.PLAIN, seed=seed)
                 expected.append(control)
     assert [cell.perturbation for (cell,) in chains] == expected
     for (cell,) in chains:
