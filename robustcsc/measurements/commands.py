@@ -119,13 +119,13 @@ def _where(record: Record) -> tuple[tuple[str, str], ...]:
 
 
 def _corruption(made: Corruption, location: Location) -> list[tuple[str, str]]:
-    options = {"--spec": location.table or made.table.name, "--frost-root": location.frost_root}
-    if made.source is not Source.GENERATED:
-        options = {"--corrupted-root": location.files}
-    elif made.pixels is Pixels.BYTES:
-        return [*((option, value) for option, value in options.items() if value), ("--quantize", ""), *_seed(made.seed)]
-    seed = _seed(made.seed) if made.source is Source.GENERATED else ()
-    return [*((option, value) for option, value in options.items() if value), *seed]
+    if made.source is Source.GENERATED:
+        options = {"--spec": location.table or made.table.name, "--frost-root": location.frost_root}
+        more = [("--quantize", "")] if made.pixels is Pixels.BYTES else []
+        return [*((option, value) for option, value in options.items() if value), *more, *_seed(made.seed)]
+    # Exported files say their table themselves, which need not be the one that names were chosen from.
+    table = location.table or (made.table.name if made.source is Source.OFFICIAL else "")
+    return [("--corrupted-root", location.files), *([("--spec", table)] if table else [])]
 
 
 def _attack(
@@ -152,6 +152,8 @@ def _protocol(
         return (("--protocols", protocol), ("--lambdas", ",".join(map(repr, policy.values))))
     if protocol is Protocol.FIXED and isinstance(policy, FixedLambda):
         lists["--lambdas"] = (policy.value,)
+        return (("--protocols", protocol),)
+    if protocol is Protocol.BLACK_BOX:  # takes no attacks that need gradients, which the others do
         return (("--protocols", protocol),)
     lists["--protocols"] = ((Protocol.TUNED if policy == Oracle() else protocol).value,)
     return ()

@@ -168,7 +168,12 @@ def test_attacks_on_more_images_than_commands_take_name_their_number() -> None:
         (
             replace(FOG, source=Source.OFFICIAL, pixels=Pixels.BYTES, files="fed"),
             Location(files="CIFAR-10-C"),
-            "--corrupted-root CIFAR-10-C",
+            "--corrupted-root CIFAR-10-C --spec cifar10_c",
+        ),
+        (
+            replace(FOG, source=Source.EXPORTED, pixels=Pixels.BYTES),
+            Location(files="exported", table="my.toml"),
+            "--corrupted-root exported --spec my.toml",
         ),
     ],
 )
@@ -225,6 +230,16 @@ def test_records_of_other_settings_have_commands_of_their_own() -> None:
     commands = joined_commands(made)
     assert [len(members) for _, members in commands] == [len(metrics), 1, 1, 1, 1, 1]
     assert [each for _, members in commands for each in members] == made
+
+
+def test_attacks_without_gradients_have_a_command_of_their_own() -> None:
+    square = attack(AttackStep.of("square", queries=300), protocol=Protocol.BLACK_BOX)
+    made = [record(attack()), record(square), record(attack(FGSM))]
+    typed = [" ".join(command.words) for command, _ in joined_commands(made)]
+    assert typed == [
+        "attack --run r --norm linf --attack fgsm,pgd --epsilon 8/255 --protocols plain",
+        "attack --run r --norm linf --protocols black-box --attack square:queries=300 --epsilon 8/255",
+    ]
 
 
 @settings(max_examples=200, deadline=None)
