@@ -36,9 +36,8 @@ class Origin(NamedTuple):
         """Source and severity table in words, the table with its digests: ``"cifar10_c@1a2b3c4d"``."""
         stored = "" if self.pixels is Pixels.FLOAT else f", {self.pixels.value}"
         generated = f"generated corruptions{stored}{', from files' if self.source is Source.EXPORTED else ''}"
-        frost = f"+frost@{self.table.photographs}" if self.table.photographs else ""
         source = "official corrupted files" if self.source is Source.OFFICIAL else generated
-        return source, f"{self.table.name}@{self.table.digest}{frost}"
+        return source, self.table.words
 
 
 @lru_cache(maxsize=2**12)
