@@ -216,29 +216,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         reached = max(reached, min(1.0, p_values[at] * (len(p_values) - rank)))
         adjusted[at] = reached
     return adjusted
-
-
-def fooling_counts(
-    clean: Sequence[int], perturbed: Sequence[int], labels: Sequence[int] | None = None
-) -> tuple[int, int]:
-    """Returns how many predictions a perturbation changed, and out of how many.
-
-    Args:
-        clean: Predicted classes without the perturbation, one per image.
-        perturbed: Predicted classes with it.
-        labels: If given, only images that were classified correctly without the perturbation are counted.
-
-    Returns:
-        ``(changed, counted)``; `counted` is 0 when no image was classified correctly.
-
-    Raises:
-        ValueError: If the sequences differ in length.
-
-    Source:
-        Moosavi-Dezfooli et al., "Universal adversarial perturbations", CVPR 2017 (over all images).
-    """
-    if len(clean) != len(perturbed) or (labels is not None and len(labels) != len(clean)):
-        raise ValueError("clean, perturbed and labels must have one entry per image each")
-    counted = [index for index in range(len(clean)) if labels is None or clean[index] == labels[index]]
-    changed = sum(clean[index] != perturbed[index] for index in counted)
-    return int(changed), len(counted)

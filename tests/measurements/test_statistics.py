@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from robustcsc.measurements.statistics import Gain, Pair, Score, SeedScores, fooling_counts, holm, wilson_interval
+from robustcsc.measurements.statistics import Gain, Pair, Score, SeedScores, holm, wilson_interval
 
 
 def test_accuracy_is_the_share() -> None:
@@ -104,22 +104,3 @@ def test_holm_multiplies_the_smallest_most() -> None:
     # Holm (1979): 3 x .01, then 2 x .03, then at least as much as before
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
-
-
-def test_fooling_over_all_images_and_over_the_correct_ones() -> None:
-    labels = [0, 1, 2, 3, 4]
-    clean = [0, 1, 2, 9, 9]
-    perturbed = [0, 7, 7, 3, 9]  # changed: images 1, 2 and 3; image 3 was wrong before
-    assert fooling_counts(clean, perturbed) == (3, 5)
-    assert fooling_counts(clean, perturbed, labels) == (2, 3)
-
-
-def test_no_image_is_counted_where_none_was_correct() -> None:
-    assert fooling_counts([1], [2], labels=[0]) == (0, 0)
-
-
-def test_predictions_of_different_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="one entry per image"):
-        fooling_counts([1, 2], [1])
-    with pytest.raises(ValueError, match="one entry per image"):
-        fooling_counts([1, 2], [1, 2], [1])
