@@ -6,7 +6,6 @@ A command uses an alias as the type of its parameter and gives the default itsel
 import math
 import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -110,7 +109,7 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
     """
     try:
         if ":" not in text:
-            found = tuple(float(Fraction(part)) if "/" in part else float(part) for part in words(text))
+            found = tuple(map(_number, words(text)))
             if found:
                 return found
             raise ValueError
@@ -121,6 +120,11 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
     except (ValueError, ZeroDivisionError, OverflowError):
         pass
     raise OptionError(f"{option} {text!r} is no list of numbers: write 0.1,0.5,1 or FIRST:LAST:STEP.")
+
+
+def _number(text: str) -> float:
+    numerator, slash, denominator = text.partition("/")
+    return float(numerator) / (float(denominator) if slash else 1.0)
 
 
 def protocols(text: str, known: Sequence[str] = tuple(map(str, Protocol))) -> tuple[Protocol, ...]:

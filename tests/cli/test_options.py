@@ -60,7 +60,7 @@ def test_lists_keep_their_order_and_repeat_nothing(text: str, listed: tuple[str,
         ("0.1:0.5:0.1", (0.1, 0.2, 0.3, 0.4, 0.5)),
         ("1:1:0.5", (1.0,)),
         ("0:1:0.5", (0.0, 0.5, 1.0)),
-        ("1/31,8/255", (1 / 31, 8 / 255)),
+        ("1/31,8/255,0.5/255", (1 / 31, 8 / 255, 0.5 / 255)),
     ],
 )
 def test_numbers_are_read_as_typed(text: str, numbers: tuple[float, ...]) -> None:
