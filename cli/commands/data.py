@@ -101,7 +101,7 @@ def corrupt(
             progress=progress,
         )
         paths = export.write(out, names, severities)
-    note_unreadable(images, note)
+    note_unreadable(images.unreadable, note)
     if as_json:
         print_json({"folder": out, "paths": paths})
         return

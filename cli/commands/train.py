@@ -163,7 +163,7 @@ def train(
         )
     if os.environ.get("LOCAL_RANK", "0") != "0":  # of several processes, the first one speaks
         return
-    note_unreadable(images, note)
+    note_unreadable(images.unreadable, note)
     result = {"run": folder.name, "weights": folder.weights_path, "sha256": trained.weights}
     if as_json:
         print_json({**result, "spec": trained.spec, "training": trained.training})

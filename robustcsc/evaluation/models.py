@@ -29,17 +29,19 @@ class LoadedModel:
         subject: Its name and weights.
         model: Images in [0, 1] to logits.
         device: Where it is evaluated.
-        fits: Its lambda fits by noise family.
+        fits: The lambda fits of its run by noise family.
+        given_fits: More fits of its weights, which policies name by their digests.
     """
 
     subject: Subject
     model: nn.Module
     device: torch.device
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
+    given_fits: tuple[LambdaFit, ...] = ()
 
     @classmethod
     def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
-        """Returns the model of a run: its checkpoint on `device`, and those fits that belong to its weights."""
+        """Returns the model of a run, moved to `device`, with those fits that belong to its weights."""
         fits = {name: LambdaFit.load(path) for name, path in lambda_fits(run).items()}
         return cls(
             subject=Subject(run=run.name, model=checkpoint.spec.name, weights=checkpoint.weights),
@@ -52,7 +54,9 @@ class LoadedModel:
     def facts(self) -> ModelFacts:
         """What a plan needs to know of the model."""
         lambdas = sorted({layer.lam0 for layer in lambda_layers(self.model).values()})
-        return ModelFacts(subject=self.subject, training_lambdas=tuple(lambdas), fits=self.fits)
+        return ModelFacts(
+            subject=self.subject, training_lambdas=tuple(lambdas), fits=self.fits, given_fits=self.given_fits
+        )
 
 
 def lambda_fits(run: Run) -> dict[str, Path]:

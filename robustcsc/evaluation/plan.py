@@ -37,12 +37,14 @@ class ModelFacts:
     Attributes:
         subject: Its name and weights.
         training_lambdas: The different training lambdas of its layers; empty without a layer of sparse coding.
-        fits: Its lambda fits by noise family.
+        fits: The lambda fits of its run by noise family.
+        given_fits: More fits of its weights, which policies name by their digests.
     """
 
     subject: Subject
     training_lambdas: tuple[float, ...]
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
+    given_fits: tuple[LambdaFit, ...] = ()
 
     @property
     def has_lambda(self) -> bool:
@@ -97,7 +99,7 @@ class ModelFacts:
         Raises:
             PolicyError: The model has no such fit.
         """
-        for fit in self.fits.values():
+        for fit in (*self.fits.values(), *self.given_fits):
             if fit.digest == digest:
                 return fit
         raise PolicyError(f"Run {self.subject.run!r} has no lambda fit {digest}: fit lambda again.")
@@ -128,8 +130,9 @@ class ModelFacts:
             return (NoLambda(),)
         if not asked:
             chosen = [TrainingLambda(), *([Adaptive(scope=Scope.DATASET)] if self.fits else [])]
-        if any(isinstance(policy, Adaptive) for policy in chosen):
-            self.fit_for()
+        for policy in chosen:
+            if isinstance(policy, Adaptive):  # a missing fit is told now
+                self.fit_by_digest(policy.fit) if policy.fit else self.fit_for()
         return tuple(dict.fromkeys(chosen))
 
     def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy:
@@ -183,17 +186,18 @@ class Planner:
         batched: bool = False,
     ) -> Cell:
         """Returns the cell of a perturbation under some policies; `batched` if counts depend on the batch size."""
+        resolved = dict.fromkeys(self.model.resolved(policy, perturbation) for policy in policies)
         return Cell(
             tuple(
                 Measurement(
                     subject=self.model.subject,
                     images=self.images,
                     perturbation=perturbation,
-                    policy=self.model.resolved(policy, perturbation),
+                    policy=policy,
                     metric=metric,
                     batch_size=self.batch_size if batched or _looks_at_batches(policy) else None,
                 )
-                for policy in policies
+                for policy in resolved
                 for metric in metrics
             )
         )

@@ -36,6 +36,7 @@ class Inputs:
         perturbations: Folder where universal perturbations are kept.
         saved: Adversarial images from a file.
         location: Where all of it lies, for the records.
+        unreadable: Paths of corrupted files that could not be decoded, as they are read.
     """
 
     images: ImageSet
@@ -46,6 +47,7 @@ class Inputs:
     perturbations: Path | None = None
     saved: AdversarialFile | None = None
     location: Location = field(default_factory=Location)
+    unreadable: list[str] = field(default_factory=list)
 
 
 def images_fact(images: ImageSet) -> records.Images:
@@ -100,6 +102,7 @@ def corrupted(inputs: Inputs, made: Corruption, batch_size: int, device: torch.d
             raise DataError(f"The images of {made.name} are files: name their folder with --corrupted-root.")
         files = load_corrupted(inputs.corrupted_root, made.name, made.severity, inputs.images)
         yield from files.batches(batch_size, device=device)
+        inputs.unreadable.extend(it for it in files.unreadable if it not in inputs.unreadable)
         return
     assert inputs.spec is not None
     quantize = made.pixels is Pixels.BYTES

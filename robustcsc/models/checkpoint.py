@@ -80,16 +80,7 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
         CheckpointError: If the file is missing, is not a checkpoint of this package, names a model outside the package
             that is not `trusted`, or does not fit the model it names.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There are no weights at {path}: train a model, or check the path.") from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a safetensors checkpoint: convert it, or give a .pth state dict."
-        ) from error
+    metadata, tensors = _read(path)
     if "spec" not in metadata:
         raise CheckpointError(f"{path} does not say which model it is for: name the model with --model.")
     try:
@@ -152,6 +143,28 @@ def load_shipped(name: str) -> Checkpoint:
         raise UnknownNameError("shipped checkpoint", name, SHIPPED)
     with resources.as_file(resources.files("robustcsc.models") / "weights" / f"{name}.safetensors") as path:
         return load(path)
+
+
+def saved_hash(path: Path) -> str:
+    """Returns the SHA-256 (hex) of specification and weights that a checkpoint of this package tells; "" if none.
+
+    Raises:
+        CheckpointError: The file is missing or no safetensors file.
+    """
+    return _read(path)[0].get("weights", "")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return metadata, load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There are no weights at {path}: train a model, or check the path.") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors checkpoint: convert it, or give a .pth state dict."
+        ) from error
 
 
 def _is_state_dict(content: object) -> bool:

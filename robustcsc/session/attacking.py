@@ -60,15 +60,14 @@ def attack(
     check_save(request, save)
     setup = session.setup(images, (), other)
     plan = attack_plan(setup.planner, request)
-    evaluator = setup.evaluator
     if save is not None:
         if len(plan) != 1:
             raise PolicyError("--save keeps the images of one lambda, but the protocol fixed has several.")
         ResultStore(session.run.store_path, read_only=True).close()  # a damaged one is told before hours of crafting
         measurement = plan[0][0].measurements[0]
-        batches = evaluator.crafted(measurement).stream(session.device, session.measuring.progress)
+        batches = setup.evaluator.crafted(measurement).stream(session.device, session.measuring.progress)
         save_adversarial(save, batches, measurement, len(setup.images.classes))
-    return session.measured(setup, [setup.planner.clean([facts.own_policy]), *plan], evaluator)
+    return session.measured(setup, [setup.planner.clean([facts.own_policy]), *plan])
 
 
 def suite(

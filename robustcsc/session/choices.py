@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ DEMO_RUN, DEMO_CHECKPOINT = "digits-demo", "sdnet-digits"
 
 #: Unreadable files that are named; of more only the number is told.
 _NAMED_FILES = 5
+
+_OTHER_WEIGHTS = "The run {!r} holds other weights: choose another name (--run)."
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
@@ -95,9 +97,8 @@ def check_suits(images: ImageSet, spec: ModelSpec) -> None:
         )
 
 
-def note_unreadable(images: ImageSet, note: Note) -> None:
+def note_unreadable(left_out: Sequence[str], note: Note) -> None:
     """Tells which files had to be left out; to be called once the images have been read."""
-    left_out = images.unreadable
     if left_out:
         more = "" if len(left_out) <= _NAMED_FILES else f" and {len(left_out) - _NAMED_FILES} more"
         count = "1 unreadable file was" if len(left_out) == 1 else f"{len(left_out)} unreadable files were"
@@ -157,24 +158,31 @@ class ModelChoice:
         run = Run(runs.RUNS / (self.run or _run_name(self.model)))
         held = checkpoint.load(run.weights_path, trusted=self.model) if run.weights_path.exists() else trained
         if held.weights != trained.weights:
-            raise StoreError(f"The run {run.name!r} holds other weights: choose another name with --run.")
+            raise StoreError(_OTHER_WEIGHTS.format(run.name))
         return run, trained
 
 
 def adopt_module(module: nn.Module, name: str, images: ImageSet) -> tuple[Run, Checkpoint]:
-    """Returns the run of a module that lives in this process only: its weights are not kept.
+    """Returns the run of a module of this process.
+
+    Commands can load the run again if the class of the module is a factory: ``--model package.module:Class``.
 
     Args:
-        module: Images in [0, 1] to logits.
+        module: Images in [0, 1] to logits; it is put in evaluation mode.
         name: Name of the run.
         images: Images it is made for.
+
+    Raises:
+        StoreError: The run holds other weights.
     """
     kind = type(module)
     spec = ModelSpec(
-        name=f"{kind.__module__}.{kind.__qualname__}", num_classes=len(images.classes), image_shape=images.image_shape
+        name=f"{kind.__module__}:{kind.__qualname__}", num_classes=len(images.classes), image_shape=images.image_shape
     )
-    weights = checkpoint.weights_hash(module, spec)
-    return Run(runs.RUNS / name), Checkpoint(spec=spec, model=module.eval(), weights=weights)
+    run, weights = Run(runs.RUNS / name), checkpoint.weights_hash(module, spec)
+    if run.weights_path.exists() and checkpoint.saved_hash(run.weights_path) != weights:
+        raise StoreError(_OTHER_WEIGHTS.format(run.name))
+    return run, Checkpoint(spec=spec, model=module.eval(), weights=weights)
 
 
 def allow_own_code(model: str | None) -> None:

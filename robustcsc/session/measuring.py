@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from robustcsc.data import ImageSet
+from robustcsc.errors import PolicyError
 from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
@@ -95,9 +97,9 @@ class Setup:
         """What makes the cells of a plan."""
         return Planner(model=self.model.facts, images=images_fact(self.images), batch_size=self.measuring.batch_size)
 
-    @property
+    @cached_property
     def evaluator(self) -> Evaluator:
-        """What measures a cell."""
+        """What measures a cell; it keeps what cells share."""
         how = self.measuring
         return Evaluator(
             model=self.model,
@@ -121,14 +123,14 @@ class Setup:
         location = replace(self.inputs.location, **{part: str(it) for part, it in places.items() if it})
         return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, location=location, **inputs))
 
-    def run(self, plan: Iterable[Chain], store: ResultStore, evaluator: Evaluator | None = None) -> Results:
+    def run(self, plan: Iterable[Chain], store: ResultStore) -> Results:
         """Measures a plan; what the store has is not measured again.
 
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
-        results = Results(local.run(plan, evaluator or self.evaluator, store, remeasure=self.measuring.remeasure))
-        note_unreadable(self.images, self.measuring.note)
+        results = Results(local.run(plan, self.evaluator, store, remeasure=self.measuring.remeasure))
+        note_unreadable([*self.images.unreadable, *self.inputs.unreadable], self.measuring.note)
         return results
 
 
@@ -136,10 +138,13 @@ def chosen_policies(model: LoadedModel, asked: Sequence[AnyPolicy]) -> tuple[Loa
     """Returns the policies that were asked for, and the model with the lambda fits that are among them.
 
     Raises:
-        PolicyError: A policy needs a lambda or a fit that is not there.
+        PolicyError: A policy needs a lambda or a fit that is not there, or a fit is one of other weights.
         UnknownNameError: There is no such policy.
     """
-    given = {f"given {it.digest}": it for it in asked if isinstance(it, LambdaFit)}
-    model = dataclasses.replace(model, fits={**model.fits, **given}) if given else model
+    given = tuple(it for it in asked if isinstance(it, LambdaFit))
+    for fit in given:
+        if fit.weights != model.subject.weights:
+            raise PolicyError(f"The lambda fit {fit.digest} belongs to other weights: fit lambda for this model.")
+    model = dataclasses.replace(model, given_fits=given)
     named = [Adaptive(scope=Scope.DATASET, fit=it.digest) if isinstance(it, LambdaFit) else it for it in asked]
     return model, model.facts.policies(named)

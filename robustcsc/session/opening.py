@@ -29,8 +29,8 @@ def open(
     Args:
         name: Name or folder of a run, or a shipped model; without any choice the latest run, or the shipped digits
             model where there is none. With a module, the name of its run.
-        model: A module (images in [0, 1] to logits), or with `weights` a name from the catalog or
-            ``package.module:factory``.
+        model: A module (images in [0, 1] to logits), which is put in evaluation mode and moved to the device; or with
+            `weights` a name from the catalog or ``package.module:factory``.
         weights: A state dict for `model`.
         images: Test images of a module.
         data: Where the images lie, if the run does not say it.

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -18,7 +19,6 @@ from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import PolicyError
-from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import Inputs, corruptions_of
@@ -114,8 +114,8 @@ class Session:
 
         Args:
             images: Test images; those of the run if ``None``.
-            corruptions: ``"all"``, ``"standard"``, a group, or names with commas between them; all that can be applied
-                to the images if ``None``.
+            corruptions: ``"all"``, ``"standard"``, a group, or names with commas between them; if ``None`` all that
+                can be applied to the images, or all of the table if there are files.
             severities: 1 to 5.
             policies: As for `evaluate`.
             spec: Severity table; the one for the image size if ``None``.
@@ -134,8 +134,8 @@ class Session:
             )
         else:
             names = select(spec, corruptions or "all")
-            for name in names:  # a missing file is told now and not after hours
-                load_corrupted(corrupted_root, name, severities[0], setup.images)
+            for name, severity in product(names, severities):  # a missing file is told now and not after hours
+                load_corrupted(corrupted_root, name, severity, setup.images)
         located = {"table": spec.path, "frost_root": spec.frost_root, "files": corrupted_root}
         setup = setup.reading(located, spec=spec, corrupted_root=corrupted_root)
         made = corruptions_of(setup.inputs, names, severities, seed=seed, quantize=quantize)
@@ -207,7 +207,7 @@ class Session:
             device=self.device,
             progress=self.measuring.progress,
         )
-        note_unreadable(images, self.measuring.note)
+        note_unreadable(images.unreadable, self.measuring.note)
         self.keep()
         with written(self.run) as run:
             for name, fitted in fits.items():
@@ -278,7 +278,7 @@ class Session:
             return setup
         return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model)
 
-    def measured(self, setup: Setup, plan: Iterable[Chain], evaluator: Evaluator | None = None) -> Results:
+    def measured(self, setup: Setup, plan: Iterable[Chain]) -> Results:
         """Measures a plan and keeps its records in the run; what the run has is not measured again."""
         with self.store() as store:
-            return setup.run(plan, store, evaluator)
+            return setup.run(plan, store)

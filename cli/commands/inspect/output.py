@@ -87,7 +87,7 @@ def opened(
             ),
         )
         if images.cache_info().currsize:
-            note_unreadable(images(), note)
+            note_unreadable(images().unreadable, note)
 
 
 def show(found: Findings[object], out: Path | None, as_json: bool) -> None:

@@ -1,0 +1,134 @@
+"""Sessions: which fits and weights a call may use, and what it tells of files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import robustcsc as rc
+from robustcsc.data import ImageSet, load
+from robustcsc.errors import DataError, PolicyError, StoreError
+from robustcsc.measurements.facts import replace as replace_fact
+from robustcsc.measurements.fits import LambdaFit, Line
+from robustcsc.measurements.policies import Adaptive, Scope
+from robustcsc.session.choices import DataChoice
+from robustcsc.session.measuring import Measuring
+from robustcsc.session.session import Session
+
+CLASSES = ("cat", "dog")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def sdnet() -> Session:
+    return rc.open("sdnet-digits", data=DataChoice(limit=20))
+
+
+@pytest.fixture
+def fit(sdnet: Session) -> LambdaFit:
+    """A line of the model, kept in no run."""
+    line = Line(slope=0.0, intercept=0.3, r2=1.0)
+    return LambdaFit(
+        model=sdnet.trained.spec.name,
+        weights=sdnet.trained.weights,
+        dataset="digits",
+        noise="gaussian",
+        seed=0,
+        heldout="feed",
+        trained_on_heldout=False,
+        lam0=0.1,
+        grid=(0.1, 0.5),
+        levels=(),
+        lines={"squared": line, "norm": line, "relative": line},
+        dataset_definition="squared",
+        image_definition="squared",
+        image_line=line,
+        image_candidates={},
+        created="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_a_fit_that_is_given_is_used_and_is_no_other_policys(sdnet: Session, fit: LambdaFit) -> None:
+    (record,) = sdnet.evaluate(policies=[fit])
+    assert record.measurement.policy == Adaptive(scope=Scope.DATASET, fit=fit.digest)
+    assert record.lam == 0.3
+    with pytest.raises(PolicyError, match="has no lambda fit"):
+        sdnet.evaluate(policies=[fit, "adaptive"])
+
+
+def test_a_fit_of_other_weights_is_refused(sdnet: Session, fit: LambdaFit, place: Path) -> None:
+    with pytest.raises(PolicyError, match="belongs to other weights"):
+        sdnet.evaluate(policies=[replace(fit, weights="5d" * 32)])
+    assert not list(place.iterdir())
+
+
+def test_the_fit_of_the_run_given_twice_is_measured_once(sdnet: Session, fit: LambdaFit) -> None:
+    sdnet.keep()
+    fit.save(sdnet.run.fit_path("gaussian"))
+    (record,) = sdnet.evaluate(policies=["adaptive", fit])
+    assert record.measurement.policy == Adaptive(scope=Scope.DATASET, fit=fit.digest)
+
+
+class Mean(nn.Module):
+    """Two logits from the mean of the image."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        mean = images.mean((1, 2, 3)) * self.weight
+        return torch.stack((mean, 1 - mean), 1)
+
+
+def write_images(folder: Path) -> None:
+    values = np.random.default_rng(0)
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for at in range(3):
+            pixels = values.integers(0, 256, (224, 224, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{at}.png")
+
+
+@pytest.fixture
+def folder(place: Path) -> ImageSet:
+    write_images(place / "images" / "test")
+    return load("imagefolder", place / "images", "test", image_size=224)
+
+
+def test_a_module_with_other_weights_is_no_longer_the_run(folder: ImageSet) -> None:
+    rc.open("mine", model=Mean(1.0), images=folder).evaluate()
+    again = rc.open("mine", model=Mean(1.0), images=folder)
+    assert len(again.evaluate()) == 1
+    with pytest.raises(StoreError, match="'mine' holds other weights"):
+        rc.open("mine", model=Mean(2.0), images=folder)
+
+
+def test_files_of_every_severity_are_looked_for_first(folder: ImageSet, place: Path) -> None:
+    write_images(place / "corrupted" / "fog" / "1")
+    session = rc.open("mine", model=Mean(1.0), images=folder)
+    with pytest.raises(DataError, match="no folder for severity 2"):
+        session.sweep(corruptions="fog", severities=[1, 2], corrupted_root=place / "corrupted")
+    assert not (place / "runs").exists()
+
+
+def test_corrupted_files_that_cannot_be_read_are_told(folder: ImageSet, place: Path) -> None:
+    write_images(place / "corrupted" / "fog" / "1")
+    (place / "corrupted" / "fog" / "1" / "dog" / "2.png").write_bytes(b"no image")
+    told: list[str] = []
+    session = rc.open("mine", model=Mean(1.0), images=folder, measuring=Measuring(note=told.append))
+    clean, fog = session.sweep(corruptions="fog", severities=[1], corrupted_root=place / "corrupted")
+    assert (clean.total, fog.total) == (6, 5)
+    assert told == [f"1 unreadable file was left out: {place / 'corrupted/fog/1/dog/2.png'}."]
+    assert replace_fact(fog.measurement, perturbation=clean.measurement.perturbation) == clean.measurement
