@@ -66,6 +66,11 @@ class Score(NamedTuple):
     total: int
     cells: int = 1
 
+    @classmethod
+    def mean_of(cls, scores: Sequence[Score]) -> Score:
+        """Returns the mean of scores of as many images, at least one, in whole images."""
+        return scores[0]._replace(correct=round(fmean(score.correct for score in scores)))
+
     @property
     def accuracy(self) -> float:
         """`correct / total`, in [0, 1]; NaN without images."""

@@ -23,6 +23,10 @@ def test_pooled_cells_of_the_same_images_get_the_interval_of_one_cell() -> None:
     assert Score(8, 10).interval == wilson_interval(8, 10)
 
 
+def test_the_mean_of_scores_keeps_images_and_cells() -> None:
+    assert Score.mean_of([Score(20, 30, 3), Score(23, 30, 3), Score(24, 30, 3)]) == Score(22, 30, 3)  # 67 / 3
+
+
 def test_the_spread_over_training_seeds_is_the_sample_standard_deviation() -> None:
     spread = SeedScores((Score(79, 100), Score(80, 100), Score(84, 100)))
     assert (spread.mean, spread.best) == pytest.approx((0.81, 0.84))

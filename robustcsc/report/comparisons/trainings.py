@@ -94,14 +94,10 @@ def _model(group: Group, policy: Policy) -> TrainedModel:
                 if isinstance(setting, Clean):
                     times += [record.provenance.seconds / record.total for record in series.values()]
         for quantity, parts in found.items():
-            scores[quantity].append(_mean_score(parts))
+            scores[quantity].append(Score.mean_of(parts))
         trainings += [training] if found else []
     whole = {it: SeedScores(tuple(seeds)) for it, seeds in scores.items() if len(seeds) == len(trainings)}
     return TrainedModel(tuple(trainings), policy, whole, fmean(times) if times else None)
-
-
-def _mean_score(scores: Sequence[Score]) -> Score:
-    return scores[0]._replace(correct=round(fmean(score.correct for score in scores)))
 
 
 def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:

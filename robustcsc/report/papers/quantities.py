@@ -251,7 +251,7 @@ def _found(
                     whole = [it for it in several if _is_whole(it, severities, entrant.lam)]
                     mine[cohort, _crafting(setting)] += [total_score([it[at] for at in severities]) for it in whole]
             for images, scores in mine.items():
-                found[images] += [_mean(scores)] if scores else []
+                found[images] += [Score.mean_of(scores)] if scores else []
         chosen = max((it for it in found if found[it]), key=lambda it: (len(found[it]), *_rank(*it)), default=None)
         if chosen is not None:
             return _Found(SeedScores(tuple(found[chosen])), _basis(chosen[0], len(found[chosen])))
@@ -273,10 +273,6 @@ def _is_whole(series: Series, severities: Iterable[int], lam: float | None) -> b
     return all(
         it in series and (lam is None or math.isclose(series[it].lam or 0.0, lam, abs_tol=1e-6)) for it in severities
     )
-
-
-def _mean(scores: Sequence[Score]) -> Score:
-    return scores[0]._replace(correct=round(fmean(it.correct for it in scores)))
 
 
 def _basis(cohort: Cohort, seeds: int) -> str:
