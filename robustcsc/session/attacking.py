@@ -29,7 +29,7 @@ def attack(
     norm: Norm = "linf",
     epsilon: float | None = None,
     surrogate: Session | str | None = None,
-    save: Path | None = None,
+    save: str | Path | None = None,
 ) -> Results:
     """Measures the accuracy on clean images and under attack.
 
@@ -57,6 +57,7 @@ def attack(
         )
     # Mistakes are told before the images are read.
     request = completed(request, facts, other.surrogate if other else None)
+    save = None if save is None else Path(save).expanduser()
     check_save(request, save)
     setup = session.setup(images, (), other)
     plan = attack_plan(setup.planner, request)
@@ -102,12 +103,13 @@ def suite(
     return session.measured(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
 
 
-def score(session: Session, path: Path, *, policies: Sequence[AnyPolicy] = ()) -> Results:
+def score(session: Session, path: str | Path, *, policies: Sequence[AnyPolicy] = ()) -> Results:
     """Measures the accuracy on adversarial images that `attack` saved, from this model or another one.
 
     Raises:
         RobustCSCError: There is no such file, or its images do not suit the model.
     """
+    path = Path(path).expanduser()
     saved = load_adversarial(path)
     spec, shape = session.trained.spec, tuple(saved.batch.images.shape[1:])
     if (shape, saved.num_classes) != (spec.image_shape, spec.num_classes):

@@ -48,7 +48,7 @@ class DataChoice:
     """
 
     name: str | None = None
-    root: Path | None = None
+    root: str | Path | None = None
     download: bool = False
     image_size: int | None = None
     workers: int = 2
@@ -153,7 +153,7 @@ class ModelChoice:
             raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
         images = data.load(None, "test")
         spec = default_spec(self.model, len(images.classes), images.image_shape, normalization=data.name or "")
-        facts = {"data": data.name, "root": str(data.root.absolute()) if data.root else None}
+        facts = {"data": data.name, "root": str(Path(data.root).absolute()) if data.root else None}
         trained = replace(checkpoint.load_foreign(self.weights, spec), training=facts)
         run = Run(runs.RUNS / (self.run or _run_name(self.model)))
         held = checkpoint.load(run.weights_path, trusted=self.model) if run.weights_path.exists() else trained

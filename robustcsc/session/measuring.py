@@ -66,6 +66,10 @@ class Results(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._records)
 
+    def __repr__(self) -> str:
+        """Returns the rows of the frame."""
+        return repr(self.to_frame())
+
     def to_frame(self) -> pd.DataFrame:
         """Returns one row per record, as `robustcsc.measurements.frames.flat` makes it."""
         return records_frame(self)

@@ -18,7 +18,7 @@ def open(
     name: str | Path | None = None,
     *,
     model: str | nn.Module | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     images: ImageSet | None = None,
     data: DataChoice | None = None,
     device: DeviceName = "auto",
@@ -46,6 +46,6 @@ def open(
             raise DataError("A module needs a name for its run, and test images: open(NAME, model=..., images=...).")
         run, trained = adopt_module(model, str(name), images)
     else:
-        choice = ModelChoice(None if name is None else str(name), model, weights)
+        choice = ModelChoice(None if name is None else str(name), model, None if weights is None else Path(weights))
         run, trained = choice.open(data, measuring.note)
     return Session(run=run, trained=trained, device=place, data=data, measuring=measuring, test_images=images)

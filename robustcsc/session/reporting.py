@@ -34,8 +34,8 @@ from robustcsc.session.session import Session
 def report(
     of: Sequence[Session | Run | str] = (),
     *,
-    folder: Path | None = None,
-    html: Path | None = None,
+    folder: str | Path | None = None,
+    html: str | Path | None = None,
     title: str | None = None,
     paper: Paper | None = None,
     baseline: str | None = None,
@@ -83,11 +83,11 @@ def report(
             pictures=perturbation_pictures(records, {run.name: run.folder for run in chosen}),
             examples=[sheet for run in chosen if (sheet := read_examples(run.folder))],
         ),
-        folder or chosen[0].reports,
+        Path(folder or chosen[0].reports),
     )
     if html is not None:
         try:
-            write_whole(html, paths.page.read_bytes())
+            write_whole(Path(html), paths.page.read_bytes())
         except OSError as error:
             raise StoreError(f"The page cannot be written to {html}: {error.strerror or error}.") from error
     return paths

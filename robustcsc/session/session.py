@@ -106,7 +106,7 @@ class Session:
         severities: Sequence[int] = (1, 2, 3, 4, 5),
         policies: Sequence[AnyPolicy] = (),
         spec: Spec | None = None,
-        corrupted_root: Path | None = None,
+        corrupted_root: str | Path | None = None,
         quantize: bool = False,
         seed: int = 0,
     ) -> Results:
@@ -128,6 +128,7 @@ class Session:
         """
         setup = self.setup(images, policies)
         spec = spec or self.severity_table()
+        corrupted_root = None if corrupted_root is None else Path(corrupted_root)
         if corrupted_root is None:
             names = chosen_corruptions(
                 setup.images, spec, corruptions, severities, device=self.device, note=self.measuring.note

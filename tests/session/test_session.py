@@ -14,9 +14,12 @@ from torch import nn
 import robustcsc as rc
 from robustcsc.data import ImageSet, load
 from robustcsc.errors import DataError, PolicyError, StoreError
+from robustcsc.evaluation.attacks.plans import AttackRequest
+from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.measurements.policies import Adaptive, Scope
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session
@@ -119,7 +122,7 @@ def test_files_of_every_severity_are_looked_for_first(folder: ImageSet, place: P
     write_images(place / "corrupted" / "fog" / "1")
     session = rc.open("mine", model=Mean(1.0), images=folder)
     with pytest.raises(DataError, match="no folder for severity 2"):
-        session.sweep(corruptions="fog", severities=[1, 2], corrupted_root=place / "corrupted")
+        session.sweep(corruptions="fog", severities=[1, 2], corrupted_root="corrupted")
     assert not (place / "runs").exists()
 
 
@@ -132,3 +135,13 @@ def test_corrupted_files_that_cannot_be_read_are_told(folder: ImageSet, place: P
     assert (clean.total, fog.total) == (6, 5)
     assert told == [f"1 unreadable file was left out: {place / 'corrupted/fog/1/dog/2.png'}."]
     assert replace_fact(fog.measurement, perturbation=clean.measurement.perturbation) == clean.measurement
+
+
+def test_paths_may_be_text(sdnet: Session, place: Path) -> None:
+    steps = (AttackStep.of("pgd", steps=1),)
+    threats = (ThreatModel("linf", 8 / 255),)
+    sdnet.attack(request=AttackRequest(steps=steps, threats=threats), save="kept.safetensors")
+    (record,) = sdnet.score("kept.safetensors")
+    assert record.location.files == str(place / "kept.safetensors")
+    paths = rc.report(["sdnet-digits"], folder="out", html="page.html")
+    assert (place / "page.html").read_bytes() == paths.page.read_bytes()
