@@ -175,10 +175,10 @@ def _worst_rows(threat: ThreatModel, attacks: Sequence[Record], labels: Labels) 
         words = f"{policy} (best of {len(fixed)})" if variant == best and len(fixed) > 1 else policy
         words = words if attacked_directly(found) else f"{words}; {TRANSFER_ONLY}"
         rows.append((run, budget, words, *_worst_cells(found)))
-    if len(rows) > 1:
-        chosen = [variant for variant in by_variant if variant not in fixed and variant.policy != Oracle()]
-        kept = [record for variant in chosen for record in by_variant[variant]]
-        rows.append((rows[0][0], budget, EVERYTHING, *_worst_cells(kept or attacks)))
+    chosen = [variant for variant in by_variant if variant not in fixed and variant.policy != Oracle()]
+    kept = [record for variant in chosen for record in by_variant[variant]]
+    if kept and len(rows) > 1:
+        rows.append((rows[0][0], budget, EVERYTHING, *_worst_cells(kept)))
     return rows
 
 

@@ -101,6 +101,15 @@ def test_of_fixed_lambdas_the_best_is_shown_and_none_enters_the_whole(attacked: 
     ]
 
 
+def test_without_other_policies_there_is_no_whole(attacked: RecordMaker) -> None:
+    fixed = attacked("11000000", policy="fixed=0.5", protocol="fixed")
+    (table,) = worst_case_tables([fixed, attacked("11110000", policy="oracle", protocol="static")])
+    assert [row[2] for row in table.rows] == [
+        "fixed lambda 0.5",
+        "oracle lambda (uses test labels); transfer tests only",
+    ]
+
+
 def test_models_budgets_and_images_do_not_meet(attacked: RecordMaker) -> None:
     records = [
         attacked("11110000"),
