@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from robustcsc.measurements.perturbations import Clean, Corruption
+from robustcsc.measurements.perturbations import Clean, Corruption, Perturbation
 from robustcsc.measurements.policies import Adaptive, NoLambda, TrainingLambda
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Gain
@@ -24,7 +24,7 @@ from robustcsc.report.cohorts.cohorts import (
     ranked,
     score,
 )
-from robustcsc.report.cohorts.words import perturbation_name, policy_words, severities_words
+from robustcsc.report.cohorts.words import perturbation_name, severities_words
 
 MOST_RUNS = 6
 """Of more runs side by side, each is compared with the first only: all pairs would fill a book."""
@@ -51,21 +51,30 @@ class _Comparison(NamedTuple):
     setting: Setting
     first: Variant
     second: Variant
+    own: bool  # both are of one run
     mean: Gain
     by_severity: dict[int, float]
 
 
-def gain_tables(records: Sequence[Record]) -> list[Table]:
+def gain_tables(
+    records: Sequence[Record], *, kinds: Sequence[type[Perturbation]] = (Clean, Corruption), others: bool = True
+) -> list[Table]:
     """Returns one table per cohort: adaptive lambda minus the training lambda and minus every other run.
 
     A run is compared with another run at that run's own baseline: without lambda, else at its training lambda.
     Tables without a comparison are left out.
+
+    Args:
+        records: What was measured.
+        kinds: What was done to the images that are compared.
+        others: Whether other runs are compared with, too.
     """
     labels = labels_of(records)
-    many = len({(it.run, it.weights) for it in labels}) > MOST_RUNS
+    many = others and len({(it.run, it.weights) for it in labels}) > MOST_RUNS
     tables = []
-    for cohort, settings in part_of(by_cohort(records), Clean, Corruption).items():
-        found = [each for setting, rows in settings.items() for each in _comparisons(setting, rows)]
+    for cohort, settings in part_of(by_cohort(records), *kinds).items():
+        compared = (each for setting, rows in settings.items() for each in _comparisons(setting, rows))
+        found = [each for each in compared if others or each.own]
         if found:
             tables.append(_gain_table(cohort, found, labels, (*_NOTES, _MANY) if many else _NOTES))
     return tables
@@ -80,7 +89,8 @@ def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
             means = [pool([(measured, shared)]) for measured in (ours, theirs)]
             if means[0] is not None and means[1] is not None and means[0].total and means[1].total:
                 points = {it: Gain.between(score(ours[it]), score(theirs[it])).points for it in shared if it}
-                yield _Comparison(setting, first, second, Gain.between(means[0], means[1]), points)
+                own = first.weights_of_run == second.weights_of_run
+                yield _Comparison(setting, first, second, own, Gain.between(means[0], means[1]), points)
 
 
 def baselines_of(variants: Iterable[Variant]) -> list[Variant]:
@@ -98,23 +108,17 @@ def opponents(variant: Variant, baselines: Sequence[Variant]) -> list[Variant]:
     return own + others[: 1 if len(baselines) > MOST_RUNS else None]
 
 
-def _name(variant: Variant, opponent: Variant, labels: Labels) -> str:
-    if (variant.run, variant.weights) == (opponent.run, opponent.weights):
-        return f"the {policy_words(opponent.policy)}"
-    run = labels[opponent][0]
-    return run if opponent.policy == NoLambda() else f"{run} at its training lambda"
-
-
 def _gain_table(cohort: Cohort, found: Sequence[_Comparison], labels: Labels, notes: tuple[str, ...]) -> Table:
     severities = sorted({severity for it in found for severity in it.by_severity})
     headings = ("mean gain", *(f"severity {severity}" for severity in severities))
     mean, *by_severity = (Column(heading, digits=2, signed=True) for heading in headings)
     rows = []
-    for setting, first, second, gain, points in found:
-        (run, policy), name = labels[first], _name(first, second, labels)
-        who = (run, policy, name.removeprefix("the "), perturbation_name(setting))
-        told = (Estimate(gain.points, gain.low, gain.high), verdict(gain, policy, name))
-        rows.append((*who, *told, severities_words(points) if points else None, *map(points.get, severities)))
+    for setting, first, second, own, gain, points in found:
+        (run, policy), (other, baseline) = labels[first], labels[second]
+        name = baseline if own else other if second.policy == NoLambda() else f"{other} at its {baseline}"
+        told = (Estimate(gain.points, gain.low, gain.high), verdict(gain, policy, f"the {name}" if own else name))
+        covered = severities_words(points) if points else None
+        rows.append((run, policy, name, perturbation_name(setting), *told, covered, *map(points.get, severities)))
     return Table(
         name=cohort.file_name("gains", "" if severities else "clean"),
         title=f"Gains of the adaptive lambda: {cohort.title}",

@@ -60,14 +60,9 @@ def story(records: Sequence[Record]) -> list[Table]:
     records = joined(records)
     singles = tuple(map(corruption_words, NOISES))
     tables = [table.keep(lambda column: not column.heading.startswith(singles)) for table in headline_tables(records)]
-    for table in gain_tables(records):
-        headings = [column.heading for column in table.columns]
-        noise, opponent = headings.index("images"), headings.index("compared with")
-        rows = tuple(row for row in table.rows if row[noise] != "clean" and row[opponent] == "training lambda")
-        if rows:
-            title = "What the adaptive lambda gained over the training lambda"
-            gains = replace(table, title=title, rows=rows)
-            tables.append(gains.keep(lambda column: not column.heading.startswith(("run", "compared with", "severit"))))
+    for table in gain_tables(records, kinds=(Corruption,), others=False):
+        gains = replace(table, title="What the adaptive lambda gained over the training lambda")
+        tables.append(gains.keep(lambda column: not column.heading.startswith(("run", "compared with", "severit"))))
     return tables
 
 

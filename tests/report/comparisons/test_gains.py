@@ -76,6 +76,15 @@ def test_another_run_with_lambda_is_met_at_its_training_lambda(corruption: Recor
     assert mine["other at its training lambda"] == "adaptive lambda beats other at its training lambda by 70.0 points"
 
 
+def test_a_run_keeps_its_article(corruption: RecordMaker) -> None:
+    other = corruption(correct=1000, run="the best", weights="0" * 64)
+    (table,) = gain_tables([*pair(corruption, 9000, 5000), other])
+    assert {row[2]: row[VERDICT] for row in table.rows} == {
+        "training lambda": "adaptive lambda beats the training lambda by 40.0 points",
+        "the best": "adaptive lambda beats the best by 80.0 points",
+    }
+
+
 def test_of_many_runs_each_is_compared_with_the_first_only(corruption: RecordMaker) -> None:
     made = [it for at in range(7) for it in pair(corruption, 9000, 5000, run=f"run{at}", weights=f"{at}" * 64)]
     (table,) = gain_tables(made)

@@ -9,6 +9,7 @@ from robustcsc.report.page.sections import Report, report_sections
 from robustcsc.report.summary.short import short_tables, story, terminal_tables
 
 RecordMaker = Callable[..., Record]
+MEASURED = {"train": 5000, "adaptive": 6000}
 
 
 def kinds(tables: list[Table]) -> list[str]:
@@ -39,9 +40,19 @@ def test_the_story_tells_the_means_and_the_gains_over_the_training_lambda(corrup
     made = [
         corruption(name, correct=correct, policy=policy)
         for name in ("gaussian_noise", "shot_noise")
-        for policy, correct in (("train", 5000), ("adaptive", 6000))
+        for policy, correct in MEASURED.items()
     ]
     headline, gains = story(made)
     assert [column.heading for column in headline.columns] == ["run", "lambda policy", "mean of 2 noises"]
     assert gains.title == "What the adaptive lambda gained over the training lambda"
     assert all("+10.00" in text for text in (" ".join(row) for row in gains.texts))
+
+
+def test_the_story_takes_no_run_for_the_training_lambda(clean: RecordMaker, corruption: RecordMaker) -> None:
+    named = {"run": "training lambda", "weights": "0" * 64}
+    made = [
+        make(correct=correct, policy=policy) for make in (clean, corruption) for policy, correct in MEASURED.items()
+    ]
+    _, gains = story([*made, clean(correct=100, **named), corruption(correct=100, **named)])
+    (row,) = gains.texts
+    assert row[1] == "gaussian noise" and "+10.00" in row[2]
