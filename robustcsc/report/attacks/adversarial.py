@@ -21,7 +21,8 @@ from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.report.attacks.flags import FLAG_WORDS, Flags, flags_by_measurement, is_white_box
 from robustcsc.report.attacks.tables import BUDGETS, attacks_in
 from robustcsc.report.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
-from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, fit_of, labels_of, of_kinds
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, labels_of, of_kinds
+from robustcsc.report.cohorts.cohorts import of_newest_fit as of_newest_fit  # `papers.quantities` has it from here
 from robustcsc.report.cohorts.words import (
     THEN,
     attack_words,
@@ -138,12 +139,6 @@ def _by_variant(records: Iterable[Record]) -> dict[Variant, list[Record]]:
         found[Variant.of(record)].append(record)
     ordered = sorted(found.items(), key=lambda item: policy_rank(item[0].policy))
     return {variant: of_newest_fit(mine) for variant, mine in ordered}
-
-
-def of_newest_fit(records: Sequence[Record]) -> list[Record]:
-    """Returns those of some records, at least one, that used the lambda fit of the one measured last."""
-    newest = fit_of(max(records, key=lambda record: record.provenance.created))
-    return [record for record in records if fit_of(record) == newest]
 
 
 def attacked_directly(records: Iterable[Record]) -> bool:

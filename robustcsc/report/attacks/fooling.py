@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -15,12 +16,12 @@ from robustcsc.measurements.perturbations import Crafting, Perturbation, RandomC
 from robustcsc.measurements.records import CraftingDetails, Metric, Record
 from robustcsc.measurements.statistics import Score
 from robustcsc.measurements.threats import Norm, ThreatModel
-from robustcsc.presentation.chart import Chart, Panel, numbered_series, percent_line
+from robustcsc.presentation.chart import MOST_LINES, Chart, Panel, left_out, numbered_series, percent_line
 from robustcsc.presentation.table import Cell, Column, Estimate, Spread, Table, Worded
 from robustcsc.presentation.words import slug
 from robustcsc.report.attacks.tables import with_protocol
 from robustcsc.report.cohorts.cells import WHO, accuracy_of, estimate
-from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, fit_of, labels_of, of_kinds, setting_of
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, of_newest_fit, setting_of
 from robustcsc.report.cohorts.words import epsilon_words, norm_words, perturbation_name, protocol_rank, protocol_words
 
 METRICS = (Metric.FOOLING, Metric.FOOLING_OF_CORRECT)
@@ -135,11 +136,9 @@ def changed_by(records: Iterable[Record], kinds: Kinds) -> dict[Scored, dict[Cha
 
 
 def _by_metric(records: Sequence[Record]) -> Measured:
-    newest = fit_of(max(records, key=lambda record: (record.provenance.created, record.measurement.key)))
     seeds: dict[Metric, dict[int, Record]] = {metric: {} for metric in METRICS}
-    for record in sorted(records, key=lambda it: it.provenance.created):
-        if fit_of(record) == newest:
-            seeds[record.measurement.metric][Cohort.of(record).seed] = record
+    for record in of_newest_fit(records):
+        seeds[record.measurement.metric][Cohort.of(record).seed] = record
     return {metric: [by_seed[seed] for seed in sorted(by_seed)] for metric, by_seed in seeds.items()}
 
 
@@ -205,17 +204,19 @@ def _chart(name: str, title: str, axis: str, rows: Mapping[Change, Measured], la
         if not isinstance(made, RandomNoise):
             words = with_protocol(f"{words}, {perturbation_name(made)}", made)
         lines.setdefault(change.curve, words)
+    drawn = dict(islice(lines.items(), MOST_LINES))
     panels = tuple(
         Panel(
             norm_words(norm) if norm else "",
             axis,
             "fooling rate (%)",
-            tuple(percent_line(at, points) for at, it in enumerate(lines) if (points := _points(rows, it, norm))),
+            tuple(percent_line(at, points) for at, it in enumerate(drawn) if (points := _points(rows, it, norm))),
         )
-        for norm in sorted({change.norm for change in rows}, key=str, reverse=True)
+        for norm in sorted({change.norm for change in rows if change.curve in drawn}, key=str, reverse=True)
     )
-    described = f"Fooling rate over {axis}; lines: {'; '.join(lines.values())}."
-    return Chart(name, title, described, panels, numbered_series(lines.values()), same_heights=True)
+    described = f"Fooling rate over {axis}; lines: {'; '.join(drawn.values())}."
+    described += left_out(len(lines), MOST_LINES, "lines")
+    return Chart(name, title, described, panels, numbered_series(drawn.values()), same_heights=True)
 
 
 def _points(rows: Mapping[Change, Measured], curve: Change, norm: Norm | None) -> dict[float, Estimate]:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from robustcsc.measurements.perturbations import MinimalBudget
 from robustcsc.measurements.records import BudgetDetails, Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.presentation.chart import Chart, Panel, numbered_series, percent_line
+from robustcsc.presentation.chart import MOST_LINES, Chart, Panel, left_out, numbered_series, percent_line
 from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
 from robustcsc.report.cohorts.cells import WHO, accuracy_of, estimate, percentages
-from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, series
 from robustcsc.report.cohorts.words import (
     attack_words,
     epsilon_words,
@@ -69,16 +69,14 @@ def minimal_charts(records: Sequence[Record]) -> list[Chart]:
 
 
 def _searches(records: Sequence[Record]) -> dict[Cohort, list[_Search]]:
-    found: list[_Search] = []
-    for record in of_kinds(records, MinimalBudget):
-        made, details = record.measurement.perturbation, record.details
+    found: dict[Cohort, list[_Search]] = defaultdict(list)
+    for (cohort, made, variant), measured in series(of_kinds(records, MinimalBudget)).items():
+        details = measured[0].details
         if isinstance(made, MinimalBudget) and isinstance(details, BudgetDetails):
-            found.append(_Search(Variant.of(record), made, details, record))
-    found.sort(key=lambda it: (it.variant.rank, it.made.threat.norm, setting_rank(it.made), it.record.measurement.key))
-    by_cohort: dict[Cohort, list[_Search]] = defaultdict(list)
-    for search in found:
-        by_cohort[Cohort.of(search.record)].append(search)
-    return by_cohort
+            found[cohort].append(_Search(variant, made, details, measured[0]))
+    for searches in found.values():
+        searches.sort(key=lambda it: (it.variant.rank, it.made.threat.norm, setting_rank(it.made)))
+    return found
 
 
 def _cells(search: _Search) -> tuple[Cell, ...]:
@@ -99,17 +97,19 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 def _chart(cohort: Cohort, searches: Sequence[_Search], labels: Labels) -> Chart:
-    lines = [", ".join((*labels[it.variant], attack_words(it.made), protocol_name(it.made))) for it in searches]
+    drawn = searches[:MOST_LINES]
+    lines = [", ".join((*labels[it.variant], attack_words(it.made), protocol_name(it.made))) for it in drawn]
     panels = tuple(
         Panel(
             norm_words(norm),
             "epsilon",
             "accuracy (%)",
-            tuple(percent_line(at, _curve(it)) for at, it in enumerate(searches) if it.made.threat.norm == norm),
+            tuple(percent_line(at, _curve(it)) for at, it in enumerate(drawn) if it.made.threat.norm == norm),
         )
-        for norm in sorted({it.made.threat.norm for it in searches}, reverse=True)
+        for norm in sorted({it.made.threat.norm for it in drawn}, reverse=True)
     )
     described = f"Share of images that no smaller budget broke; lines: {'; '.join(lines)}."
+    described += left_out(len(searches), MOST_LINES, "lines")
     title = f"Smallest budgets: {cohort.title}"
     return Chart(
         cohort.file_name("minimal-epsilon"), title, described, panels, numbered_series(lines), same_heights=True

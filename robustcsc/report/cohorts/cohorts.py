@@ -1,7 +1,8 @@
 """Which records may be compared or averaged, and how counts are pooled.
 
-Everything a report shows goes through `series`: records that differ in images, their number, seed, metric, severity
-table or source of corrupted images lie in different cohorts and never meet in one number.
+Records that differ in images, their number, seed, metric, severity table or source of corrupted images lie in different
+cohorts. Most tables go through `series`, where cohorts never meet in one number; what groups records in another way,
+such as fooling rates, which are means over seeds, chooses them by `of_newest_fit`, too.
 """
 
 from __future__ import annotations
@@ -12,13 +13,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeGuard
 
 from robustcsc.measurements.facts import replace
-from robustcsc.measurements.perturbations import (
-    Attack,
-    Clean,
-    Corruption,
-    Perturbation,
-    Universal,
-)
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
 from robustcsc.measurements.protocols import BASIC
 from robustcsc.measurements.records import Metric, Record
@@ -195,10 +190,14 @@ def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
         found[Cohort.of(record), setting_of(record.measurement.perturbation), Variant.of(record)].append(record)
     chosen: dict[Place, dict[int, Record]] = {}
     for place in sorted(found, key=_place_rank):
-        aged = sorted(found[place], key=_age)
-        fit = fit_of(aged[-1])
-        chosen[place] = {severity_of(it): it for it in aged if fit_of(it) == fit}
+        chosen[place] = {severity_of(it): it for it in of_newest_fit(found[place])}
     return chosen
+
+
+def of_newest_fit(records: Iterable[Record]) -> list[Record]:
+    """Returns those of some records, at least one, that used the lambda fit of the newest, which is the last."""
+    aged = sorted(records, key=_age)
+    return [record for record in aged if fit_of(record) == fit_of(aged[-1])]
 
 
 def score(record: Record) -> Score:

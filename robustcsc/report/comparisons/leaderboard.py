@@ -21,9 +21,9 @@ from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.presentation.words import slug
-from robustcsc.report.attacks.adversarial import attacked_directly, left_by_all, of_newest_fit, robust_heading
+from robustcsc.report.attacks.adversarial import attacked_directly, left_by_all, robust_heading
 from robustcsc.report.cohorts.cells import PERCENT, percentages, summary_columns, summary_notes
-from robustcsc.report.cohorts.cohorts import Cohort, Part, pool, severities_of
+from robustcsc.report.cohorts.cohorts import Cohort, Part, of_newest_fit, pool, severities_of
 from robustcsc.report.cohorts.join import joined
 from robustcsc.report.cohorts.origins import Origin
 from robustcsc.report.cohorts.words import NOISES, corruption_rank, corruption_words, policy_rank, policy_words

@@ -8,7 +8,7 @@ import pytest
 
 from robustcsc.measurements.records import CraftingDetails, Record
 from robustcsc.measurements.statistics import wilson_interval
-from robustcsc.presentation.chart import Chart, Panel
+from robustcsc.presentation.chart import MOST_LINES, Chart, Panel
 from robustcsc.presentation.table import Table
 from robustcsc.report.attacks.fooling import fooling_charts, fooling_tables
 from robustcsc.report.summary.headline import headline_tables
@@ -123,6 +123,15 @@ def test_curves_have_a_line_per_model_and_perturbation(measured: list[Record]) -
     assert "detrame" in uap.description and "random signs" in uap.description
     single = [it for it in measured if getattr(it.measurement.perturbation, "rho", None) == 0.01]
     assert fooling_charts(single) == []
+
+
+def test_of_many_curves_the_first_are_drawn(random_noise: RecordMaker) -> None:
+    runs = [{"run": f"run{at:02}", "weights": f"{at:02}" * 32} for at in range(20)]
+    (chart,) = fooling_charts(
+        [it for rho in (0.1, 0.2) for how in runs for it in both(random_noise, rho, fooled=4, **how)]
+    )
+    assert len(points_of(chart)) == len(chart.legend) == MOST_LINES < 20
+    assert f"the first {MOST_LINES} of 20 lines" in chart.description and "run14" not in chart.description
 
 
 def test_fooling_rates_are_no_accuracies(measured: list[Record], clean: RecordMaker) -> None:

@@ -4,8 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from robustcsc.measurements.records import Record
+from robustcsc.measurements.records import BudgetDetails, Cost, Record
+from robustcsc.report.attacks.adversarial import worst_case_tables
+from robustcsc.report.attacks.fooling import fooling_tables
+from robustcsc.report.attacks.minimal import minimal_tables
 from robustcsc.report.cohorts.cohorts import Cohort, by_cohort, is_basic, labels_of, pool, series, setting_of
+from robustcsc.report.comparisons.gains import gain_tables
 
 RecordMaker = Callable[..., Record]
 
@@ -19,6 +23,28 @@ def test_after_a_refit_one_series_never_mixes_two_fits(corruption: RecordMaker) 
     new = [made(9000, severity, "new", 2) for severity in (1, 2)]
     ((_, by_severity),) = series([*new, *old]).items()
     assert {severity: it.correct for severity, it in by_severity.items()} == {1: 9000, 2: 9000}
+
+
+def test_of_fits_measured_at_once_one_counts_whatever_the_order(
+    corruption: RecordMaker, attack: RecordMaker, minimal: RecordMaker, random_noise: RecordMaker
+) -> None:
+    details = BudgetDetails(
+        levels=4, minimal=bytes([255] * 4), cost=Cost(attacked=4, forward_calls=1, gradient_calls=1)
+    )
+    right = {"a": [True, False, False, False], "b": [True, True, True, False]}
+
+    def shown(fits: str) -> list[tuple[str, ...]]:
+        how = [{"policy": "adaptive", "fit": fit, "outcomes": right[fit]} for fit in fits]
+        tables = [
+            *gain_tables([*(corruption(**it) for it in how), corruption(correct=2, total=4, policy="train")]),
+            *worst_case_tables([attack(protocol="adaptive", **it) for it in how]),
+            *minimal_tables([minimal(details=details, **it) for it in how]),
+            *fooling_tables([random_noise(**it) for it in how]),
+        ]
+        return [row for table in tables for row in table.texts]
+
+    assert shown("ab") == shown("ba") and len(shown("ab")) == 4
+    assert all("75.00" in str(row) or "+25.00" in str(row) for row in shown("ab"))
 
 
 def test_corruptions_stand_in_the_order_of_the_papers(corruption: RecordMaker) -> None:
