@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from statistics import fmean
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
-from robustcsc.measurements import protocols
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Crafting, Pixels, Source, Universal
 from robustcsc.measurements.policies import Adaptive
+from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import ThreatModel
@@ -39,7 +41,7 @@ class Value:
     basis: str = ""
 
 
-class Quantity(Protocol):
+class Quantity(typing.Protocol):
     """What a column of a paper's table shows."""
 
     @property
@@ -83,25 +85,6 @@ TRAINING_TIME_PER_IMAGE = TrainingFact(lambda it, seconds: seconds / it.trained_
 
 
 @dataclass(frozen=True)
-class ClassificationTime:
-    """Mean time to classify a clean image, in seconds."""
-
-    written: ClassVar = Column("", significant=3)
-
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
-        times = [
-            record.provenance.seconds / record.total
-            for seed in group.seeds
-            for measure, several in seed.items()
-            if isinstance(measure.setting, Clean) and measure.policy in entrant.policies
-            for series in several
-            for record in series.values()
-        ]
-        return Value(fmean(times)) if times else None
-
-
-@dataclass(frozen=True)
 class Accuracy:
     """Accuracy on clean images, or under a corruption as the mean over some severities.
 
@@ -118,36 +101,43 @@ class Accuracy:
 
     def __call__(self, group: Group, entrant: Entrant) -> Value | None:
         """See `Quantity`."""
-        severities = self.severities if self.corruption else (0,)
-        found = _found(group, entrant, lambda it: _shows(it, self.corruption), severities)
+        found = self.found(group, entrant)
         return found and (Value(found.scores.best, found.basis) if self.best else found.value)
+
+    def found(self, group: Group, entrant: Entrant) -> _Found | None:
+        """Returns what the accuracy is read from; ``None`` if that was not measured."""
+        return _found(group, entrant, self._is_mine, self.severities if self.corruption else (0,))
+
+    def _is_mine(self, setting: Setting) -> bool:
+        name = setting.name if isinstance(setting, Corruption) else "" if setting == Clean() else None
+        return name == self.corruption
+
+
+@dataclass(frozen=True)
+class ClassificationTime:
+    """Mean time to classify a clean image, in seconds."""
+
+    written: ClassVar = Column("", significant=3)
+
+    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
+        """See `Quantity`."""
+        found = Accuracy().found(group, entrant)
+        return found and Value(fmean(it.provenance.seconds / it.total for it in found.records), found.basis)
 
 
 @dataclass(frozen=True)
 class UsedLambda:
-    """Mean lambda that was used under a corruption; it stands in columns of accuracies."""
+    """Mean lambda that an accuracy was measured at; it stands in columns of accuracies."""
 
-    corruption: str
-    severities: tuple[int, ...] = SEVERITIES
+    accuracy: Accuracy
     written: ClassVar = _PERCENT
 
     def __call__(self, group: Group, entrant: Entrant) -> Value | None:
         """See `Quantity`."""
-        found = [
-            record.lam
-            for seed in group.seeds
-            for measure, several in seed.items()
-            if _shows(measure.setting, self.corruption) and measure.policy in entrant.policies
-            if entrant.has_images(measure.cohort)
-            for series in several
-            for severity, record in series.items()
-            if severity in self.severities and record.lam is not None
-        ]
-        return Value(Worded(fmean(found), f"{fmean(found):.2f}")) if found else None
-
-
-def _shows(setting: Setting, corruption: str) -> bool:
-    return setting.name == corruption if isinstance(setting, Corruption) else setting == Clean() and not corruption
+        found = self.accuracy.found(group, entrant)
+        if found is None or not (used := [it.lam for it in found.records if it.lam is not None]):
+            return None
+        return Value(Worded(fmean(used), f"{fmean(used):.2f}"), found.basis)
 
 
 @dataclass(frozen=True)
@@ -159,14 +149,15 @@ class PgdAccuracy:
 
     def __call__(self, group: Group, entrant: Entrant) -> Value | None:
         """See `Quantity`."""
-        settings = {it.setting for seed in group.seeds for it in seed}
+        measures = {it for seed in group.seeds for it in seed if it.policy in entrant.policies}
+        settings = {it.setting for it in measures if entrant.has_images(it.cohort)}
         efforts = {it: it.steps[0].effort or 0 for it in settings if is_basic(it) and self._counts(it, entrant)}
         longest = max(efforts.values(), default=0)
         found = _found(group, entrant, lambda it: is_basic(it) and efforts.get(it) == longest)
         return found and replace(found.value, cell=Noted(found.value.cell, f"{longest} steps"))
 
     def _counts(self, made: Attack, entrant: Entrant) -> bool:
-        protocol = protocols.Protocol.STATIC if entrant.adaptive else protocols.Protocol.PLAIN
+        protocol = Protocol.STATIC if entrant.adaptive else Protocol.PLAIN
         return made.steps[0].name == "pgd" and made.protocol is protocol and _is_at(made.threat, self.threat)
 
 
@@ -220,6 +211,7 @@ def _is_at(threat: ThreatModel, wanted: ThreatModel) -> bool:
 
 class _Found(NamedTuple):
     scores: SeedScores
+    records: list[Record]
     basis: str
 
     @property
@@ -242,19 +234,20 @@ def _found(
     Trainings that lack one of the severities are left out; published files go before generated corruptions.
     """
     for policy in entrant.policies:
-        found: dict[_Images, list[Score]] = defaultdict(list)
+        found: dict[_Images, list[list[list[Record]]]] = defaultdict(list)
         for seed in group.seeds:
-            mine: dict[_Images, list[Score]] = defaultdict(list)
+            mine: dict[_Images, list[list[Record]]] = defaultdict(list)
             for (cohort, setting, measured), several in seed.items():
-                wanted = measured == policy and cohort.metric is metric and entrant.has_images(cohort)
-                if wanted and accept(setting):
-                    whole = [it for it in several if _is_whole(it, severities, entrant.lam)]
-                    mine[cohort, _crafting(setting)] += [total_score([it[at] for at in severities]) for it in whole]
-            for images, scores in mine.items():
-                found[images] += [Score.mean_of(scores)] if scores else []
+                if measured == policy and cohort.metric is metric and entrant.has_images(cohort) and accept(setting):
+                    whole = [[it[at] for at in severities] for it in several if _is_whole(it, severities, entrant.lam)]
+                    mine[cohort, _crafting(setting)] += whole
+            for images, parts in mine.items():
+                found[images] += [parts] if parts else []
         chosen = max((it for it in found if found[it]), key=lambda it: (len(found[it]), *_rank(*it)), default=None)
         if chosen is not None:
-            return _Found(SeedScores(tuple(found[chosen])), _basis(chosen[0], len(found[chosen])))
+            seeds = found[chosen]
+            scores = tuple(Score.mean_of([*map(total_score, parts)]) for parts in seeds)
+            return _Found(SeedScores(scores), [*chain(*chain(*seeds))], _basis(chosen[0], len(seeds)))
     return None
 
 

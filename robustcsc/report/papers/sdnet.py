@@ -126,7 +126,7 @@ def _second() -> PaperTable:
     shown = [Accuracy("gaussian_noise", (at,)) for at in SEVERITIES]
     columns = [PaperColumn(f"severity {it.severities[0]}", it) for it in shown]
     rows = [_row(name, "cifar10", figures) for name, figures in GAUSSIAN.items()]
-    used: dict[Quantity, Quantity] = {it: UsedLambda(it.corruption, it.severities) for it in shown}
+    used: dict[Quantity, Quantity] = {it: UsedLambda(it) for it in shown}
     rows.append(replace(_row(ADAPTIVE, "cifar10", GAUSSIAN_LAMBDA), names=(LAMBDA,), instead=used))
     note = "The paper's severities are called Level-0 to Level-4."
     others = {**_FAMILIES, 4: (f"{LAMBDA}, {{}}",)}

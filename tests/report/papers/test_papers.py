@@ -12,12 +12,13 @@ import pytest
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.trainings import Training
 from robustcsc.models.catalog import MODELS
-from robustcsc.presentation.table import Estimate, Noted, Spread, Table
+from robustcsc.presentation.table import Estimate, Noted, Spread
 from robustcsc.presentation.words import MISSING
 from robustcsc.report.papers import detrame, res_msd_csc, sdnet, tddl
 from robustcsc.report.papers.papers import Paper, paper_tables
 from robustcsc.report.papers.template import PAPER, UNMEASURED, PaperTable
 
+from .tables import NOT_MEASURED, by_name, headings, row
 from .trained import run_of, training
 
 RecordMaker = Callable[..., Record]
@@ -33,20 +34,6 @@ TEXTS = {
     "res-msd-csc": "res-csc-msd-csc.md",
     "tddl": "tddl-cnn.txt",
 }
-NOT_MEASURED = UNMEASURED.words
-
-
-def row(table: Table, *starts: str) -> dict[str, str]:
-    (found,) = [cells for cells in table.texts if cells[: len(starts)] == starts]
-    return dict(zip(headings(table), found, strict=True))
-
-
-def headings(table: Table) -> tuple[str, ...]:
-    return tuple(column.heading for column in table.columns)
-
-
-def by_name(paper: Paper, *told: Any) -> dict[str, Table]:
-    return {table.name.rpartition("-")[2]: table for table in paper_tables(paper, *told)}
 
 
 def text_of(paper: str) -> str:
@@ -183,20 +170,6 @@ def test_sdnets_rows_take_what_was_measured(records: list[Record]) -> None:
     assert row(tables["4"], "ResNet-18")["PGD L∞ 8/255"].startswith("0.10 [")
 
 
-def test_the_lowest_is_counted_image_by_image(attack: RecordMaker) -> None:
-    made = [
-        attack(step, protocol=protocol, policy=policy, outcomes=[digit == "1" for digit in digits])
-        for step, protocol, policy, digits in (
-            ("pgd", "static", "adaptive", "11110000"),
-            ("square", "black-box", "adaptive", "00111100"),
-            ("pgd", "fixed", "fixed=0.5", "00000111"),
-        )
-    ]
-    found = row(by_name("sdnet", made)["4"], "SDNet-18 (after tuning λ)")
-    assert found["lowest measured, L∞ 8/255"].startswith("25.00 [")
-    assert found["lowest measured, L∞ 8/255"].endswith("(2 attacks)")
-
-
 @pytest.mark.parametrize(
     ("model", "policy", "lam", "called"),
     [
@@ -227,15 +200,6 @@ def test_iterations_have_rows_of_their_own(clean: RecordMaker) -> None:
     ]
     fifth = by_name("sdnet", made, known)["5"]
     assert [row(fifth, steps)["ImageNet"].split()[0] for steps in ("2", "4", "8")] == ["70.00", "not", "71.00"]
-
-
-def test_sizes_and_speeds_come_from_the_training(clean: RecordMaker) -> None:
-    known = [training("sdnet18", 0, parameters=11_200_000, trained_on=50_000, epochs=220, seconds=11_000.0)]
-    made = [clean(correct=9520, **run_of(known[0]), dataset="cifar10", policy="train")]
-    first = row(by_name("sdnet", made, known)["1"], "CIFAR-10", "SDNet-18")
-    assert first["parameters"] == "11.20M"
-    assert first["training (images/s)"] == "1000"
-    assert first["training memory"] == NOT_MEASURED
 
 
 def test_subsets_are_averaged_like_seeds(clean: RecordMaker) -> None:
