@@ -57,18 +57,24 @@ class Cohort(NamedTuple):
     @property
     def rank(self) -> tuple[object, ...]:
         """Sorting key."""
-        return (self.dataset, self.split, self.corruptions, self.images, self.files, self.total, self.seed, self.metric)
+        images = (self.images, self.files, self.total)
+        return (self.dataset, self.split, self.origin_words, *images, self.seed, self.metric)
 
     @property
     def title(self) -> str:
         """Names everything the cohort fixes."""
         metric = () if self.metric is Metric.ACCURACY else (self.metric.value,)
-        return ", ".join([f"{self.dataset} {self.split}", *self.corruptions, self.words, *metric])
+        return ", ".join([f"{self.dataset} {self.split}", *self.origin_words, self.words, *metric])
+
+    @property
+    def origin_words(self) -> tuple[str, ...]:
+        """Names source and severity table of corrupted images; empty for others."""
+        return self.origin.words if self.origin else ()
 
     @property
     def corruptions(self) -> tuple[str, ...]:
-        """Names source and severity table of corrupted images; empty for others."""
-        return self.origin.words if self.origin else ()
+        """`origin_words` under the name that `comparisons.trainings` has for them."""
+        return self.origin_words
 
     @property
     def files(self) -> str:
@@ -84,7 +90,7 @@ class Cohort(NamedTuple):
     def file_name(self, *parts: str) -> str:
         """Returns a name for a file about this cohort, unique among cohorts."""
         key = tuple(str(part) for part in self.rank)
-        return slug(*parts, self.dataset, self.split, *self.corruptions[:1], key=key)
+        return slug(*parts, self.dataset, self.split, *self.origin_words[:1], key=key)
 
 
 class Variant(NamedTuple):

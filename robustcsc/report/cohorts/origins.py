@@ -32,12 +32,16 @@ class Origin(NamedTuple):
     files: str = ""
 
     @property
-    def words(self) -> tuple[str, str]:
-        """Source and severity table in words, the table with its digests: ``"cifar10_c@1a2b3c4d"``."""
+    def source_words(self) -> str:
+        """The source in words, with how the pixels were stored."""
         stored = "" if self.pixels is Pixels.FLOAT else f", {self.pixels.value}"
         generated = f"generated corruptions{stored}{', from files' if self.source is Source.EXPORTED else ''}"
-        source = "official corrupted files" if self.source is Source.OFFICIAL else generated
-        return source, self.table.words
+        return "official corrupted files" if self.source is Source.OFFICIAL else generated
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Source and severity table in words, the table with its digests: ``"cifar10_c@1a2b3c4d"``."""
+        return self.source_words, self.table.words
 
 
 @lru_cache(maxsize=2**12)

@@ -192,7 +192,7 @@ def _difference(name: str, theirs: Iterable[Cohort], others: Iterable[Cohort]) -
 
 
 def _facts(cohort: Cohort) -> dict[str, str]:
-    source, table = cohort.corruptions or ("none", "none")
+    source, table = cohort.origin_words or ("none", "none")
     return {
         "data set": cohort.dataset,
         "split": cohort.split,

@@ -124,8 +124,8 @@ def _by_source(nested: Nested) -> list[Nested]:
     parts: list[Nested] = []
     for dataset, split in sorted({(it.dataset, it.split) for it in nested}):
         here = {it: settings for it, settings in nested.items() if (it.dataset, it.split) == (dataset, split)}
-        for source in sorted({it.corruptions for it in here if it.corruptions}) or [()]:
-            parts.append({it: settings for it, settings in here.items() if it.corruptions in (source, ())})
+        for words in sorted({it.origin_words for it in here if it.origin}) or [()]:
+            parts.append({it: settings for it, settings in here.items() if not it.origin or it.origin_words == words})
     return parts
 
 
@@ -168,7 +168,7 @@ def _everyone(columns: Sequence[_Mean]) -> list[Variant]:
 def _about(nested: Nested) -> tuple[str, ...]:
     """Returns data set, split, and source and severity table of corrupted images."""
     cohort = next(iter(part_of(nested, Corruption) or nested))
-    return (cohort.dataset, cohort.split, *cohort.corruptions)
+    return (cohort.dataset, cohort.split, *cohort.origin_words)
 
 
 def _title(about: tuple[str, ...]) -> str:

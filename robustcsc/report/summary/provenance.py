@@ -16,8 +16,9 @@ def provenance_table(records: Sequence[Record]) -> Table:
     groups: dict[tuple[str | int | None, ...], list[Record]] = defaultdict(list)
     for record in records:
         subject, cohort, how = record.measurement.subject, Cohort.of(record), record.provenance
-        clean = isinstance(record.measurement.perturbation, Clean)
-        source, table = cohort.corruptions or ("clean images" if clean else "perturbed images", None)
+        origin, clean = cohort.origin, isinstance(record.measurement.perturbation, Clean)
+        source = origin.source_words if origin else "clean images" if clean else "perturbed images"
+        table = origin.table.words if origin else None
         versions = ", ".join(f"{package} {version}" for package, version in how.versions.items())
         made = (subject.run, subject.model, subject.weights[:12], cohort.dataset, cohort.split)
         images = (f"{cohort.images} for files {cohort.files}" if cohort.files else cohort.images, cohort.total)
