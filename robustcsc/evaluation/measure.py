@@ -1,4 +1,4 @@
-"""One cell becomes records: the only place where a model meets images and something is counted."""
+"""One cell becomes records: the only place where the answers that reports show are counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from robustcsc.measurements.perturbations import (
     RandomNoise,
     Universal,
 )
-from robustcsc.measurements.policies import NoLambda, Policy
+from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import (
     AttackDetails,
@@ -72,7 +72,7 @@ class Evaluator:
 
         Args:
             cell: What to measure.
-            standing: The images that earlier attacks of the cell left; all if ``None``.
+            standing: The images that earlier attacks of the chain left; all if ``None``.
 
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
@@ -223,7 +223,7 @@ class Evaluator:
     def _record(
         self, measurement: Measurement, met: Sequence[bool], seen: Predictions | None, seconds: float
     ) -> Record:
-        lam = None if seen is None or seen.lam is None or measurement.policy == NoLambda() else round(seen.lam, 6)
+        lam = None if seen is None or seen.lam is None else round(seen.lam, 6)
         return Record(
             measurement=measurement,
             correct=sum(met),

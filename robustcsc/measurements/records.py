@@ -229,9 +229,9 @@ class Location(Fact, frozen=True):
     """Where the inputs of a measurement lay: labels for the command that repeats it, never part of a key.
 
     Attributes:
-        data: The data set, as typed for ``--data``; ``""`` if the run says it.
-        root: Its folder; ``""`` if the run says it.
-        image_size: Size that images were resized and cropped to; ``None`` if the run or the files say it.
+        data: The data set, as typed for ``--data``; ``""`` for images that `robustcsc.data.load` did not open.
+        root: Its folder; ``""`` if it has none.
+        image_size: Size that images of a folder were resized and cropped to.
         limit: How many evenly spaced images were used; ``None`` for all.
         table: File of the severity table; ``""`` for one of the package.
         frost_root: Folder of the photographs of frost; ``""`` for those of the package.

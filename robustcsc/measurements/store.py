@@ -14,7 +14,8 @@ from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import from_json, tag_of, to_json
 from robustcsc.measurements.records import Measurement, Record
 
-#: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns or facts.
+#: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns, and of a fact
+#: that stored records would not have. A new field with a default needs no new version.
 SCHEMA_VERSION = 4
 
 #: The columns: the key that is looked up, some facts for people who open the file, and the record as JSON.
