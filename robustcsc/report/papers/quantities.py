@@ -12,16 +12,17 @@ from statistics import fmean
 from typing import ClassVar, NamedTuple
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Crafting, Pixels, Source, Universal
-from robustcsc.measurements.policies import Adaptive
+from robustcsc.measurements.policies import Adaptive, Policy
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Noted, Worded
-from robustcsc.report.attacks.adversarial import left_by_all, of_newest_fit
+from robustcsc.report.attacks.adversarial import attacked_directly, left_by_all, of_newest_fit
 from robustcsc.report.cohorts.cells import estimate
 from robustcsc.report.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, total_score
+from robustcsc.report.cohorts.words import policy_words
 from robustcsc.report.comparisons.groups import Group, over_seeds
 from robustcsc.report.papers.entrants import Entrant
 
@@ -163,30 +164,35 @@ class PgdAccuracy:
 
 @dataclass(frozen=True)
 class LeftByAll:
-    """What all attacks together leave, image by image, on the weights that they leave least of."""
+    """What all attacks together leave, image by image, on the weights that they leave least of.
+
+    Transfer tests alone fill no cell. Where nothing else met the policy of a row whose lambda is tuned, the cell shows
+    another adaptive policy and names it: attacks through the tuned lambda are scored with one lambda per image.
+    """
 
     threat: ThreatModel
     written: ClassVar = _PERCENT
 
     def __call__(self, group: Group, entrant: Entrant) -> Value | None:
         """See `Quantity`."""
-        left: dict[Cohort, list[tuple[Score, int]]] = defaultdict(list)
+        left: dict[tuple[Cohort, Policy], list[tuple[Score, int]]] = defaultdict(list)
         for seed in group.seeds:
-            by_cohort: dict[Cohort, list[Record]] = defaultdict(list)
+            by_target: dict[tuple[Cohort, Policy], list[Record]] = defaultdict(list)
             for (cohort, setting, policy), several in seed.items():
                 asked = isinstance(policy, Adaptive) if entrant.adaptive else policy in entrant.policies
                 counts = asked and cohort.metric is Metric.ACCURACY and entrant.has_images(cohort)
                 if counts and isinstance(setting, Attack) and _is_at(setting.threat, self.threat):
-                    by_cohort[cohort] += [series[0] for series in several]
-            for cohort, found in by_cohort.items():
-                records = of_newest_fit(found)
-                left[cohort].append((left_by_all(records), len(records)))
+                    by_target[cohort, policy] += [series[0] for series in several]
+            for target, found in by_target.items():
+                if attacked_directly(records := of_newest_fit(found)):
+                    left[target].append((left_by_all(records), len(records)))
         if not left:
             return None
-        cohort = max(left, key=lambda it: (len(left[it]), it.total, it.rank))
-        score, count = min(left[cohort])
-        note = f"{count} attack{'s' if count > 1 else ''}"
-        return Value(Noted(estimate(score), note), _basis(cohort, len(left[cohort])))
+        own = {it for it in left if it[1] in entrant.policies}
+        cohort, policy = max(own or left, key=lambda it: (len(left[it]), it[0].total, it[0].rank))
+        score, count = min(left[cohort, policy])
+        note = f"{count} attack{'s' if count > 1 else ''}" + ("" if own else f", {policy_words(policy)}")
+        return Value(Noted(estimate(score), note), _basis(cohort, len(left[cohort, policy])))
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,9 @@ def _fourth() -> PaperTable:
     title = "SDNet, table 4: accuracy (%) on CIFAR-10 under PGD (static: crafted at λ = 0.1, scored at the tuned λ)"
     note = (
         "The rows after tuning λ are a transfer test: their images were crafted at the training λ. Beside them stands "
-        "what every attack that was measured leaves of the same model and λ policy, adaptive ones included, counted "
-        "image by image; it is an upper bound of the robust accuracy."
+        "what every attack that was measured leaves of the same model, counted image by image, under the row's λ "
+        "policy or the one that the cell names; it is an upper bound of the robust accuracy. Transfer tests alone "
+        "fill no cell of it."
     )
     others = {0: ("{}",), 1: ("{} w/ training λ",), 2: ("{} (after tuning λ)",)}
     return PaperTable("sdnet-table-4", title, ("model",), columns, rows, (note,), others)

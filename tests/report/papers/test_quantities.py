@@ -24,6 +24,18 @@ def test_the_lowest_is_counted_image_by_image(attack: RecordMaker) -> None:
     assert found["lowest measured, L∞ 8/255"].endswith("(2 attacks)")
 
 
+def test_each_adaptive_policy_is_counted_by_itself_and_transfer_tests_alone_say_nothing(attack: RecordMaker) -> None:
+    static = attack(protocol="static", policy="adaptive", outcomes=[True, False, False, False])
+    through = attack(protocol="adaptive", policy="adaptive-image", outcomes=[False, True, True, False])
+    column = "lowest measured, L∞ 8/255"
+    assert row(by_name("sdnet", [static])["4"], "SDNet-18 (after tuning λ)")[column] == NOT_MEASURED
+    found = row(by_name("sdnet", [static, through])["4"], "SDNet-18 (after tuning λ)")[column]
+    assert found.startswith("50.00 [") and found.endswith("(1 attack, adaptive lambda (per image))")
+    tuned = attack("square", protocol="black-box", policy="adaptive", outcomes=[True, True, True, False])
+    own = row(by_name("sdnet", [static, through, tuned])["4"], "SDNet-18 (after tuning λ)")[column]
+    assert own.startswith("25.00 [") and own.endswith("(2 attacks)")
+
+
 def test_pgd_is_the_longest_of_the_rows_own_policy_and_images(attack: RecordMaker) -> None:
     made = [
         attack("pgd:steps=10", correct=30, total=100, protocol="static", policy="adaptive"),
