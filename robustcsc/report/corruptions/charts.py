@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from robustcsc.measurements.policies import FixedLambda
 from robustcsc.measurements.records import Record
@@ -104,27 +104,40 @@ def _noise_chart(cohort: Cohort, noisy: Mapping[str, Rows], variants: Sequence[V
     )
 
 
-def lambda_charts(records: Sequence[Record]) -> list[Chart]:
+def lambda_charts(
+    records: Sequence[Record],
+    name: str = "lambda",
+    title: str = "Accuracy over lambda",
+    corruptions: Collection[str] = (),
+    most: int | None = None,
+) -> list[Chart]:
     """Returns one chart per cohort and run: accuracy over fixed lambdas, a line per severity (SDNet, Figure 2).
 
     A marker shows the best lambda of each severity. Corruptions with fewer than two lambdas are left out.
+
+    Args:
+        records: What was measured.
+        name: Names of files begin with this.
+        title: Titles begin with this.
+        corruptions: Those that are shown; of none all.
+        most: Most charts of a cohort; by default as many as fit in.
     """
     labels = labels_of(records)
     charts = []
     for cohort, settings in by_cohort(records).items():
         runs: dict[str, dict[str, Curves]] = defaultdict(dict)
-        for name, rows in corruptions_of(settings).items():
-            for run, by_lambda in lambda_series(rows, labels).items():
-                runs[run][corruption_words(name)] = lambda_curves(by_lambda)
-        fit_in = max(1, MOST_PANELS // max(map(len, runs.values()), default=1))
+        noisy = corruptions_of(settings)
+        for corruption in (it for it in noisy if it in (corruptions or noisy)):
+            for run, by_lambda in _lambda_series(noisy[corruption], labels).items():
+                runs[run][corruption_words(corruption)] = _lambda_curves(by_lambda)
+        fit_in = most or max(1, MOST_PANELS // max(map(len, runs.values()), default=1))
         more = left_out(len(runs), fit_in, "runs")
         for run in sorted(runs)[:fit_in]:
-            title = f"Accuracy over lambda: {run}, {cohort.title}"
-            charts.append(lambda_chart(cohort.file_name("lambda", run), title, runs[run], more))
+            charts.append(lambda_chart(cohort.file_name(name, run), f"{title}: {run}, {cohort.title}", runs[run], more))
     return charts
 
 
-def lambda_series(rows: Rows, labels: Labels) -> dict[str, dict[float, Series]]:
+def _lambda_series(rows: Rows, labels: Labels) -> dict[str, dict[float, Series]]:
     """Returns by run (in words) what was measured at each fixed lambda, where a severity has two of them."""
     found: dict[str, dict[float, Series]] = defaultdict(dict)
     for variant, measured in rows.items():
@@ -134,7 +147,7 @@ def lambda_series(rows: Rows, labels: Labels) -> dict[str, dict[float, Series]]:
     return {run: of for run, of in found.items() if max(counts[run].values()) > 1}
 
 
-def lambda_curves(by_lambda: Mapping[float, Series]) -> Curves:
+def _lambda_curves(by_lambda: Mapping[float, Series]) -> Curves:
     """Returns the accuracies over lambda by severity, where there are at least two."""
     curves = {
         f"severity {severity}": curve_of(

@@ -16,13 +16,13 @@ from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.chart import COLOURS, MARKERS, MOST_LINES, Chart, Line, Marker, Panel, Series
 from robustcsc.presentation.words import slug
-from robustcsc.report.cohorts.cohorts import Setting, by_cohort, corruptions_of, labels_of
+from robustcsc.report.cohorts.cohorts import Setting
 from robustcsc.report.cohorts.words import NOISES, corruption_rank, corruption_words, norm_words
 from robustcsc.report.comparisons.groups import Group, groups_of
-from robustcsc.report.corruptions.charts import ACCURACY, Curves, lambda_chart, lambda_curves, lambda_series
+from robustcsc.report.corruptions.charts import ACCURACY, lambda_charts
 from robustcsc.report.papers.entrants import PLAIN
 from robustcsc.report.papers.papers import Paper
-from robustcsc.report.summary.lambda_fits import ordered_fits
+from robustcsc.report.summary.lambda_fits import by_model, residual_panel
 
 MOST_RUNS = 4
 """Runs that have a chart of their own."""
@@ -43,54 +43,26 @@ def paper_charts(
         trainings: How the measured models were trained, as far as that is known.
     """
     if paper == "sdnet":
-        return [*_accuracy_over_lambda(records), *_lambda_over_residual(fits)]
+        second = lambda_charts(records, "paper-sdnet-figure-2", "SDNet, figure 2", NOISES, MOST_RUNS)
+        return [*second, *_lambda_over_residual(fits)]
     if paper == "detrame":
         groups = groups_of(records, trainings)
         return [*_accuracy_over_parameters(groups), *_fooling_over_size(groups)]
     return []
 
 
-def _accuracy_over_lambda(records: Sequence[Record]) -> list[Chart]:
-    """SDNet, figure 2: a panel per noise, a line per severity, a marker at the best lambda."""
-    labels = labels_of(records)
-    charts = []
-    for cohort, settings in by_cohort(records).items():
-        noisy = corruptions_of(settings)
-        runs: dict[str, dict[str, Curves]] = defaultdict(dict)
-        for noise in (it for it in NOISES if it in noisy):
-            for run, by_lambda in lambda_series(noisy[noise], labels).items():
-                runs[run][corruption_words(noise)] = lambda_curves(by_lambda)
-        for run, curves in sorted(runs.items())[:MOST_RUNS]:
-            name, title = cohort.file_name("paper-sdnet-figure-2", run), f"SDNet, figure 2: {run}, {cohort.title}"
-            charts.append(lambda_chart(name, title, curves))
-    return charts
-
-
 def _lambda_over_residual(fits: Sequence[LambdaFit]) -> list[Chart]:
     """SDNet, figure 3: best lambda over the residual as red crosses, the fitted line in black, a panel per noise."""
-    by_model: dict[tuple[str, str, str], list[LambdaFit]] = defaultdict(list)
-    for fit in ordered_fits(fits):
-        alone = len({level.noise for level in fit.levels}) == 1
-        if alone and fit.dataset_definition in fit.lines:
-            by_model[fit.model, fit.weights, fit.dataset].append(fit)
+    alone = by_model([fit for fit in fits if len({level.noise for level in fit.levels}) == 1])
     charts = []
-    for (model, weights, dataset), members in list(by_model.items())[:MOST_RUNS]:
+    for (model, weights, dataset), members in list(alone.items())[:MOST_RUNS]:
         members.sort(key=lambda fit: corruption_rank(fit.levels[0].noise))
+        panels = tuple(residual_panel(it, [noise := it.levels[0].noise], corruption_words(noise)) for it in members)
         name = slug("paper-sdnet-figure-3", model, dataset, key=(weights,))
         title = f"SDNet, figure 3: {model} (weights {weights[:8]}), {dataset}"
         described = f"Panels: {', '.join(fit.noise for fit in members)}."
-        charts.append(Chart(name, title, described, tuple(map(_fit_panel, members)), (Series("", "#c00000", "x", ""),)))
+        charts.append(Chart(name, title, described, panels, (Series("", "#c00000", "x", ""),)))
     return charts
-
-
-def _fit_panel(fit: LambdaFit) -> Panel:
-    line = fit.lines[fit.dataset_definition]
-    residuals = tuple(level.residuals[fit.dataset_definition] for level in fit.levels)
-    ends = (min(residuals), max(residuals))
-    crosses = Line(0, residuals, tuple(level.best_lam for level in fit.levels))
-    fitted = Line(None, ends, tuple(line.intercept + line.slope * end for end in ends))
-    words = corruption_words(fit.levels[0].noise)
-    return Panel(words, f"residual ({fit.dataset_definition})", "best lambda", (crosses, fitted))
 
 
 def _accuracy_over_parameters(groups: Sequence[Group]) -> list[Chart]:

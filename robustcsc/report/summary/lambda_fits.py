@@ -123,7 +123,7 @@ def fit_curve_charts(fits: Sequence[LambdaFit]) -> list[Chart]:
     There is one panel per fit and noise; a pooled fit adds only noises that have no fit of their own.
     """
     charts = []
-    for (model, weights, dataset), members in _by_model(fits).items():
+    for (model, weights, dataset), members in by_model(fits).items():
         noises: dict[str, Curves] = {}
         for fit in sorted(members, key=lambda fit: len({level.noise for level in fit.levels})):
             curves = _level_curves(fit)
@@ -143,7 +143,7 @@ def residual_charts(fits: Sequence[LambdaFit]) -> list[Chart]:
     There is one panel per fit.
     """
     charts = []
-    for (model, weights, dataset), members in _by_model(fits).items():
+    for (model, weights, dataset), members in by_model(fits).items():
         noises = list(dict.fromkeys(level.noise for fit in members for level in fit.levels))
         said = "; ".join(f"{fit.noise}: R2 {fit.lines[fit.dataset_definition].r2:.4f}" for fit in members)
         charts.append(
@@ -151,14 +151,15 @@ def residual_charts(fits: Sequence[LambdaFit]) -> list[Chart]:
                 name=slug("residuals", model, dataset, key=(weights,)),
                 title=f"Best lambda over residual: {model} (weights {weights[:8]}), {dataset}",
                 description=f"{said}. Held-out images: {', '.join(sorted(set(map(heldout_words, members))))}.",
-                panels=tuple(_residual_panel(fit, noises) for fit in members),
+                panels=tuple(residual_panel(fit, noises) for fit in members),
                 series=numbered_series(map(corruption_words, noises), joined=False),
             )
         )
     return charts
 
 
-def _residual_panel(fit: LambdaFit, noises: Sequence[str]) -> Panel:
+def residual_panel(fit: LambdaFit, noises: Sequence[str], title: str = "") -> Panel:
+    """Returns best lambda over residual, a series per noise, and the line; its R2 is the title unless one is given."""
     definition = fit.dataset_definition
     line = fit.lines[definition]
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -173,11 +174,11 @@ def _residual_panel(fit: LambdaFit, noises: Sequence[str]) -> Panel:
     residuals = [residual for found in points.values() for residual, _ in found]
     ends = (min(residuals), max(residuals)) if residuals else ()
     lines.append(Line(None, ends, tuple(line.intercept + line.slope * end for end in ends)))
-    title = f"{fit.noise}, R² = {line.r2:.3f}"
-    return Panel(title, f"residual ({definition})", "best lambda", tuple(lines))
+    return Panel(title or f"{fit.noise}, R² = {line.r2:.3f}", f"residual ({definition})", "best lambda", tuple(lines))
 
 
-def _by_model(fits: Sequence[LambdaFit]) -> dict[tuple[str, str, str], list[LambdaFit]]:
+def by_model(fits: Sequence[LambdaFit]) -> dict[tuple[str, str, str], list[LambdaFit]]:
+    """Returns the fits that have a line, by model, weights and data set."""
     groups: dict[tuple[str, str, str], list[LambdaFit]] = defaultdict(list)
     for fit in ordered_fits(fits):
         if fit.levels and fit.dataset_definition in fit.lines:
