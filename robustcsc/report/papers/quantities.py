@@ -19,9 +19,9 @@ from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Noted, Worded
-from robustcsc.report.attacks.adversarial import attacked_directly, left_by_all, of_newest_fit
+from robustcsc.report.attacks.adversarial import attacked_directly, left_by_all
 from robustcsc.report.cohorts.cells import estimate
-from robustcsc.report.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, total_score
+from robustcsc.report.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, of_newest_fit, total_score
 from robustcsc.report.cohorts.words import policy_words
 from robustcsc.report.comparisons.groups import Group, over_seeds
 from robustcsc.report.papers.entrants import Entrant
