@@ -188,7 +188,7 @@ class LeftByAll:
                     left[target].append((left_by_all(records), len(records)))
         if not left:
             return None
-        own = {it for it in left if it[1] in entrant.policies}
+        own = [it for it in left if it[1] in entrant.policies]
         cohort, policy = max(own or left, key=lambda it: (len(left[it]), it[0].total, it[0].rank))
         score, count = min(left[cohort, policy])
         note = f"{count} attack{'s' if count > 1 else ''}" + ("" if own else f", {policy_words(policy)}")
