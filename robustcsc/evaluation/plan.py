@@ -17,6 +17,7 @@ from robustcsc.measurements.policies import (
     Adaptive,
     FixedLambda,
     NoLambda,
+    Oracle,
     Policy,
     Scope,
     TrainingLambda,
@@ -267,7 +268,7 @@ def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | No
         case Protocol.STATIC:
             return [Target(protocol, (Adaptive(scope=Scope.DATASET),))]
         case Protocol.TUNED:
-            return [Target(Protocol.STATIC, (parse_policy("oracle"),))]
+            return [Target(Protocol.STATIC, (Oracle(),))]
         case Protocol.FIXED:
             return [Target(protocol, (FixedLambda(lam),)) for lam in tried]
         case Protocol.GRID:

@@ -21,8 +21,7 @@ from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.report.attacks.flags import FLAG_WORDS, Flags, flags_by_measurement, is_white_box
 from robustcsc.report.attacks.tables import BUDGETS, attacks_in
 from robustcsc.report.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
-from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, labels_of, of_kinds
-from robustcsc.report.cohorts.cohorts import of_newest_fit as of_newest_fit  # `papers.quantities` has it from here
+from robustcsc.report.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, labels_of, of_kinds, of_newest_fit
 from robustcsc.report.cohorts.words import (
     THEN,
     attack_words,
@@ -41,7 +40,7 @@ EVERYTHING = "all of these"
 TRANSFER_ONLY = "transfer tests only"
 _WORST_NOTES = (
     ALL_ATTACKS,
-    "Attacks under the protocol static are crafted without knowing the tuned lambda: a transfer test.",
+    "Attacks under the protocol static are crafted without knowing the fitted lambda: a transfer test.",
     "Of fixed lambdas the best one is shown. They and the oracle, which uses the test labels, do not enter the last "
     "row, which is a minimum over lambda policies, too.",
 )

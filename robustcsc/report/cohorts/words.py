@@ -91,8 +91,9 @@ def protocol_words(made: Attack | MinimalBudget | Universal | RandomControl, pol
     if isinstance(made, Attack) and made.saved is not None:
         return protocol_name(made)
     match made.protocol:
-        case Protocol.STATIC | Protocol.TUNED:
-            return "crafted at the training lambda, scored at the tuned lambda (a transfer test)"
+        case Protocol.STATIC:
+            scored = "best lambda by the test labels" if policy == Oracle() else "fitted lambda"
+            return f"crafted at the training lambda, scored at the {scored} (a transfer test)"
         case Protocol.ADAPTIVE:
             through = "the adaptive policy" if isinstance(policy, Adaptive) else "the policy that scores it"
             return f"crafted through {through}"
@@ -104,7 +105,7 @@ def protocol_words(made: Attack | MinimalBudget | Universal | RandomControl, pol
             return "asks for logits only"
         case Protocol.TRANSFER:
             return f"crafted on {protocol_name(made).removeprefix('transfer from ')} (a transfer test)"
-        case Protocol.PLAIN:
+        case _:
             at = "on the model that is scored" if policy == NoLambda() else "at and scored with the training lambda"
             return f"crafted {at}"
 

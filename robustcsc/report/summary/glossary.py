@@ -19,7 +19,7 @@ GLOSSARY = (
     ),
     (
         "Attack protocol",
-        "Static: crafted at the training lambda, scored at the tuned lambda. This is a transfer test, because the "
+        "Static: crafted at the training lambda, scored at the fitted lambda. This is a transfer test, because the "
         "attacker does not know the lambda in use. Adaptive: crafted through the policy that scores it. Plain: "
         "crafted at and scored with the training lambda, or on a model without lambda.",
     ),

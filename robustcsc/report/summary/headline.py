@@ -51,7 +51,7 @@ from robustcsc.report.corruptions.charts import ACCURACY
 _ATTACKS_DRAWN = 4
 _OTHER_BUDGETS = "Attacks of other budgets stand in the tables over epsilon."
 _PROTOCOL_NOTES = {
-    Protocol.STATIC: "static: crafted at the training lambda, scored at the tuned lambda (a transfer test).",
+    Protocol.STATIC: "static: crafted at the training lambda, scored at the fitted lambda (a transfer test).",
     Protocol.ADAPTIVE: "adaptive: crafted through the policy that scores it.",
     Protocol.PLAIN: "plain: crafted at and scored with the training lambda (or without any).",
 }

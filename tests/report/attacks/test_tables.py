@@ -19,10 +19,16 @@ def test_attacks_name_the_protocol_in_words(records: list[Record]) -> None:
     (table,) = attack_tables(records)
     rows = {(row[0], row[2]): row[3] for row in table.texts}
     assert [column.heading for column in table.columns[3:]] == ["PGD L∞ 8/255, 20 steps"]
-    transfer = "crafted at the training lambda, scored at the tuned lambda (a transfer test)"
+    transfer = "crafted at the training lambda, scored at the fitted lambda (a transfer test)"
     assert rows["sdnet", transfer] == wilson(352, 1000)
     assert rows["sdnet", "crafted through the adaptive policy"] == wilson(5, 1000)
     assert rows["resnet", "crafted on the model that is scored"] == wilson(1, 1000)
+
+
+def test_an_attack_scored_by_the_oracle_says_so(attack: RecordMaker) -> None:
+    (table,) = attack_tables([attack(correct=3, total=10, protocol="static", policy="oracle")])
+    words = "crafted at the training lambda, scored at the best lambda by the test labels (a transfer test)"
+    assert [row[2] for row in table.texts] == [words]
 
 
 def test_attacks_of_other_budgets_norms_and_steps_have_their_own_columns(attack: RecordMaker) -> None:

@@ -111,7 +111,7 @@ def test_the_page_is_made_for_dark_small_and_printed(report: ReportPaths) -> Non
 def test_the_page_says_what_the_numbers_are(report: ReportPaths) -> None:
     text = report.page.read_text()
     assert "(uses test labels)" in text
-    assert "scored at the tuned lambda (a transfer test)" in text
+    assert "scored at the fitted lambda (a transfer test)" in text
     assert "not measured here" in text
     assert "5d5d5d5d5d5d" in text  # the weights
     assert "never trained on" in text  # the held-out images
