@@ -14,7 +14,7 @@ from robustcsc.report.cohorts.cells import PERCENT, accuracy_of, percentages
 from robustcsc.report.cohorts.cohorts import Cohort, Labels, Rows, Setting, by_cohort, labels_of
 from robustcsc.report.cohorts.words import attack_words, epsilon_words, norm_words
 
-Curves = Mapping[Norm, Mapping[str, Mapping[float, Estimate]]]
+ByNorm = Mapping[Norm, Mapping[str, Mapping[float, Estimate]]]
 """Accuracy by norm, line in words, and budget."""
 
 
@@ -44,7 +44,7 @@ def epsilon_tables(records: Sequence[Record]) -> list[Table]:
     return tables
 
 
-def _by_cohort(records: Sequence[Record]) -> Iterator[tuple[Cohort, Curves]]:
+def _by_cohort(records: Sequence[Record]) -> Iterator[tuple[Cohort, ByNorm]]:
     labels = labels_of(records)
     for cohort, settings in by_cohort(records).items():
         curves = _curves(settings, labels) if cohort.metric is Metric.ACCURACY else {}
@@ -52,7 +52,7 @@ def _by_cohort(records: Sequence[Record]) -> Iterator[tuple[Cohort, Curves]]:
             yield cohort, curves
 
 
-def _curves(settings: Mapping[Setting, Rows], labels: Labels) -> Curves:
+def _curves(settings: Mapping[Setting, Rows], labels: Labels) -> ByNorm:
     found: dict[Norm, dict[str, dict[float, Estimate]]] = defaultdict(lambda: defaultdict(dict))
     for variant, made, record in attacks_in(settings):
         words = with_protocol(", ".join((*labels[variant], attack_words(made, budget=False))), made)
@@ -65,7 +65,7 @@ def _curves(settings: Mapping[Setting, Rows], labels: Labels) -> Curves:
     return {norm: curves[norm] for norm in sorted(curves, reverse=True) if curves[norm]}
 
 
-def _chart(cohort: Cohort, curves: Curves) -> Chart:
+def _chart(cohort: Cohort, curves: ByNorm) -> Chart:
     everything = list(dict.fromkeys(words for by_words in curves.values() for words in by_words))
     lines = everything[:MOST_LINES]
     panels = tuple(

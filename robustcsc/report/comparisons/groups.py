@@ -30,7 +30,7 @@ class Measure(NamedTuple):
     policy: Policy
 
 
-Seed = Mapping[Measure, Sequence[Series]]
+OfTraining = Mapping[Measure, Sequence[Series]]
 """What was measured on the weights of one training; several series differ in the seed of the measurement."""
 
 
@@ -47,7 +47,7 @@ class Group:
 
     model: str
     trainings: tuple[Training, ...]
-    seeds: tuple[Seed, ...]
+    seeds: tuple[OfTraining, ...]
     runs: tuple[str, ...]
 
     @property

@@ -27,7 +27,7 @@ from robustcsc.report.cohorts.cohorts import Cohort, Part, of_newest_fit, pool, 
 from robustcsc.report.cohorts.join import joined
 from robustcsc.report.cohorts.origins import Origin
 from robustcsc.report.cohorts.words import NOISES, corruption_rank, corruption_words, policy_rank, policy_words
-from robustcsc.report.comparisons.groups import Group, Measure, Seed, groups_of, over_seeds
+from robustcsc.report.comparisons.groups import Group, Measure, OfTraining, groups_of, over_seeds
 from robustcsc.report.summary.headline import headline_budget
 
 By = Literal["clean", "noise", "corruptions", "robust"]
@@ -174,7 +174,7 @@ def _images(cohort: Cohort) -> BoardImages:
     return (cohort.dataset, cohort.split, cohort.images, cohort.total)
 
 
-Reader = Callable[[Seed, Policy], tuple[Score, int] | None]
+Reader = Callable[[OfTraining, Policy], tuple[Score, int] | None]
 """Reads a column off what was measured on one training seed under one policy: the score, and how many attacks."""
 
 
@@ -244,7 +244,7 @@ def _threats(threats: Iterable[ThreatModel]) -> list[ThreatModel]:
 
 
 def _read_mean(
-    images: BoardImages, wanted: Mapping[str, Sequence[int]], origin: Origin | None, seed: Seed, policy: Policy
+    images: BoardImages, wanted: Mapping[str, Sequence[int]], origin: Origin | None, seed: OfTraining, policy: Policy
 ) -> tuple[Score, int] | None:
     """Pools corruptions over severities, all of them or nothing; without an origin it reads clean cells."""
     parts: list[Part] = []
@@ -260,7 +260,9 @@ def _read_mean(
     return None if score is None else (score, 0)
 
 
-def _read_attacks(images: BoardImages, threat: ThreatModel, seed: Seed, policy: Policy) -> tuple[Score, int] | None:
+def _read_attacks(
+    images: BoardImages, threat: ThreatModel, seed: OfTraining, policy: Policy
+) -> tuple[Score, int] | None:
     attacks = [
         series[0]
         for measure, several in seed.items()
