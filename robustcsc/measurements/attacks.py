@@ -18,7 +18,6 @@ class AttackKind:
 
     Attributes:
         words: Its name in tables.
-        about: What it is, for a list of attacks.
         effort: The setting that says how long it searches, ``""`` if there is none.
         settings: Its settings with their defaults; ``None`` where the default depends on the budget.
         norms: Norms it supports.

@@ -50,5 +50,6 @@ class Protocol(StrEnum):
         return self in (Protocol.PLAIN, Protocol.FIXED, Protocol.ADAPTIVE, Protocol.GRID)
 
 
-#: Protocols that a single attack is measured under if none is named, as far as they suit the model.
+#: Protocols that a single attack is measured under if none is named, as far as they suit the model; universal
+#: perturbations have no others.
 BASIC = (Protocol.PLAIN, Protocol.STATIC, Protocol.ADAPTIVE)

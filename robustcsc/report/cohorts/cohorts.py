@@ -171,7 +171,7 @@ def setting_of(perturbation: Perturbation) -> Setting:
 
 
 def is_basic(setting: Setting) -> TypeGuard[Attack]:
-    """Whether a setting is one attack under a protocol of SDNet's Table 4, and not part of a suite."""
+    """Whether a setting is a single attack under plain, static or adaptive, and not part of a suite."""
     match setting:
         case Attack(steps=[_], saved=None, protocol=protocol):
             return protocol in BASIC
@@ -203,7 +203,8 @@ def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
 def of_newest_fit(records: Iterable[Record]) -> list[Record]:
     """Returns those of some records, at least one, that used the lambda fit of the newest, which is the last."""
     aged = sorted(records, key=_age)
-    return [record for record in aged if fit_of(record) == fit_of(aged[-1])]
+    newest = fit_of(aged[-1])
+    return [record for record in aged if fit_of(record) == newest]
 
 
 def score(record: Record) -> Score:

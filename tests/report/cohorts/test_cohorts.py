@@ -77,7 +77,7 @@ def test_a_setting_has_no_severity_and_no_seed(corruption: RecordMaker, attack: 
     assert Cohort.of(first) != Cohort.of(second)
 
 
-def test_basic_attacks_are_single_and_of_the_protocols_of_table_4(attack: RecordMaker, clean: RecordMaker) -> None:
+def test_basic_attacks_are_single_and_plain_static_or_adaptive(attack: RecordMaker, clean: RecordMaker) -> None:
     made = [attack(correct=1, protocol=protocol) for protocol in ("plain", "static", "adaptive", "grid", "transfer")]
     made += [attack("pgd", "square", correct=1), clean(correct=1)]
     assert [is_basic(it.measurement.perturbation) for it in made] == [True, True, True, False, False, False, False]
