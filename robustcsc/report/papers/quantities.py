@@ -166,8 +166,8 @@ class PgdAccuracy:
 class LeftByAll:
     """What all attacks together leave, image by image, on the weights that they leave least of.
 
-    Transfer tests alone fill no cell. Where nothing else met the policy of a row whose lambda is tuned, the cell shows
-    another adaptive policy and names it: attacks through the tuned lambda are scored with one lambda per image.
+    Transfer tests alone fill no cell. Where nothing else met the policy of an adaptive row, the cell shows another
+    adaptive policy and names it: attacks through the adaptive lambda are scored with one lambda per image.
     """
 
     threat: ThreatModel
