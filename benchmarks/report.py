@@ -28,8 +28,8 @@ from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Images, Measurement, Outcomes, Provenance, Record, Subject
 from robustcsc.measurements.store import COLUMNS, ResultStore, row_of
 from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
-from robustcsc.report.page.build import write_report
-from robustcsc.report.page.sections import Report
+from robustcsc.reports.page.build import write_report
+from robustcsc.reports.page.sections import Report
 
 ADAPTIVE = Adaptive(scope=Scope.DATASET)
 POLICIES: tuple[Policy, ...] = (

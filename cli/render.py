@@ -38,7 +38,7 @@ def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
     """Prints `records` as tables (or JSON) and writes all records of the run to its ``results.csv``."""
     from robustcsc.measurements.frames import records_frame
     from robustcsc.measurements.store import ResultStore
-    from robustcsc.report.summary.short import short_tables
+    from robustcsc.reports.summary.short import short_tables
 
     with ResultStore(run.store_path, read_only=True) as store:
         frame = records_frame(store.records(), timing=False)

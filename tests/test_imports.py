@@ -23,7 +23,7 @@ LINES = (
     {"training"},
     {"evaluation"},
     {"presentation"},
-    {"report"},
+    {"reports"},
     {"inspection"},
     {"session"},
     {"cli"},
@@ -138,7 +138,7 @@ def test_imports_go_one_way() -> None:
     [
         ("robustcsc.errors", "import robustcsc.progress"),  # the same line is not an earlier line
         ("robustcsc.layers.prox", "from robustcsc.data import load"),
-        ("robustcsc.layers.prox", "import robustcsc.report.tables as tables"),
+        ("robustcsc.layers.prox", "import robustcsc.reports.tables as tables"),
         ("robustcsc.layers.prox", "from ..data import load"),
         ("robustcsc.layers", "from ..data import load"),  # a package: one dot is itself
         ("robustcsc.layers.prox", "from robustcsc import evaluation"),
@@ -148,11 +148,11 @@ def test_imports_go_one_way() -> None:
             "robustcsc.layers.prox",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import robustcsc.runs",
         ),
-        ("robustcsc.evaluation", "from robustcsc.report import tables"),
-        ("robustcsc.report.tables", "from robustcsc.cli import console"),
-        ("robustcsc.report.tables", "from robustcsc import cli"),
-        ("robustcsc.report.tables", "from cli import console"),
-        ("robustcsc.report.tables", "import tests.fixtures"),
+        ("robustcsc.evaluation", "from robustcsc.reports import tables"),
+        ("robustcsc.reports.tables", "from robustcsc.cli import console"),
+        ("robustcsc.reports.tables", "from robustcsc import cli"),
+        ("robustcsc.reports.tables", "from cli import console"),
+        ("robustcsc.reports.tables", "import tests.fixtures"),
         ("robustcsc.models.detrame", "from robustcsc.models.sdnet import sdnet18"),
         ("robustcsc.models.detrame", "from robustcsc.models import sdnet"),
         ("robustcsc.models.detrame", "from . import sdnet"),
@@ -163,7 +163,7 @@ def test_imports_go_one_way() -> None:
         ("robustcsc.presentation.table", "from robustcsc.models import sdnet"),
         ("robustcsc.cli.commands.attack", "from robustcsc.cli.commands import sweep"),
         ("robustcsc.utilities", "import os"),  # a module nobody gave a line
-        ("robustcsc.report.page", "from robustcsc.utilities import tidy"),
+        ("robustcsc.reports.page", "from robustcsc.utilities import tidy"),
     ],
 )
 def test_checker_finds_a_planted_violation(module: str, source: str) -> None:
@@ -172,7 +172,7 @@ def test_checker_finds_a_planted_violation(module: str, source: str) -> None:
             "robustcsc", "robustcsc.errors", "robustcsc.layers", "robustcsc.layers.prox", "robustcsc.data",
             "robustcsc.models", "robustcsc.models.catalog", "robustcsc.models.convert",
             "robustcsc.models.sdnet", "robustcsc.models.detrame",
-            "robustcsc.runs", "robustcsc.evaluation", "robustcsc.report", "robustcsc.report.tables",
+            "robustcsc.runs", "robustcsc.evaluation", "robustcsc.reports", "robustcsc.reports.tables",
             "robustcsc.cli", "robustcsc.cli.console",
             "robustcsc.presentation", "robustcsc.presentation.table",
             "robustcsc.cli.commands", "robustcsc.cli.commands.attack", "robustcsc.cli.commands.sweep",

@@ -48,5 +48,5 @@ def test_checker_finds_a_planted_signature() -> None:
 
 
 def test_reports_have_few_rooms() -> None:
-    entries = [it.name for it in (ROOT / "robustcsc" / "report").iterdir() if it.name != "__pycache__"]
+    entries = [it.name for it in (ROOT / "robustcsc" / "reports").iterdir() if it.name != "__pycache__"]
     assert len(entries) <= MOST_ENTRIES, entries

@@ -49,7 +49,7 @@ def fit_lambda(
     as_json: options.Json = False,
 ) -> None:
     """Fit the line from the residual of the CSC layers to the best lambda, on held-out training images."""
-    from robustcsc.report.summary.lambda_fits import fit_tables, line_words
+    from robustcsc.reports.summary.lambda_fits import fit_tables, line_words
     from robustcsc.session.reporting import keep_fit_tables
 
     lambdas = None if grid is None else options.numbers("--grid", grid)

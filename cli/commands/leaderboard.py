@@ -44,7 +44,7 @@ def leaderboard(
     Training seeds of the same model and recipe are one row, as mean and standard deviation.
     """
     from robustcsc.measurements.trainings import Training
-    from robustcsc.report.comparisons.leaderboard import leaderboards
+    from robustcsc.reports.comparisons.leaderboard import leaderboards
 
     found = runs.existing(folder)
     if not found:

@@ -25,7 +25,7 @@ EXAMPLES = 4
 
 def quickstart(device: options.Device = "cpu", as_json: options.Json = False) -> None:
     """Train a ResNet and an SDNet on digits, sweep noise, fit lambda, attack, and report: about a minute."""
-    from robustcsc.report.summary.short import story
+    from robustcsc.reports.summary.short import story
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
     from robustcsc.session.opening import open as open_session
@@ -94,7 +94,7 @@ def _trained(name: str, model: str, device: options.Device) -> None:
 def _fitted(session: Session) -> None:
     """Fits lambda to each noise and to all together, unless the run has the fits, and tells the lines."""
     from robustcsc.measurements.noises import NOISE_KERNELS
-    from robustcsc.report.summary.lambda_fits import line_words
+    from robustcsc.reports.summary.lambda_fits import line_words
     from robustcsc.session.reporting import keep_fit_tables
 
     fits = session.model.fits

@@ -70,7 +70,7 @@ def report(
 
     --data and --root say where the images for --examples lie, if the run does not know.
     """
-    from robustcsc.report.summary.short import terminal_tables
+    from robustcsc.reports.summary.short import terminal_tables
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
     from robustcsc.session.reporting import report as write

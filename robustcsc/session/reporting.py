@@ -17,12 +17,12 @@ from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
-from robustcsc.report.attacks.pictures import perturbation_pictures
-from robustcsc.report.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
-from robustcsc.report.page.build import ReportPaths, write_report
-from robustcsc.report.page.sections import Report
-from robustcsc.report.papers.papers import Paper
-from robustcsc.report.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
+from robustcsc.reports.attacks.pictures import perturbation_pictures
+from robustcsc.reports.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
+from robustcsc.reports.page.build import ReportPaths, write_report
+from robustcsc.reports.page.sections import Report
+from robustcsc.reports.papers.papers import Paper
+from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.runs import Run
 from robustcsc.session.choices import DEMO_RUN, DataChoice
 from robustcsc.session.measuring import Measuring

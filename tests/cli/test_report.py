@@ -16,7 +16,7 @@ from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.perturbations import Corruption, SeverityTable
 from robustcsc.measurements.policies import Policy, TrainingLambda
 from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore
-from robustcsc.report.page.build import ReportPaths, write_report
+from robustcsc.reports.page.build import ReportPaths, write_report
 from robustcsc.runs import Run
 from tests.cli.conftest import record_by_hand
 
@@ -26,8 +26,8 @@ Command = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def tables_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves figures and page out, which take seconds for 15 corruptions: the tables are looked at here."""
-    monkeypatch.setattr("robustcsc.report.page.build._figures", lambda *_: {})
-    monkeypatch.setattr("robustcsc.report.page.build.render_page", lambda *_, **__: "")
+    monkeypatch.setattr("robustcsc.reports.page.build._figures", lambda *_: {})
+    monkeypatch.setattr("robustcsc.reports.page.build.render_page", lambda *_, **__: "")
 
 
 def store_run(

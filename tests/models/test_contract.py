@@ -37,7 +37,7 @@ from robustcsc.measurements.threats import ThreatModel
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_spec
 from robustcsc.models.convert import convert
-from robustcsc.report.page.sections import Report, report_sections
+from robustcsc.reports.page.sections import Report, report_sections
 
 #: One or two of each family, small enough for every run; all others are slow tests.
 QUICK = (

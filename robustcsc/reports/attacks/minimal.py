@@ -1,0 +1,123 @@
+"""The smallest budgets that break images: quartiles, and the accuracy over the budget."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from robustcsc.measurements.perturbations import MinimalBudget
+from robustcsc.measurements.records import BudgetDetails, Record
+from robustcsc.measurements.statistics import Score
+from robustcsc.presentation.chart import MOST_LINES, Chart, Panel, left_out, numbered_series, percent_line
+from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
+from robustcsc.reports.cohorts.cells import WHO, accuracy_of, estimate, percentages
+from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, series
+from robustcsc.reports.cohorts.words import (
+    attack_words,
+    epsilon_words,
+    norm_words,
+    protocol_name,
+    protocol_words,
+    setting_rank,
+)
+
+_NOTE = (
+    "The smallest budget at which an image was broken, 0 where it is misclassified when clean: found by binary search, "
+    "and an upper bound, because a stronger attack may need less."
+)
+_COLUMNS = (
+    *(*WHO, Column("how the attack met lambda"), Column("attack and largest budget")),
+    *(Column(heading, significant=4) for heading in ("first quarter", "median", "third quarter")),
+    *percentages(["right at the largest"]),
+)
+
+
+class _Search(NamedTuple):
+    variant: Variant
+    made: MinimalBudget
+    details: BudgetDetails
+    record: Record
+
+    @property
+    def budgets(self) -> list[float]:
+        """The smallest budget of every image, infinity where it resisted the largest one, in their order."""
+        step = self.made.threat.epsilon / 2**self.details.levels
+        return [math.inf if level == 255 else step * level for level in self.details.minimal]
+
+
+def minimal_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table per cohort: quartiles of the smallest budget that breaks an image."""
+    labels = labels_of(records)
+    return [
+        Table(
+            name=cohort.file_name("minimal-epsilon"),
+            title=f"Smallest budgets: {cohort.title}",
+            columns=_COLUMNS,
+            rows=tuple((*labels[it.variant], *_cells(it)) for it in found),
+            notes=(_NOTE,),
+        )
+        for cohort, found in _searches(records).items()
+    ]
+
+
+def minimal_charts(records: Sequence[Record]) -> list[Chart]:
+    """Returns one chart per cohort: the accuracy over the budget, from the smallest budgets that break images."""
+    labels = labels_of(records)
+    return [_chart(cohort, found, labels) for cohort, found in _searches(records).items()]
+
+
+def _searches(records: Sequence[Record]) -> dict[Cohort, list[_Search]]:
+    found: dict[Cohort, list[_Search]] = defaultdict(list)
+    for (cohort, made, variant), measured in series(of_kinds(records, MinimalBudget)).items():
+        details = measured[0].details
+        if isinstance(made, MinimalBudget) and isinstance(details, BudgetDetails):
+            found[cohort].append(_Search(variant, made, details, measured[0]))
+    for searches in found.values():
+        searches.sort(key=lambda it: (it.variant.rank, it.made.threat.norm, setting_rank(it.made)))
+    return found
+
+
+def _cells(search: _Search) -> tuple[Cell, ...]:
+    made, budgets = search.made, search.budgets
+    beyond = Worded(math.inf, f"more than {epsilon_words(made.threat.epsilon)}")
+    quartiles = (_quantile(budgets, share) for share in (0.25, 0.5, 0.75))
+    return (
+        protocol_words(made, search.variant.policy),
+        attack_words(made),
+        *(beyond if size == math.inf else size for size in quartiles),
+        accuracy_of(search.record),
+    )
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """Returns the smallest value that at least this share of all values do not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def _chart(cohort: Cohort, searches: Sequence[_Search], labels: Labels) -> Chart:
+    drawn = searches[:MOST_LINES]
+    lines = [", ".join((*labels[it.variant], attack_words(it.made), protocol_name(it.made))) for it in drawn]
+    panels = tuple(
+        Panel(
+            norm_words(norm),
+            "epsilon",
+            "accuracy (%)",
+            tuple(percent_line(at, _curve(it)) for at, it in enumerate(drawn) if it.made.threat.norm == norm),
+        )
+        for norm in sorted({it.made.threat.norm for it in drawn}, reverse=True)
+    )
+    described = f"Share of images that no smaller budget broke; lines: {'; '.join(lines)}."
+    described += left_out(len(searches), MOST_LINES, "lines")
+    title = f"Smallest budgets: {cohort.title}"
+    return Chart(
+        cohort.file_name("minimal-epsilon"), title, described, panels, numbered_series(lines), same_heights=True
+    )
+
+
+def _curve(search: _Search) -> Mapping[float, Estimate]:
+    budgets, parts = search.budgets, 2**search.details.levels
+    steps = (search.made.threat.epsilon * level / parts for level in range(parts + 1))
+    found = {size: estimate(Score(sum(budget > size for budget in budgets), len(budgets))) for size in steps}
+    return {size: share for size, share in found.items() if share is not None}

@@ -1,0 +1,165 @@
+"""Models over training seeds: what each was trained with, and the mean and spread of what was measured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from robustcsc.measurements.facts import tag_of
+from robustcsc.measurements.perturbations import Clean, Corruption, RandomControl, RandomNoise, Universal
+from robustcsc.measurements.policies import FixedLambda, NoLambda, Policy
+from robustcsc.measurements.records import Record
+from robustcsc.measurements.statistics import Score, SeedScores
+from robustcsc.measurements.trainings import Training
+from robustcsc.presentation.table import Cell, Column, Table, Worded
+from robustcsc.presentation.words import slug
+from robustcsc.reports.attacks.fooling import crafting_words
+from robustcsc.reports.attacks.tables import full_words, with_protocol
+from robustcsc.reports.cohorts.cells import percentages
+from robustcsc.reports.cohorts.cohorts import Cohort, Setting, total_score
+from robustcsc.reports.cohorts.words import (
+    corruption_rank,
+    corruption_words,
+    policy_rank,
+    policy_words,
+    setting_rank,
+    severities_words,
+)
+from robustcsc.reports.comparisons.groups import Group, groups_of, over_seeds
+
+_NOTES = (
+    "One training seed: percent with the 95 % Wilson interval. Several: mean ± standard deviation over the training "
+    "seeds (n - 1); seeds of an attack are averaged first.",
+    "Training and test times are those of the machines that trained and measured, with all else they had to do.",
+)
+
+Quantity = tuple[Cohort, Setting, frozenset[int]]
+"""What was measured on which images and which severities, whatever the seed of the measurement: a row of the table."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """One model with one way of training and one lambda policy, and everything measured on its training seeds.
+
+    Attributes:
+        trainings: One per training seed.
+        policy: The lambda policy.
+        scores: What was measured on all of them, pooled over severities.
+        seconds_per_image: Mean time to classify a clean test image; ``None`` if that was not measured.
+    """
+
+    trainings: tuple[Training, ...]
+    policy: Policy
+    scores: Mapping[Quantity, SeedScores]
+    seconds_per_image: float | None
+
+    @property
+    def about(self) -> Training:
+        """The training of the first seed: all others differ in seed, weights and time only."""
+        return self.trainings[0]
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorting key of table columns."""
+        it, policy = self.about, (tag_of(self.policy), policy_rank(self.policy))
+        return (it.data, it.model, it.epochs, repr(it.without_seed), policy)
+
+
+def trained_models(records: Sequence[Record], trainings: Iterable[Training]) -> list[TrainedModel]:
+    """Returns every known model with what was measured on it; records of weights that nobody described are left out.
+
+    Trainings that differ in nothing but their seed stand together. A measure that only some of the seeds have is left
+    out for the whole model.
+    """
+    found = [
+        _model(group, policy)
+        for group in groups_of(records, trainings)
+        for policy in {measure.policy for seed in group.seeds for measure in seed}
+        if group.trainings and not isinstance(policy, FixedLambda)
+    ]
+    return sorted(found, key=lambda model: model.rank)
+
+
+def _model(group: Group, policy: Policy) -> TrainedModel:
+    scores: dict[Quantity, list[Score]] = defaultdict(list)
+    times: list[float] = []
+    trainings = []
+    for training, seed in zip(group.trainings, group.seeds, strict=True):
+        found: dict[Quantity, list[Score]] = defaultdict(list)
+        for (cohort, setting, chosen), several in seed.items():
+            for series in several if chosen == policy else ():
+                found[cohort, setting, frozenset(series)].append(total_score(list(series.values())))
+                if isinstance(setting, Clean):
+                    times += [record.provenance.seconds / record.total for record in series.values()]
+        for quantity, parts in found.items():
+            scores[quantity].append(Score.mean_of(parts))
+        trainings += [training] if found else []
+    whole = {it: SeedScores(tuple(seeds)) for it, seeds in scores.items() if len(seeds) == len(trainings)}
+    return TrainedModel(tuple(trainings), policy, whole, fmean(times) if times else None)
+
+
+def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:
+    """Returns one table per data set: a column per model and policy, a row per fact and measure."""
+    datasets: dict[tuple[str, str], list[TrainedModel]] = defaultdict(list)
+    for model in models:
+        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, *_ in model.scores):
+            datasets[images].append(model)
+    return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
+
+
+def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
+    several = {it.about.model for it in models if it.policy != NoLambda()}
+    heads = [it.about.model + (f", {policy_words(it.policy)}" if it.about.model in several else "") for it in models]
+    quantities = {it for model in models for it in model.scores if (it[0].dataset, it[0].split) == (dataset, split)}
+    rows = _training_rows(models)
+    for it in sorted(quantities, key=lambda it: (_rank(*it[:2]), sorted(it[2]))):
+        cohort, made, severities = it
+        words = _words(cohort, made) + (f", severities {severities_words(severities)}" if any(severities) else "")
+        images = ", ".join((f"{cohort.total} ({cohort.images})", *_how(cohort, made)))
+        cells = (over_seeds(model.scores[it]) if it in model.scores else None for model in models)
+        rows.append((words, images, *cells))
+    title, columns = f"Models over training seeds: {dataset} {split}", (Column(""), Column("images"))
+    return Table(slug("seeds", dataset, split), title, (*columns, *percentages(heads)), tuple(rows), _NOTES)
+
+
+def _training_rows(models: Sequence[TrainedModel]) -> list[tuple[Cell, ...]]:
+    facts: dict[str, list[Cell]] = {
+        "options": [", ".join(f"{key}={value}" for key, value in it.about.options.items()) or None for it in models],
+        "parameters": [it.about.parameters for it in models],
+        "training images": [it.about.trained_on for it in models],
+        "epochs": [it.about.epochs for it in models],
+        "training seeds": [", ".join(str(seed.seed) for seed in it.trainings) for it in models],
+        "training time (s)": [_rounded(fmean(each.seconds for each in it.trainings), ".0f") for it in models],
+        "test time per image (ms)": [_rounded(it.seconds_per_image, ".3g", 1000) for it in models],
+    }
+    return [(name, "", *cells) for name, cells in facts.items()]
+
+
+def _rounded(value: float | None, digits: str, factor: int = 1) -> Cell:
+    return None if value is None else Worded(factor * value, f"{factor * value:{digits}}")
+
+
+def _words(cohort: Cohort, made: Setting) -> str:
+    """Names what was measured, in one line."""
+    match made:
+        case Clean():
+            return "clean accuracy"
+        case Corruption(name=name):
+            return f"accuracy, {corruption_words(name)}"
+        case RandomNoise(rho=rho):
+            return f"{cohort.metric}, random noise, rho {rho:g}"
+        case _:
+            return with_protocol(f"{cohort.metric}, {full_words(made)}", made)
+
+
+def _rank(cohort: Cohort, made: Setting) -> tuple[object, ...]:
+    """Sorting key: clean images, corruptions, attacks, universal perturbations, random noise."""
+    name = corruption_rank(made.name) if isinstance(made, Corruption | RandomControl) else ()
+    rank = setting_rank(made)
+    return (rank[0], name, cohort.metric, rank[:3], _how(cohort, made), rank, cohort.rank)
+
+
+def _how(cohort: Cohort, made: Setting) -> tuple[str, ...]:
+    return (crafting_words(made.crafting),) if isinstance(made, Universal) else cohort.origin_words

@@ -1,0 +1,201 @@
+"""Writes a whole report into one folder, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from robustcsc.errors import StoreError
+from robustcsc.measurements.frames import TIMING
+from robustcsc.measurements.records import Record
+from robustcsc.presentation.csv_table import csv_text
+from robustcsc.presentation.drawn_chart import draw
+from robustcsc.presentation.html_table import Coded
+from robustcsc.presentation.latex import latex_table
+from robustcsc.presentation.markdown import markdown_table, markdown_text
+from robustcsc.reports.cohorts.join import joined
+from robustcsc.reports.page.frames import accuracy_frame, coded_csv, coded_frame, coded_records, fooling_frame, in_order
+from robustcsc.reports.page.page import render_page
+from robustcsc.reports.page.sections import Report, Section, closing_sections, report_sections
+
+MANIFEST = "manifest.json"
+_OUTCOMES = ("outcomes", "outcome_count")
+"""Columns of `records.csv` that the page leaves out: they are long, and for comparing records."""
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where the parts of a report lie.
+
+    Attributes:
+        folder: The folder that holds all of it.
+        page: The self-contained page, ``index.html``.
+        markdown: All tables in one file with the figures linked, ``report.md``.
+        records: One row per record with all of its facts but the times, ``records.csv``.
+        accuracy: One row per run, policy and corruption, one column per severity, ``accuracy.csv``.
+        tables: ``tables/<name>.csv``, ``.md`` and ``.tex`` of every table.
+        figures: ``figures/<name>.svg`` and ``.png`` of every chart, ``.pdf`` of a paper's, too.
+        sections: All tables, as `report_sections` returns them.
+    """
+
+    folder: Path
+    page: Path
+    markdown: Path
+    records: Path
+    accuracy: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    sections: tuple[Section, ...] = field(repr=False)
+
+
+def write_report(report: Report, folder: Path) -> ReportPaths:
+    """Writes tables, figures and the page; a reader sees the old report or the new one, never half of one.
+
+    The same records and fits in any order give the same bytes.
+
+    Args:
+        report: What it is made from; at least one record.
+        folder: Where the report goes; replaced as a whole if it holds an earlier report and nothing else.
+
+    Raises:
+        StoreError: There are no records, nothing in them can be related to the baseline, `folder` holds other files,
+            or it cannot be written.
+    """
+    if not report.records:
+        raise StoreError("There are no results to report yet: run `robustcsc evaluate` or `robustcsc sweep` first.")
+    ordered = in_order(report.records)
+    comparable = joined(ordered)
+    sections = report_sections(replace(report, records=comparable))
+    shown = [*sections, *closing_sections(replace(report, records=ordered))]
+    columns = coded_records(ordered)
+    on_page = [it for it in columns if it.column.heading not in _OUTCOMES]
+    contents = {
+        **_data(columns, comparable),
+        "index.html": render_page(report.title, shown, ordered, on_page).encode(),
+        "report.md": _markdown(report.title, shown).encode(),
+        **_tables(shown),
+        **_figures(shown),
+    }
+    contents[MANIFEST] = _manifest(contents)
+    folder = folder.expanduser().resolve()
+    try:
+        _refuse_foreign_files(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            fresh = Path(scratch) / "new"
+            for name, content in contents.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / name).write_bytes(content)
+            _replace(folder, fresh, Path(scratch) / "old")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(
+            f"The report cannot be written to {folder} ({reason}): free some space or name another folder."
+        ) from error
+    return _paths(folder, list(contents), sections)
+
+
+def _data(columns: Sequence[Coded], comparable: Sequence[Record]) -> dict[str, bytes]:
+    """Returns the data frames as files."""
+    files = {
+        "records.csv": [it for it in columns if it.column.heading not in TIMING],
+        "accuracy.csv": coded_frame(accuracy_frame(comparable)),
+    }
+    fooling = fooling_frame(comparable)
+    if len(fooling):
+        files["fooling.csv"] = coded_frame(fooling)
+    return {name: coded_csv(coded).encode() for name, coded in files.items()}
+
+
+def _tables(sections: Iterable[Section]) -> dict[str, bytes]:
+    """Returns every table as files."""
+    writers = {"csv": csv_text, "md": markdown_table, "tex": latex_table}
+    return {
+        f"tables/{table.name}.{ending}": write(table).encode()
+        for section in sections
+        for table in section.tables
+        for ending, write in writers.items()
+    }
+
+
+def _figures(sections: Iterable[Section]) -> dict[str, bytes]:
+    """Returns every chart and picture as files."""
+    files = {}
+    for section in sections:
+        for_paper = section.anchor == "paper"
+        for chart in section.charts:
+            drawing = draw(chart, narrow=for_paper)
+            files[f"figures/{chart.name}.svg"] = drawing.to_svg().encode()
+            files[f"figures/{chart.name}.png"] = drawing.to_png()
+            if for_paper:
+                files[f"figures/{chart.name}.pdf"] = drawing.to_pdf()
+        files |= {f"figures/{picture.name}.png": picture.png for picture in section.pictures}
+    return files
+
+
+def _manifest(names: Iterable[str]) -> bytes:
+    manifest = {"made by": "robustcsc report", "files": sorted([*names, MANIFEST])}
+    return (json.dumps(manifest, indent=2) + "\n").encode()
+
+
+def _markdown(title: str, sections: Iterable[Section]) -> str:
+    parts = [f"# {markdown_text(title)}\n"]
+    for section in sections:
+        parts += [f"## {section.heading}\n"] if section.tables else []
+        parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in section.charts]
+        parts += [_linked(f"{it.name}.png", it.title, it.description) for it in section.pictures]
+        parts += map(markdown_table, section.tables)
+    return "\n".join(parts)
+
+
+def _linked(file: str, title: str, description: str) -> str:
+    return f"![{markdown_text(title)}](figures/{file})\n\n{markdown_text(description)}\n"
+
+
+def _refuse_foreign_files(folder: Path) -> None:
+    """Raises StoreError if replacing `folder` would delete something that no report wrote."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise StoreError(f"The report needs a folder, but {folder} is a file: name another one.")
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    try:
+        known = set(json.loads((folder / MANIFEST).read_text("utf-8"))["files"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        known = set()
+    foreign = sorted(present - known)
+    if foreign:
+        raise StoreError(
+            f"The report would replace {folder}, which holds {foreign[0]!r} and was not written by a report: "
+            "move it away or name another folder."
+        )
+
+
+def _replace(folder: Path, fresh: Path, old: Path) -> None:
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)
+
+
+def _paths(folder: Path, names: Sequence[str], sections: Sequence[Section]) -> ReportPaths:
+    return ReportPaths(
+        folder=folder,
+        page=folder / "index.html",
+        markdown=folder / "report.md",
+        records=folder / "records.csv",
+        accuracy=folder / "accuracy.csv",
+        tables=tuple(folder / name for name in sorted(names) if name.startswith("tables/")),
+        figures=tuple(folder / name for name in sorted(names) if name.startswith("figures/")),
+        sections=tuple(sections),
+    )

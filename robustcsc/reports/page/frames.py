@@ -1,0 +1,144 @@
+"""Data frames of a report, their rows in order, and columns in which each different cell is kept once.
+
+Files and the page are made from such columns, so that 200,000 records take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from statistics import fmean, stdev
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustcsc.measurements.facts import to_json
+from robustcsc.measurements.frames import factors, records_frame
+from robustcsc.measurements.perturbations import Corruption, Perturbation
+from robustcsc.measurements.records import Images, Record
+from robustcsc.presentation.csv_table import csv_line
+from robustcsc.presentation.html_table import Coded
+from robustcsc.presentation.table import Cell, Column
+from robustcsc.reports.attacks.fooling import NOISE, UNIVERSAL, changed_by, mean_over_seeds
+from robustcsc.reports.cohorts.cohorts import (
+    SEVERITIES,
+    Series,
+    by_cohort,
+    fit_of,
+    score,
+    setting_of,
+    total_score,
+)
+from robustcsc.reports.cohorts.words import policy_rank, setting_rank
+
+_WHO = ("run", "model", "weights", "policy", "policy.value", "policy.scope", "dataset", "split", "images")
+_CORRUPTED = ("source", "pixels", "table.name", "table.digest", "table.photographs", "files", "seed", "metric", "name")
+_FOOLED = ("kind", "protocol", "norm", "epsilon", "name", "rho", "metric")
+_CRAFTED = tuple(f"crafting.{name}" for name in ("images", "count", "delta", "passes", "batch_size"))
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Returns records by run and weights, then by what was measured, then by when, whatever their order was."""
+    return sorted(sorted(records, key=to_json), key=_rank)
+
+
+def _rank(record: Record) -> tuple[object, ...]:
+    it = record.measurement
+    who = (it.subject.run, it.subject.model, it.subject.weights)
+    policy = (policy_rank(it.policy), fit_of(record), it.metric.value, it.batch_size or 0)
+    return (*who, *_images_rank(it.images, it.perturbation), *policy, record.provenance.created)
+
+
+@lru_cache(maxsize=2**14)
+def _images_rank(images: Images, made: Perturbation) -> tuple[object, ...]:
+    setting = setting_of(made)
+    severity = made.severity if isinstance(made, Corruption) else 0
+    named = (setting_rank(setting), images.dataset, images.split, images.fingerprint)
+    return (*named, to_json(setting), severity, to_json(made))
+
+
+def coded_records(records: Sequence[Record]) -> list[Coded]:
+    """Returns the columns of `records_frame`."""
+    return [_coded(name, it.values, it.codes) for name, it in factors(records).items()]
+
+
+def coded_frame(frame: pd.DataFrame) -> list[Coded]:
+    """Returns the columns of a frame."""
+    coded = []
+    for name in frame.columns:
+        codes, values = pd.factorize(frame[name], use_na_sentinel=False)
+        coded.append(_coded(name, [None if pd.isna(value) else value for value in values.tolist()], codes))
+    return coded
+
+
+def _coded(name: str, cells: Sequence[Cell], codes: NDArray[np.intp]) -> Coded:
+    return Coded(Column(name, significant=5), cells, codes.tolist())
+
+
+def coded_csv(columns: Sequence[Coded]) -> str:
+    """Returns comma-separated values at full precision; each different cell is written once."""
+    lines = [csv_line(it.column.heading for it in columns)]
+    texts = [[csv_line(["" if cell is None else str(cell)]) for cell in it.cells] for it in columns]
+    rows = zip(*([text[code] for code in it.codes] for text, it in zip(texts, columns, strict=True)), strict=True)
+    return "".join(f"{line}\n" for line in (*lines, *map(",".join, rows)))
+
+
+def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """Returns one row per run, lambda policy, cohort and corruption, one column per severity.
+
+    Accuracies are fractions. `mean`, `low` and `high` pool the severities that were measured; `n` counts the images of
+    one of them.
+    """
+    found = [
+        measured
+        for settings in by_cohort(records).values()
+        for setting, variants in settings.items()
+        if isinstance(setting, Corruption)
+        for measured in variants.values()
+    ]
+    numbers = (*(f"severity_{at}" for at in SEVERITIES), "mean", "low", "high", *(f"lambda_{at}" for at in SEVERITIES))
+    frame = _named((*_WHO, *_CORRUPTED), [next(iter(measured.values())) for measured in found])
+    return frame.join(pd.DataFrame(map(_by_severity, found), columns=["n", *numbers])).rename(
+        columns={"name": "corruption"}
+    )
+
+
+def _named(columns: Sequence[str], records: Sequence[Record]) -> pd.DataFrame:
+    """Returns some columns of `records_frame`, whether or not a record fills them."""
+    return records_frame(records).reindex(columns=list(columns))
+
+
+def _by_severity(measured: Series) -> dict[str, object]:
+    mean = total_score(list(measured.values()))
+    low, high = mean.interval
+    row: dict[str, object] = {"n": mean.total // mean.cells, "mean": mean.accuracy, "low": low, "high": high}
+    row |= {f"severity_{severity}": score(record).accuracy for severity, record in measured.items()}
+    return row | {f"lambda_{severity}": record.lam for severity, record in measured.items()}
+
+
+def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """Returns one row per point of a fooling curve: whose predictions, what changed them, the rate over its seeds.
+
+    Rates are fractions. `std` is over seeds (empty for one); `low` and `high` end the 95 % Wilson interval of the mean
+    rate on the images of one seed, as other seeds see the same images.
+    """
+    points = [
+        seeds
+        for kinds in (UNIVERSAL, NOISE)
+        for rows in changed_by(records, kinds).values()
+        for measured in rows.values()
+        for seeds in measured.values()
+        if seeds
+    ]
+    frame = _named((*_WHO, *_FOOLED, *_CRAFTED), [seeds[0] for seeds in points])
+    numbers = pd.DataFrame(map(_over_seeds, points), columns=["seeds", "n", "rate", "std", "low", "high"])
+    return frame.join(numbers).rename(columns={"epsilon": "xi"})
+
+
+def _over_seeds(seeds: Sequence[Record]) -> dict[str, object]:
+    shares = [score(record).accuracy for record in seeds]
+    low, high = mean_over_seeds(seeds).interval
+    spread = {"std": stdev(shares)} if len(shares) > 1 else {}
+    rate = {"seeds": len(shares), "n": seeds[0].total, "rate": fmean(shares)}
+    return {**rate, **spread, "low": low, "high": high}

@@ -1,0 +1,86 @@
+"""The report as one HTML file that needs nothing else, above all no network.
+
+Tables of up to `PAGE_ROWS` rows are plain HTML, which the page's script makes sortable and filterable. Of longer ones
+the page shows the first rows and packs all of them; so are the charts' data and the charting library, plotly.js, in
+the form browsers unpack themselves (gzip).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
+
+from robustcsc.measurements.records import Record
+from robustcsc.presentation.html_table import Coded, coded_columns, html_table, packed, packed_table
+from robustcsc.presentation.interactive import chart_data
+from robustcsc.presentation.picture import data_address
+from robustcsc.presentation.table import Table
+from robustcsc.reports.cohorts.words import policy_words
+from robustcsc.reports.page.examples import sheet_note, version_words
+from robustcsc.reports.page.sections import Section
+
+PAGE_ROWS = 40
+"""Tables of more rows come in pages."""
+_FIRST_ROWS = 20
+"""How many rows of those are there without a script, and on paper."""
+
+
+def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
+    """Returns the page as HTML text; every name in it is escaped.
+
+    Args:
+        title: Heading of the page.
+        sections: What it shows.
+        records: Everything that was measured, at least one record.
+        columns: The columns of their data frame, as far as the page shows them.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["html"] = lambda table, first_rows: Markup(html_table(table, first_rows))
+    environment.filters |= {"note": sheet_note, "words": version_words, "policy": policy_words, "address": data_address}
+    template = environment.from_string(_asset("reports.page", "page.html"))
+    tables = [table for section in sections for table in section.tables]
+    long = {table.name: packed_table(coded_columns(table)) for table in tables if len(table.rows) > PAGE_ROWS}
+    charts = {chart.name: chart_data(chart) for section in sections for chart in section.charts}
+    times = [record.provenance.created for record in records]
+    page = template.render(
+        title=title,
+        count=len(records),
+        first=min(times),
+        last=max(times),
+        sections=sections,
+        records=_first(columns),
+        packed={**long, "records": packed_table(columns)},
+        first_rows=_FIRST_ROWS,
+        charts=_json(charts),
+        library=packed(_plotly()) if charts else "",
+        style=Markup(_asset("reports.page", "page.css")),
+        scripts=[Markup(_asset("presentation", name)) for name in ("tables.js", "charts.js")],
+    )
+    return page + "\n"
+
+
+def _asset(package: str, name: str) -> str:
+    return files(f"robustcsc.{package}").joinpath(name).read_text("utf-8")
+
+
+def _plotly() -> bytes:
+    """Returns the script of plotly.js, with its licence at the head."""
+    return files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
+
+
+def _json(value: object) -> Markup:
+    """Returns JSON that no HTML parser takes for the end of a script."""
+    return Markup(json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", r"\u003c"))
+
+
+def _first(columns: Sequence[Coded]) -> Table:
+    """Returns the first rows of long columns as a table."""
+    cells = ([it.cells[code] for code in it.codes[:_FIRST_ROWS]] for it in columns)
+    headings = tuple(it.column for it in columns)
+    return Table("records", "Everything that was measured", headings, tuple(zip(*cells, strict=True)))

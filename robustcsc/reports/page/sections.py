@@ -1,0 +1,161 @@
+"""What a report shows, in order: the tables, charts and pictures of each section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustcsc.measurements.examples import ExampleSheet
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.records import Record
+from robustcsc.measurements.trainings import Training
+from robustcsc.presentation.chart import Chart
+from robustcsc.presentation.picture import Picture
+from robustcsc.presentation.table import Table
+from robustcsc.reports.attacks.adversarial import attack_list_tables, worst_case_tables
+from robustcsc.reports.attacks.epsilon_curves import epsilon_charts, epsilon_tables
+from robustcsc.reports.attacks.flags import flag_tables
+from robustcsc.reports.attacks.fooling import fooling_charts, fooling_tables
+from robustcsc.reports.attacks.minimal import minimal_charts, minimal_tables
+from robustcsc.reports.attacks.tables import attack_tables
+from robustcsc.reports.cohorts.join import joined
+from robustcsc.reports.comparisons.gains import gain_tables
+from robustcsc.reports.comparisons.paired import paired_tables
+from robustcsc.reports.comparisons.trainings import seed_tables, trained_models
+from robustcsc.reports.corruptions.baselines import Baseline
+from robustcsc.reports.corruptions.charts import lambda_charts, noise_charts, severity_charts
+from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables, severity_tables
+from robustcsc.reports.corruptions.heat_maps import heat_maps
+from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables
+from robustcsc.reports.papers.charts import paper_charts
+from robustcsc.reports.papers.papers import Paper, paper_tables
+from robustcsc.reports.summary.commands import command_tables
+from robustcsc.reports.summary.glossary import GLOSSARY
+from robustcsc.reports.summary.headline import headline_charts, headline_tables
+from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
+from robustcsc.reports.summary.provenance import provenance_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report is made from.
+
+    Attributes:
+        title: Its heading.
+        records: What was measured, of any number of runs.
+        fits: The lambda fits to show.
+        trainings: How the measured models were trained, as far as that is known.
+        paper: Adds this paper's tables and charts, its own figures in columns of their own.
+        baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
+        pictures: Universal perturbations to show.
+        examples: Images with predictions to show.
+    """
+
+    title: str
+    records: Sequence[Record]
+    fits: Sequence[LambdaFit] = ()
+    trainings: Sequence[Training] = ()
+    paper: Paper | None = None
+    baseline: Baseline | None = None
+    pictures: Sequence[Picture] = ()
+    examples: Sequence[ExampleSheet] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it.
+
+    Attributes:
+        anchor: Where a page has it, and how the command line knows it.
+        heading: The heading.
+        link: The heading in a row of links, if it is shorter there.
+        charts: The charts, which come first.
+        pictures: The pictures.
+        tables: The tables.
+        examples: Images with predictions.
+        glossary: Words and their meanings.
+    """
+
+    anchor: str
+    heading: str
+    link: str = ""
+    charts: Sequence[Chart] = ()
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    examples: Sequence[ExampleSheet] = ()
+    glossary: Sequence[tuple[str, str]] = ()
+
+
+def report_sections(report: Report) -> list[Section]:
+    """Returns the results, by section; sections without a table are left out.
+
+    Raises:
+        StoreError: Nothing in the records can be related to the baseline.
+    """
+    records = joined(report.records)
+    fits, paper, trainings = report.fits, report.paper, report.trainings
+    sections = [
+        Section("headline", "Headline", charts=headline_charts(records), tables=headline_tables(records)),
+        Section("flags", "Flags: what speaks against attack figures", "Flags", tables=flag_tables(records)),
+        Section(
+            "means",
+            "Corruptions: means",
+            "Corruptions",
+            charts=[*heat_maps(records), *noise_charts(records)],
+            tables=mean_tables(records),
+        ),
+        Section("errors", "Corruption errors", "mCE", tables=corruption_error_tables(records, report.baseline)),
+        Section("gains", "What the adaptive lambda gains", "Gains", tables=gain_tables(records)),
+        Section("paired", "Models side by side, image by image", "Side by side", tables=paired_tables(records)),
+        Section(
+            "attacks",
+            "Attacks",
+            charts=[*epsilon_charts(records), *minimal_charts(records)],
+            tables=[
+                *worst_case_tables(records),
+                *attack_tables(records),
+                *epsilon_tables(records),
+                *attack_list_tables(records),
+                *minimal_tables(records),
+            ],
+        ),
+        Section(
+            "fooling",
+            "Universal perturbations and random noise",
+            "Fooling",
+            charts=fooling_charts(records),
+            pictures=report.pictures,
+            tables=fooling_tables(records),
+        ),
+        Section(
+            "severity",
+            "By severity",
+            charts=[*severity_charts(records), *lambda_charts(records)],
+            tables=[*severity_tables(records), *corruption_tables(records)],
+        ),
+        Section(
+            "fits", "Lambda fits", charts=[*residual_charts(fits), *fit_curve_charts(fits)], tables=fit_tables(fits)
+        ),
+        Section("seeds", "Models over training seeds", "Seeds", tables=seed_tables(trained_models(records, trainings))),
+        Section(
+            "paper",
+            "The paper's tables",
+            "Paper",
+            charts=paper_charts(paper, records, fits, trainings) if paper else (),
+            tables=paper_tables(paper, records, trainings) if paper else (),
+        ),
+    ]
+    return [section for section in sections if section.tables]
+
+
+def closing_sections(report: Report) -> list[Section]:
+    """Returns what stands behind the results: example images, and where every number comes from."""
+    examples = Section("examples", "Example images", "Examples", examples=report.examples)
+    made = Section(
+        "made",
+        "How the numbers were made",
+        "How it was made",
+        tables=[provenance_table(report.records), *command_tables(report.records)],
+        glossary=GLOSSARY,
+    )
+    return [*([examples] if report.examples else []), made]

@@ -1,0 +1,42 @@
+"""Where every number of a report comes from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from robustcsc.measurements.perturbations import Clean
+from robustcsc.measurements.records import Record
+from robustcsc.presentation.table import Column, Table
+from robustcsc.reports.cohorts.cohorts import Cohort
+
+
+def provenance_table(records: Sequence[Record]) -> Table:
+    """Returns one row per run, weights, cohort, device and versions."""
+    groups: dict[tuple[str | int | None, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        subject, cohort, how = record.measurement.subject, Cohort.of(record), record.provenance
+        origin, clean = cohort.origin, isinstance(record.measurement.perturbation, Clean)
+        source = origin.source_words if origin else "clean images" if clean else "perturbed images"
+        table = origin.table.words if origin else None
+        versions = ", ".join(f"{package} {version}" for package, version in how.versions.items())
+        made = (subject.run, subject.model, subject.weights[:12], cohort.dataset, cohort.split)
+        images = (f"{cohort.images} for files {cohort.files}" if cohort.files else cohort.images, cohort.total)
+        groups[(*made, *images, source, table, cohort.seed, how.device, versions)].append(record)
+    rows = []
+    for key in sorted(groups, key=lambda key: tuple((cell is None, cell or 0) for cell in key)):
+        times = sorted(record.provenance.created for record in groups[key])
+        seconds = sum(record.provenance.seconds for record in groups[key])
+        rows.append((*key, len(groups[key]), seconds, times[0], times[-1]))
+    before = ("run", "model", "weights", "data set", "split", "images", "n", "source", "severity table")
+    columns = (*before, "seed", "device", "versions", "records")
+    return Table(
+        name="provenance",
+        title="How the numbers were made",
+        columns=(
+            *map(Column, columns),
+            *(Column("seconds", digits=1), Column("first measured"), Column("last measured")),
+        ),
+        rows=tuple(rows),
+        notes=("Same seed and device give the same images; CPU and GPU may differ in bits.",),
+    )

@@ -1,0 +1,86 @@
+from collections.abc import Callable
+from statistics import stdev
+
+import pytest
+
+from robustcsc.measurements.records import Record
+from robustcsc.measurements.trainings import Training
+from robustcsc.presentation.table import Table
+from robustcsc.presentation.words import MISSING
+from robustcsc.reports.comparisons.trainings import seed_tables, trained_models
+
+from .trained import run_of, training
+
+RecordMaker = Callable[..., Record]
+
+
+@pytest.fixture
+def trainings() -> list[Training]:
+    return [training(model, seed) for model in ("resnet8", "detrame-resnet8") for seed in (0, 1)]
+
+
+@pytest.fixture
+def records(clean: RecordMaker, universal: RecordMaker, trainings: list[Training]) -> list[Record]:
+    """Accuracies 80, 79, 83 and 84 %, and fooling rates 30, 32, 40 and 42 % for each of two crafting seeds."""
+    made = [clean(correct=it, **run_of(of)) for of, it in zip(trainings, (8000, 7900, 8300, 8400), strict=True)]
+    for of, correct in zip(trainings, (3000, 3200, 4000, 4200), strict=True):
+        for sign in (-1, 1):
+            about = {"epsilon": 0.04, "crafting": {"seed": sign + 1}, **run_of(of)}
+            made.append(universal(correct=correct + 100 * sign, **about))
+    return made
+
+
+def row(table: Table, *starts: str) -> tuple[str, ...]:
+    (found,) = [cells for cells in table.texts if cells[: len(starts)] == starts]
+    return found
+
+
+def test_the_spread_is_that_over_training_seeds(records: list[Record], trainings: list[Training]) -> None:
+    (table,) = seed_tables(trained_models(records, trainings))
+    assert [column.heading for column in table.columns] == ["", "images", "detrame-resnet8", "resnet8"]
+    assert row(table, "options")[2:] == ("num_steps=3", MISSING)
+    assert row(table, "training seeds")[2:] == ("0, 1", "0, 1")
+    assert row(table, "parameters")[2:] == ("131000", "78042")
+    assert row(table, "training time (s)")[2:] == ("100", "100")  # 100.5, to even
+    assert row(table, "test time per image (ms)")[2:] == ("0.15", "0.15")  # 1.5 s for 10000
+    spread = f"{stdev([79, 80]):.2f}"
+    assert row(table, "clean accuracy")[2:] == (f"83.50 ± {spread}", f"79.50 ± {spread}")
+    universal = row(table, "fooling rate, UAP L∞ 0.04")
+    assert universal[1].endswith(", crafted on 1000 train images (fccffccffccffccf), delta 0.2, batches of 25")
+    assert universal[2:] == ("41.00 ± 1.41", "31.00 ± 1.41")
+
+
+def test_trainings_that_differ_in_more_than_the_seed_stand_apart(records: list[Record]) -> None:
+    known = [training("resnet8", 0), training("resnet8", 1, epochs=20, recipe={"epochs": 20})]
+    models = trained_models(records, known)
+    assert [len(model.trainings) for model in models] == [1, 1]
+    (table,) = seed_tables(models)
+    assert row(table, "clean accuracy")[2:] == ("80.00 [79.20, 80.77]", "79.00 [78.19, 79.79]")
+
+
+def test_lambda_policies_are_columns_of_the_same_rows(clean: RecordMaker) -> None:
+    known = training("sdnet18", 0)
+    made = [clean(correct=it, policy=policy, **run_of(known)) for it, policy in ((80, "train"), (90, "adaptive"))]
+    (table,) = seed_tables(trained_models([*made, clean(correct=1, policy="fixed=0.5", **run_of(known))], [known]))
+    headings = [column.heading for column in table.columns]
+    assert headings == ["", "images", "sdnet18, adaptive lambda", "sdnet18, training lambda"]
+    assert [cell.split()[0] for cell in row(table, "clean accuracy")[2:]] == ["0.90", "0.80"]
+
+
+def test_what_only_one_seed_has_is_left_out(records: list[Record], trainings: list[Training]) -> None:
+    kept = [it for it in records if it.measurement.metric == "accuracy" or it.measurement.subject.run != "resnet8-1"]
+    (table,) = seed_tables(trained_models(kept, trainings))
+    assert row(table, "fooling rate, UAP L∞ 0.04")[2:] == ("41.00 ± 1.41", MISSING)
+
+
+def test_corruptions_pool_the_severities_they_share(corruption: RecordMaker) -> None:
+    known = [training("resnet8", seed) for seed in (0, 1)]
+    made = [corruption("fog", at, correct=5000 + 100 * at, **run_of(of)) for of in known for at in range(1, 6)]
+    (table,) = seed_tables(trained_models(made, known))
+    assert row(table, "accuracy, fog, severities 1-5")[2:] == ("53.00 ± 0.00",)
+    assert not trained_models(made[:-1], known)[0].scores
+
+
+def test_records_of_unknown_weights_are_left_out(records: list[Record]) -> None:
+    assert trained_models(records, []) == []
+    assert seed_tables([]) == []

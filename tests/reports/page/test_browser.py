@@ -1,0 +1,234 @@
+"""The page in a real browser: what a script does there no parser can tell."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustcsc.measurements.examples import Answer, Example, ExampleSheet, Version
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.perturbations import Clean
+from robustcsc.measurements.policies import NoLambda
+from robustcsc.measurements.records import Images, Record, Subject
+from robustcsc.presentation.picture import Picture
+from robustcsc.presentation.words import MISSING
+from robustcsc.reports.page.build import ReportPaths, write_report
+from robustcsc.reports.page.sections import Report
+
+RecordMaker = Callable[..., Record]
+FitMaker = Callable[..., LambdaFit]
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: install the system's package chromium")
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738"
+    "550000000049454e44ae426082"
+)
+NASTY = "<img src=x onerror=document.title='caught'> & \"co\""
+
+LOOK = """
+const cells = (place, at) => [...place.querySelector("tbody").rows].map((row) => row.cells[at].textContent);
+const head = (place, name) => [...place.querySelectorAll("thead th")].findIndex((it) => it.textContent === name);
+const sort = (place, name) => place.querySelectorAll("thead th button")[head(place, name)].click();
+const type = (field, text) => { field.value = text; field.dispatchEvent(new Event("input")); };
+const press = (place, key) => place.dispatchEvent(new KeyboardEvent("keydown", { key }));
+const found = { title: document.title };
+const everything = document.getElementById("records");
+const saved = [];
+save = (name, text) => saved.push([name, text]);
+
+found.resources = performance.getEntriesByType("resource").map((it) => it.name);
+document.querySelector("#headline .plot").scrollIntoView();
+await new Promise((resolve) => setTimeout(resolve, 500));
+found.drawn = document.querySelectorAll(".plot .main-svg").length;
+found.charts = document.querySelectorAll(".chart").length;
+
+const headline = document.querySelector("#headline .table");
+headline.querySelector(".tools button").click();
+sort(headline, "clean");
+found.ascending = cells(headline, head(headline, "clean"));
+found.aria = headline.querySelectorAll("thead th")[head(headline, "clean")].getAttribute("aria-sort");
+sort(headline, "clean");
+found.descending = cells(headline, head(headline, "clean"));
+type(headline.querySelector("input"), "resnet");
+found.filtered = cells(headline, 0);
+found.told = headline.querySelector(".count").textContent;
+
+found.whole = everything.querySelector(".count").textContent;
+found.rows = everything.querySelector("tbody").rows.length;
+type(everything.querySelector('[aria-label="Filter severity"]'), ">=4");
+type(everything.querySelector(".tools input"), "attack");
+found.none = everything.querySelector(".count").textContent;
+type(everything.querySelector(".tools input"), "oracle");
+found.bounded = everything.querySelector(".count").textContent;
+sort(everything, "correct");
+found.sorted = cells(everything, head(everything, "correct")).map(Number);
+everything.querySelector(".tools button").click();
+type(everything.querySelector('[aria-label="Filter severity"]'), "");
+type(everything.querySelector(".tools input"), "");
+everything.querySelector(".pager").children[4].click();
+found.where = everything.querySelectorAll(".pager .count")[0].textContent;
+found.saved = saved;
+
+const plot = document.querySelector("#headline .plot");
+press(plot, "ArrowRight");
+found.read = plot.closest(".chart").querySelector(".readout").textContent;
+const button = plot.closest(".chart").querySelector(".legend button");
+button.click();
+found.pressed = button.getAttribute("aria-pressed");
+found.hidden = plot.data.filter((trace) => trace.visible === false).length;
+found.legend = [...plot.closest(".chart").querySelectorAll(".legend button")].map((it) => it.textContent);
+found.nasty = document.body.textContent.includes("<img src=x");
+const reached = document.querySelectorAll("th button, .plot, .tools button, .legend button");
+found.unreachable = [...reached].filter((it) => it.tabIndex < 0).length;
+return found;
+"""
+
+FIT = """
+document.querySelector("#means .plot")?.scrollIntoView();
+await new Promise((resolve) => setTimeout(resolve, 500));
+return { wide: document.documentElement.scrollWidth, window: innerWidth,
+  paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+  grid: getComputedStyle(document.querySelector(".panels")).gridTemplateColumns.split(" ").length };
+"""
+
+
+def browse(page: Path, script: str, *flags: str, width: int = 1280) -> tuple[dict[str, Any], list[str]]:
+    """Returns what `script` returns in the finished page, and what the browser wrote to its console.
+
+    The page lies in a frame of the given width, as a window cannot be as narrow as a phone.
+    """
+    assert BROWSER
+    tried = f"try {{ return await (async () => {{ {script} }})(); }} catch (error) {{ console.error(error.stack); }}"
+    asked = f"(async () => {{ {tried} }})().then((found) => parent.postMessage(JSON.stringify(found), '*'))"
+    ready = f"<script>Promise.all([lively, charted]).then(() => {asked});</script></body>"
+    (page.parent / "tried.html").write_text(page.read_text("utf-8").replace("</body>", ready), "utf-8")
+    (page.parent / "frame.html").write_text(
+        "<body><script>onmessage = (event) => { document.body.dataset.found = event.data; };</script>"
+        f"<iframe src='tried.html' style='width: {width}px; height: 900px; border: 0'></iframe></body>"
+    )
+    general = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=20000")
+    size = ("--window-size=1400,1000", f"--user-data-dir={page.parent / 'profile'}")
+    command = [BROWSER, *general, *size, *flags, "--dump-dom", (page.parent / "frame.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    answer = re.search(r'data-found="([^"]*)"', done.stdout)
+    assert answer, (console, done.stdout[-300:])
+    return json.loads(html.unescape(answer[1])), console
+
+
+@pytest.fixture(scope="module")
+def report(
+    records: list[Record], clean: RecordMaker, fit: FitMaker, tmp_path_factory: pytest.TempPathFactory
+) -> ReportPaths:
+    answer = Answer(policy=NoLambda(), label=NASTY, confidence=0.5, right=False)
+    version = Version(perturbation=Clean(), png=PNG, answers=(answer,))
+    sheet = ExampleSheet(
+        subject=Subject(run=NASTY, model="sdnet18", weights="5d" * 32),
+        images=Images(dataset=NASTY, split="test", fingerprint="0123", count=10),
+        examples=(Example(position=7, label=NASTY, versions=(version,)),),
+    )
+    shown = Report(
+        title="Digits",
+        records=[*records, clean(correct=8000, run=NASTY)],
+        fits=[fit(), fit("shot")],
+        pictures=[Picture("perturbation", NASTY, "It moves.", PNG)],
+        examples=[sheet],
+    )
+    return write_report(shown, tmp_path_factory.mktemp("runs") / "r")
+
+
+@pytest.fixture(scope="module")
+def seen(report: ReportPaths, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
+    page = tmp_path_factory.mktemp("browser") / "page.html"
+    shutil.copy(report.page, page)
+    return browse(page, LOOK)
+
+
+def test_the_console_stays_empty_and_nothing_is_fetched(seen: tuple[dict[str, Any], list[str]]) -> None:
+    found, console = seen
+    assert console == []
+    assert [name for name in found["resources"] if not name.startswith(("data:", "blob:"))] == []
+
+
+def test_charts_are_drawn(seen: tuple[dict[str, Any], list[str]]) -> None:
+    found, _ = seen
+    assert found["charts"] >= 5
+    assert found["drawn"] >= 1
+    assert "resnet, no lambda" in found["legend"]
+
+
+def test_names_stay_text(seen: tuple[dict[str, Any], list[str]]) -> None:
+    found, _ = seen
+    assert found["title"] == "Digits"
+    assert found["nasty"]
+
+
+def test_a_heading_sorts_by_number_both_ways(seen: tuple[dict[str, Any], list[str]]) -> None:
+    found, _ = seen
+    clean = [cell.split(" ")[0] for cell in found["ascending"]]
+    assert clean == ["80.00", "95.00", "95.20", "95.30", MISSING]  # what was not measured comes last
+    assert [cell.split(" ")[0] for cell in found["descending"]] == ["95.30", "95.20", "95.00", "80.00", MISSING]
+    assert found["aria"] == "ascending"
+
+
+def test_the_filter_keeps_matching_rows_and_counts_them(seen: tuple[dict[str, Any], list[str]]) -> None:
+    found, _ = seen
+    assert found["filtered"] == ["resnet"]
+    assert found["told"] == "1 of 5 rows"
+
+
+def test_everything_measured_comes_in_pages_with_a_filter_for_each_column(
+    seen: tuple[dict[str, Any], list[str]], records: list[Record]
+) -> None:
+    found, _ = seen
+    assert found["whole"] == f"{len(records) + 1} rows"
+    assert found["rows"] == 25
+    assert found["none"] == f"0 of {len(records) + 1} rows"
+    assert found["bounded"] == f"2 of {len(records) + 1} rows"  # severities 4 and 5 of the oracle
+    assert found["sorted"] == [4884 + 10, 5477 + 10]
+    assert found["where"] == "page 2 of 2"
+
+
+def test_saved_tables_are_the_files_of_the_report(seen: tuple[dict[str, Any], list[str]], report: ReportPaths) -> None:
+    (name, text), (records_name, shown) = seen[0]["saved"]
+    assert text == (report.folder / "tables" / name).read_text("utf-8")
+    assert records_name == "records.csv"
+    assert [row["policy"] for row in csv.DictReader(shown.splitlines())] == ["oracle", "oracle"]
+
+
+def test_a_keyboard_reads_points_and_hides_lines(seen: tuple[dict[str, Any], list[str]]) -> None:
+    found, _ = seen
+    assert re.fullmatch(r".*, clean, \d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]", found["read"])
+    assert (found["pressed"], found["hidden"]) == ("false", 1)
+    assert found["unreachable"] == 0
+
+
+def test_a_dark_phone_gets_a_dark_narrow_page(report: ReportPaths, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    shutil.copy(report.page, page)
+    found, console = browse(page, FIT, "--blink-settings=preferredColorScheme=0", width=390)
+    assert console == []
+    assert found["wide"] <= found["window"] == 390  # only tables scroll sideways
+    assert found["grid"] == 1
+    paper, ink = (sum(map(int, re.findall(r"\d+", found[name])[:3])) for name in ("paper", "ink"))
+    assert paper < 100 < 600 < ink
+
+
+@pytest.mark.slow
+def test_the_page_prints_with_its_charts(report: ReportPaths, tmp_path: Path) -> None:
+    assert BROWSER
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 'page.pdf'}"]
+    subprocess.run([*command, report.page.as_uri()], capture_output=True, timeout=120, check=True)
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from robustcsc.errors import StoreError
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.examples import FILE, Answer, Example, ExampleSheet, Version, read_examples
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, SeverityTable
+from robustcsc.measurements.policies import NoLambda, Policy, TrainingLambda
+from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import Images, Subject
+from robustcsc.measurements.threats import ThreatModel
+from robustcsc.reports.page.examples import sheet_note, version_words
+
+NOISE = Corruption(name="gaussian_noise", severity=3, table=SeverityTable(name="cifar10_c", digest="1a2b3c4d"), seed=7)
+TRAINED = TrainingLambda()
+PGD = Attack(steps=(AttackStep.of("pgd", steps=20),), threat=ThreatModel("linf", 8 / 255), protocol=Protocol.PLAIN)
+
+
+def sheet(*made: Perturbation, policy: Policy = TRAINED) -> ExampleSheet:
+    answer = Answer(policy=policy, label="cat", confidence=0.75, right=True)
+    versions = tuple(Version(perturbation=it, png=b"\x89PNG\x00\xff", answers=(answer,)) for it in made)
+    return ExampleSheet(
+        subject=Subject(run="sdnet", model="sdnet18", weights="5d" * 32),
+        images=Images(dataset="cifar10", split="test", fingerprint="0123", count=10000),
+        examples=(Example(position=7, label="cat", versions=versions),),
+    )
+
+
+def test_versions_are_named_by_what_was_done_to_them() -> None:
+    words = [version_words(made) for made in (Clean(), NOISE, PGD)]
+    assert words == ["clean", "gaussian noise, severity 3", "PGD L∞ 8/255, 20 steps"]
+
+
+def test_a_note_says_how_the_images_were_made() -> None:
+    note = sheet_note(sheet(Clean(), NOISE, PGD))
+    assert note.startswith("1 evenly spaced images of cifar10 test, none chosen by hand; ")
+    assert "corrupted with cifar10_c@1a2b3c4d, seed 7" in note
+    assert "at the training lambda" in note
+    assert "lambda" not in sheet_note(sheet(Clean(), NOISE, PGD, policy=NoLambda()))
+
+
+def test_examples_come_back_from_the_folder_of_their_run(tmp_path: Path) -> None:
+    assert read_examples(tmp_path) is None
+    written = sheet(Clean(), NOISE, PGD)
+    sheet(Clean()).save(tmp_path)
+    written.save(tmp_path)
+    assert read_examples(tmp_path) == written
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_damaged_examples_are_one_sentence(tmp_path: Path) -> None:
+    whole = sheet(Clean())
+    whole.save(tmp_path)
+    half = (tmp_path / FILE).read_bytes()[:-20]
+    for content in (b"not json", b"{}", half, b"\xff"):
+        (tmp_path / FILE).write_bytes(content)
+        with pytest.raises(StoreError, match="are damaged or of another version: delete the file"):
+            read_examples(tmp_path)
+
+
+def test_examples_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="Examples cannot be written to"):
+        sheet(Clean()).save(tmp_path / "missing")
