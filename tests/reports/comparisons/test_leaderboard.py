@@ -14,8 +14,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.presentation.words import MISSING
 from robustcsc.reports.cohorts.words import NOISES
 from robustcsc.reports.comparisons.leaderboard import Board, By, leaderboards
-
-from .trained import run_of, training
+from tests.reports.trained import run_of, training
 
 RecordMaker = Callable[..., Record]
 

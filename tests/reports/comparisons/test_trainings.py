@@ -8,8 +8,7 @@ from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Table
 from robustcsc.presentation.words import MISSING
 from robustcsc.reports.comparisons.trainings import seed_tables, trained_models
-
-from .trained import run_of, training
+from tests.reports.trained import run_of, training
 
 RecordMaker = Callable[..., Record]
 

@@ -12,8 +12,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import Chart, Line, Panel
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.reports.papers.charts import paper_charts
-
-from .trained import run_of, training
+from tests.reports.trained import run_of, training
 
 RecordMaker = Callable[..., Record]
 FitMaker = Callable[..., LambdaFit]

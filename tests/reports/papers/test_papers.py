@@ -17,9 +17,9 @@ from robustcsc.presentation.words import MISSING
 from robustcsc.reports.papers import detrame, res_msd_csc, sdnet, tddl
 from robustcsc.reports.papers.papers import Paper, paper_tables
 from robustcsc.reports.papers.template import PAPER, UNMEASURED, PaperTable
+from tests.reports.trained import run_of, training
 
 from .tables import NOT_MEASURED, by_name, headings, row
-from .trained import run_of, training
 
 RecordMaker = Callable[..., Record]
 TEMPLATES: Mapping[Paper, tuple[PaperTable, ...]] = {

@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from robustcsc.measurements.records import Record
+from tests.reports.trained import run_of, training
 
 from .tables import NOT_MEASURED, by_name, row
-from .trained import run_of, training
 
 RecordMaker = Callable[..., Record]
 
