@@ -1,21 +1,15 @@
 """The public names of `import robustcsc`."""
 
-import subprocess
-import sys
+import pkgutil
 
 import robustcsc
 
-WHOLE = """
-import importlib, pkgutil, robustcsc
-for module in pkgutil.walk_packages(robustcsc.__path__, "robustcsc."):
-    importlib.import_module(module.name)
-"""
-
 
 def test_no_module_hides_a_public_name() -> None:
-    code = f"{WHOLE}print([name for name in robustcsc.__all__ if not callable(getattr(robustcsc, name))])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    """Importing `robustcsc.x` makes `x` an attribute of the package, whatever stood there before."""
+    modules = {module.name for module in pkgutil.iter_modules(robustcsc.__path__)}
+    assert {"reports", "session"} <= modules
+    assert modules & set(robustcsc.__all__) == set()
 
 
 def test_every_public_name_says_what_it_is() -> None:

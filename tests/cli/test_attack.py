@@ -22,6 +22,7 @@ def settings_of(row: dict[str, Any]) -> list[tuple[str, dict[str, Any], int]]:
     ]
 
 
+@pytest.mark.slow
 def test_attacks_by_name_at_several_budgets(few_digits: None, robustcsc: Command) -> None:
     rows = json.loads(robustcsc(f"attack --attack fgsm,pgd,square {QUICK} --epsilon 4/255,0.1 --json").out)
     found = [(row["epsilon"], settings_of(row)) for row in rows[1:]]

@@ -155,6 +155,7 @@ def test_training_on_attacked_images_says_so(few_digits: None, robustcsc: Comman
     assert made["training"]["adversarial"] == {"adversary": "fgsm", "epsilon": 0.1}
 
 
+@pytest.mark.slow
 def test_numbers_of_parameters_are_the_known_ones(robustcsc: Command) -> None:
     listed = {entry["model"]: entry for entry in json.loads(robustcsc("models --json").out)}
     # ResNet-18 for CIFAR (3x3 stem): 11,173,962, as in kuangliu/pytorch-cifar; ResNet-20: 0.27 M (He et al., Table 6)

@@ -14,6 +14,7 @@ from robustcsc.measurements.examples import read_examples
 Command = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_quickstart_tells_its_story_and_reuses_its_weights(
     few_digits: None, robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

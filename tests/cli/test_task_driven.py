@@ -14,6 +14,7 @@ from robustcsc.training.recipes import RECIPES
 from tests.cli.conftest import Command
 
 
+@pytest.mark.slow
 def test_it_is_trained_fitted_swept_and_attacked(robustcsc: Command, place: Path) -> None:
     train = "train tddl-cnn --train-images 200 --epochs 2 --option atoms=50 --option lam=2 --run t --json"
     done = robustcsc(train)

@@ -42,16 +42,8 @@ from robustcsc.reports.page.sections import Report, report_sections
 #: One or two of each family, small enough for every run; all others are slow tests.
 QUICK = (
     *("resnet8", "resnet-digits", "sdnet20", "sdnet-digits", "plainnet3", "detrame-plainnet3", "detrame-resnet8"),
-    *(
-        "plain20",
-        "res-csc20",
-        "res-csc20-simplified",
-        "msdnet6",
-        "msd-csc-fista6",
-        "ml-csc-feedforward",
-        "ml-csc-fista",
-    ),
-    *("tddl-lin", "tddl-cnn", "mnist-cnn"),
+    *("plain20", "res-csc20", "res-csc20-simplified", "msdnet6", "msd-csc-fista6", "ml-csc-feedforward"),
+    *("tddl-cnn", "mnist-cnn"),
 )
 
 

@@ -93,6 +93,7 @@ def kill_after(folder: Path, cells: int) -> None:
     assert not (folder / "runs" / "tiny" / "results.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_killed_sweep_ends_like_an_uninterrupted_one(trained: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
