@@ -12,8 +12,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check lazy-loader==0.6
-mkdir -p "$folder/work/face/parts"
-cd "$folder/work"
+mkdir -p "$folder/demo/face/parts"
+cd "$folder/demo"
 printf 'import lazy_loader\n\n__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)\n' > face/__init__.py
 printf 'from .parts import policies\nfrom .parts.policies import Policy\n' > face/__init__.pyi
 : > face/parts/__init__.py
