@@ -73,6 +73,9 @@ def load(
     Raises:
         UnknownNameError: There is no such data set or split.
         DataError: Files are missing or unreadable, or an option does not fit the data set.
+
+    >>> load("digits").image_shape
+    (1, 8, 8)
     """
     if name not in DATASETS:
         raise UnknownNameError("data set", name, DATASETS)

@@ -23,7 +23,11 @@ class NoLambda(Fact, frozen=True, tag="none"):
 
 
 class TrainingLambda(Fact, frozen=True, tag="train"):
-    """The lambda that the model was trained with."""
+    """The lambda that the model was trained with.
+
+    >>> parse_policy("train") == TrainingLambda()
+    True
+    """
 
 
 class FixedLambda(Fact, frozen=True, tag="fixed", kw_only=False):
@@ -34,6 +38,9 @@ class FixedLambda(Fact, frozen=True, tag="fixed", kw_only=False):
 
     Raises:
         PolicyError: The value is negative or not finite.
+
+    >>> parse_policy("fixed=0.3")
+    FixedLambda(value=0.3)
     """
 
     value: float
@@ -50,6 +57,9 @@ class Adaptive(Fact, frozen=True, tag="adaptive"):
     Attributes:
         scope: One lambda for the whole data set (the paper's way), per batch or per image.
         fit: Digest of the lambda fit; ``""`` in a request, for the fit that belongs to what is measured.
+
+    >>> parse_policy("adaptive-image") == Adaptive(scope=Scope.IMAGE)
+    True
     """
 
     scope: Scope
@@ -57,7 +67,11 @@ class Adaptive(Fact, frozen=True, tag="adaptive"):
 
 
 class Oracle(Fact, frozen=True, tag="oracle"):
-    """The best lambda of the default grid by the test labels: an upper bound, not a method."""
+    """The best lambda of the default grid by the test labels: an upper bound, not a method.
+
+    >>> parse_policy("oracle") == Oracle()
+    True
+    """
 
 
 class WorstOf(Fact, frozen=True, tag="worst", kw_only=False):

@@ -29,6 +29,9 @@ class ThreatModel(Fact, frozen=True, kw_only=False):
 
     Raises:
         AttackError: The norm is unknown or the budget is outside its range.
+
+    >>> ThreatModel("l2", 0.5)
+    ThreatModel(norm='l2', epsilon=0.5)
     """
 
     norm: Norm
