@@ -49,13 +49,3 @@ def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
         return
     print_tables(short_tables(records))
     note(f"All results of run {run.name!r}: {csv}")
-
-
-def table_files(table: Table) -> dict[str, bytes]:
-    """Returns a table as CSV, Markdown and LaTeX, by file name."""
-    from robustcsc.presentation.csv_table import csv_text
-    from robustcsc.presentation.latex import latex_table
-    from robustcsc.presentation.markdown import markdown_table
-
-    texts = {"csv": csv_text(table), "md": markdown_table(table), "tex": latex_table(table)}
-    return {f"{table.name}.{ending}": text.encode() for ending, text in texts.items()}

@@ -10,7 +10,7 @@ import typer
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json
-from robustcsc.cli.render import print_tables, table_files
+from robustcsc.cli.render import print_tables
 from robustcsc.errors import StoreError
 from robustcsc.files import write_whole
 from robustcsc.runs import Run
@@ -95,6 +95,8 @@ def _write(tables: list[Table], folder: Path) -> list[Path]:
     Raises:
         StoreError: The folder cannot be written.
     """
+    from robustcsc.reports.page.build import table_files
+
     files = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from robustcsc.errors import StoreError
 from robustcsc.measurements.frames import TIMING
-from robustcsc.measurements.records import Record
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
-from robustcsc.presentation.html_table import Coded
 from robustcsc.presentation.latex import latex_table
 from robustcsc.presentation.markdown import markdown_table, markdown_text
+from robustcsc.presentation.table import Table
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.page.frames import accuracy_frame, coded_csv, coded_frame, coded_records, fooling_frame, in_order
+from robustcsc.reports.page.frames import accuracy_frame, coded_csv, coded_records, fooling_frame, in_order
 from robustcsc.reports.page.page import render_page
 from robustcsc.reports.page.sections import Report, Section, closing_sections, report_sections
 
@@ -71,16 +70,20 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     comparable = joined(ordered)
     sections = report_sections(replace(report, records=comparable))
     shown = [*sections, *closing_sections(replace(report, records=ordered))]
-    columns = coded_records(ordered)
-    on_page = [it for it in columns if it.column.heading not in _OUTCOMES]
-    contents = {
-        **_data(columns, comparable),
-        "index.html": render_page(report.title, shown, ordered, on_page).encode(),
-        "report.md": _markdown(report.title, shown).encode(),
-        **_tables(shown),
-        **_figures(shown),
-    }
-    contents[MANIFEST] = _manifest(contents)
+    columns = {it.column.heading: it for it in coded_records(ordered)}
+    frames = {"accuracy.csv": accuracy_frame(comparable)}
+    if len(fooling := fooling_frame(comparable)):
+        frames["fooling.csv"] = fooling
+    contents = {name: it.to_csv(index=False, lineterminator="\n").encode() for name, it in frames.items()}
+    contents["records.csv"] = coded_csv([it for name, it in columns.items() if name not in TIMING]).encode()
+    on_page = [it for name, it in columns.items() if name not in _OUTCOMES]
+    contents["index.html"] = render_page(report.title, shown, ordered, on_page).encode()
+    contents["report.md"] = _markdown(report.title, shown).encode()
+    for table in (table for section in shown for table in section.tables):
+        contents |= {f"tables/{name}": content for name, content in table_files(table).items()}
+    contents |= _figures(shown)
+    manifest = {"made by": "robustcsc report", "files": sorted([*contents, MANIFEST])}
+    contents[MANIFEST] = f"{json.dumps(manifest, indent=2)}\n".encode()
     folder = folder.expanduser().resolve()
     try:
         _refuse_foreign_files(folder)
@@ -96,30 +99,22 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
         raise StoreError(
             f"The report cannot be written to {folder} ({reason}): free some space or name another folder."
         ) from error
-    return _paths(folder, list(contents), sections)
+    return ReportPaths(
+        folder=folder,
+        page=folder / "index.html",
+        markdown=folder / "report.md",
+        records=folder / "records.csv",
+        accuracy=folder / "accuracy.csv",
+        tables=tuple(folder / name for name in sorted(contents) if name.startswith("tables/")),
+        figures=tuple(folder / name for name in sorted(contents) if name.startswith("figures/")),
+        sections=tuple(sections),
+    )
 
 
-def _data(columns: Sequence[Coded], comparable: Sequence[Record]) -> dict[str, bytes]:
-    """Returns the data frames as files."""
-    files = {
-        "records.csv": [it for it in columns if it.column.heading not in TIMING],
-        "accuracy.csv": coded_frame(accuracy_frame(comparable)),
-    }
-    fooling = fooling_frame(comparable)
-    if len(fooling):
-        files["fooling.csv"] = coded_frame(fooling)
-    return {name: coded_csv(coded).encode() for name, coded in files.items()}
-
-
-def _tables(sections: Iterable[Section]) -> dict[str, bytes]:
-    """Returns every table as files."""
-    writers = {"csv": csv_text, "md": markdown_table, "tex": latex_table}
-    return {
-        f"tables/{table.name}.{ending}": write(table).encode()
-        for section in sections
-        for table in section.tables
-        for ending, write in writers.items()
-    }
+def table_files(table: Table) -> dict[str, bytes]:
+    """Returns a table as CSV, Markdown and LaTeX, by file name."""
+    texts = {"csv": csv_text(table), "md": markdown_table(table), "tex": latex_table(table)}
+    return {f"{table.name}.{ending}": text.encode() for ending, text in texts.items()}
 
 
 def _figures(sections: Iterable[Section]) -> dict[str, bytes]:
@@ -135,11 +130,6 @@ def _figures(sections: Iterable[Section]) -> dict[str, bytes]:
                 files[f"figures/{chart.name}.pdf"] = drawing.to_pdf()
         files |= {f"figures/{picture.name}.png": picture.png for picture in section.pictures}
     return files
-
-
-def _manifest(names: Iterable[str]) -> bytes:
-    manifest = {"made by": "robustcsc report", "files": sorted([*names, MANIFEST])}
-    return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
 def _markdown(title: str, sections: Iterable[Section]) -> str:
@@ -186,16 +176,3 @@ def _replace(folder: Path, fresh: Path, old: Path) -> None:
         old.rename(folder)
         raise
     shutil.rmtree(old)
-
-
-def _paths(folder: Path, names: Sequence[str], sections: Sequence[Section]) -> ReportPaths:
-    return ReportPaths(
-        folder=folder,
-        page=folder / "index.html",
-        markdown=folder / "report.md",
-        records=folder / "records.csv",
-        accuracy=folder / "accuracy.csv",
-        tables=tuple(folder / name for name in sorted(names) if name.startswith("tables/")),
-        figures=tuple(folder / name for name in sorted(names) if name.startswith("figures/")),
-        sections=tuple(sections),
-    )

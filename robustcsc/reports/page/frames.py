@@ -7,29 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from statistics import fmean, stdev
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.frames import factors, records_frame
 from robustcsc.measurements.perturbations import Corruption, Perturbation
 from robustcsc.measurements.records import Images, Record
+from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.presentation.csv_table import csv_line
 from robustcsc.presentation.html_table import Coded
-from robustcsc.presentation.table import Cell, Column
-from robustcsc.reports.attacks.fooling import NOISE, UNIVERSAL, changed_by, mean_over_seeds
-from robustcsc.reports.cohorts.cohorts import (
-    SEVERITIES,
-    Series,
-    by_cohort,
-    fit_of,
-    score,
-    setting_of,
-    total_score,
-)
+from robustcsc.presentation.table import Column
+from robustcsc.reports.attacks.fooling import NOISE, UNIVERSAL, changed_by
+from robustcsc.reports.cohorts.cohorts import SEVERITIES, Series, by_cohort, fit_of, score, setting_of, total_score
 from robustcsc.reports.cohorts.words import policy_rank, setting_rank
 
 _WHO = ("run", "model", "weights", "policy", "policy.value", "policy.scope", "dataset", "split", "images")
@@ -60,20 +50,7 @@ def _images_rank(images: Images, made: Perturbation) -> tuple[object, ...]:
 
 def coded_records(records: Sequence[Record]) -> list[Coded]:
     """Returns the columns of `records_frame`."""
-    return [_coded(name, it.values, it.codes) for name, it in factors(records).items()]
-
-
-def coded_frame(frame: pd.DataFrame) -> list[Coded]:
-    """Returns the columns of a frame."""
-    coded = []
-    for name in frame.columns:
-        codes, values = pd.factorize(frame[name], use_na_sentinel=False)
-        coded.append(_coded(name, [None if pd.isna(value) else value for value in values.tolist()], codes))
-    return coded
-
-
-def _coded(name: str, cells: Sequence[Cell], codes: NDArray[np.intp]) -> Coded:
-    return Coded(Column(name, significant=5), cells, codes.tolist())
+    return [Coded(Column(name, significant=5), it.values, it.codes.tolist()) for name, it in factors(records).items()]
 
 
 def coded_csv(columns: Sequence[Coded]) -> str:
@@ -136,9 +113,6 @@ def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
     return frame.join(numbers).rename(columns={"epsilon": "xi"})
 
 
-def _over_seeds(seeds: Sequence[Record]) -> dict[str, object]:
-    shares = [score(record).accuracy for record in seeds]
-    low, high = mean_over_seeds(seeds).interval
-    spread = {"std": stdev(shares)} if len(shares) > 1 else {}
-    rate = {"seeds": len(shares), "n": seeds[0].total, "rate": fmean(shares)}
-    return {**rate, **spread, "low": low, "high": high}
+def _over_seeds(seeds: Sequence[Record]) -> tuple[float | None, ...]:
+    scores = SeedScores(tuple(map(score, seeds)))
+    return len(seeds), seeds[0].total, scores.mean, scores.std, *Score.mean_of(scores.scores).interval

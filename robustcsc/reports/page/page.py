@@ -14,13 +14,16 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
+from robustcsc.measurements.examples import ExampleSheet
+from robustcsc.measurements.perturbations import Attack, Corruption, Perturbation
+from robustcsc.measurements.policies import TrainingLambda
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.html_table import Coded, coded_columns, html_table, packed, packed_table
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
 from robustcsc.presentation.table import Table
-from robustcsc.reports.cohorts.words import policy_words
-from robustcsc.reports.page.examples import sheet_note, version_words
+from robustcsc.reports.cohorts.origins import Origin
+from robustcsc.reports.cohorts.words import attack_words, perturbation_name, policy_words
 from robustcsc.reports.page.sections import Section
 
 PAGE_ROWS = 40
@@ -58,7 +61,7 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         packed={**long, "records": packed_table(columns)},
         first_rows=_FIRST_ROWS,
         charts=_json(charts),
-        library=packed(_plotly()) if charts else "",
+        library=packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes()) if charts else "",
         style=Markup(_asset("reports.page", "page.css")),
         scripts=[Markup(_asset("presentation", name)) for name in ("tables.js", "charts.js")],
     )
@@ -67,11 +70,6 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
 
 def _asset(package: str, name: str) -> str:
     return files(f"robustcsc.{package}").joinpath(name).read_text("utf-8")
-
-
-def _plotly() -> bytes:
-    """Returns the script of plotly.js, with its licence at the head."""
-    return files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
 
 
 def _json(value: object) -> Markup:
@@ -84,3 +82,22 @@ def _first(columns: Sequence[Coded]) -> Table:
     cells = ([it.cells[code] for code in it.codes[:_FIRST_ROWS]] for it in columns)
     headings = tuple(it.column for it in columns)
     return Table("records", "Everything that was measured", headings, tuple(zip(*cells, strict=True)))
+
+
+def version_words(made: Perturbation) -> str:
+    """Returns what was done to an example image, e.g. ``"fog, severity 3"``."""
+    if isinstance(made, Attack):
+        return attack_words(made)
+    return perturbation_name(made) + (f", severity {made.severity}" if isinstance(made, Corruption) else "")
+
+
+def sheet_note(sheet: ExampleSheet) -> str:
+    """Returns a sentence that says how the images of a sheet were chosen and made."""
+    images, versions = sheet.images, sheet.examples[0].versions
+    parts = [f"{len(sheet.examples)} evenly spaced images of {images.dataset} {images.split}, none chosen by hand"]
+    corruptions = [it.perturbation for it in versions if isinstance(it.perturbation, Corruption)]
+    tables = [(Origin(it.source, it.pixels, it.table).words[1], it.seed) for it in corruptions]
+    parts += [f"corrupted with {table}, seed {seed}" for table, seed in dict.fromkeys(tables)]
+    tuned = any(answer.policy == TrainingLambda() for answer in versions[0].answers)
+    parts += ["adversarial images are crafted at the training lambda"] if tuned else []
+    return f"{'; '.join(parts)}. Percent: the model's confidence."

@@ -29,11 +29,9 @@ from robustcsc.reports.corruptions.heat_maps import heat_maps
 from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables
 from robustcsc.reports.papers.charts import paper_charts
 from robustcsc.reports.papers.papers import Paper, paper_tables
-from robustcsc.reports.summary.commands import command_tables
-from robustcsc.reports.summary.glossary import GLOSSARY
 from robustcsc.reports.summary.headline import headline_charts, headline_tables
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
-from robustcsc.reports.summary.provenance import provenance_table
+from robustcsc.reports.summary.provenance import command_tables, provenance_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,6 @@ class Section:
         pictures: The pictures.
         tables: The tables.
         examples: Images with predictions.
-        glossary: Words and their meanings.
     """
 
     anchor: str
@@ -83,7 +80,6 @@ class Section:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     examples: Sequence[ExampleSheet] = ()
-    glossary: Sequence[tuple[str, str]] = ()
 
 
 def report_sections(report: Report) -> list[Section]:
@@ -156,6 +152,5 @@ def closing_sections(report: Report) -> list[Section]:
         "How the numbers were made",
         "How it was made",
         tables=[provenance_table(report.records), *command_tables(report.records)],
-        glossary=GLOSSARY,
     )
     return [*([examples] if report.examples else []), made]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption
@@ -43,9 +43,10 @@ from robustcsc.reports.cohorts.cohorts import (
     pool,
     ranked,
     severities_of,
+    variants_of,
     without_fixed,
 )
-from robustcsc.reports.cohorts.words import attack_words, corruption_words
+from robustcsc.reports.cohorts.words import NOISES, attack_words, corruption_words, perturbation_name
 from robustcsc.reports.corruptions.charts import ACCURACY
 
 _ATTACKS_DRAWN = 4
@@ -75,7 +76,7 @@ def headline_tables(records: Sequence[Record]) -> list[Table]:
     there are several, each has its own column that names them. Fixed lambdas are left to the lambda curves.
     """
     labels = labels_of(records)
-    return [_headline(nested, labels) for nested in _by_source(_shown(records, labels))]
+    return [_headline(about, nested, labels) for about, nested in _by_source(records).items()]
 
 
 def headline_charts(records: Sequence[Record]) -> list[Chart]:
@@ -86,53 +87,46 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
     """
     labels = labels_of(records)
     charts = []
-    for nested in _by_source(_shown(records, labels)):
+    for about, nested in _by_source(records).items():
         means = [it for it in _noise_columns(part_of(nested, Corruption)) if len(it.members) > 1]
-        attacked = _attack_columns(_one_budget(part_of(nested, Attack)))[:_ATTACKS_DRAWN]
-        columns = [*_clean_columns(part_of(nested, Clean)), *means, *attacked]
+        attacked = _columns(_one_budget(nested), _pgd_words)[:_ATTACKS_DRAWN]
+        columns = [*_columns(part_of(nested, Clean), perturbation_name), *means, *attacked]
         if len(columns) > 1:
-            headings, about = [column.heading for column in columns], _about(nested)
-            charts.append(
-                grouped_points(
-                    slug("overview", *about),
-                    f"Overview: {_title(about)}",
-                    f"Accuracy in percent with 95 % intervals: {'; '.join(headings)}.",
-                    ACCURACY,
-                    headings,
-                    {
-                        ", ".join(labels[it]): [estimate(pool(column.parts(it))) for column in columns]
-                        for it in _everyone(columns)
-                    },
-                )
-            )
+            headings = [column.heading for column in columns]
+            described = f"Accuracy in percent with 95 % intervals: {'; '.join(headings)}."
+            points = {
+                ", ".join(labels[it]): [estimate(pool(column.parts(it))) for column in columns]
+                for it in _everyone(columns)
+            }
+            title = f"Overview: {_title(about)}"
+            charts.append(grouped_points(slug("overview", *about), title, described, ACCURACY, headings, points))
     return charts
 
 
-def _shown(records: Sequence[Record], labels: Labels) -> Nested:
-    """Returns the accuracies that have a row, a fixed lambda only where a run has nothing else."""
-    kept = set(without_fixed(ranked(labels)))
-    found: dict[Cohort, dict[Setting, Rows]] = {}
+def _by_source(records: Sequence[Record]) -> dict[tuple[str, ...], Nested]:
+    """Returns what stands in one table, by data set, split, and source and severity table of corrupted images.
+
+    These are the accuracies that have a row, a fixed lambda only where a run has nothing else.
+    """
+    kept = set(without_fixed(ranked(variants_of(records))))
+    nested: dict[Cohort, dict[Setting, Rows]] = {}
     for cohort, settings in part_of(by_cohort(records), Clean, Corruption, Attack).items():
         for setting, rows in settings.items():
             if shown := {variant: series for variant, series in rows.items() if variant in kept}:
-                found.setdefault(cohort, {})[setting] = shown
-    return found
-
-
-def _by_source(nested: Nested) -> list[Nested]:
-    """Returns what stands in one table: one data set and split, one source of corrupted images."""
-    parts: list[Nested] = []
-    for dataset, split in sorted({(it.dataset, it.split) for it in nested}):
-        here = {it: settings for it, settings in nested.items() if (it.dataset, it.split) == (dataset, split)}
+                nested.setdefault(cohort, {})[setting] = shown
+    parts: dict[tuple[str, ...], Nested] = {}
+    for images in sorted({(it.dataset, it.split) for it in nested}):
+        here = {it: settings for it, settings in nested.items() if (it.dataset, it.split) == images}
         for words in sorted({it.origin_words for it in here if it.origin}) or [()]:
-            parts.append({it: settings for it, settings in here.items() if not it.origin or it.origin_words == words})
+            fitting = {it: settings for it, settings in here.items() if it.origin_words in ((), words)}
+            parts[*images, *words] = fitting
     return parts
 
 
-def _headline(nested: Nested, labels: Labels) -> Table:
-    every = part_of(nested, Attack)
-    attacked, noisy = _one_budget(every), part_of(nested, Corruption)
-    columns = [*_clean_columns(part_of(nested, Clean)), *_noise_columns(noisy), *_attack_columns(attacked)]
+def _headline(about: tuple[str, ...], nested: Nested, labels: Labels) -> Table:
+    attacked, noisy = _one_budget(nested), part_of(nested, Corruption)
+    columns = _columns(part_of(nested, Clean), perturbation_name)
+    columns += [*_noise_columns(noisy), *_columns(attacked, _pgd_words)]
     robust = robust_columns(
         record
         for settings in attacked.values()
@@ -140,11 +134,16 @@ def _headline(nested: Nested, labels: Labels) -> Table:
         for series in rows.values()
         for record in series.values()
     )
-    more = [ALL_ATTACKS] if robust else []
-    more += [] if attacked == every else [_OTHER_BUDGETS]
-    more += [FIXED_NOTE] if len(without_fixed(ranked(labels))) < len(labels) else []
+    notes = [PERCENT, f"Measured on {'; '.join(sorted({cohort.words for cohort in nested}))}."]
+    for settings in noisy.values():
+        wanted = {name: severities_of(rows.values()) for name, rows in corruptions_of(settings).items()}
+        notes += [POOLED, severities_note(wanted), *summary_notes(summary_columns(list(wanted)))]
+    protocols = {setting.protocol for settings in attacked.values() for setting in settings if is_basic(setting)}
+    notes += [note for protocol, note in _PROTOCOL_NOTES.items() if protocol in protocols]
+    notes += [ALL_ATTACKS] if robust else []
+    notes += [] if attacked == part_of(nested, Attack) else [_OTHER_BUDGETS]
+    notes += [FIXED_NOTE] if len(without_fixed(ranked(labels))) < len(labels) else []
     headings = (*(column.heading for column in columns), *(heading for heading, _ in robust))
-    about = _about(nested)
     return Table(
         name=slug("headline", *about),
         title=f"Headline: {_title(about)}",
@@ -157,18 +156,12 @@ def _headline(nested: Nested, labels: Labels) -> Table:
             )
             for it in _everyone(columns)
         ),
-        notes=(*_notes(nested, noisy, attacked), *more),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
 def _everyone(columns: Sequence[_Mean]) -> list[Variant]:
     return ranked(variant for column in columns for rows, _ in column.members for variant in rows)
-
-
-def _about(nested: Nested) -> tuple[str, ...]:
-    """Returns data set, split, and source and severity table of corrupted images."""
-    cohort = next(iter(part_of(nested, Corruption) or nested))
-    return (cohort.dataset, cohort.split, *cohort.origin_words)
 
 
 def _title(about: tuple[str, ...]) -> str:
@@ -178,12 +171,12 @@ def _title(about: tuple[str, ...]) -> str:
 def _one_budget(nested: Nested) -> Nested:
     """Returns the attacks at one budget per norm, that of `headline_budget`."""
     kept: dict[Cohort, dict[Setting, Rows]] = {}
-    for cohort, settings in nested.items():
+    for cohort, settings in part_of(nested, Attack).items():
         threats = {setting: setting.threat for setting in settings if isinstance(setting, Attack)}
-        measured: dict[Norm, list[float]] = defaultdict(list)
+        budgets: dict[Norm, list[float]] = defaultdict(list)
         for threat in threats.values():
-            measured[threat.norm].append(threat.epsilon)
-        chosen = {norm: headline_budget(norm, budgets) for norm, budgets in measured.items()}
+            budgets[threat.norm].append(threat.epsilon)
+        chosen = {norm: headline_budget(norm, measured) for norm, measured in budgets.items()}
         kept[cohort] = {it: settings[it] for it, threat in threats.items() if threat.epsilon == chosen[threat.norm]}
     return kept
 
@@ -194,47 +187,37 @@ def headline_budget(norm: Norm, budgets: Sequence[float]) -> float:
     return next((it for it in budgets if math.isclose(it, usual, rel_tol=1e-6)), max(budgets))
 
 
-def _clean_columns(nested: Nested) -> list[_Mean]:
+def _columns(nested: Nested, words: Callable[[Setting], str]) -> list[_Mean]:
+    """Returns a column per setting that has words."""
     return [
-        _Mean(_heading("clean", cohort, nested), ((rows, (0,)),))
+        _Mean(_heading(words(setting), cohort, nested), ((rows, (0,)),))
         for cohort, settings in nested.items()
-        for rows in settings.values()
+        for setting, rows in settings.items()
+        if words(setting)
     ]
 
 
 def _noise_columns(nested: Nested) -> list[_Mean]:
+    """Returns a column per noise, per corruption that no mean covers, and per mean."""
     columns = []
     for cohort, settings in nested.items():
         by_name = corruptions_of(settings)
         members = {name: (rows, tuple(severities_of(rows.values()))) for name, rows in by_name.items()}
         summaries = summary_columns(list(members))
-        noises = summaries[0][1] if summaries else list(members)
-        singles = [(corruption_words(name), [name]) for name in members if name in noises]
+        in_means_only = {name for _, of in summaries[1:] for name in of if name not in NOISES}
+        singles = [(corruption_words(name), [name]) for name in members if name not in in_means_only]
         for heading, of in (*singles, *summaries):
             columns.append(_Mean(_heading(heading, cohort, nested), tuple(members[name] for name in of)))
     return columns
 
 
-def _attack_columns(nested: Nested) -> list[_Mean]:
-    columns = []
-    for cohort, settings in nested.items():
-        for setting, rows in settings.items():
-            if is_basic(setting) and setting.steps[0].name == "pgd":
-                protocol = f"{setting.protocol}{' (a transfer test)' if setting.protocol is Protocol.STATIC else ''}"
-                heading = _heading(f"{attack_words(setting)}, {protocol}", cohort, nested)
-                columns.append(_Mean(heading, ((rows, (0,)),)))
-    return columns
+def _pgd_words(setting: Setting) -> str:
+    """Returns words for PGD with one budget; ``""`` for other attacks, which have no column."""
+    if not is_basic(setting) or setting.steps[0].name != "pgd":
+        return ""
+    transfer = " (a transfer test)" if setting.protocol is Protocol.STATIC else ""
+    return f"{attack_words(setting)}, {setting.protocol}{transfer}"
 
 
 def _heading(words: str, cohort: Cohort, nested: Nested) -> str:
     return f"{words} ({cohort.words})" if len(nested) > 1 else words
-
-
-def _notes(nested: Nested, noisy: Nested, attacked: Nested) -> tuple[str, ...]:
-    notes = [PERCENT, f"Measured on {'; '.join(sorted({cohort.words for cohort in nested}))}."]
-    for settings in noisy.values():
-        wanted = {name: severities_of(rows.values()) for name, rows in corruptions_of(settings).items()}
-        notes += [POOLED, severities_note(wanted), *summary_notes(summary_columns(list(wanted)))]
-    protocols = {setting.protocol for settings in attacked.values() for setting in settings if is_basic(setting)}
-    notes += [note for protocol, note in _PROTOCOL_NOTES.items() if protocol in protocols]
-    return tuple(dict.fromkeys(notes))

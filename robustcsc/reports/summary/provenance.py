@@ -1,13 +1,15 @@
-"""Where every number of a report comes from."""
+"""Where every number of a report comes from, and the commands that measure it again."""
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 
+from robustcsc.measurements.commands import joined_commands
 from robustcsc.measurements.perturbations import Clean
 from robustcsc.measurements.records import Record
-from robustcsc.presentation.table import Column, Table
+from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.reports.cohorts.cohorts import Cohort
 
 
@@ -40,3 +42,23 @@ def provenance_table(records: Sequence[Record]) -> Table:
         rows=tuple(rows),
         notes=("Same seed and device give the same images; CPU and GPU may differ in bits.",),
     )
+
+
+def command_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table with a row per command; empty without records."""
+    rows: list[tuple[Cell, ...]] = []
+    for command, members in joined_commands(records):
+        counts = sorted({record.measurement.images.count for record in members})
+        n = counts[0] if len(counts) == 1 else ", ".join(map(str, counts))
+        words = shlex.join(["robustcsc", *command.words])
+        rows.append((members[0].measurement.subject.run, n, len(members), words))
+    if not rows:
+        return []
+    note = (
+        "Each command measures at least the records it stands for; records that are in the store already are not "
+        "measured again. Where the images lie and how many of them were used is part of the command, as it was when "
+        "they were measured."
+    )
+    columns = tuple(map(Column, ("run", "n", "records", "command")))
+    ordered = tuple(sorted(rows, key=lambda row: (row[0], row[-1])))
+    return [Table("commands", "Commands that measure the same again", columns, ordered, (note,))]

@@ -12,7 +12,7 @@ from robustcsc.measurements.policies import NoLambda, Policy, TrainingLambda
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Images, Subject
 from robustcsc.measurements.threats import ThreatModel
-from robustcsc.reports.page.examples import sheet_note, version_words
+from robustcsc.reports.page.page import sheet_note, version_words
 
 NOISE = Corruption(name="gaussian_noise", severity=3, table=SeverityTable(name="cifar10_c", digest="1a2b3c4d"), seed=7)
 TRAINED = TrainingLambda()

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 
 from robustcsc.measurements.records import Location, Record
-from robustcsc.reports.summary.commands import command_tables
+from robustcsc.reports.summary.provenance import command_tables
 
 RecordMaker = Callable[..., Record]
 

@@ -107,6 +107,29 @@ def test_two_versions_of_published_files_have_columns_of_their_own(corruption: R
     assert [text.split()[0] for text in table.texts[0][2:]] == ["80.00", "60.00"]
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (
+            ("gaussian_noise", "shot_noise", "spatter"),
+            ("gaussian noise", "shot noise", "spatter", "mean of 2 noises"),
+        ),
+        (
+            ("gaussian_noise", "shot_noise", "fog", "spatter"),
+            ("gaussian noise", "shot noise", "spatter", "mean of 2 noises", "mean of 3 standard corruptions"),
+        ),
+        (("gaussian_noise", "fog", "spatter"), ("gaussian noise", "fog", "spatter", "mean of 2 standard corruptions")),
+        (("fog", "spatter"), ("fog", "spatter")),
+    ],
+)
+def test_a_corruption_that_no_mean_covers_has_a_column_of_its_own(
+    corruption: RecordMaker, names: tuple[str, ...], shown: tuple[str, ...]
+) -> None:
+    (table,) = headline_tables([corruption(name, correct=60, total=100) for name in names])
+    assert headings(table)[2:] == shown
+    assert cell(table, "spatter", "sdnet").startswith("60.00 [")
+
+
 def test_nothing_gives_no_headline(minimal: RecordMaker) -> None:
     assert headline_tables([]) == headline_tables([minimal(correct=1)]) == []
     assert headline_charts([]) == []
