@@ -27,8 +27,7 @@ from robustcsc.reports.corruptions.charts import lambda_charts, noise_charts, se
 from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables, severity_tables
 from robustcsc.reports.corruptions.heat_maps import heat_maps
 from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables
-from robustcsc.reports.papers.charts import paper_charts
-from robustcsc.reports.papers.papers import Paper, paper_tables
+from robustcsc.reports.papers.papers import Paper, paper_charts, paper_tables
 from robustcsc.reports.summary.headline import headline_charts, headline_tables
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.reports.summary.provenance import command_tables, provenance_table

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Noted, Spread, Worded
 from robustcsc.reports.cohorts.words import epsilon_words, norm_words
-from robustcsc.reports.papers.entrants import Entrant
 from robustcsc.reports.papers.quantities import (
+    CLASSIFICATION_TIME,
     PARAMETERS,
     TRAINING_TIME,
     TRAINING_TIME_PER_IMAGE,
-    Accuracy,
-    ClassificationTime,
-    FoolingRate,
+    Entrant,
     Quantity,
+    accuracy,
+    fooling_rate,
     millions,
 )
 from robustcsc.reports.papers.template import PaperColumn, PaperRow, PaperTable
@@ -96,22 +96,22 @@ def tables(threats: Iterable[ThreatModel]) -> tuple[PaperTable, ...]:
 
 
 def _third() -> PaperTable:
-    columns = (PaperColumn("parameters", PARAMETERS), PaperColumn("accuracy (%)", Accuracy(), told=_STEPS))
+    columns = (PaperColumn("parameters", PARAMETERS), PaperColumn("accuracy (%)", accuracy(), told=_STEPS))
     rows = [
         PaperRow(
             (called, NAMES[data]),
             Entrant(model=model, data=data),
-            (millions(size), accuracy),
-            instead={Accuracy(): Accuracy(best=True)} if best else {},
+            (millions(size), share),
+            instead=(PARAMETERS, accuracy(best=True)) if best else (),
         )
-        for called, data, model, size, accuracy, best in BESIDE_DDL
+        for called, data, model, size, share, best in BESIDE_DDL
     ]
     title = "DeTraMe-Net, table 3: accuracy beside deep dictionary learning (DDL)"
     return PaperTable("detrame-table-3", title, ("model", "data set"), columns, rows)
 
 
 def _fourth() -> PaperTable:
-    columns = _pair("", Accuracy(), told=_STEPS)
+    columns = _pair("", accuracy(), told=_STEPS)
     rows = [
         PaperRow((words, NAMES[data]), Entrant(model=model, data=data), _beside(ACCURACY[model][at]))
         for at, data in enumerate(DATASETS)
@@ -133,8 +133,8 @@ def _pair(words: str, quantity: Quantity, digits: int | None = 2, told: tuple[st
 def _beside(figures: _Figures | None) -> tuple[Cell, Cell]:
     if figures is None:
         return None, None
-    original, std, accuracy, its_std, iterations = figures
-    return _spread(original, std), Noted(_spread(accuracy, its_std), str(iterations))
+    original, std, theirs, its_std, iterations = figures
+    return _spread(original, std), Noted(_spread(theirs, its_std), str(iterations))
 
 
 def _spread(mean: float, std: float | None) -> Cell:
@@ -145,7 +145,7 @@ def _fifth() -> PaperTable:
     columns = (
         PaperColumn("parameters", PARAMETERS),
         PaperColumn("training (s per image)", TRAINING_TIME_PER_IMAGE, digits=None),
-        PaperColumn("testing (s per image)", ClassificationTime(), digits=None),
+        PaperColumn("testing (s per image)", CLASSIFICATION_TIME, digits=None),
     )
     entrants = {"DDL": Entrant(), "DeTraMe-Net 12": Entrant(model="detrame-plainnet12", data="cifar10")}
     rows = [PaperRow((called,), entrants[called], figures) for called, figures in COSTS.items()]
@@ -167,7 +167,7 @@ def _sixth(threats: Iterable[ThreatModel]) -> PaperTable:
             (ARCHITECTURES[model], NAMES[data], norm_words(it.norm), Worded(it.epsilon, epsilon_words(it.epsilon))),
             Entrant(model=model, data=data),
             rates,
-            instead={FoolingRate(): FoolingRate(it)},
+            instead=(fooling_rate(it),) * 2,
             extra=(model, data, it) not in printed,
         )
         for (model, data, it), rates in {**further, **printed}.items()
@@ -175,12 +175,12 @@ def _sixth(threats: Iterable[ThreatModel]) -> PaperTable:
     headings = ("network", "data set", "norm", "xi")
     note = "xi is in pixel units of [0, 1]; the paper names neither norm nor unit, its rows stand with L∞."
     title = "DeTraMe-Net, table 6: fooling rate (%) of universal perturbations"
-    return PaperTable("detrame-table-6", title, headings, _pair("", FoolingRate()), rows, (note,))
+    return PaperTable("detrame-table-6", title, headings, _pair("", fooling_rate()), rows, (note,))
 
 
 def _seventh() -> PaperTable:
     columns = _pair("training (s), ", TRAINING_TIME) + _pair(
-        "testing (s per image), ", ClassificationTime(), digits=None
+        "testing (s per image), ", CLASSIFICATION_TIME, digits=None
     )
     rows = [
         PaperRow(

@@ -1,18 +1,17 @@
-"""What the tables of papers show: sizes, times, accuracies and fooling rates of models over their training seeds."""
+"""What the tables of papers show, and of whom: sizes, times, accuracies and fooling rates over training seeds."""
 
 from __future__ import annotations
 
 import math
-import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import fmean
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Crafting, Pixels, Source, Universal
-from robustcsc.measurements.policies import Adaptive, Policy
+from robustcsc.measurements.policies import Adaptive, NoLambda, Policy, TrainingLambda
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.statistics import Score, SeedScores
@@ -24,9 +23,61 @@ from robustcsc.reports.cohorts.cells import estimate
 from robustcsc.reports.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, of_newest_fit, total_score
 from robustcsc.reports.cohorts.words import policy_words
 from robustcsc.reports.comparisons.groups import Group, over_seeds
-from robustcsc.reports.papers.entrants import Entrant
+
+PLAIN: tuple[Policy, ...] = (NoLambda(), TrainingLambda())
+"""Policies of a model as it was trained."""
+
 
 _PERCENT = Column("", percent=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """Whose figures a row of a paper's table shows.
+
+    Attributes:
+        model: Name in the catalog; ``""`` if this toolkit has none of the kind.
+        data: The data set; forms of it (``"cifar10-jpeg"``) count, and are named.
+        policies: Lambda policies; of several the first that was measured.
+        options: Options of the model that tell its row from others.
+        usual: Whether these are the options that the model has by default.
+        trained_on: Number of training images, 0 for any.
+        lam: The lambda that has to be used; ``None`` for any.
+    """
+
+    model: str = ""
+    data: str = ""
+    policies: tuple[Policy, ...] = PLAIN
+    options: tuple[tuple[str, object], ...] = ()
+    usual: bool = True
+    trained_on: int = 0
+    lam: float | None = None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether lambda is predicted when the model is used."""
+        return isinstance(self.policies[0], Adaptive)
+
+    def is_trained_as(self, group: Group) -> bool:
+        """Whether a group's weights were trained as the row wants it, as far as that is known."""
+        if group.about is None:
+            return self.usual and not self.trained_on
+        options = group.about.options
+        told = all(options[name] == wanted for name, wanted in self.options if name in options)
+        return told and self.trained_on in (0, group.about.trained_on)
+
+    def form(self, group: Group) -> str | None:
+        """Returns which form of the data set a group was measured on (``"-jpeg"``), ``None`` if on none.
+
+        Of several the paper's own (``""``), else the first by name.
+        """
+        cohorts = {measure.cohort for seed in group.seeds for measure in seed}
+        forms = (it.dataset.removeprefix(self.data) for it in cohorts if self.data and self.has_images(it))
+        return min(forms, default=None)
+
+    def has_images(self, cohort: Cohort) -> bool:
+        """Whether a cohort's images are of the data set or a form of it."""
+        return cohort.dataset == self.data or cohort.dataset.startswith(f"{self.data}-")
 
 
 @dataclass(frozen=True)
@@ -42,35 +93,17 @@ class Value:
     basis: str = ""
 
 
-class Quantity(typing.Protocol):
-    """What a column of a paper's table shows."""
-
-    @property
-    def written(self) -> Column:
-        """How its numbers are written; the heading is that of the table."""
-        ...
-
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """Returns the quantity of a group as far as a row asks for it, ``None`` if that was not measured."""
-        ...
-
-
 @dataclass(frozen=True)
-class TrainingFact:
-    """What the checkpoints of a group tell.
+class Quantity:
+    """What a column of a paper's table shows.
 
     Attributes:
-        read: Makes a cell of the training of the first seed and the mean time of a training in seconds.
-        written: See `Quantity`.
+        of: Returns it for a group as far as a row asks for it, ``None`` if that was not measured.
+        written: How its numbers are written; the heading is that of the table.
     """
 
-    read: Callable[[Training, float], Cell]
-    written: Column
-
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
-        about = group.about
-        return None if about is None else Value(self.read(about, fmean(it.seconds for it in group.trainings)))
+    of: Callable[[Group, Entrant], Value | None]
+    written: Column = _PERCENT
 
 
 def millions(number: float, digits: int = 1) -> Worded:
@@ -78,110 +111,89 @@ def millions(number: float, digits: int = 1) -> Worded:
     return Worded(round(1e6 * number), f"{number:.{digits}f}M")
 
 
-PARAMETERS = TrainingFact(lambda it, _: millions(it.parameters / 1e6, 2), Column(""))
-SPEED = TrainingFact(lambda it, seconds: it.trained_on * it.epochs / seconds, Column("", digits=0))
+def _of_training(read: Callable[[Training, float], Cell], written: Column) -> Quantity:
+    """Returns what `read` makes of the training of a group's first seed and the mean seconds of a training."""
+
+    def of(group: Group, _: Entrant) -> Value | None:
+        return Value(read(group.about, fmean(it.seconds for it in group.trainings))) if group.about else None
+
+    return Quantity(of, written)
+
+
+PARAMETERS = _of_training(lambda it, _: millions(it.parameters / 1e6, 2), Column(""))
+SPEED = _of_training(lambda it, seconds: it.trained_on * it.epochs / seconds, Column("", digits=0))
 """Training images of all epochs over the time of the training."""
-TRAINING_TIME = TrainingFact(lambda _, seconds: seconds, Column("", digits=0))
-TRAINING_TIME_PER_IMAGE = TrainingFact(lambda it, seconds: seconds / it.trained_on, Column("", significant=3))
+TRAINING_TIME = _of_training(lambda _, seconds: seconds, Column("", digits=0))
+TRAINING_TIME_PER_IMAGE = _of_training(lambda it, seconds: seconds / it.trained_on, Column("", significant=3))
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Accuracy on clean images, or under a corruption as the mean over some severities.
+def accuracy(corruption: str = "", severities: tuple[int, ...] = SEVERITIES, *, best: bool = False) -> Quantity:
+    """Returns the accuracy on clean images, or under a corruption as the mean over some severities.
 
-    Attributes:
+    Args:
         corruption: Its name, ``""`` for clean images.
         severities: Those that are averaged.
         best: Whether that of the best training seed is shown.
     """
 
-    corruption: str = ""
-    severities: tuple[int, ...] = SEVERITIES
-    best: bool = False
-    written: ClassVar = _PERCENT
+    def of(group: Group, entrant: Entrant) -> Value | None:
+        found = _accuracy(group, entrant, corruption, severities)
+        return found and (Value(found.scores.best, found.basis) if best else found.value)
 
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
-        found = self.found(group, entrant)
-        return found and (Value(found.scores.best, found.basis) if self.best else found.value)
-
-    def found(self, group: Group, entrant: Entrant) -> _Found | None:
-        """Returns what the accuracy is read from; ``None`` if that was not measured."""
-        return _found(group, entrant, self._is_mine, self.severities if self.corruption else (0,))
-
-    def _is_mine(self, setting: Setting) -> bool:
-        name = setting.name if isinstance(setting, Corruption) else "" if setting == Clean() else None
-        return name == self.corruption
+    return Quantity(of)
 
 
-@dataclass(frozen=True)
-class ClassificationTime:
-    """Mean time to classify a clean image, in seconds."""
+def used_lambda(corruption: str, severities: tuple[int, ...]) -> Quantity:
+    """Returns the mean lambda that such an accuracy was measured at; it stands in columns of accuracies."""
 
-    written: ClassVar = Column("", significant=3)
+    def of(group: Group, entrant: Entrant) -> Value | None:
+        found = _accuracy(group, entrant, corruption, severities)
+        used = [it.lam for it in found.records if it.lam is not None] if found else []
+        return Value(Worded(fmean(used), f"{fmean(used):.2f}"), found.basis) if found and used else None
 
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
-        found = Accuracy().found(group, entrant)
-        return found and Value(fmean(it.provenance.seconds / it.total for it in found.records), found.basis)
-
-
-@dataclass(frozen=True)
-class UsedLambda:
-    """Mean lambda that an accuracy was measured at; it stands in columns of accuracies."""
-
-    accuracy: Accuracy
-    written: ClassVar = _PERCENT
-
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
-        found = self.accuracy.found(group, entrant)
-        if found is None or not (used := [it.lam for it in found.records if it.lam is not None]):
-            return None
-        return Value(Worded(fmean(used), f"{fmean(used):.2f}"), found.basis)
+    return Quantity(of)
 
 
-@dataclass(frozen=True)
-class PgdAccuracy:
+def _classification_time(group: Group, entrant: Entrant) -> Value | None:
+    found = _accuracy(group, entrant)
+    return found and Value(fmean(it.provenance.seconds / it.total for it in found.records), found.basis)
+
+
+CLASSIFICATION_TIME = Quantity(_classification_time, Column("", significant=3))
+"""Mean time to classify a clean image, in seconds."""
+
+
+def pgd_accuracy(threat: ThreatModel) -> Quantity:
     """Accuracy under PGD with the most steps: static (a transfer test) where the row's lambda is tuned, else plain."""
 
-    threat: ThreatModel
-    written: ClassVar = _PERCENT
-
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
+    def of(group: Group, entrant: Entrant) -> Value | None:
+        protocol = Protocol.STATIC if entrant.adaptive else Protocol.PLAIN
         measures = {it for seed in group.seeds for it in seed if it.policy in entrant.policies}
         settings = {it.setting for it in measures if entrant.has_images(it.cohort)}
-        efforts = {it: it.steps[0].effort or 0 for it in settings if is_basic(it) and self._counts(it, entrant)}
+        attacks = [it for it in settings if is_basic(it) and it.steps[0].name == "pgd" and it.protocol is protocol]
+        efforts = {it: it.steps[0].effort or 0 for it in attacks if _is_at(it.threat, threat)}
         longest = max(efforts.values(), default=0)
         found = _found(group, entrant, lambda it: is_basic(it) and efforts.get(it) == longest)
         return found and replace(found.value, cell=Noted(found.value.cell, f"{longest} steps"))
 
-    def _counts(self, made: Attack, entrant: Entrant) -> bool:
-        protocol = Protocol.STATIC if entrant.adaptive else Protocol.PLAIN
-        return made.steps[0].name == "pgd" and made.protocol is protocol and _is_at(made.threat, self.threat)
+    return Quantity(of)
 
 
-@dataclass(frozen=True)
-class LeftByAll:
-    """What all attacks together leave, image by image, on the weights that they leave least of.
+def lowest_accuracy(threat: ThreatModel) -> Quantity:
+    """Returns what all attacks together leave, image by image, on the weights that they leave least of.
 
     Transfer tests alone fill no cell. Where nothing else met the policy of an adaptive row, the cell shows another
     adaptive policy and names it: attacks through the adaptive lambda are scored with one lambda per image.
     """
 
-    threat: ThreatModel
-    written: ClassVar = _PERCENT
-
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
+    def of(group: Group, entrant: Entrant) -> Value | None:
         left: dict[tuple[Cohort, Policy], list[tuple[Score, int]]] = defaultdict(list)
         for seed in group.seeds:
             by_target: dict[tuple[Cohort, Policy], list[Record]] = defaultdict(list)
             for (cohort, setting, policy), several in seed.items():
                 asked = isinstance(policy, Adaptive) if entrant.adaptive else policy in entrant.policies
                 counts = asked and cohort.metric is Metric.ACCURACY and entrant.has_images(cohort)
-                if counts and isinstance(setting, Attack) and _is_at(setting.threat, self.threat):
+                if counts and isinstance(setting, Attack) and _is_at(setting.threat, threat):
                     by_target[cohort, policy] += [series[0] for series in several]
             for target, found in by_target.items():
                 if attacked_directly(records := of_newest_fit(found)):
@@ -194,21 +206,20 @@ class LeftByAll:
         note = f"{count} attack{'s' if count > 1 else ''}" + ("" if own else f", {policy_words(policy)}")
         return Value(Noted(estimate(score), note), _basis(cohort, len(left[cohort, policy])))
 
+    return Quantity(of)
 
-@dataclass(frozen=True)
-class FoolingRate:
-    """Share of predictions that a universal perturbation changes; ``None`` where the rows name the threat."""
 
-    threat: ThreatModel | None = None
-    written: ClassVar = _PERCENT
+def fooling_rate(threat: ThreatModel | None = None) -> Quantity:
+    """Returns the share of predictions that a universal perturbation changes; none where the rows name the threat."""
 
-    def __call__(self, group: Group, entrant: Entrant) -> Value | None:
-        """See `Quantity`."""
-        found = _found(group, entrant, self._is_mine, metric=Metric.FOOLING)
+    def is_mine(made: Setting) -> bool:
+        return threat is not None and isinstance(made, Universal) and _is_at(made.threat, threat)
+
+    def of(group: Group, entrant: Entrant) -> Value | None:
+        found = _found(group, entrant, is_mine, metric=Metric.FOOLING)
         return found and found.value
 
-    def _is_mine(self, setting: Setting) -> bool:
-        return self.threat is not None and isinstance(setting, Universal) and _is_at(setting.threat, self.threat)
+    return Quantity(of)
 
 
 def _is_at(threat: ThreatModel, wanted: ThreatModel) -> bool:
@@ -226,6 +237,15 @@ class _Found(NamedTuple):
 
 
 _Images = tuple[Cohort, Crafting | None]
+
+
+def _accuracy(
+    group: Group, entrant: Entrant, corruption: str = "", severities: Sequence[int] = SEVERITIES
+) -> _Found | None:
+    def is_mine(made: Setting) -> bool:
+        return isinstance(made, Corruption) and made.name == corruption if corruption else made == Clean()
+
+    return _found(group, entrant, is_mine, severities if corruption else (0,))
 
 
 def _found(

@@ -6,8 +6,7 @@ Accuracies are in percent; a cross stands for networks that the authors could no
 from __future__ import annotations
 
 from robustcsc.presentation.table import Cell, Worded
-from robustcsc.reports.papers.entrants import Entrant
-from robustcsc.reports.papers.quantities import PARAMETERS, Accuracy, millions
+from robustcsc.reports.papers.quantities import PARAMETERS, Entrant, accuracy, millions
 from robustcsc.reports.papers.template import PaperColumn, PaperRow, PaperTable
 
 CROSS = Worded(None, "\N{MULTIPLICATION SIGN}")
@@ -61,7 +60,7 @@ def _second() -> PaperTable:
         for layers, (size, *by_data) in RES_CSC.items()
     ]
     parameters = PaperColumn("parameters", PARAMETERS, "res-csc{}")
-    columns = [parameters, *(PaperColumn(name, Accuracy(), model) for name, model in FORMS)]
+    columns = [parameters, *(PaperColumn(name, accuracy(), model) for name, model in FORMS)]
     note = f"Measured parameters: those of Res-CSC. {CROSS.words}: the authors could not train it."
     return PaperTable("res-msd-csc-table-2", title, ("data set", "layers"), columns, rows, (note,))
 
@@ -81,7 +80,7 @@ def _third() -> PaperTable:
         for called, model, layers, size, unfolding, figures in MSD_CSC
     ]
     parameters = PaperColumn("parameters", PARAMETERS, data="cifar10")
-    columns = [parameters, *(PaperColumn(name, Accuracy(), data=data) for data, name in NAMES.items())]
+    columns = [parameters, *(PaperColumn(name, accuracy(), data=data) for data, name in NAMES.items())]
     note = "Measured parameters: those for CIFAR10."
     return PaperTable("res-msd-csc-table-3", title, ("model", "layers", "unfolding"), columns, rows, (note,))
 

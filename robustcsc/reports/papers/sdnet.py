@@ -14,16 +14,15 @@ from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, ThreatModel
 from robustcsc.presentation.table import Cell, Worded
 from robustcsc.reports.cohorts.cohorts import SEVERITIES
 from robustcsc.reports.cohorts.words import corruption_words, threat_words
-from robustcsc.reports.papers.entrants import Entrant
 from robustcsc.reports.papers.quantities import (
     PARAMETERS,
     SPEED,
-    Accuracy,
-    LeftByAll,
-    PgdAccuracy,
-    Quantity,
-    UsedLambda,
+    Entrant,
+    accuracy,
+    lowest_accuracy,
     millions,
+    pgd_accuracy,
+    used_lambda,
 )
 from robustcsc.reports.papers.template import PaperColumn, PaperRow, PaperTable
 
@@ -102,7 +101,7 @@ _FAMILIES = {0: ("{}",), 2: ("{} w/ training λ",), 3: ("{} w/ adaptive λ",)}
 def _costs(name: str, title: str, facts: Iterable[_Costs], others: Mapping[int, tuple[str, ...]]) -> PaperTable:
     columns = (
         PaperColumn("parameters", PARAMETERS),
-        PaperColumn("accuracy (%)", Accuracy()),
+        PaperColumn("accuracy (%)", accuracy()),
         PaperColumn("training memory", None),
         PaperColumn("training (images/s)", SPEED),
     )
@@ -110,9 +109,9 @@ def _costs(name: str, title: str, facts: Iterable[_Costs], others: Mapping[int, 
         PaperRow(
             (NAMES[data], called),
             Entrant(model=model, data=data, options=_STEPS if model.startswith("sdnet") else ()),
-            (millions(size), accuracy, Worded(memory, f"{memory:.1f} GB"), speed),
+            (millions(size), share, Worded(memory, f"{memory:.1f} GB"), speed),
         )
-        for data, called, model, size, accuracy, memory, speed in facts
+        for data, called, model, size, share, memory, speed in facts
     ]
     note = "Measured speed: training images of all epochs over the time of the training, validation included."
     return PaperTable(name, title, ("data set", "architecture"), columns, rows, (note,), others)
@@ -123,10 +122,9 @@ def _row(name: str, data: str, printed: tuple[Cell, ...]) -> PaperRow:
 
 
 def _second() -> PaperTable:
-    shown = [Accuracy("gaussian_noise", (at,)) for at in SEVERITIES]
-    columns = [PaperColumn(f"severity {it.severities[0]}", it) for it in shown]
+    columns = [PaperColumn(f"severity {at}", accuracy("gaussian_noise", (at,))) for at in SEVERITIES]
     rows = [_row(name, "cifar10", figures) for name, figures in GAUSSIAN.items()]
-    used: dict[Quantity, Quantity] = {it: UsedLambda(it) for it in shown}
+    used = [used_lambda("gaussian_noise", (at,)) for at in SEVERITIES]
     rows.append(replace(_row(ADAPTIVE, "cifar10", GAUSSIAN_LAMBDA), names=(LAMBDA,), instead=used))
     note = "The paper's severities are called Level-0 to Level-4."
     others = {**_FAMILIES, 4: (f"{LAMBDA}, {{}}",)}
@@ -136,7 +134,7 @@ def _second() -> PaperTable:
 
 def _third() -> PaperTable:
     columns = [
-        PaperColumn(f"{name}-C: {corruption_words(noise)}", Accuracy(noise), data=data)
+        PaperColumn(f"{name}-C: {corruption_words(noise)}", accuracy(noise), data=data)
         for data, name, noises in (("cifar10", "CIFAR-10", CIFAR_NOISES), ("imagenet", "ImageNet", IMAGENET_NOISES))
         for noise in noises
     ]
@@ -146,8 +144,10 @@ def _third() -> PaperTable:
 
 
 def _fourth() -> PaperTable:
-    columns = [PaperColumn(f"PGD {threat_words(it)}", PgdAccuracy(it)) for it in THREATS]
-    columns += [PaperColumn(f"lowest measured, {threat_words(it)}", LeftByAll(it), printed=False) for it in THREATS]
+    columns = [PaperColumn(f"PGD {threat_words(it)}", pgd_accuracy(it)) for it in THREATS]
+    columns += [
+        PaperColumn(f"lowest measured, {threat_words(it)}", lowest_accuracy(it), printed=False) for it in THREATS
+    ]
     rows = [
         replace(_row(name, "cifar10", figures), names=(called,))
         for name, (called, figures) in zip((RESNET, TRAIN, ADAPTIVE), PGD.items(), strict=True)
@@ -164,8 +164,8 @@ def _fourth() -> PaperTable:
 
 
 def _fifth() -> PaperTable:
-    columns = [PaperColumn("ImageNet", Accuracy())]
-    columns += [PaperColumn(f"ImageNet-C: {corruption_words(it)}", Accuracy(it)) for it in IMAGENET_NOISES]
+    columns = [PaperColumn("ImageNet", accuracy())]
+    columns += [PaperColumn(f"ImageNet-C: {corruption_words(it)}", accuracy(it)) for it in IMAGENET_NOISES]
     of = replace(_ENTRANTS[ADAPTIVE], data="imagenet")
     rows = [
         PaperRow((steps,), replace(of, options=(("num_steps", steps),), usual=steps == 2), figures)

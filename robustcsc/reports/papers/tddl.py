@@ -7,15 +7,14 @@ in percent here.
 from __future__ import annotations
 
 from robustcsc.presentation.table import Worded
-from robustcsc.reports.papers.entrants import Entrant
-from robustcsc.reports.papers.quantities import Accuracy
+from robustcsc.reports.papers.quantities import Entrant, accuracy
 from robustcsc.reports.papers.template import PaperColumn, PaperRow, PaperTable
 
 MODELS = {"full-CNN": "mnist-cnn", "TDDL-LIN": "tddl-lin", "TDDL-CNN": "tddl-cnn"}
 #: Accuracy in percent by number of training images, in the order of `MODELS`.
 ACCURACY = {60_000: (99.0, 97.1, 98.4), 1_000: (91.7, 89.8, 92.8)}
 
-_COLUMNS = [PaperColumn(name, Accuracy(), model, digits=1) for name, model in MODELS.items()]
+_COLUMNS = [PaperColumn(name, accuracy(), model, digits=1) for name, model in MODELS.items()]
 _ROWS = [
     PaperRow((Worded(count, f"{count:,}"),), Entrant(model="{}", data="mnist", trained_on=count), figures)
     for count, figures in ACCURACY.items()

@@ -13,8 +13,7 @@ from itertools import chain
 
 from robustcsc.presentation.table import Cell, Column, Noted, Table, Worded
 from robustcsc.reports.comparisons.groups import Group
-from robustcsc.reports.papers.entrants import Entrant
-from robustcsc.reports.papers.quantities import Quantity, Value
+from robustcsc.reports.papers.quantities import Entrant, Quantity, Value
 
 PAPER = "paper: "
 """Headings of printed figures begin with this."""
@@ -65,14 +64,14 @@ class PaperRow:
         names: Its first cells.
         entrant: Whose row it is.
         printed: What the paper printed, one cell for each printed column.
-        instead: Quantities of the columns for which the row shows others.
+        instead: Quantities in place of those of the columns, where the row shows others.
         extra: Whether the paper lacks this row, so that it stands there only if something was measured.
     """
 
     names: tuple[Cell, ...]
     entrant: Entrant
     printed: tuple[Cell, ...]
-    instead: Mapping[Quantity, Quantity] = field(default_factory=dict)
+    instead: Sequence[Quantity] = ()
     extra: bool = False
 
 
@@ -143,9 +142,9 @@ def _values(paper: PaperTable, row: PaperRow, groups: Sequence[Group]) -> dict[_
     for at, column in enumerate(paper.columns):
         model = column.model.format(row.entrant.model) if row.entrant.model else ""
         entrant = replace(row.entrant, model=model, data=column.data or row.entrant.data)
-        quantity = column.quantity and row.instead.get(column.quantity, column.quantity)
+        quantity = row.instead[at] if row.instead else column.quantity
         for line, group in _candidates(entrant, groups, by_data=bool(column.data)):
-            value = quantity(group, entrant) if quantity else None
+            value = quantity.of(group, entrant) if quantity else None
             if value is not None:
                 found.setdefault(line, {})[at] = _told(value, group, column.told)
     return found

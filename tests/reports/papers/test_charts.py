@@ -11,7 +11,7 @@ from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import Chart, Line, Panel
 from robustcsc.presentation.drawn_chart import draw
-from robustcsc.reports.papers.charts import paper_charts
+from robustcsc.reports.papers.papers import paper_charts
 from tests.reports.trained import run_of, training
 
 RecordMaker = Callable[..., Record]
