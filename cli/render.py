@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustcsc.cli.console import note, print_json, results_console
 from robustcsc.files import write_whole
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
-    from robustcsc.measurements.frames import Plain
     from robustcsc.measurements.records import Record
     from robustcsc.presentation.table import Table
 
@@ -27,7 +26,7 @@ def print_tables(tables: Iterable[Table]) -> None:
         console.print(sentence)
 
 
-def json_rows(records: Iterable[Record]) -> list[dict[str, Plain]]:
+def json_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Returns the facts of each record with its accuracy and the ends of its 95 % Wilson interval."""
     from robustcsc.measurements.frames import flat
 

@@ -50,7 +50,8 @@ def _images_rank(images: Images, made: Perturbation) -> tuple[object, ...]:
 
 def coded_records(records: Sequence[Record]) -> list[Coded]:
     """Returns the columns of `records_frame`."""
-    return [Coded(Column(name, significant=5), it.values, it.codes.tolist()) for name, it in factors(records).items()]
+    columns = factors(records).items()
+    return [Coded(Column(name, significant=5), values, codes.tolist()) for name, (values, codes) in columns]
 
 
 def coded_csv(columns: Sequence[Coded]) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from robustcsc.measurements.frames import flat, read_records, records_frame
+from robustcsc.measurements.frames import flat, records_frame
 from robustcsc.measurements.records import Record
 from robustcsc.reports.page.frames import accuracy_frame, coded_csv, coded_records, fooling_frame, in_order
+from tests.measurements.reading import LISTS, read_records
 
 RecordMaker = Callable[..., Record]
 POLICIES = ("oracle", "train", "adaptive")
@@ -61,7 +63,8 @@ def test_columns_hold_the_rows_of_all_records(every_kind: list[Record]) -> None:
     columns = coded_records(every_kind * 2)
     for at, record in enumerate(every_kind * 2):
         row = {it.column.heading: it.cells[it.codes[at]] for it in columns}
-        assert {name: value for name, value in row.items() if value is not None} == flat(record)
+        plain = {name: json.loads(it) if name in LISTS else it for name, it in row.items() if it is not None}
+        assert plain == json.loads(json.dumps(flat(record)))
     assert all(len(set(it.cells)) == len(it.cells) for it in columns)
 
 

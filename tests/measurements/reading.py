@@ -1,0 +1,43 @@
+"""Reading the CSV files of records, to see that nothing in them is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from robustcsc.measurements.facts import from_plain
+from robustcsc.measurements.frames import DERIVED, NAMES
+from robustcsc.measurements.records import Measurement, Provenance, Record
+
+PATHS = {name: path for path, name in NAMES.items()}
+LISTS = ("steps", "step.settings", "policy.values")
+PARTS = {"measurement": Measurement, "provenance": Provenance}
+
+
+def read_records(path: Path) -> list[Record]:
+    """Returns the records in a CSV file that `records_frame` made."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [record_of(row) for row in csv.DictReader(file)]
+
+
+def record_of(row: dict[str, str]) -> Record:
+    plain: dict[str, Any] = {}
+    for column, cell in row.items():
+        if cell and column not in DERIVED:
+            *parents, name = path_of(column).split(".")
+            place = plain
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[name] = json.loads(cell) if column in LISTS else cell
+    return from_plain(plain, Record, strict=False)
+
+
+def path_of(column: str) -> str:
+    """Returns the path of the field that a column holds."""
+    first = column.partition(".")[0]
+    if column in PATHS or first in Record.__struct_fields__:
+        return PATHS.get(column, column)
+    part = next((name for name, kind in PARTS.items() if first in kind.__struct_fields__), "measurement.perturbation")
+    return f"{part}.{column}"
