@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, SeverityTable
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda
 from robustcsc.measurements.protocols import Protocol

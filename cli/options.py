@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 import typer
 
 from robustcsc.errors import RobustCSCError, UnknownNameError
-from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.protocols import Protocol
 
 

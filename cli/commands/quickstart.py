@@ -93,7 +93,7 @@ def _trained(name: str, model: str, device: options.Device) -> None:
 
 def _fitted(session: Session) -> None:
     """Fits lambda to each noise and to all together, unless the run has the fits, and tells the lines."""
-    from robustcsc.measurements.noises import NOISE_KERNELS
+    from robustcsc.measurements.corruptions import NOISE_KERNELS
     from robustcsc.reports.summary.lambda_fits import line_words
     from robustcsc.session.reporting import keep_fit_tables
 

@@ -31,8 +31,8 @@ from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
-from robustcsc.measurements.noises import NOISE_KERNELS
 from robustcsc.measurements.policies import multiples_of
 from robustcsc.progress import Progress, silent
 

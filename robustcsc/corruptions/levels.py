@@ -5,7 +5,7 @@ import math
 from robustcsc.corruptions.catalog import RANGES
 from robustcsc.corruptions.specs import Spec
 from robustcsc.errors import SpecError, UnknownNameError
-from robustcsc.measurements.noises import NOISE_KERNELS
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 
 NOISE_LEVELS: dict[str, tuple[str, tuple[float, ...]]] = {
     "gaussian": ("std", (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20)),

@@ -14,8 +14,8 @@ from torch import nn
 import robustcsc
 from robustcsc.evaluation.plan import ModelFacts
 from robustcsc.layers.lambdas import lambda_layers
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.noises import NOISE_KERNELS
 from robustcsc.measurements.records import Subject
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from robustcsc.errors import PolicyError
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.noises import NOISE_KERNELS
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
 from robustcsc.measurements.policies import (
     Adaptive,

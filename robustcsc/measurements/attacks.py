@@ -73,19 +73,12 @@ class AttackStep(Fact, frozen=True):
 
     @classmethod
     def of(cls, name: str, *, restarts: int = 1, **settings: Value) -> AttackStep:
-        """Returns an attack; settings that are not named have their defaults.
-
-        Raises:
-            UnknownNameError: There is no such attack.
-            AttackError: It has no such setting, or restarts would not change its result.
-        """
-        known = {setting: default for setting, default in kind_of(name).settings.items() if default is not None}
-        exact = {
-            key: value if isinstance(known.get(key, ""), str | int) else float(value) for key, value in settings.items()
-        }
-        if "step_size" in exact:
-            exact["step_size"] = float(exact["step_size"])
-        return cls(name=name, settings=tuple(sorted({**known, **exact}.items())), restarts=restarts)
+        """Returns an attack; settings that are not named have their defaults. Raises what the class raises."""
+        known = kind_of(name).settings
+        chosen = {setting: default for setting, default in known.items() if default is not None}
+        for key, value in settings.items():
+            chosen[key] = value if isinstance(known.get(key, ""), str | int) else float(value)
+        return cls(name=name, settings=tuple(sorted(chosen.items())), restarts=restarts)
 
     @property
     def kind(self) -> AttackKind:

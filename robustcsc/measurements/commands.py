@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from robustcsc.measurements.attacks import AttackStep, typed_step
 from robustcsc.measurements.perturbations import (
@@ -20,87 +20,89 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, typed_policy
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Location, Measurement, Record
+from robustcsc.measurements.records import Location, Record
 from robustcsc.measurements.threats import typed_epsilon
 
 Number = int | float
+#: Value of an option, ``""`` without one; a tuple is a list, and commands that differ in lists only can be joined.
+Value = str | tuple[Number | str, ...]
 
 #: Images that commands of attacks take if nobody says how many.
 DEFAULT_LIMIT = 1000
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A command line as facts.
 
     Attributes:
         name: ``"evaluate"``, ``"sweep"``, ``"attack"``, ``"uap"`` or ``"random-noise"``.
-        options: Options and their values, ``""`` for those without one.
-        lists: Options with a list of values; commands that differ in these only can be joined.
+        options: Options and their values.
     """
 
     name: str
-    options: tuple[tuple[str, str], ...]
-    lists: Mapping[str, tuple[Number | str, ...]] = field(hash=False, compare=False, default_factory=dict)
+    options: dict[str, Value]
 
     @property
     def words(self) -> list[str]:
-        """The words to type behind ``robustcsc``."""
+        """The words to type behind ``robustcsc``, lists last."""
         words = [self.name]
-        for option, value in self.options:
-            words += [option, value] if value else [option]
-        for option, values in self.lists.items():
-            words += [option, ",".join(map(_typed, values))] if values else []
+        for option, value in sorted(self.options.items(), key=lambda item: isinstance(item[1], tuple)):
+            if isinstance(value, str):
+                words += [option, value] if value else [option]
+            elif value:
+                words += [option, ",".join(map(_typed, value))]
         return words
 
 
 def command_of(record: Record) -> Command:
     """Returns the command that repeats the measurement of a record."""
     made, policy = record.measurement.perturbation, record.measurement.policy
-    policies = (typed_policy(policy),) if typed_policy(policy) else ()
     where = _where(record)
+    policies: dict[str, Value] = {"--lambda": (typed_policy(policy),) if typed_policy(policy) else ()}
     match made:
         case Clean():
-            return Command("evaluate", where, {"--lambda": policies})
+            return Command("evaluate", where | policies)
         case Corruption():
-            lists = {"--corruptions": (made.name,), "--severities": (made.severity,), "--lambda": policies}
-            return Command("sweep", (*where, *_corruption(made, record.location)), lists)
+            lists: dict[str, Value] = {"--corruptions": (made.name,), "--severities": (made.severity,)}
+            return Command("sweep", where | _corruption(made, record.location) | lists | policies)
         case Attack(saved=None):
-            return _attack(record, where, made, made.steps)
+            return Command("attack", where | _attack(record, made, made.steps))
         case MinimalBudget():
-            return _attack(record, (*where, ("--min-epsilon", "")), made, (made.step,))
+            return Command("attack", where | {"--min-epsilon": ""} | _attack(record, made, (made.step,)))
         case Attack():
-            return Command("attack", (*where, ("--score", record.location.files)), {"--lambda": policies})
+            return Command("attack", where | {"--score": record.location.files} | policies)
         case Universal():
             crafting = made.crafting
             options = {"--norm": made.threat.norm, "--delta": f"{crafting.delta!r}", "--passes": f"{crafting.passes}"}
             options |= {"--crafting-images": f"{crafting.count}", "--batch-size": f"{crafting.batch_size}"}
             options |= {"--seed": f"{crafting.seed}", "--seeds": "0"}
-            return Command("uap", (*where, *options.items()), _sizes(made))
+            return Command("uap", where | options | _sizes(made))
         case RandomControl():
-            controls = (("--only-controls", ""), ("--norm", made.threat.norm), *_seeds(made.seed))
-            return Command("uap", (*where, *controls), _sizes(made))
+            options = {"--only-controls": "", "--norm": made.threat.norm, **_seed(made.seed), "--seeds": "1"}
+            return Command("uap", where | options | _sizes(made))
         case RandomNoise():
-            return Command("random-noise", (*where, *_seeds(made.seed)), {"--rho": (made.rho,), "--lambda": policies})
+            options = {**_seed(made.seed), "--seeds": "1"}
+            return Command("random-noise", where | options | {"--rho": (made.rho,)} | policies)
 
 
 def joined_commands(records: Iterable[Record]) -> list[tuple[Command, list[Record]]]:
     """Returns commands that repeat all records, each with those it stands for; it may measure more than those."""
-    groups: dict[Command, list[tuple[Command, Record]]] = defaultdict(list)
+    groups: dict[object, list[tuple[Command, Record]]] = defaultdict(list)
     for record in records:
         command = command_of(record)
-        groups[command].append((command, record))
+        single = tuple(item for item in command.options.items() if isinstance(item[1], str))
+        groups[command.name, single].append((command, record))
     joined = []
-    for command, members in groups.items():
-        lists = {
-            option: tuple(sorted({value for each, _ in members for value in each.lists[option]}, key=_rank))
-            for option in command.lists
-        }
-        joined.append((Command(command.name, command.options, lists), [record for _, record in members]))
+    for members in groups.values():
+        command = members[0][0]
+        lists = (option for option, value in command.options.items() if isinstance(value, tuple))
+        values = {option: {it for each, _ in members for it in each.options[option]} for option in lists}
+        options = command.options | {option: tuple(sorted(its, key=_rank)) for option, its in values.items()}
+        joined.append((Command(command.name, options), [record for _, record in members]))
     return joined
 
 
-def _where(record: Record) -> tuple[tuple[str, str], ...]:
+def _where(record: Record) -> dict[str, Value]:
     """Returns the options that name the model, the images and the batch size."""
     it, location = record.measurement, record.location
     limit = location.limit
@@ -115,60 +117,48 @@ def _where(record: Record) -> tuple[tuple[str, str], ...]:
         "--limit": f"{limit or ''}",
         "--batch-size": f"{it.batch_size or ''}",
     }
-    return tuple((option, value) for option, value in options.items() if value)
+    return _given(options)
 
 
-def _corruption(made: Corruption, location: Location) -> list[tuple[str, str]]:
+def _given(options: Mapping[str, str]) -> dict[str, Value]:
+    return {option: value for option, value in options.items() if value}
+
+
+def _corruption(made: Corruption, location: Location) -> dict[str, Value]:
     if made.source is Source.GENERATED:
         options = {"--spec": location.table or made.table.name, "--frost-root": location.frost_root}
-        more = [("--quantize", "")] if made.pixels is Pixels.BYTES else []
-        return [*((option, value) for option, value in options.items() if value), *more, *_seed(made.seed)]
+        return _given(options) | ({"--quantize": ""} if made.pixels is Pixels.BYTES else {}) | _seed(made.seed)
     # Exported files say their table themselves, which need not be the one that names were chosen from.
     table = location.table or (made.table.name if made.source is Source.OFFICIAL else "")
-    return [("--corrupted-root", location.files), *([("--spec", table)] if table else [])]
+    return {"--corrupted-root": location.files, **_given({"--spec": table})}
 
 
-def _attack(
-    record: Record, where: tuple[tuple[str, str], ...], made: Attack | MinimalBudget, steps: tuple[AttackStep, ...]
-) -> Command:
-    options = [*where, ("--norm", made.threat.norm), *_seed(made.seed)]
+def _attack(record: Record, made: Attack | MinimalBudget, steps: tuple[AttackStep, ...]) -> dict[str, Value]:
+    options: dict[str, Value] = {"--norm": made.threat.norm, **_seed(made.seed)}
     if record.location.source_run and made.protocol is Protocol.TRANSFER:
-        options.append(("--from", record.location.source_run))
-    lists: dict[str, tuple[Number | str, ...]] = {}
-    if len(steps) == 1:
-        lists["--attack"] = (typed_step(steps[0]),)
-    else:
-        options += [("--attack", ",".join(map(typed_step, steps))), ("--in-turn", "")]
-    lists["--epsilon"] = (made.threat.epsilon,)
-    return Command("attack", (*options, *_protocol(made.protocol, record.measurement, lists)), lists)
+        options["--from"] = record.location.source_run
+    typed = tuple(map(typed_step, steps))
+    options |= {"--attack": typed} if len(typed) == 1 else {"--attack": ",".join(typed), "--in-turn": ""}
+    return options | {"--epsilon": (made.threat.epsilon,)} | _protocol(made.protocol, record.measurement.policy)
 
 
-def _protocol(
-    protocol: Protocol, measurement: Measurement, lists: dict[str, tuple[Number | str, ...]]
-) -> tuple[tuple[str, str], ...]:
-    """Returns the options of a protocol that cannot be joined with others, and adds the others to `lists`."""
-    policy: Policy = measurement.policy
+def _protocol(protocol: Protocol, policy: Policy) -> dict[str, Value]:
+    """Returns the protocol and its lambdas: as lists where they can be joined with others."""
     if isinstance(policy, WorstOf):
-        return (("--protocols", protocol), ("--lambdas", ",".join(map(repr, policy.values))))
+        return {"--protocols": protocol.value, "--lambdas": ",".join(map(repr, policy.values))}
     if protocol is Protocol.FIXED and isinstance(policy, FixedLambda):
-        lists["--lambdas"] = (policy.value,)
-        return (("--protocols", protocol),)
+        return {"--protocols": protocol.value, "--lambdas": (policy.value,)}
     if protocol is Protocol.BLACK_BOX:  # takes no attacks that need gradients, which the others do
-        return (("--protocols", protocol),)
-    lists["--protocols"] = ((Protocol.TUNED if policy == Oracle() else protocol).value,)
-    return ()
+        return {"--protocols": protocol.value}
+    return {"--protocols": ((Protocol.TUNED if policy == Oracle() else protocol).value,)}
 
 
-def _sizes(made: Universal | RandomControl) -> dict[str, tuple[Number | str, ...]]:
+def _sizes(made: Universal | RandomControl) -> dict[str, Value]:
     return {"--xi": (made.threat.epsilon,), "--protocols": (made.protocol.value,)}
 
 
-def _seed(seed: int) -> tuple[tuple[str, str], ...]:
-    return (("--seed", f"{seed}"),) if seed else ()
-
-
-def _seeds(seed: int) -> tuple[tuple[str, str], ...]:
-    return (*_seed(seed), ("--seeds", "1"))
+def _seed(seed: int) -> dict[str, str]:
+    return {"--seed": f"{seed}"} if seed else {}
 
 
 def _typed(value: Number | str) -> str:

@@ -44,13 +44,13 @@ def from_json(content: bytes | str, kind: type[T]) -> T:
     return msgspec.json.decode(content, type=kind)
 
 
-def from_plain(value: object, kind: type[T], *, strict: bool = True) -> T:
-    """Returns the fact of a type that dictionaries, lists and numbers describe; unless `strict`, numbers may be text.
+def from_plain(value: object, kind: type[T]) -> T:
+    """Returns the fact of a type that dictionaries, lists and numbers describe.
 
     Raises:
         ValueError: A field is missing or has a value of another type.
     """
-    return msgspec.convert(value, kind, strict=strict)
+    return msgspec.convert(value, kind)
 
 
 def to_plain(fact: object) -> Any:

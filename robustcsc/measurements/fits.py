@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from robustcsc.errors import PolicyError
 from robustcsc.files import write_whole
+from robustcsc.measurements.facts import Fact, from_plain, to_plain
 
 #: ``squared``: ``||x - A z||^2``; ``norm``: its square root; ``relative``: ``||x - A z||^2 / ||x||^2``.
 Definition = Literal["squared", "norm", "relative"]
@@ -20,8 +20,7 @@ DEFINITIONS: tuple[Definition, ...] = ("squared", "norm", "relative")
 _LABELS = ("dataset", "created")
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoiseLevel:
+class NoiseLevel(Fact, frozen=True, forbid_unknown_fields=True):
     """One noise level c of Algorithm 1, as measured on held-out training images.
 
     Attributes:
@@ -34,15 +33,14 @@ class NoiseLevel:
     """
 
     noise: str
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, int | float]  # whole numbers stay whole, so that a digest stays what it is
     residuals: Mapping[Definition, float]
     correct: tuple[int, ...]
     total: int
     best_lam: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
+class Line(Fact, frozen=True, forbid_unknown_fields=True):
     """Least-squares line ``lambda = intercept + slope * residual`` with its coefficient of determination.
 
     `r2` is 0 where every point has the same lambda.
@@ -53,8 +51,7 @@ class Line:
     r2: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class LambdaFit:
+class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     """The outcome of Algorithm 1 for one model and one noise family.
 
     Attributes:
@@ -84,7 +81,7 @@ class LambdaFit:
     seed: int
     heldout: str
     trained_on_heldout: bool
-    lam0: float
+    lam0: int | float
     grid: tuple[float, ...]
     levels: tuple[NoiseLevel, ...]
     lines: Mapping[Definition, Line]
@@ -97,13 +94,13 @@ class LambdaFit:
     @property
     def digest(self) -> str:
         """Short hash (12 hex digits) of everything but the time of the fit and the name of the data set."""
-        fields = {name: value for name, value in asdict(self).items() if name not in _LABELS}
+        fields = {name: value for name, value in to_plain(self).items() if name not in _LABELS}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     def save(self, path: Path) -> None:
         """Writes the fit as JSON, replacing `path` in one step."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_whole(path, (json.dumps(to_plain(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> LambdaFit:
@@ -113,15 +110,8 @@ class LambdaFit:
             PolicyError: If the file is not a complete fit of this version.
         """
         try:
-            fields = json.loads(path.read_text())
-            levels = tuple(
-                NoiseLevel(**{**level, "correct": tuple(level["correct"])}) for level in fields.pop("levels")
-            )
-            lines = {name: Line(**line) for name, line in fields.pop("lines").items()}
-            grid = tuple(fields.pop("grid"))
-            image_line = Line(**fields.pop("image_line"))
-            return cls(levels=levels, lines=lines, grid=grid, image_line=image_line, **fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return from_plain(json.loads(path.read_text()), cls)
+        except ValueError as error:
             raise PolicyError(
                 f"{path} is damaged or of another version: delete it and run `robustcsc fit-lambda` again."
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import cached_property
 
 from robustcsc.measurements.facts import Fact, digest_of
 from robustcsc.measurements.perturbations import Perturbation
@@ -71,18 +72,14 @@ class Measurement(Fact, frozen=True, dict=True):
     metric: Metric = Metric.ACCURACY
     batch_size: int | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 (hex) over all that decides the counts: not over the names of run, data set and split.
 
         Two measurements with one key are the same, so a store never measures one twice.
         """
-        known = self.__dict__.get("key")
-        if known is None:
-            subject, images = self.subject, self.images
-            decisive = (subject.model, subject.weights, images.fingerprint, self.perturbation, self.policy)
-            known = self.__dict__["key"] = digest_of((*decisive, self.metric, self.batch_size))
-        return str(known)
+        model, images = (self.subject.model, self.subject.weights), self.images.fingerprint
+        return digest_of((*model, images, self.perturbation, self.policy, self.metric, self.batch_size))
 
 
 class Outcomes(Fact, frozen=True):

@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
+_Z = NormalDist().inv_cdf(0.975)
 
-def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Returns the ends of the Wilson score interval for the share ``correct / total``.
 
-    With ``p = correct / total``, ``n = total`` and ``z`` the normal quantile of ``(1 + confidence) / 2``:
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """Returns the ends of the 95 % Wilson score interval for the share ``correct / total``, both in [0, 1].
+
+    With ``p = correct / total``, ``n = total`` and ``z`` the normal quantile of 0.975:
     ``(p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``.
 
     Args:
         correct: Number of images that met the metric, 0 to `total`.
         total: Number of images, at least 1.
-        confidence: Coverage, strictly between 0 and 1.
-
-    Returns:
-        Lower and upper end, both in [0, 1].
 
     Raises:
-        ValueError: If the counts make no share, or `confidence` is not strictly between 0 and 1.
+        ValueError: If the counts make no share.
 
     Source:
         E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
@@ -35,22 +33,14 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         raise ValueError(f"total must be at least 1, not {total}: nothing was measured")
     if not 0 <= correct <= total:
         raise ValueError(f"correct must be 0 to {total}, not {correct}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be strictly between 0 and 1, not {confidence}")
-    z = _quantile((1 + confidence) / 2)
     share = correct / total
-    centre = share + z * z / (2 * total)
-    reach = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
-    scale = 1 + z * z / total
+    centre = share + _Z * _Z / (2 * total)
+    reach = _Z * math.sqrt(share * (1 - share) / total + (_Z / (2 * total)) ** 2)
+    scale = 1 + _Z * _Z / total
     # At the ends of the range the formula gives exactly 0 and 1; floats do not.
     lower = 0.0 if correct == 0 else (centre - reach) / scale
     upper = 1.0 if correct == total else (centre + reach) / scale
     return lower, upper
-
-
-@cache
-def _quantile(share: float) -> float:
-    return NormalDist().inv_cdf(share)
 
 
 class Score(NamedTuple):
@@ -186,7 +176,7 @@ class Pair:
         """
         first, second, total = self.only_first + 0.5, self.only_second + 0.5, self.total + 2
         middle = (first - second) / total
-        reach = _quantile(0.975) * math.sqrt(first + second - (first - second) ** 2 / total) / total
+        reach = _Z * math.sqrt(first + second - (first - second) ** 2 / total) / total
         return 100 * max(middle - reach, -1.0), 100 * min(middle + reach, 1.0)
 
     @property

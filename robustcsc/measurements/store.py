@@ -32,17 +32,15 @@ COLUMNS = {
     "record": "TEXT NOT NULL",
 }
 
-_CREATE = (
-    "CREATE TABLE records (id INTEGER PRIMARY KEY, "
-    + ", ".join(f"{name} {declaration}" for name, declaration in COLUMNS.items())
-    + ")"
-)
+_DECLARED = ", ".join(f"{name} {declaration}" for name, declaration in COLUMNS.items())
+_TABLE = f"TABLE records (id INTEGER PRIMARY KEY, {_DECLARED})"
 _INSERT = (
     f"INSERT INTO records ({', '.join(COLUMNS)}) "
     f"VALUES ({', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT (key) DO "
 )
-_KEEP = "NOTHING"
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
+#: Seconds to wait while another process writes.
+PATIENCE = 30.0
 
 
 class ResultStore:
@@ -56,35 +54,32 @@ class ResultStore:
     that can be copied, and read from a folder that cannot be written to.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, timeout: float = 30.0) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Opens the store at `path`.
 
         Args:
             path: The SQLite file. It and its folder are made if they do not exist.
             read_only: Makes and changes nothing; a file that does not exist reads as a store without records.
-            timeout: Seconds to wait while another process writes.
 
         Raises:
             StoreError: The file cannot be opened, is not a result store, or was written by a newer robustcsc.
         """
         self.path = path
         self.read_only = read_only
-        self._connection: sqlite3.Connection | None = None
         with self._sentences():
-            if read_only and not path.exists():
-                return
             if not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._check_writable()
             # "rw" never makes a file, falls back to reading where writing is not allowed and, unlike "ro",
             # can roll back what a killed writer left behind.
-            mode = "rw" if read_only else "rwc"
+            address = f"{path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
+            missing = read_only and not path.exists()
             self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=timeout, isolation_level=None
+                ":memory:" if missing else address, uri=True, timeout=PATIENCE, isolation_level=None
             )
         try:
             with self._sentences():
-                self._prepare(self._connection)
+                self._prepare()
         except BaseException:
             self.close()
             raise
@@ -103,11 +98,11 @@ class ResultStore:
         Raises:
             StoreError: The store cannot be written, or a field cannot be stored.
         """
-        if self.read_only or self._connection is None:
+        if self.read_only:
             raise StoreError(f"{self.path} was opened for reading only: open it for writing to add records.")
         with self._sentences():
             row = row_of(record)
-            cursor = self._connection.execute(_INSERT + (_REPLACE if replace else _KEEP), row)
+            cursor = self._connection.execute(_INSERT + (_REPLACE if replace else "NOTHING"), row)
             return cursor.rowcount > 0
 
     def get(self, measurement: Measurement) -> Record | None:
@@ -129,8 +124,7 @@ class ResultStore:
 
     def close(self) -> None:
         """Closes the file; closing twice is allowed."""
-        if self._connection is not None:
-            self._connection.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -141,32 +135,29 @@ class ResultStore:
         self.close()
 
     def _select(self, which: str, *parameters: str) -> list[Record]:
-        if self._connection is None:
-            return []
         with self._sentences():
             rows = self._connection.execute(f"SELECT record FROM records {which}", parameters)
             return [from_json(content, Record) for (content,) in rows]
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self) -> None:
         """Checks that the file is a store of this version, and makes the table of a new one."""
-        connection.execute("PRAGMA synchronous = EXTRA")
-        connection.execute("BEGIN")  # one state of the file for all that is read
-        version = self._version(connection)
-        connection.execute("COMMIT")
-        if version == SCHEMA_VERSION:
-            return
-        if self.read_only and version == 0:  # an empty file: no records, as without a file
-            self.close()
-            self._connection = None
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        version = self._version(connection)  # somebody may have been faster
-        if version == 0:
-            connection.execute(_CREATE)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
+        run = self._connection.execute
+        run("PRAGMA synchronous = EXTRA")
+        run("BEGIN")  # one state of the file for all that is read
+        new = self._is_new()
+        run("COMMIT")
+        if new and self.read_only:
+            run(f"CREATE TEMPORARY {_TABLE}")  # no records, and the file stays empty
+        elif new:
+            run("BEGIN IMMEDIATE")
+            if self._is_new():  # nobody was faster
+                run(f"CREATE {_TABLE}")
+                run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            run("COMMIT")
 
-    def _version(self, connection: sqlite3.Connection) -> int:
+    def _is_new(self) -> bool:
+        """Returns whether the file is empty; refuses what is no store of this version."""
+        connection = self._connection
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise StoreError(
@@ -181,7 +172,7 @@ class ResultStore:
                 f"{self.path} was written by an older robustcsc (store version {version}, this one reads "
                 f"{SCHEMA_VERSION}): measure again in another run, or move the file away."
             )
-        return version
+        return version == 0
 
     def _check_writable(self) -> None:
         """Refuses a store that SQLite would silently open for reading only, before anything is measured."""

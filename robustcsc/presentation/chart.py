@@ -165,17 +165,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A panel that shows numbers by row and column as shades, each with its number.
+    """A panel that shows percentages by row and column as shades, each with its number.
 
     Attributes:
         title: Its heading, which may have several lines.
         x_label: What the columns are.
         rows: Names of the rows, the first one at the top.
         columns: Names of the columns.
-        values: One tuple as long as `columns` per row; ``None`` where there is no number.
-        low: What the darkest shade stands for.
-        high: What the lightest shade stands for.
-        digits: Decimal places of the numbers.
+        values: Percentages, from dark to light, one tuple as long as `columns` per row; ``None`` where there is none.
     """
 
     title: str
@@ -183,13 +180,11 @@ class HeatMap:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
-    low: float = 0.0
-    high: float = 100.0
-    digits: int = 1
 
-    def text(self, value: float | None) -> str:
-        """Returns a number as it is written; ``""`` for none."""
-        return "" if value is None else f"{value:.{self.digits}f}"
+    @property
+    def texts(self) -> list[list[str]]:
+        """The numbers as they are written; ``""`` for none."""
+        return [["" if value is None else f"{value:.1f}" for value in row] for row in self.values]
 
 
 @dataclass(frozen=True)
@@ -217,6 +212,10 @@ class Chart:
         """The series that the legend names: those with a label that a panel has a line of."""
         drawn = {line.series for panel in self.panels if isinstance(panel, Panel) for line in panel.lines}
         return tuple(series for at, series in enumerate(self.series) if at in drawn and series.label)
+
+    def style(self, line: Line) -> Series:
+        """Returns the style of a line of one of the panels."""
+        return Series("", BLACK) if line.series is None else self.series[line.series]
 
     def heights(self, panel: Panel) -> tuple[float, float]:
         """Returns the vertical range of a panel."""

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 
-from robustcsc.presentation.chart import BLACK, GROUP_WIDTH, SHADES, Chart, Dashes, HeatMap, Line, Marker, Panel, Series
+from robustcsc.presentation.chart import GROUP_WIDTH, SHADES, Chart, Dashes, HeatMap, Line, Marker, Panel, Series
 from robustcsc.presentation.drawing import Drawing, grid, make_panels, title_panel, verbatim
 
 _MARKERS: dict[Marker, str] = {
@@ -33,7 +33,7 @@ _DASHES: dict[Dashes, Literal["-", "--", "-.", ":", "none"]] = {
 }
 _GROUP, _ROW, _HEAD = 1.3, 0.19, 1.0  # inches: of a group, a row of a heat map, and what stands above and below these
 _LONG = 20  # letters of the legend's longest entry; above, a chart is as wide as two of them
-_DARK = 0.55  # share of a heat map's range; below, the shade is dark and its number white
+_DARK = 55  # percent; below, the shade of a heat map is dark and its number white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,6 @@ _NARROW = _Look(
     columns=2, width=1.625, least_width=3.25, long_width=3.25, height=1.55, height_alone=2.0, legend_row=0.16,
     letters=19, title=8.5, legend_size=7, line=0.9, marker=3,
 )  # fmt: skip
-_FITTED = Series("", BLACK)
 
 
 def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
@@ -80,7 +79,7 @@ def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
             _draw_map(ax, panel)
             continue
         for line in panel.lines:
-            _draw_line(ax, line, _FITTED if line.series is None else chart.series[line.series], look)
+            _draw_line(ax, line, chart.style(line), look)
         _set_axes(ax, panel, chart)
         repeated = at % shape[1] > 0 and (narrow or chart.same_heights)
         title_panel(ax, panel.title, panel.x_label, "" if repeated else panel.y_label, size=look.title)
@@ -147,15 +146,9 @@ def _draw_line(ax: Axes, line: Line, style: Series, look: _Look) -> None:
 
 
 def _artist(style: Series, look: _Look) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color=style.colour,
-        marker=_MARKERS[style.marker],
-        linestyle=_DASHES[style.dashes],
-        linewidth=look.line,
-        markersize=look.marker,
-    )
+    drawn = Line2D([], [], color=style.colour, linestyle=_DASHES[style.dashes], linewidth=look.line)
+    drawn.set(marker=_MARKERS[style.marker], markersize=look.marker)
+    return drawn
 
 
 def _set_axes(ax: Axes, panel: Panel, chart: Chart) -> None:
@@ -171,14 +164,14 @@ def _set_axes(ax: Axes, panel: Panel, chart: Chart) -> None:
 def _draw_map(ax: Axes, panel: HeatMap) -> None:
     shown = [[math.nan if value is None else value for value in row] for row in panel.values]
     shades = LinearSegmentedColormap.from_list("shades", SHADES)
-    ax.imshow(shown, cmap=shades, vmin=panel.low, vmax=panel.high, aspect="auto")
+    ax.imshow(shown, cmap=shades, vmin=0, vmax=100, aspect="auto")
     ax.grid(visible=False)
     ax.set_xticks(range(len(panel.columns)), list(map(verbatim, panel.columns)))
     ax.set_yticks(range(len(panel.rows)), list(map(verbatim, panel.rows)))
     ax.tick_params(labelsize=7.5, length=0)
     title_panel(ax, panel.title, panel.x_label, "")
-    for at, row in enumerate(panel.values):
-        for column, value in enumerate(row):
+    for at, (row, texts) in enumerate(zip(panel.values, panel.texts, strict=True)):
+        for column, (value, text) in enumerate(zip(row, texts, strict=True)):
             if value is not None:
-                ink = "white" if value < panel.low + _DARK * (panel.high - panel.low) else "black"
-                ax.text(column, at, panel.text(value), ha="center", va="center", fontsize=6.5, color=ink)
+                ink = "white" if value < _DARK else "black"
+                ax.text(column, at, text, ha="center", va="center", fontsize=6.5, color=ink)

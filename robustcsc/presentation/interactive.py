@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import fill
 
-from robustcsc.presentation.chart import BLACK, GROUP_WIDTH, SHADES, Chart, HeatMap, Line, Panel, Series, span
+from robustcsc.presentation.chart import GROUP_WIDTH, SHADES, Chart, HeatMap, Line, Panel, Series, span
 
 _DIGITS = 9
 """More than any table shows, so that rounding again gives the same."""
-_FITTED = Series("", BLACK)
 
 
 def chart_data(chart: Chart) -> dict[str, object]:
@@ -41,9 +40,10 @@ def _lines(chart: Chart, panel: Panel) -> dict[str, object]:
 
 def _traces(chart: Chart, line: Line) -> Iterator[dict[str, object]]:
     """Yields a line, and its marked points by themselves where not all are marked."""
-    series = _FITTED if line.series is None else chart.series[line.series]
-    named: dict[str, object] = {"line": chart.legend.index(series)} if series in chart.legend else {"line": None}
-    named |= {} if series in chart.legend else _style(series)
+    series = chart.style(line)
+    named: dict[str, object] = {"line": None, **_style(series)}
+    if series in chart.legend:
+        named = {"line": chart.legend.index(series)}
     trace = {**named, "x": _numbers(line.x), "y": _numbers(line.y)}
     trace |= {"marks": bool(series.marker) and line.marked is None, "joined": bool(series.dashes) and len(line.x) > 1}
     yield trace | ({"low": _numbers(line.low), "high": _numbers(line.high)} if line.low else {})
@@ -58,8 +58,8 @@ def _heat_map(panel: HeatMap) -> dict[str, object]:
         "rows": list(panel.rows),
         "columns": list(panel.columns),
         "values": [[None if it is None else round(it, _DIGITS) for it in row] for row in panel.values],
-        "texts": [[panel.text(it) for it in row] for row in panel.values],
-        "range": [panel.low, panel.high],
+        "texts": panel.texts,
+        "range": [0.0, 100.0],
         "shades": list(SHADES),
     }
 

@@ -22,11 +22,6 @@ class Picture:
     description: str
     png: bytes
 
-    @property
-    def address(self) -> str:
-        """The picture as an address that a page can hold."""
-        return data_address(self.png)
-
 
 def data_address(png: bytes) -> str:
     """Returns a PNG image as an address that a page can hold."""

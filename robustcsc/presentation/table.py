@@ -1,13 +1,7 @@
 """A table: columns that say how numbers are written, and cells that hold facts at full precision.
 
-A cell is one of
-
-- `str` (words, made by the caller), `bool`, `int` (a count, never scaled or rounded), `float`, or `None` (missing);
-- `Estimate` (a value with the ends of its interval), `Spread` (mean and standard deviation over seeds);
-- `Partial` (a mean that lacks some of its parts), `Worded` (a number with words of its own);
-- `Noted` (any of these with a remark).
-
-Renderers: `terminal`, `csv_table`, `markdown`, `latex`, `html_table`.
+A cell is `str` (words, made by the caller), `bool`, `int` (a count, never scaled or rounded), `float`, `None`
+(missing), or one of the classes below. Renderers: `terminal`, `csv_table`, `markdown`, `latex`, `html_table`.
 """
 
 from __future__ import annotations
@@ -53,19 +47,6 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Partial:
-    """A number that is not there because some of its parts are missing, written ``"– (3 of 5)"``.
-
-    Attributes:
-        measured: Parts that are there.
-        wanted: Parts that the number needs.
-    """
-
-    measured: int
-    wanted: int
-
-
-@dataclass(frozen=True)
 class Worded:
     """A number that the caller writes, as ``8/255``, ``0.27M`` or ``more than 8/255``; or words in its place.
 
@@ -80,7 +61,7 @@ class Worded:
 
 @dataclass(frozen=True)
 class Noted:
-    """A cell with a remark, written ``"63.10 [62.15, 64.04] (3 attacks)"``.
+    """A cell with a remark, written ``"63.10 [62.15, 64.04] (3 attacks)"``, or ``"– (3 of 5)"`` if there is no cell.
 
     Attributes:
         cell: The cell.
@@ -91,7 +72,7 @@ class Noted:
     note: str
 
 
-Cell = str | bool | int | float | Estimate | Spread | Partial | Worded | Noted | None
+Cell = str | bool | int | float | Estimate | Spread | Worded | Noted | None
 Plain = str | bool | int | float | None
 """What one field of a CSV file holds."""
 
@@ -159,8 +140,6 @@ class Column:
                 unsigned = replace(self, signed=False)
                 seeds = (f"({cell.seeds} seeds)",) if self.show_seeds and cell.seeds is not None else ()
                 return (f"{self.number(cell.mean)} ± {unsigned.number(cell.std)}", *seeds)
-            case Partial():
-                return (MISSING, f"({cell.measured} of {cell.wanted})")
             case Worded():
                 return (cell.words,)
             case Noted():
@@ -194,7 +173,7 @@ def _estimate_parts(column: Column, cell: Estimate) -> tuple[str, ...]:
 def facts(cell: Cell) -> dict[str, Plain]:
     """Returns the plain values of a cell by what they are: ``""`` is the number or words, then low, high, n and so on.
 
-    >>> facts(Partial(3, 5)), facts(Spread(0.5, 0.25))
+    >>> facts(Noted(None, "3 of 5")), facts(Spread(0.5, 0.25))
     ({'': None, 'note': '3 of 5'}, {'': 0.5, 'std': 0.25, 'seeds': None})
     """
     match cell:
@@ -202,8 +181,6 @@ def facts(cell: Cell) -> dict[str, Plain]:
             return {"": cell.value, "low": cell.low, "high": cell.high, "n": cell.n}
         case Spread():
             return {"": cell.mean, "std": cell.std, "seeds": cell.seeds}
-        case Partial():
-            return {"": None, "note": f"{cell.measured} of {cell.wanted}"}
         case Worded():
             return {"": cell.value, "note": cell.words if cell.value is None else None}
         case Noted():
@@ -280,9 +257,8 @@ class Table:
 
 def is_numeric(cells: Iterable[Cell]) -> bool:
     """Whether cells are numbers and gaps only, and at least one is a number."""
-    found = [facts(cell)[""] for cell in cells]
-    numbers = [value for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    return bool(numbers) and all(value is None or value == "" or not isinstance(value, (str, bool)) for value in found)
+    found = [value for cell in cells if (value := facts(cell)[""]) not in (None, "")]
+    return bool(found) and not any(isinstance(value, (str, bool)) for value in found)
 
 
 def _as_written(column: Column, cell: Cell) -> Cell:

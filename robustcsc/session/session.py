@@ -22,8 +22,8 @@ from robustcsc.errors import PolicyError
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import Inputs, corruptions_of
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.noises import NOISE_KERNELS
 from robustcsc.measurements.perturbations import Surrogate
 from robustcsc.measurements.store import ResultStore
 from robustcsc.models import checkpoint

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robustcsc import runs
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.perturbations import Corruption, SeverityTable
 from robustcsc.measurements.policies import Policy, TrainingLambda

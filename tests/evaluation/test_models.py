@@ -9,6 +9,7 @@ from torch import nn
 
 from robustcsc.evaluation.models import LoadedModel, device_words, lambda_fits, versions
 from robustcsc.layers.csc import CSCConv2d
+from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Subject
 from robustcsc.models.catalog import ModelSpec
@@ -18,8 +19,8 @@ from robustcsc.runs import create
 
 def test_fits_of_other_weights_are_left_out(trained: nn.Module, fit: LambdaFit, tmp_path: Path) -> None:
     run = create("r", tmp_path)
-    replace(fit, weights="aa").save(run.fit_path("gaussian"))
-    replace(fit, weights="bb", noise="shot").save(run.fit_path("shot"))
+    replace_fact(fit, weights="aa").save(run.fit_path("gaussian"))
+    replace_fact(fit, weights="bb", noise="shot").save(run.fit_path("shot"))
     spec = ModelSpec(name="tiny", num_classes=10, image_shape=(1, 8, 8))
     checkpoint = Checkpoint(spec=spec, model=copy.deepcopy(trained), weights="aa")
     loaded = LoadedModel.of(run, checkpoint, torch.device("cpu"))

@@ -9,6 +9,7 @@ import pytest
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.evaluation.plan import FOOLING_METRICS, ModelFacts, Planner, Target, check_protocol, targets
 from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import (
     Attack,
@@ -101,7 +102,7 @@ def test_different_training_lambdas_are_refused_where_one_is_needed(facts: Model
 
 
 def test_the_fit_is_that_of_the_noise_then_pooled_then_gaussian_then_any(facts: ModelFacts, fit: LambdaFit) -> None:
-    fits = {name: replace(fit, noise=name) for name in ("gaussian", "shot", "speckle", "pooled")}
+    fits = {name: replace_fact(fit, noise=name) for name in ("gaussian", "shot", "speckle", "pooled")}
 
     def chosen(names: tuple[str, ...], corruption: str | None) -> str:
         return replace(facts, fits={name: fits[name] for name in names}).fit_for(corruption).noise
@@ -116,7 +117,7 @@ def test_the_fit_is_that_of_the_noise_then_pooled_then_gaussian_then_any(facts: 
 
 
 def test_a_policy_gets_the_fit_that_belongs_to_what_is_done(facts: ModelFacts, fit: LambdaFit) -> None:
-    fits = {"shot": replace(fit, noise="shot"), "pooled": replace(fit, noise="pooled")}
+    fits = {"shot": replace_fact(fit, noise="shot"), "pooled": replace_fact(fit, noise="pooled")}
     known = replace(facts, fits=fits)
     shot = Corruption(name="shot_noise", severity=1, table=TABLE)
     assert known.resolved(IMAGE, shot) == Adaptive(scope=Scope.IMAGE, fit=fits["shot"].digest)

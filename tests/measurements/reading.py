@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robustcsc.measurements.facts import from_plain
+import msgspec
+
 from robustcsc.measurements.frames import DERIVED, NAMES
 from robustcsc.measurements.records import Measurement, Provenance, Record
 
@@ -31,7 +32,7 @@ def record_of(row: dict[str, str]) -> Record:
             for parent in parents:
                 place = place.setdefault(parent, {})
             place[name] = json.loads(cell) if column in LISTS else cell
-    return from_plain(plain, Record, strict=False)
+    return msgspec.convert(plain, Record, strict=False)
 
 
 def path_of(column: str) -> str:

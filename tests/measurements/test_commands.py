@@ -251,5 +251,7 @@ def test_every_record_belongs_to_one_joined_command(data: st.DataObject, records
     for command, members in joined:
         for member in members:
             own = command_of(member)
-            assert (own.name, own.options) == (command.name, command.options)
-            assert all(set(values) <= set(command.lists[option]) for option, values in own.lists.items())
+            assert (own.name, own.options.keys()) == (command.name, command.options.keys())
+            for option, value in own.options.items():
+                shared = command.options[option]
+                assert value == shared if isinstance(value, str) else set(value) <= set(shared)

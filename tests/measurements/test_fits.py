@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from robustcsc.errors import PolicyError
+from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit, Line, NoiseLevel
 
 LINE = Line(slope=0.01, intercept=0.1, r2=0.9)

@@ -17,8 +17,8 @@ from robustcsc.presentation.chart import Chart, Line, Panel, Series, numbered_se
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.html_table import coded_columns, html_table, packed_table
 from robustcsc.presentation.interactive import chart_data
-from robustcsc.presentation.picture import Picture
-from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Partial, Table, Worded
+from robustcsc.presentation.picture import data_address
+from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Table, Worded
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node here: install the system's package nodejs")
@@ -27,7 +27,7 @@ NASTY = '<b title="x">&, "q"</b>'
 ROWS: tuple[tuple[Cell, ...], ...] = (
     (NASTY, Estimate(0.5, 0.4, 0.6, 10), 3, Worded(8 / 255, "8/255")),
     ("b", None, 20, Worded(math.inf, "more than 8/255")),
-    ("c", Partial(3, 5), 1, None),
+    ("c", Noted(None, "3 of 5"), 1, None),
     ("a10", Noted(Estimate(0.07, 0.05, 0.1, 10), "2"), 3, Worded(0.01, "0.01")),
     ("a9", Estimate(0.8, 0.7, 0.9, 10), 4, Worded(4 / 255, "4/255")),
 )
@@ -149,5 +149,5 @@ def test_the_script_gives_plotly_the_points_bands_and_words_of_a_chart() -> None
 
 
 def test_a_picture_is_an_address() -> None:
-    address = Picture("p", "t", "d", b"\x89PNG").address
+    address = data_address(b"\x89PNG")
     assert base64.b64decode(address.removeprefix("data:image/png;base64,")) == b"\x89PNG"

@@ -13,7 +13,7 @@ from rich.console import Console
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.latex import latex_table
 from robustcsc.presentation.markdown import markdown_table
-from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Partial, Spread, Table, Worded
+from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Spread, Table, Worded
 from robustcsc.presentation.terminal import rich_table
 
 NASTY = r"<b>50%_a & b$|[red]*{x}\~^#`"
@@ -59,7 +59,7 @@ def test_rows_of_another_length_than_the_columns_are_refused() -> None:
         (Column("a", percent=True, signed=True), Estimate(0.02, -0.01, 0.05), "+2.00 [-1.00, +5.00]"),
         (Column("a", percent=True), Spread(0.9, 0.012, 3), "90.00 ± 1.20"),
         (Column("a", percent=True, signed=True, show_seeds=True), Spread(0.9, 0.01, 3), "+90.00 ± 1.00 (3 seeds)"),
-        (Column("a", percent=True), Partial(3, 5), "– (3 of 5)"),  # noqa: RUF001
+        (Column("a", percent=True), Noted(None, "3 of 5"), "– (3 of 5)"),  # noqa: RUF001
         (Column("a", percent=True), Worded(8 / 255, "8/255"), "8/255"),
         (Column("a", percent=True), Noted(ACCURACY, "3 attacks"), "81.78 [81.01, 82.52] (3 attacks)"),
     ],
@@ -82,7 +82,7 @@ def test_csv_has_one_plain_number_a_field_at_full_precision() -> None:
 
 
 def test_csv_percentages_say_so_and_have_no_binary_noise() -> None:
-    table = one_column(Column("clean", percent=True), ACCURACY, Spread(0.07, 1 / 3, 5), None, Partial(3, 5))
+    table = one_column(Column("clean", percent=True), ACCURACY, Spread(0.07, 1 / 3, 5), None, Noted(None, "3 of 5"))
     found = read_csv(table)
     heads = ["clean (%)", "clean low (%)", "clean high (%)", "clean n", "clean std (%)", "clean seeds", "clean note"]
     assert list(found[0]) == heads
@@ -116,7 +116,7 @@ def test_csv_gives_back_words_and_leaves_gaps_empty() -> None:
 def test_columns_of_numbers_and_gaps_are_flush_right() -> None:
     mixed: list[tuple[tuple[Cell, ...], bool]] = [
         ((1, None, ""), True),
-        ((ACCURACY, Partial(3, 5)), True),
+        ((ACCURACY, Noted(None, "3 of 5")), True),
         ((Worded(8 / 255, "8/255"), Worded(None, "not measured")), True),
         ((None, None), False),
         ((1, "one"), False),
@@ -131,7 +131,7 @@ def test_cells_sort_by_the_number_that_is_shown() -> None:
     column = Column("a", percent=True)
     assert column.sort_value(Noted(ACCURACY, "x")) == pytest.approx(81.78)
     assert (column.sort_value(3), column.sort_value(Worded(8 / 255, "8/255"))) == (3, 8 / 255)
-    assert [column.sort_value(cell) for cell in (None, "8", True, math.nan, Partial(1, 2))] == [None] * 5
+    assert [column.sort_value(cell) for cell in (None, "8", True, math.nan, Noted(None, "1 of 2"))] == [None] * 5
 
 
 def test_a_table_turned_on_its_side_says_the_same() -> None:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -323,7 +322,7 @@ def _fit(noise: str = "gaussian", **changes: Any) -> LambdaFit:
             (0.12, 0.9, (150, 250, 310)),
         )
     )
-    return replace(_FIT, **({"noise": noise, "levels": levels} | changes))
+    return facts.replace(_FIT, **({"noise": noise, "levels": levels} | changes))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ def test_a_fit_that_is_given_is_used_and_is_no_other_policys(sdnet: Session, fit
 
 def test_a_fit_of_other_weights_is_refused(sdnet: Session, fit: LambdaFit, place: Path) -> None:
     with pytest.raises(PolicyError, match="belongs to other weights"):
-        sdnet.evaluate(policies=[replace(fit, weights="5d" * 32)])
+        sdnet.evaluate(policies=[replace_fact(fit, weights="5d" * 32)])
     assert not list(place.iterdir())
 
 

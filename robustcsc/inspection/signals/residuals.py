@@ -23,8 +23,8 @@ from robustcsc.inspection.signals.auc import Array, Auc, auc
 from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import Definition
-from robustcsc.measurements.noises import NOISE_KERNELS
 from robustcsc.presentation.chart import BLACK, Chart, Line, Panel, Series, levelled_series
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.presentation.table import Column, Estimate, Table

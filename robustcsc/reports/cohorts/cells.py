@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.presentation.table import Column, Estimate, Partial
+from robustcsc.presentation.table import Column, Estimate, Noted
 from robustcsc.reports.cohorts.cohorts import Part, pool, score
 from robustcsc.reports.cohorts.words import NOISES, corruption_words, severities_words
 
@@ -46,13 +46,13 @@ def curve_of(measured: Mapping[int, Record] | Mapping[float, Record]) -> dict[fl
     return {x: found for x, record in measured.items() if (found := accuracy_of(record)) is not None}
 
 
-def mean_of(parts: Sequence[Part]) -> Estimate | Partial | None:
+def mean_of(parts: Sequence[Part]) -> Estimate | Noted | None:
     """Returns the pooled accuracy, or how much of it was measured."""
     found = pool(parts)
     if found is not None:
         return estimate(found)
     there = sum(len(set(wanted) & set(measured)) for measured, wanted in parts)
-    return Partial(there, sum(len(wanted) for _, wanted in parts)) if there else None
+    return Noted(None, f"{there} of {sum(len(wanted) for _, wanted in parts)}") if there else None
 
 
 def summary_columns(corruptions: Sequence[str]) -> list[tuple[str, list[str]]]:

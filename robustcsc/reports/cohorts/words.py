@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from functools import cache
 
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import NOISE_KERNELS, STANDARD_CORRUPTIONS
 from robustcsc.measurements.facts import tag_of
-from robustcsc.measurements.noises import NOISE_KERNELS
 from robustcsc.measurements.perturbations import (
     Attack,
     Clean,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.policies import NoLambda, TrainingLambda
 from robustcsc.measurements.records import Metric, Record

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import Clean, Corruption
 from robustcsc.measurements.records import Record
 from robustcsc.reports.cohorts.cells import FIXED_NOTE

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from robustcsc.measurements.corruption_errors import (
+from robustcsc.measurements.corruptions import (
     STANDARD_CORRUPTIONS,
     STANDARD_GROUPS,
     mean_corruption_error,
@@ -19,7 +19,7 @@ from robustcsc.measurements.corruption_errors import (
 from robustcsc.measurements.perturbations import Source
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.presentation.table import Cell, Column, Estimate, Partial, Table
+from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Table
 from robustcsc.reports.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
 from robustcsc.reports.cohorts.cohorts import SEVERITIES, Variant, ranked
 from robustcsc.reports.cohorts.words import corruption_words
@@ -186,13 +186,13 @@ def _severity_table(cells: Corrupted) -> Table:
     )
 
 
-def _mean(cells: Corrupted, variant: Variant, names: Sequence[str]) -> float | Partial | None:
+def _mean(cells: Corrupted, variant: Variant, names: Sequence[str]) -> float | Noted | None:
     """Returns the mean error, or how many of its cells were measured."""
     found = cells.errors(variant).by_corruption
     if set(names) <= set(found):
         return mean_error({name: found[name] for name in names})
     there = sum(len(set(SEVERITIES) & set(cells.series(variant, name))) for name in names)
-    return Partial(there, len(names) * len(SEVERITIES)) if there else None
+    return Noted(None, f"{there} of {len(names) * len(SEVERITIES)}") if there else None
 
 
 def _clean_error(cells: Corrupted, variant: Variant) -> Estimate | None:

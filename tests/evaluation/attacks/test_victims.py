@@ -14,6 +14,7 @@ from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.attacks.victims import LambdaGrid, victim_of
 from robustcsc.evaluation.models import LoadedModel
+from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.policies import (
     Adaptive,
@@ -57,7 +58,7 @@ def test_the_model_is_asked_at_its_training_lambda(
 def test_the_adaptive_policy_is_asked_with_its_fit(
     protocol: Protocol, model: LoadedModel, fit: LambdaFit, clean: Tensor
 ) -> None:
-    other = replace(fit, noise="shot", seed=1)
+    other = replace_fact(fit, noise="shot", seed=1)
     fitted = replace(model, fits={"gaussian": fit, "shot": other})
     victim = victim_of(fitted, protocol, Adaptive(scope=Scope.IMAGE, fit=other.digest), None)
     assert isinstance(victim.model, AdaptiveModel)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.facts import tag_of
 from robustcsc.measurements.policies import TrainingLambda, WorstOf
 from robustcsc.measurements.records import Record

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.policies import TrainingLambda
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.csv_table import csv_text

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.corruption_errors import STANDARD_CORRUPTIONS
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Record
 from robustcsc.reports.page.build import ReportPaths, write_report
