@@ -100,10 +100,10 @@ def _factors(values: Sequence[Any], fields: Callable[[Any], Iterable[tuple[str, 
     import numpy as np
 
     keys = [tuple(value.items()) if isinstance(value, dict) else value for value in values]
-    places: dict[object, int] = {}
-    codes = np.array([places.setdefault(key, len(places)) for key in keys], dtype=np.intp)
-    different = dict(zip(codes.tolist(), values, strict=True))
-    rows = [dict(fields(different[code])) for code in range(len(places))]
+    different = dict(zip(keys, values, strict=True))
+    places = {key: place for place, key in enumerate(different)}
+    codes = np.array([places[key] for key in keys], dtype=np.intp)
+    rows = [dict(fields(value)) for value in different.values()]
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         cells = [to_json(it).decode() if isinstance(it, tuple) else it for it in (row.get(name) for row in rows)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from robustcsc.errors import PolicyError, UnknownNameError
-from robustcsc.measurements.facts import Fact, as_float, tag_of
+from robustcsc.measurements.facts import Fact, as_float, replace
 
 
 class Scope(StrEnum):
@@ -86,11 +86,13 @@ class WorstOf(Fact, frozen=True, tag="worst", kw_only=False):
 
 Policy = NoLambda | TrainingLambda | FixedLambda | Adaptive | Oracle | WorstOf
 
-#: Scopes by the word that people type for an adaptive policy.
-_ADAPTIVE = {
-    "adaptive": Scope.DATASET,
-    "adaptive-batch": Scope.BATCH,
-    "adaptive-image": Scope.IMAGE,
+#: Policies by the word that people type.
+_NAMED: dict[str, Policy] = {
+    "train": TrainingLambda(),
+    "oracle": Oracle(),
+    "adaptive": Adaptive(scope=Scope.DATASET),
+    "adaptive-batch": Adaptive(scope=Scope.BATCH),
+    "adaptive-image": Adaptive(scope=Scope.IMAGE),
 }
 #: Lambdas that are tried by default, as multiples of the training lambda: SDNet section 4.2 gives the range [0.1, 1.5]
 #: for 0.1.
@@ -114,12 +116,9 @@ def parse_policy(text: str) -> Policy:
             return FixedLambda(float(text.removeprefix("fixed=")))
         except ValueError as error:
             raise PolicyError(f"{text!r} is no lambda: write a number of at least 0, such as fixed=0.5.") from error
-    if text in _ADAPTIVE:
-        return Adaptive(scope=_ADAPTIVE[text])
-    simple: dict[str, Policy] = {"train": TrainingLambda(), "oracle": Oracle()}
-    if text not in simple:
-        raise UnknownNameError("lambda policy", text, [*simple, *_ADAPTIVE, "fixed=VALUE", "grid"])
-    return simple[text]
+    if text not in _NAMED:
+        raise UnknownNameError("lambda policy", text, [*_NAMED, "fixed=VALUE", "grid"])
+    return _NAMED[text]
 
 
 def typed_policy(policy: Policy) -> str:
@@ -128,12 +127,7 @@ def typed_policy(policy: Policy) -> str:
     >>> typed_policy(FixedLambda(0.5)), typed_policy(Adaptive(scope=Scope.IMAGE, fit="1a2b"))
     ('fixed=0.5', 'adaptive-image')
     """
-    match policy:
-        case FixedLambda(value=value):
-            return f"fixed={value!r}"
-        case Adaptive(scope=scope):
-            return next(word for word, known in _ADAPTIVE.items() if known == scope)
-        case TrainingLambda() | Oracle():
-            return tag_of(policy)
-        case _:
-            return ""
+    if isinstance(policy, FixedLambda):
+        return f"fixed={policy.value!r}"
+    asked = replace(policy, fit="") if isinstance(policy, Adaptive) else policy
+    return next((word for word, known in _NAMED.items() if known == asked), "")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 _Z = NormalDist().inv_cdf(0.975)
 
 
+@lru_cache(maxsize=2**16)  # a report asks for the same counts again and again
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """Returns the ends of the 95 % Wilson score interval for the share ``correct / total``, both in [0, 1].
 
@@ -73,14 +74,9 @@ class Score(NamedTuple):
         Pooled cells show the same images and are not independent: their mean gets the interval of a single cell of the
         same accuracy, which is what it would have if every image behaved alike in all of them.
         """
-        return _interval(self)
-
-
-@lru_cache(maxsize=2**16)  # a report asks for the same counts again and again
-def _interval(score: Score) -> tuple[float, float]:
-    if not score.total:
-        return math.nan, math.nan
-    return wilson_interval(round(score.correct / score.cells), score.total // score.cells)
+        if not self.total:
+            return math.nan, math.nan
+        return wilson_interval(round(self.correct / self.cells), self.total // self.cells)
 
 
 @dataclass(frozen=True)

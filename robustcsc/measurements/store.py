@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from robustcsc.errors import StoreError
@@ -73,10 +72,9 @@ class ResultStore:
             # "rw" never makes a file, falls back to reading where writing is not allowed and, unlike "ro",
             # can roll back what a killed writer left behind.
             address = f"{path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
-            missing = read_only and not path.exists()
-            self._connection = sqlite3.connect(
-                ":memory:" if missing else address, uri=True, timeout=PATIENCE, isolation_level=None
-            )
+            if read_only and not path.exists():
+                address = ":memory:"
+            self._connection = sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
         try:
             with self._sentences():
                 self._prepare()
@@ -129,9 +127,7 @@ class ResultStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _select(self, which: str, *parameters: str) -> list[Record]:
@@ -192,9 +188,8 @@ class ResultStore:
         except (UnicodeError, OverflowError) as error:
             raise StoreError(f"A field of a record cannot be stored in {self.path}: {error}.") from error
         except ValueError as error:
-            raise StoreError(
-                f"{self.path} holds a damaged record ({error}): restore a copy, or measure again."
-            ) from error
+            message = f"{self.path} holds a damaged record ({error}): restore a copy, or measure again."
+            raise StoreError(message) from error
 
 
 def row_of(record: Record) -> dict[str, object]:

@@ -40,13 +40,10 @@ class Coded:
 def coded_columns(table: Table) -> Iterator[Coded]:
     """Yields the columns of a table."""
     for at, column in enumerate(table.columns):
-        found: dict[object, Cell] = {}
-        places: dict[object, int] = {}
         keys = list(map(_key, table.cells(at)))
-        for key, cell in zip(keys, table.cells(at), strict=True):
-            found.setdefault(key, cell)
-            places.setdefault(key, len(places))
-        yield Coded(column, list(found.values()), [places[key] for key in keys])
+        different = dict(zip(keys, table.cells(at), strict=True))
+        places = {key: place for place, key in enumerate(different)}
+        yield Coded(column, list(different.values()), [places[key] for key in keys])
 
 
 def _key(cell: Cell) -> object:
