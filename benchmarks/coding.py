@@ -93,7 +93,7 @@ class LiteralDenseLayer(nn.Module):
             return both(kept + F.conv_transpose2d(new, layer.weight, **place) - images)
 
         start = images.new_zeros(())
-        return SOLVERS[layer.solver](gradient, prox, start, layer.step_size, 1 + layer.unfolding)
+        return SOLVERS[layer.solver](gradient, prox, start, layer.step_size.item(), 1 + layer.unfolding)
 
 
 def literal(model: nn.Module) -> nn.Module:

@@ -114,10 +114,10 @@ class _Network(nn.Module):
         """Returns the signed codes that solve the lasso."""
         atoms, step = self.analysis(layer), self.step_size(layer)
         return fista(
-            lambda codes: (codes @ atoms - signals) @ atoms.T,
+            lambda codes: step * ((codes @ atoms - signals) @ atoms.T),
             lambda codes: soft_threshold(codes, step * BETA),
             signals.new_zeros(len(signals), len(atoms)),
-            step,
+            1.0,
             SOLVER_STEPS,
         )
 

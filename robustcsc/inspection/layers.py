@@ -10,15 +10,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from robustcsc.data.images import Batch
 from robustcsc.errors import RobustCSCError
+from robustcsc.inspection.specimen import Specimen
 from robustcsc.layers.coding import CodingLayer
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.tracing import run_until_called
 
 #: A layer, or what is known of it.
 Item = TypeVar("Item")
-#: Called with the name, the input and the output of a layer in one forward pass.
-Note = Callable[[str, Tensor, Tensor], None]
+#: Called with the name of a layer, the batch of images, and the input and output of the layer for these.
+Note = Callable[[str, Batch, Tensor, Tensor], None]
 
 
 def shown(name: str) -> str:
@@ -66,15 +68,14 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 @torch.no_grad()
-def watch(model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor], note: Note) -> None:
-    """Runs images through a model in evaluation mode and passes inputs and outputs of some layers to `note`.
+def watch(specimen: Specimen, layers: Mapping[str, nn.Module], note: Note) -> None:
+    """Runs the images through the model in evaluation mode and passes inputs and outputs of some layers to `note`.
 
     A forward pass stops behind the last of these layers.
 
     Args:
-        model: Images ``(N, C, H, W)`` in [0, 1] to logits, each of the layers called once; left in the mode it is in.
+        specimen: A model that calls each of the layers once, left in the mode it is in, and its images.
         layers: Layers to watch, by name.
-        batches: The images, on the device of the model.
         note: Called after each call of a layer.
 
     Raises:
@@ -85,13 +86,13 @@ def watch(model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[T
     names = {layer: name for name, layer in layers.items()}
     unseen = set(layers)
 
-    def tell(module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
+    def tell(batch: Batch, module: nn.Module, inputs: tuple[Tensor, ...], codes: Tensor) -> None:
         unseen.discard(names[module])
-        note(names[module], inputs[0], codes)
+        note(names[module], batch, inputs[0], codes)
 
-    with evaluation_mode(model):
-        for images in batches:
-            run_until_called(partial(model, images), names, tell)
+    with evaluation_mode(specimen.model):
+        for batch in specimen.batches():
+            run_until_called(partial(specimen.model, batch.images), names, partial(tell, batch))
     if len(unseen) == len(layers):
         raise RobustCSCError("There are no images to inspect the model on: give at least one.")
     if unseen:

@@ -49,10 +49,6 @@ class Specimen:
         """Yields the images with their labels, on the device."""
         return self.images().batches(self.batch_size, device=self.device)
 
-    def pixels(self) -> Iterator[Tensor]:
-        """Yields the images in batches, on the device."""
-        return (batch.images for batch in self.batches())
-
     def corrupted(self, spec: Spec, name: str, severity: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the images under a corruption of severity 1-5 (0: none), and without it, on the device."""
         for images, _, indices in self.batches():

@@ -168,13 +168,9 @@ class DenseCSCConv2d(ConvCodingLayer):
             identity=True,
             thresholds=-step_size * layer.bias.detach(),
             lipschitz=1 / step_size,
-            convergence=step_size * (1 + layer.largest_eigenvalue(image_size)),
+            convergence=step_size * (1 + layer.operator.lipschitz(image_size)),
             reconstruct=layer.reconstruct,
         )
-
-    def largest_eigenvalue(self, image_size: tuple[int, int]) -> float:
-        """Returns the largest eigenvalue of ``FF'`` for images of this size, by power iteration from a cold start."""
-        return float(self.operator.largest_eigenvalue(self.operator.cold_start(image_size), 100)[0])
 
     def project_parameters(self) -> None:
         """Estimates `step_size` and `decay` again if there are further steps, which alone need them."""

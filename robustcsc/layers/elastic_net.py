@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustcsc.layers.prox import elastic_net_prox
+from robustcsc.layers.prox import soft_threshold
 from robustcsc.layers.solvers import fista
 
 #: Largest duality gap of a solution, relative to ``1/2 ||x||^2``, the objective of the zero code.
@@ -132,7 +132,7 @@ def _descend(problem: _Problem) -> Tensor:
         correlation, threshold = rest.features @ rest.dictionary, step_size * rest.lam[:, None]
         codes[rows] = fista(
             lambda z, c=correlation: z @ problem.gram - c,  # type: ignore[misc]
-            lambda v, t=threshold: elastic_net_prox(v, t, 0.0),  # type: ignore[misc]
+            lambda v, t=threshold: soft_threshold(v, t),  # type: ignore[misc]
             codes[rows],
             step_size,
             ROUND_STEPS,

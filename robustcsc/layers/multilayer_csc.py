@@ -144,13 +144,9 @@ class MultilayerCSCConv2d(ConvCodingLayer):
             operator=layer.operator,
             thresholds=-layer.bias.detach(),
             lipschitz=lipschitz,
-            convergence=lipschitz * layer.largest_eigenvalue(image_size),  # of D = L W' with step size 1 / L
+            convergence=lipschitz * layer.operator.lipschitz(image_size),  # of D = L W' with step size 1 / L
             reconstruct=layer.reconstruct,
         )
-
-    def largest_eigenvalue(self, image_size: tuple[int, int]) -> float:
-        """Returns the largest eigenvalue of ``WW'`` for images of this size, by power iteration from a cold start."""
-        return float(self.operator.largest_eigenvalue(self.operator.cold_start(image_size), 100)[0])
 
     def project_parameters(self) -> None:
         """Estimates `lipschitz` and `decay` again if there are further steps, which alone need them."""

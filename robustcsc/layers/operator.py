@@ -110,6 +110,10 @@ class ConvOperator:
                 break
         return value, vector
 
+    def lipschitz(self, image_size: Pair) -> float:
+        """Returns the largest eigenvalue of ``A A*`` for images of this size, by power iteration from a cold start."""
+        return float(self.largest_eigenvalue(self.cold_start(image_size), 100)[0])
+
     def as_matrix(self, image_size: Pair) -> Tensor:
         """Returns A for images of this size as a matrix ``(C H W, k h w)``, one atom at one position per column."""
         count = self.weight.shape[1] * image_size[0] * image_size[1]

@@ -18,14 +18,3 @@ def soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
 def nonnegative_soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
     """Proximal operator of ``threshold * |z|`` over ``z >= 0``: ``max(v - threshold, 0)``."""
     return (values - threshold).relu_()  # in place on the difference, because codes are large
-
-
-def elastic_net_prox(
-    values: Tensor, threshold: Tensor | float, ridge: Tensor | float, *, nonnegative: bool = False
-) -> Tensor:
-    """Proximal operator of ``threshold * |z| + ridge / 2 * z^2``, optionally over ``z >= 0``.
-
-    The quadratic term scales the soft threshold: ``soft_threshold(v) / (1 + ridge)``.
-    """
-    shrink = nonnegative_soft_threshold if nonnegative else soft_threshold
-    return shrink(values, threshold) / (1 + ridge)

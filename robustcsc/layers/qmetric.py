@@ -111,6 +111,20 @@ def metric_parameters(
     return weight, scale * theta, scale * gamma * lam
 
 
+def responses(weight: Tensor, side: int) -> Tensor:
+    """Returns the response of a convolution to each frequency of a periodic image, ``(frequencies, k, k)``, complex.
+
+    Args:
+        weight: ``(k, k, kh, kw)`` with odd kh and kw.
+        side: Height and width of the image. It is 1 along a side of the weight that is 1, and as long as a longer one.
+    """
+    height, width = weight.shape[2:]
+    sides = [1 if length == 1 else max(side, length) for length in (height, width)]
+    padded = F.pad(weight, (0, sides[1] - width, 0, sides[0] - height))
+    spectrum: Tensor = torch.fft.fft2(padded.roll((-(height // 2), -(width // 2)), (2, 3))).conj_physical()
+    return spectrum.permute(2, 3, 0, 1).flatten(0, 1)
+
+
 class QMetricReLU(nn.Module):
     """A non-separable activation: the ReLU of a linear recurrence over channels and neighbouring pixels.
 
@@ -216,8 +230,4 @@ def _largest_relative_eigenvalue(quadratic: Tensor, diagonal: Tensor) -> float:
     """
     scale = diagonal.rsqrt()
     scaled = scale[:, None, None, None] * quadratic * scale[:, None, None]
-    height, width = quadratic.shape[2:]
-    sides = tuple(1 if side == 1 else max(SPECTRUM_SIDE, side) for side in (height, width))
-    padded = F.pad(scaled, (0, sides[1] - width, 0, sides[0] - height))
-    spectrum = torch.fft.rfft2(padded.roll((-(height // 2), -(width // 2)), (2, 3)))
-    return float(torch.linalg.eigvalsh(spectrum.permute(2, 3, 0, 1)).max())
+    return float(torch.linalg.eigvalsh(responses(scaled, SPECTRUM_SIDE)).max())

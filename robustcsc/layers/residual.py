@@ -19,7 +19,7 @@ BlockBuilder = Callable[[int, int, int], nn.Module]
 Form = Literal["cifar", "imagenet"]
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Conv2d:
     """Returns a plain convolution without bias."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
 
@@ -40,6 +40,13 @@ def stem(form: Form, in_channels: int, channels: int, layer: ConvBuilder, activa
         activation,
         nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
     )
+
+
+def shortcut_path(in_channels: int, channels: int, stride: int) -> nn.Module:
+    """Returns the identity, or where the shape changes, a 1x1 convolution with batch normalisation."""
+    if stride == 1 and in_channels == channels:
+        return nn.Identity()
+    return nn.Sequential(conv(in_channels, channels, 1, stride, 0), nn.BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):
@@ -70,11 +77,7 @@ class BasicBlock(nn.Module):
         self.inner = inner()
         self.conv2 = layer(channels, channels, 3, 1, 1)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut: nn.Module | None = None
-        if shortcut and stride == 1 and in_channels == channels:
-            self.shortcut = nn.Identity()
-        elif shortcut:
-            self.shortcut = nn.Sequential(conv(in_channels, channels, 1, stride, 0), nn.BatchNorm2d(channels))
+        self.shortcut = shortcut_path(in_channels, channels, stride) if shortcut else None
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, images: Tensor) -> Tensor:

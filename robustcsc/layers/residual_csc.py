@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.layers.operator import ConvOperator
+from robustcsc.layers.residual import conv, shortcut_path
 
 #: Largest eigenvalue of a large convolution with as many output as input channels and He et al.'s initial weights.
 INITIAL_EIGENVALUE = 8.0
@@ -48,14 +49,11 @@ class ResidualCSCBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int, *, keep_start: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.conv1 = conv(in_channels, channels, 3, stride, 1)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.conv2 = conv(channels, channels, 3, 1, 1)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != channels:
-            projection = nn.Conv2d(in_channels, channels, 1, stride, 0, bias=False)
-            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
+        self.shortcut = shortcut_path(in_channels, channels, stride)
         self.relu = nn.ReLU(inplace=True)
         self.synthesis_weight = nn.Parameter(torch.tensor(-1 / INITIAL_EIGENVALUE))
         self.keep_start = keep_start

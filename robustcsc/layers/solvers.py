@@ -12,10 +12,10 @@ from torch import Tensor
 
 Gradient = Callable[[Tensor], Tensor]
 Prox = Callable[[Tensor], Tensor]
-Solver = Callable[[Gradient, Prox, Tensor, Tensor | float, int], Tensor]
+Solver = Callable[[Gradient, Prox, Tensor, float, int], Tensor]
 
 
-def ista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | float, num_steps: int) -> Tensor:
+def ista(gradient: Gradient, prox: Prox, start: Tensor, step_size: float, num_steps: int) -> Tensor:
     """Returns the iterate after `num_steps` proximal gradient steps.
 
     ``z <- prox(z - step_size * gradient(z))`` (Beck and Teboulle, SIAM J. Imaging Sci. 2009, eq. 3.1).
@@ -29,11 +29,11 @@ def ista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | floa
     """
     codes = start
     for _ in range(num_steps):
-        codes = prox(_descend(codes, gradient, step_size))
+        codes = prox(torch.sub(codes, gradient(codes), alpha=step_size))  # in one pass over the codes
     return codes
 
 
-def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | float, num_steps: int) -> Tensor:
+def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: float, num_steps: int) -> Tensor:
     """Returns the iterate after `num_steps` accelerated proximal gradient steps.
 
     SDNet eq. 6: the gradient is taken at the extrapolated point
@@ -45,7 +45,7 @@ def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: Tensor | flo
     codes = previous = start
     for weight in extrapolation_weights(num_steps):
         extrapolated = torch.lerp(previous, codes, 1 + weight) if weight else codes
-        previous, codes = codes, prox(_descend(extrapolated, gradient, step_size))
+        previous, codes = codes, prox(torch.sub(extrapolated, gradient(extrapolated), alpha=step_size))
     return codes
 
 
@@ -76,13 +76,6 @@ def check_unfolding(unfolding: int, solver: str) -> None:
     """
     if unfolding < 0 or solver not in SOLVERS:
         raise ValueError(f"unfolding must be at least 0 and solver ista or fista, got {unfolding} and {solver!r}")
-
-
-def _descend(codes: Tensor, gradient: Gradient, step_size: Tensor | float) -> Tensor:
-    """Returns ``z - step_size * gradient(z)``; for a plain number in one pass over the codes."""
-    if isinstance(step_size, Tensor):
-        return codes - step_size * gradient(codes)
-    return torch.sub(codes, gradient(codes), alpha=step_size)
 
 
 #: Solvers by name, as a layer's ``solver`` argument takes them.

@@ -1,13 +1,18 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.layers import chosen, coding_layers, watch
+from robustcsc.inspection.specimen import Specimen
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 from robustcsc.layers.task_driven import ElasticNetCode
+
+Make = Callable[..., Specimen]
 
 
 def small() -> nn.Sequential:
@@ -43,23 +48,25 @@ def test_patterns_choose_by_the_whole_or_the_shown_name() -> None:
         chosen(layers, ["0", "stem"])
 
 
-def test_what_layers_do_is_told_and_nothing_stays() -> None:
+def test_what_layers_do_is_told_and_nothing_stays(specimen: Make) -> None:
     model = small().train()
     images = torch.rand(5, 1, 8, 8)
     seen = []
-    watch(model, coding_layers(model), torch.split(images, 3), lambda *it: seen.append(it))
+    watch(specimen(model, images, batch_size=3), coding_layers(model), lambda *it: seen.append(it))
     assert [name for name, *_ in seen] == ["0", "2", "0", "2"]
-    torch.testing.assert_close(torch.cat((seen[0][1], seen[2][1])), images, rtol=0, atol=0)
+    for at in (1, 2):  # the batch, and the input of the first layer
+        told = [it[1].images if at == 1 else it[2] for it in (seen[0], seen[2])]
+        torch.testing.assert_close(torch.cat(told), images, rtol=0, atol=0)
     with torch.no_grad():
-        torch.testing.assert_close(seen[0][2], model[0](images[:3]), rtol=0, atol=0)
+        torch.testing.assert_close(seen[0][3], model[0](images[:3]), rtol=0, atol=0)
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_no_images_and_layers_that_are_never_used_are_refused() -> None:
+def test_no_images_and_layers_that_are_never_used_are_refused(specimen: Make) -> None:
     model = small()
     with pytest.raises(RobustCSCError, match="There are no images"):
-        watch(model, coding_layers(model), [], lambda *it: None)
+        watch(specimen(model, torch.rand(0, 1, 6, 6)), coding_layers(model), lambda *it: None)
 
     class Lazy(nn.Module):
         def __init__(self) -> None:
@@ -72,4 +79,4 @@ def test_no_images_and_layers_that_are_never_used_are_refused() -> None:
 
     lazy = Lazy()
     with pytest.raises(RobustCSCError, match="never uses its layer 'idle'"):
-        watch(lazy, coding_layers(lazy), [torch.rand(1, 1, 6, 6)], lambda *it: None)
+        watch(specimen(lazy, torch.rand(1, 1, 6, 6)), coding_layers(lazy), lambda *it: None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustcsc.layers.prox import elastic_net_prox, nonnegative_soft_threshold, soft_threshold
+from robustcsc.layers.prox import nonnegative_soft_threshold, soft_threshold
 
 STEP = 1e-3
 #: Candidates of the global search; they depend on nothing that is tested.
@@ -16,7 +16,6 @@ GRID = np.arange(-10_000, 10_001) * STEP
 
 values = st.floats(-9, 9)
 thresholds = st.floats(0, 5)
-ridges = st.floats(0, 3)
 
 
 def scalar(value: float) -> Tensor:
@@ -24,24 +23,21 @@ def scalar(value: float) -> Tensor:
 
 
 @settings(max_examples=100, deadline=None)
-@given(value=values, threshold=thresholds, ridge=ridges, nonnegative=st.booleans())
+@given(value=values, threshold=thresholds, nonnegative=st.booleans())
 def test_every_prox_minimises_its_objective_among_all_candidates(
-    value: float, threshold: float, ridge: float, nonnegative: bool
+    value: float, threshold: float, nonnegative: bool
 ) -> None:
     candidates = GRID[GRID >= 0] if nonnegative else GRID
     plain = nonnegative_soft_threshold if nonnegative else soft_threshold
 
-    def objective(z: Any, weight: float) -> Any:
-        return threshold * np.abs(z) + weight / 2 * z**2 + (z - value) ** 2 / 2
+    def objective(z: Any) -> Any:
+        return threshold * np.abs(z) + (z - value) ** 2 / 2
 
-    for weight, found in (
-        (0.0, plain(scalar(value), threshold).item()),
-        (ridge, elastic_net_prox(scalar(value), threshold, ridge, nonnegative=nonnegative).item()),
-    ):
-        costs = objective(candidates, weight)
-        assert not nonnegative or found >= 0
-        assert objective(found, weight) <= costs.min() + 1e-12
-        assert abs(found - candidates[costs.argmin()]) <= STEP
+    found = plain(scalar(value), threshold).item()
+    costs = objective(candidates)
+    assert not nonnegative or found >= 0
+    assert objective(found) <= costs.min() + 1e-12
+    assert abs(found - candidates[costs.argmin()]) <= STEP
 
 
 @settings(deadline=None)
@@ -58,42 +54,23 @@ def test_soft_thresholds_and_their_conjugates_add_up_to_the_identity(value: floa
 
 
 @settings(deadline=None)
-@given(value=values, threshold=thresholds, ridge=st.floats(0.01, 3))
-def test_the_elastic_net_prox_and_its_conjugate_add_up_to_the_identity(
-    value: float, threshold: float, ridge: float
-) -> None:
-    # The conjugate is max(|u| - t, 0)^2 / (2 r): u = v up to |v| = t, (r v + t sign v) / (1 + r) beyond.
-    conjugate = value if abs(value) <= threshold else (ridge * value + np.copysign(threshold, value)) / (1 + ridge)
-    assert elastic_net_prox(scalar(value), threshold, ridge).item() + conjugate == pytest.approx(value, abs=1e-12)
-
-
-@settings(deadline=None)
 @given(
     pairs=st.lists(st.tuples(values, values), min_size=1, max_size=5),
     threshold=thresholds,
-    ridge=ridges,
     nonnegative=st.booleans(),
 )
-def test_no_prox_moves_two_points_apart(
-    pairs: list[tuple[float, float]], threshold: float, ridge: float, nonnegative: bool
-) -> None:
+def test_no_prox_moves_two_points_apart(pairs: list[tuple[float, float]], threshold: float, nonnegative: bool) -> None:
     first, second = torch.tensor(pairs, dtype=torch.float64).T
     plain = nonnegative_soft_threshold if nonnegative else soft_threshold
 
-    def net(points: Tensor) -> Tensor:
-        return elastic_net_prox(points, threshold, ridge, nonnegative=nonnegative)
-
     distance = (first - second).norm().item()
     assert (plain(first, threshold) - plain(second, threshold)).norm().item() <= distance * (1 + 1e-12)
-    # Strong convexity: the ridge makes it a contraction by 1 + ridge.
-    assert (net(first) - net(second)).norm().item() <= distance / (1 + ridge) * (1 + 1e-12)
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False))
 @settings(deadline=None)
 def test_threshold_zero_changes_nothing_but_the_constraint(value: float) -> None:
     assert soft_threshold(scalar(value), 0).item() == value
-    assert elastic_net_prox(scalar(value), 0, 0).item() == value
     assert nonnegative_soft_threshold(scalar(value), 0).item() == max(value, 0)
 
 

@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 from torch.func import functional_call
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.layers.prox import elastic_net_prox
+from robustcsc.layers.prox import soft_threshold
 from robustcsc.layers.solvers import ista
 from robustcsc.layers.task_driven import ElasticNetCode, implicit_beta
 
@@ -57,7 +57,7 @@ def test_gradients_agree_with_those_through_a_converged_solver(lam2: float) -> N
         step_size = 0.9 / float(torch.linalg.matrix_norm(gram.detach(), 2))
         return ista(
             lambda z: z @ gram - features @ dictionary,
-            lambda v: elastic_net_prox(v, step_size * lam, step_size * lam2),
+            lambda v: soft_threshold(v, step_size * lam) / (1 + step_size * lam2),
             torch.zeros(4, 8, dtype=torch.float64),
             step_size,
             3000,

@@ -24,7 +24,7 @@ from robustcsc.inspection.learned.task_driven import (
 )
 from robustcsc.inspection.sheets import draw_sheet, stretched
 from robustcsc.inspection.specimen import Findings, Specimen
-from robustcsc.layers.coding import CodingLayer, ConvCodingLayer
+from robustcsc.layers.coding import ConvCodingLayer
 from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.task_driven import ElasticNetCode
 from robustcsc.presentation.drawing import Drawing
@@ -35,27 +35,30 @@ from robustcsc.presentation.words import slug
 MOST_FILTERS = 64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Dictionary:
     """The atoms of a layer.
 
     Attributes:
-        layer: Name of the layer.
-        kind: Kind of the layer.
-        operator: The atoms and their placement.
-        vectors: Whether they are atoms of vectors ``(N, m)``, which the operator treats as images of one pixel.
+        name: Name of the layer.
+        layer: The layer.
     """
 
-    layer: str
-    kind: str
-    operator: ConvOperator
-    vectors: bool = False
+    name: str
+    layer: ConvCodingLayer | ElasticNetCode
+
+    @property
+    def operator(self) -> ConvOperator:
+        """The atoms and their placement; those of vectors ``(N, m)`` are images of one pixel."""
+        if isinstance(self.layer, ElasticNetCode):
+            return ConvOperator(self.layer.dictionary.T[:, :, None, None])
+        return self.layer.operator
 
     @property
     def atoms(self) -> Tensor:
         """``(k, C, kh, kw)``, or ``(k, m)`` for vectors."""
         atoms = self.operator.weight.detach()
-        return atoms[:, :, 0, 0] if self.vectors else atoms
+        return atoms[:, :, 0, 0] if isinstance(self.layer, ElasticNetCode) else atoms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +98,12 @@ def inspect_atoms(specimen: Specimen) -> Findings[DictionaryFacts]:
 
 def _drawings(specimen: Specimen, dictionary: Dictionary) -> list[Drawing]:
     """Returns the atoms as pictures, and the projection before them if they are of linear features."""
-    name, subject = dictionary.layer, specimen.name
-    if not dictionary.vectors:
+    name, subject = dictionary.name, specimen.name
+    if not isinstance(dictionary.layer, ElasticNetCode):
         return [draw_atoms(dictionary, subject)]
     projection, file = linear_features(specimen.model), slug("atoms", name)
     if projection is None:
-        layers = {shown(it): layer for it, layer in coding_layers(specimen.model).items()}
-        uses = study_atoms(specimen.model, layers[name], specimen.pixels())
+        uses = study_atoms(specimen, dictionary.layer)
         return [draw_uses(uses, file, f"What the atoms of {name} stand for: {subject}")]
     shape = specimen.image_shape
     return [
@@ -120,26 +122,18 @@ def dictionaries(model: nn.Module, patterns: Iterable[str] = ()) -> list[Diction
     Raises:
         RobustCSCError: If the model has none, or a pattern matches none.
     """
-    found = {name: _dictionary(shown(name), layer) for name, layer in coding_layers(model).items()}
-    return list(chosen({name: it for name, it in found.items() if it is not None}, patterns).values())
-
-
-def _dictionary(name: str, layer: CodingLayer) -> Dictionary | None:
-    """Returns the atoms of a layer, ``None`` for a user's own layer, which need not have any."""
-    if isinstance(layer, ElasticNetCode):
-        operator = ConvOperator(layer.dictionary.T[:, :, None, None])
-        return Dictionary(layer=name, kind=layer.kind, operator=operator, vectors=True)
-    if isinstance(layer, ConvCodingLayer):
-        return Dictionary(layer=name, kind=layer.kind, operator=layer.operator)
-    return None
+    layers = coding_layers(model).items()
+    # A user's own layer need not have any.
+    found = {name: it for name, it in layers if isinstance(it, ConvCodingLayer | ElasticNetCode)}
+    return [Dictionary(shown(name), layer) for name, layer in chosen(found, patterns).items()]
 
 
 def facts(dictionary: Dictionary) -> DictionaryFacts:
     """Returns norms and coherence of a dictionary."""
     norms = torch.linalg.vector_norm(dictionary.atoms.flatten(1).double(), dim=1)
     return DictionaryFacts(
-        layer=dictionary.layer,
-        kind=dictionary.kind,
+        layer=dictionary.name,
+        kind=dictionary.layer.kind,
         shape=tuple(dictionary.atoms.shape),
         smallest_norm=float(norms.min()),
         largest_norm=float(norms.max()),
@@ -170,8 +164,8 @@ def draw_atoms(dictionary: Dictionary, subject: str) -> Drawing:
     """Returns the atoms of a convolutional dictionary as pictures, each stretched to its full range."""
     atoms = dictionary.atoms.double().cpu()
     count, channels = atoms.shape[:2]
-    title = f"Atoms of {dictionary.layer}: {subject}"
-    name = slug("atoms", dictionary.layer)
+    title = f"Atoms of {dictionary.name}: {subject}"
+    name = slug("atoms", dictionary.name)
     if channels in (1, 3):
         described = f"The {count} atoms in the order of reading, each stretched to its full range."
         return draw_sheet(name, title, described, stretched(atoms.numpy()))

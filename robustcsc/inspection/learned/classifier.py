@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustcsc.inspection.learned.task_driven import AtomUses, backprojected, linear_features, study_atoms, task_driven
+from robustcsc.inspection.learned.task_driven import backprojected, linear_features, study_atoms, task_driven
 from robustcsc.inspection.sheets import Array, draw_sheet, stretched
 from robustcsc.inspection.specimen import Findings, Specimen
+from robustcsc.models.tddl import TaskDriven
 from robustcsc.presentation.chart import COLOURS, MOST_PANELS, Chart, Line, Panel, Series, left_out
 from robustcsc.presentation.drawing import Drawing
 from robustcsc.presentation.drawn_chart import draw
@@ -59,32 +60,22 @@ def inspect_classifier(specimen: Specimen) -> Findings[ClassWeights]:
     Raises:
         RobustCSCError: The model is not task-driven, or its images cannot be read.
     """
-    model, subject, network = specimen.model, specimen.name, task_driven(specimen.model)
-    classes = specimen.images().classes
-    found = class_weights(model, classes)
+    network, subject, classes = task_driven(specimen.model), specimen.name, specimen.images().classes
+    weights = network.head.weight.detach().double().cpu()
+    found = class_weights(weights, classes)
     drawings = []
     if specimen.draw:
-        linear = linear_features(model) is not None
-        uses = None if linear else study_atoms(model, network.code, specimen.pixels())
-        pictures = class_pictures(model, specimen.image_shape, uses)
-        drawings = [
-            draw(weights_chart(model, classes, subject)),
-            draw_pictures(pictures, classes, linear, subject),
-        ]
+        drawings = [draw(weights_chart(weights, classes, subject)), draw_pictures(specimen, network, classes)]
     return Findings(facts=found, tables=(classifier_table(found, subject),), drawings=drawings)
 
 
-def class_weights(model: nn.Module, classes: Sequence[str]) -> list[ClassWeights]:
-    """Returns the weights of each class.
+def class_weights(weights: Tensor, classes: Sequence[str]) -> list[ClassWeights]:
+    """Returns what the weights of each class are like.
 
     Args:
-        model: A model with a task-driven network of at least two classes.
+        weights: w_y of at least two classes, ``(classes, atoms)``, float64, on the CPU.
         classes: Their names.
-
-    Raises:
-        RobustCSCError: If the model has no such network.
     """
-    weights = task_driven(model).head.weight.detach().double().cpu()
     unit = weights / weights.norm(dim=1, keepdim=True).clamp_min(1e-300)
     cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
     tenth = max(1, weights.shape[1] // 10)
@@ -127,10 +118,9 @@ def classifier_table(found: Sequence[ClassWeights], subject: str) -> Table:
     return Table("classifier", f"Classifier: {subject}", columns, rows, notes)
 
 
-def weights_chart(model: nn.Module, classes: Sequence[str], subject: str) -> Chart:
-    """Returns the classifier's weights over the atoms, one panel per class (figure 2)."""
-    weights = task_driven(model).head.weight.detach().double().cpu().tolist()
-    drawn = list(zip(classes, weights, strict=True))[:MOST_PANELS]
+def weights_chart(weights: Tensor, classes: Sequence[str], subject: str) -> Chart:
+    """Returns the weights of `class_weights` over the atoms, one panel per class (figure 2)."""
+    drawn = list(zip(classes, weights.tolist(), strict=True))[:MOST_PANELS]
     shown = tuple(
         Panel(label, "atom", "weight", (Line(0, tuple(map(float, range(len(row)))), tuple(row), shape="stems"),))
         for label, row in drawn
@@ -141,37 +131,32 @@ def weights_chart(model: nn.Module, classes: Sequence[str], subject: str) -> Cha
     return Chart("classifier-weights", title, described, shown, (Series("", COLOURS[0]),), same_heights=True)
 
 
-def class_pictures(model: nn.Module, image_shape: tuple[int, int, int], uses: AtomUses | None) -> Array:
+def class_pictures(specimen: Specimen, network: TaskDriven, projection: Tensor | None) -> Array:
     """Returns ``D w_y`` of each class as an image, ``(classes, C, H, W)``: the evidence for the class.
 
     Args:
-        model: A model with a task-driven network.
-        image_shape: ``(C, H, W)``.
-        uses: The images its atoms are used for; not needed if the features are linear.
-
-    Raises:
-        RobustCSCError: If the model has no such network.
-        ValueError: If `uses` is needed and missing.
+        specimen: The model with `network`, and images, which are needed only if the features are not linear.
+        network: The classifier and its dictionary.
+        projection: Its `linear_features`.
     """
-    network = task_driven(model)
     weights: Tensor = network.head.weight.detach()
-    projection = linear_features(model)
     if projection is not None:
-        return backprojected(weights @ network.code.dictionary.detach().T, projection, image_shape)
-    if uses is None:
-        raise ValueError("the features are not linear: pass uses, from study_atoms")
+        return backprojected(weights @ network.code.dictionary.detach().T, projection, specimen.image_shape)
+    uses = study_atoms(specimen, network.code)
     pictures: Array = np.tensordot(weights.double().cpu().numpy(), uses.prototypes, 1)
     return pictures
 
 
-def draw_pictures(pictures: Array, classes: Sequence[str], linear: bool, subject: str) -> Drawing:
+def draw_pictures(specimen: Specimen, network: TaskDriven, classes: Sequence[str]) -> Drawing:
     """Returns the pictures of `class_pictures` side by side, each stretched to its full range."""
+    projection = linear_features(specimen.model)
     way = (
-        "the smallest image whose features are D w"
-        if linear
-        else "the sum of the atoms' average images, weighted by w, because the features cannot be inverted"
+        "the sum of the atoms' average images, weighted by w, because the features cannot be inverted"
+        if projection is None
+        else "the smallest image whose features are D w"
     )
     described = f"For each class {way}, stretched to the full range. Classes: {', '.join(classes)}."
-    title = f"Evidence for each class: {subject}"
+    title = f"Evidence for each class: {specimen.name}"
     headings = classes if len(classes) <= MOST_PANELS else ()
-    return draw_sheet("classifier-pictures", title, described, stretched(pictures), columns=headings, rows=[""])
+    pictures = stretched(class_pictures(specimen, network, projection))
+    return draw_sheet("classifier-pictures", title, described, pictures, columns=headings, rows=[""])

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.layers import chosen, shown
 from robustcsc.inspection.specimen import Findings, Specimen
-from robustcsc.layers.qmetric import QMetricReLU
+from robustcsc.layers.qmetric import QMetricReLU, responses
 from robustcsc.presentation.chart import COLOURS
 from robustcsc.presentation.drawing import Drawing, panels, title_panel
 from robustcsc.presentation.table import Column, Table
@@ -106,20 +106,6 @@ def whole_weight(layer: QMetricReLU) -> Tensor:
     return whole
 
 
-def responses(weight: Tensor) -> Tensor:
-    """Returns the response of a convolution to each frequency of a periodic image, ``(frequencies, k, k)``, complex.
-
-    Args:
-        weight: ``(k, k, kh, kw)`` with odd kh and kw. A side of 1 has one frequency, a side above `SIDE` as many as it
-            is long, any other `SIDE`.
-    """
-    height, width = weight.shape[2:]
-    sides = [1 if side == 1 else max(SIDE, side) for side in (height, width)]
-    padded = nn.functional.pad(weight, (0, sides[1] - width, 0, sides[0] - height))
-    spectrum: Tensor = torch.fft.fft2(padded.roll((-(height // 2), -(width // 2)), (2, 3))).conj_physical()
-    return spectrum.permute(2, 3, 0, 1).flatten(0, 1)
-
-
 def describe(name: str, layer: QMetricReLU) -> Metric:
     """Returns the learned metric of a layer."""
     weight = whole_weight(layer)
@@ -131,7 +117,7 @@ def describe(name: str, layer: QMetricReLU) -> Metric:
     whole = float(remainder.norm())
     diagonal -= diagonal.mean().clone()
     mirrored = weight.transpose(0, 1).flip(2, 3)
-    frequencies = responses(weight)
+    frequencies = responses(weight, SIDE)
     return Metric(
         layer=shown(name),
         channels=len(weight),
@@ -182,7 +168,7 @@ def _three(values: tuple[float, float, float]) -> str:
 def draw_metric(name: str, layer: QMetricReLU, subject: str) -> Drawing:
     """Returns W~ as a picture, its singular values, its eigenvalues, and h and b, of one layer."""
     weight = whole_weight(layer)
-    frequencies = responses(weight)
+    frequencies = responses(weight, SIDE)
     figure, axes = panels(4)
     _picture(figure, axes[0], weight)
     singular = torch.linalg.svdvals(frequencies).flatten().sort(descending=True).values.numpy()

@@ -7,16 +7,17 @@ the average of the images it is used for, weighted by the size of its coefficien
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustcsc.data.images import Batch
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.layers import watch
 from robustcsc.inspection.sheets import Array, draw_sheet, stretched
+from robustcsc.inspection.specimen import Specimen
 from robustcsc.layers.coding import CodingLayer
 from robustcsc.layers.normalize import Normalize, UnitNorm
 from robustcsc.models.tddl import TaskDriven
@@ -82,34 +83,24 @@ def backprojected(vectors: Tensor, projection: Tensor, image_shape: tuple[int, i
     return pictures.reshape(-1, *image_shape)
 
 
-def study_atoms(model: nn.Module, layer: CodingLayer, batches: Iterable[Tensor]) -> AtomUses:
-    """Returns which images the atoms of a layer are used for.
-
-    Args:
-        model: Images ``(N, C, H, W)`` in [0, 1] to logits.
-        layer: A layer of the model.
-        batches: The images, on the device of the model.
+def study_atoms(specimen: Specimen, layer: CodingLayer) -> AtomUses:
+    """Returns which images the atoms of a layer of a model are used for.
 
     Raises:
         RobustCSCError: If there are no images.
     """
     count = 0
-    totals: tuple[Tensor, ...] | None = None
-    codes: list[Tensor] = []
+    uses = sizes = sums = torch.zeros((), dtype=torch.float64)
 
-    def summed() -> Iterable[Tensor]:
-        nonlocal count, totals
-        for images in batches:
-            yield images
-            found, pixels = codes.pop().double(), images.cpu().double()
-            count += len(images)
-            products = torch.einsum("np,nchw->pchw", found.abs(), pixels)
-            parts = ((found != 0).sum(0).double(), found.abs().sum(0), products)
-            totals = parts if totals is None else tuple(map(torch.add, totals, parts))
+    def add(name: str, batch: Batch, features: Tensor, codes: Tensor) -> None:
+        nonlocal count, uses, sizes, sums
+        found, pixels = codes.cpu().double(), batch.images.cpu().double()
+        count += len(pixels)
+        uses = uses + (found != 0).sum(0)
+        sizes = sizes + found.abs().sum(0)
+        sums = sums + torch.einsum("np,nchw->pchw", found.abs(), pixels)
 
-    watch(model, {"code": layer}, summed(), lambda name, features, found: codes.append(found.cpu()))
-    assert totals is not None
-    uses, sizes, sums = totals
+    watch(specimen, {"code": layer}, add)
     prototypes = sums / sizes.clamp_min(1e-12)[:, None, None, None]
     return AtomUses(count, uses.numpy(), prototypes.numpy())
 

@@ -9,14 +9,14 @@ and its corrupted copy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import log, sqrt
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import rankdata
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from robustcsc.inspection.sheets import Array
 
 
 @dataclass(frozen=True)
@@ -49,35 +49,20 @@ def placements(negative: Array, positive: Array) -> tuple[Array, Array]:
     return below, above
 
 
-def auc(negative: Array, positive: Array, *, paired: bool) -> Auc:
+def auc(negative: Array, positive: Array) -> Auc:
     """Returns the area under the ROC curve of a score that should be larger for positive examples.
 
     The interval is symmetric in the logit of the area, so that it stays in [0, 1].
 
     Args:
-        negative: Scores of the negative examples, ``(m,)``, at least 2.
-        positive: Those of the positive ones, ``(n,)``, at least 2.
-        paired: Whether ``positive[i]`` and ``negative[i]`` belong to the same image.
-
-    Raises:
-        ValueError: If there are fewer than 2 of either, or paired samples of different sizes.
+        negative: Scores of the negative examples, ``(n,)``, at least 2.
+        positive: Those of the positive ones, ``(n,)``; ``positive[i]`` and ``negative[i]`` belong to the same image.
     """
-    if min(len(negative), len(positive)) < 2 or (paired and len(negative) != len(positive)):
-        raise ValueError(
-            f"an AUC needs 2 scores of each kind, paired ones equally many, got {len(negative)} and {len(positive)}"
-        )
     below, above = placements(negative, positive)
     area = float(below.mean())
-    if paired:
-        variance = float(np.var(below + above, ddof=1)) / len(below)
-    else:
-        variance = float(np.var(below, ddof=1)) / len(below) + float(np.var(above, ddof=1)) / len(above)
     if not 0 < area < 1:
         return Auc(area, area, area)
+    variance = float(np.var(below + above, ddof=1)) / len(below)
     centre, spread = log(area / (1 - area)), sqrt(variance) / (area * (1 - area))
     reach = NormalDist().inv_cdf(0.975) * spread
-    return Auc(area, _logistic(centre - reach), _logistic(centre + reach))
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + exp(-value)) if value > -700 else 0.0
+    return Auc(area, float(expit(centre - reach)), float(expit(centre + reach)))

@@ -21,7 +21,7 @@ that is not a module) is recognised by its values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +39,8 @@ _NOTHING = (nn.Identity, nn.ReLU, nn.Dropout, nn.Dropout2d)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 #: Largest error of a linear map of each channel, relative to its result, that counts as rounding.
 _ROUNDING = 1e-4
+#: Factor and shift of a linear map of each channel, ``(C, 1, 1)`` both.
+_Linear = tuple[Tensor, Tensor]
 
 
 @dataclass(eq=False)
@@ -53,6 +55,7 @@ class _Call:
         shape: Shape of its input.
         given: Its input, where it may be needed later.
         codes: Its output, if it is a coding layer.
+        lasso: What its codes approximate, if it is a coding layer.
     """
 
     name: str
@@ -62,6 +65,7 @@ class _Call:
     shape: torch.Size
     given: Tensor | None = None
     codes: Tensor | None = None
+    lasso: Lasso | None = None
 
 
 @dataclass(frozen=True)
@@ -155,10 +159,9 @@ def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
             "ML-CSC or an MSD-CSC."
         )
     trace = _Trace(model, images)
-    lassos: dict[nn.Module, Lasso] = {}
     for call in trace.calls:
-        if isinstance(call.module, ConvCodingLayer):
-            lassos[call.module] = call.module.lasso((call.shape[2], call.shape[3]))
+        assert isinstance(call.module, ConvCodingLayer)
+        call.lasso = call.module.lasso((call.shape[2], call.shape[3]))
     found, obstacle = [], ""
     for call in trace.calls:
         path = list(_upstream(call))
@@ -166,7 +169,7 @@ def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
         if isinstance(start, str):
             obstacle = obstacle or f"{shown(call.name)} is preceded by {start}"
         else:
-            found.append(_taken_back(call, path, start, lassos))
+            found.append(_taken_back(call, path, start))
     if not found:
         raise RobustCSCError(f"No image can be reconstructed from this model's codes: {obstacle or 'no layer ran'}.")
     return Reconstructed(sorted(found, key=lambda it: it.depth), len(trace.calls), obstacle)
@@ -183,7 +186,7 @@ def _start(path: list[_Call], images: Tensor) -> _Linear | str:
     """Returns the map from the image to the input of the last call of a path, or what ends the chain there."""
     last = path[-1]
     if last.from_image:
-        return _Linear(torch.ones_like(images[0, :, :1, :1]), torch.zeros_like(images[0, :, :1, :1]))
+        return torch.ones_like(images[0, :, :1, :1]), torch.zeros_like(images[0, :, :1, :1])
     if last.given is not None and last.given.shape == images.shape and (found := _linear_map(images, last.given)):
         return found
     if last.source is None:
@@ -191,18 +194,19 @@ def _start(path: list[_Call], images: Tensor) -> _Linear | str:
     return f"{shown(last.source.name)} ({type(last.source.module).__name__}), which has no dictionary"
 
 
-def _taken_back(call: _Call, path: list[_Call], start: _Linear, lassos: Mapping[nn.Module, Lasso]) -> Reconstruction:
+def _taken_back(call: _Call, path: list[_Call], start: _Linear) -> Reconstruction:
     """Returns the images reconstructed from the codes of a call."""
-    dictionaries = [it for it in path if it.module in lassos]
+    dictionaries = [it for it in path if it.lasso is not None]
     first = dictionaries[-1]
     values = estimate = call.codes
     assert values is not None
     for it in path:
-        values = _undo(it, values, lassos)
+        values = _undo(it, values)
         if it is first:
             estimate = values
     assert estimate is not None and first.given is not None
-    pixels = torch.where(start.factor != 0, (values - start.shift) / start.factor, torch.zeros_like(values))
+    factor, shift = start
+    pixels = torch.where(factor != 0, (values - shift) / factor, torch.zeros_like(values))
     return Reconstruction(shown(call.name), len(dictionaries), first.given, estimate, pixels)
 
 
@@ -213,11 +217,11 @@ def _undone(module: nn.Module) -> bool:
     return isinstance(module, (ConvCodingLayer, *_NOTHING, *_POOLS, Normalize))
 
 
-def _undo(call: _Call, values: Tensor, lassos: Mapping[nn.Module, Lasso]) -> Tensor:
+def _undo(call: _Call, values: Tensor) -> Tensor:
     """Returns an estimate of the input of a call from an estimate of its output."""
-    module, lasso = call.module, lassos.get(call.module)
-    if lasso is not None:
-        return lasso.reconstruct(values, call.shape)
+    module = call.module
+    if call.lasso is not None:
+        return call.lasso.reconstruct(values, call.shape)
     if isinstance(module, Normalize):
         return values * module.std + module.mean
     if isinstance(module, nn.BatchNorm2d):
@@ -237,14 +241,6 @@ def _undo_batch_norm(module: nn.BatchNorm2d, values: Tensor) -> Tensor:
     return (values - bias.view(-1, 1, 1)) * scale.view(-1, 1, 1) + mean.view(-1, 1, 1)
 
 
-@dataclass(frozen=True)
-class _Linear:
-    """A linear map of each channel; both ``(C, 1, 1)``."""
-
-    factor: Tensor
-    shift: Tensor
-
-
 def _linear_map(images: Tensor, given: Tensor) -> _Linear | None:
     """Returns the linear map of each channel that takes `images` to `given`, ``None`` if there is none."""
     x, y = (it.double().transpose(0, 1).flatten(1) for it in (images, given))
@@ -254,4 +250,4 @@ def _linear_map(images: Tensor, given: Tensor) -> _Linear | None:
     error = (factor[:, None] * x + shift[:, None] - y).abs().max()
     if not error <= _ROUNDING * y.abs().max():
         return None
-    return _Linear(factor.to(given.dtype).view(-1, 1, 1), shift.to(given.dtype).view(-1, 1, 1))
+    return factor.to(given.dtype).view(-1, 1, 1), shift.to(given.dtype).view(-1, 1, 1)

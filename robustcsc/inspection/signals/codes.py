@@ -9,16 +9,16 @@ layer has a histogram of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from robustcsc.inspection.layers import chosen, coding_layers, shown, watch
 from robustcsc.inspection.specimen import Findings, Specimen
-from robustcsc.layers.coding import CodingLayer
 from robustcsc.presentation.chart import COLOURS, MOST_PANELS, left_out
 from robustcsc.presentation.drawing import Drawing, panels, title_panel
 from robustcsc.presentation.table import Cell, Column, Table
@@ -111,7 +111,7 @@ class _Sums:
         self.histogram = Histogram()
         self.images = torch.zeros(classes, dtype=torch.int64)
         self.zeros = torch.zeros(classes, dtype=torch.int64)
-        self.used = torch.zeros(classes, 0, dtype=torch.bool)
+        self.used = torch.zeros(classes, 1, dtype=torch.bool)
         self.negative, self.size, self.largest = 0, 0.0, 0.0
 
     def add(self, codes: Tensor, labels: Tensor) -> None:
@@ -122,10 +122,7 @@ class _Sums:
         self.images += torch.bincount(labels, minlength=len(self.images))
         self.zeros.index_add_(0, labels, codes[0].numel() - per_image)
         found = active.flatten(2).any(2).cpu() if codes.ndim > 2 else active.cpu()
-        if not self.used.shape[1]:
-            self.used = torch.zeros(len(self.images), found.shape[1], dtype=torch.bool)
-        for label in sorted(set(labels.tolist())):
-            self.used[label] |= found[labels == label].any(0)
+        self.used = self.used | (F.one_hot(labels, len(self.images)).T.float() @ found.float() > 0)
         values = codes[active]
         self.histogram.add(values)
         self.negative += int((values < 0).sum())
@@ -166,40 +163,14 @@ def inspect_codes(specimen: Specimen) -> Findings[LayerCodes]:
     """
     layers = chosen(coding_layers(specimen.model), specimen.layers)
     classes = specimen.images().classes
-    batches = ((batch.images, batch.labels) for batch in specimen.batches())
-    found = layer_codes(specimen.model, layers, batches, len(classes))
+    sums = {name: _Sums(layer.kind, len(classes)) for name, layer in layers.items()}
+    watch(specimen, layers, lambda name, batch, signals, codes: sums[name].add(codes, batch.labels.cpu()))
+    found = [entry.result(name) for name, entry in sums.items()]
     subject = specimen.titled(found[0].images)
     tables = (codes_table(found, subject), classes_table(found, classes, subject), histogram_table(found, subject))
     printed = 2 if all(it.kind == "task-driven" for it in found) else 1
     drawings = [draw_codes(found, subject)] if specimen.draw else []
     return Findings(facts=found, tables=tables[:printed], long_tables=tables[printed:], drawings=drawings)
-
-
-def layer_codes(
-    model: nn.Module, layers: Mapping[str, CodingLayer], batches: Iterable[tuple[Tensor, Tensor]], classes: int
-) -> list[LayerCodes]:
-    """Returns facts about the codes of some layers.
-
-    Args:
-        model: Images ``(N, C, H, W)`` in [0, 1] to logits.
-        layers: Layers to inspect, by name.
-        batches: Images on the device of the model, and their labels ``(N,)``.
-        classes: Number of classes.
-
-    Raises:
-        RobustCSCError: If there are no images.
-    """
-    sums = {name: _Sums(layer.kind, classes) for name, layer in layers.items()}
-    labels = torch.empty(0, dtype=torch.int64)
-
-    def images() -> Iterable[Tensor]:
-        nonlocal labels
-        for batch, belonging in batches:
-            labels = belonging.cpu()
-            yield batch
-
-    watch(model, layers, images(), lambda name, signals, codes: sums[name].add(codes, labels))
-    return [entry.result(name) for name, entry in sums.items()]
 
 
 def codes_table(found: Sequence[LayerCodes], subject: str) -> Table:

@@ -25,10 +25,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.layers import shown, watch
@@ -104,7 +103,6 @@ class _Sums:
         """Returns the means over all batches."""
         lasso = self.lasso
         assert lasso is not None
-        coherence = partial(mutual_coherence, lasso.operator)
         return LayerCoding(
             layer=name,
             kind=self.layer.kind,
@@ -119,37 +117,24 @@ class _Sums:
             unsuccessful=self.unsuccessful / self.images,
             dimensions=torch.Size(self.signal).numel(),
             convergence=lasso.convergence,
-            coherence=coherence(),
-            coherence_with_identity=coherence(identity=lasso.identity),
+            coherence=mutual_coherence(lasso.operator),
+            coherence_with_identity=mutual_coherence(lasso.operator, identity=lasso.identity),
         )
 
 
 def inspect_coding(specimen: Specimen) -> Findings[LayerCoding]:
-    """Returns residual, sparsity and coherence of each convolutional sparse-coding layer.
+    """Returns residual, sparsity and coherence of the convolutional sparse-coding layers, in order of registration.
 
     Raises:
         RobustCSCError: The model has no such layer, or there are no images.
     """
-    found = layer_codings(specimen.model, specimen.pixels())
-    return Findings(facts=found, tables=(coding_table(found, specimen.titled(found[0].images)),))
-
-
-def layer_codings(model: nn.Module, batches: Iterable[Tensor]) -> list[LayerCoding]:
-    """Returns facts about the convolutional sparse-coding layers, in the order of registration.
-
-    Args:
-        model: Images ``(N, C, H, W)`` in [0, 1] to logits; left in the mode it is in.
-        batches: The images, on the device of the model.
-
-    Raises:
-        RobustCSCError: If the model has no such layer, or there are no images.
-    """
-    layers = conv_coding_layers(model)
+    layers = conv_coding_layers(specimen.model)
     if not layers:
         raise RobustCSCError("This model has no sparse-coding layer: inspect an SDNet, an ML-CSC or an MSD-CSC.")
     sums = {name: _Sums(layer) for name, layer in layers.items()}
-    watch(model, layers, batches, lambda name, signals, codes: sums[name].add(signals, codes))
-    return [entry.result(name) for name, entry in sums.items()]
+    watch(specimen, layers, lambda name, batch, signals, codes: sums[name].add(signals, codes))
+    found = [entry.result(name) for name, entry in sums.items()]
+    return Findings(facts=found, tables=(coding_table(found, specimen.titled(found[0].images)),))
 
 
 def coding_table(found: Iterable[LayerCoding], subject: str) -> Table:

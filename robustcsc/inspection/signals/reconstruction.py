@@ -113,8 +113,7 @@ def measure(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], given: str
     Raises:
         RobustCSCError: As `reconstructions`, or if there are no images.
     """
-    depths: dict[str, int] = {}
-    sums: dict[str, Array] = {}
+    sums: dict[tuple[str, int], Array] = {}  # by layer and depth
     left_out = ""
     for images, clean in pairs:
         reached = reconstructions(model, images)
@@ -124,11 +123,11 @@ def measure(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], given: str
                 "can be reconstructed from its codes."
             )
         for it in reached.found:
-            depths[it.layer] = it.depth
-            sums[it.layer] = sums.get(it.layer, np.zeros(6)) + _sums(it, images, clean)
+            key = it.layer, it.depth
+            sums[key] = sums.get(key, np.zeros(6)) + _sums(it, images, clean)
     if not sums:
         raise RobustCSCError("There are no images to reconstruct: give at least one.")
-    return Measured([_fidelity(given, layer, depths[layer], entry) for layer, entry in sums.items()], left_out)
+    return Measured([_fidelity(given, *it, entry) for it, entry in sums.items()], left_out)
 
 
 def _sums(found: Reconstruction, images: Tensor, clean: Tensor) -> Array:
@@ -146,17 +145,16 @@ def _sums(found: Reconstruction, images: Tensor, clean: Tensor) -> Array:
 
 
 def _fidelity(given: str, layer: str, depth: int, sums: Array) -> Fidelity:
-    count, error, energy, *rest = sums.tolist()
-    peak, peak_clean, correlated = (it / count for it in rest)
+    count, error, energy, peak, peak_clean, correlated = sums.tolist()
     return Fidelity(
         given=given,
         layer=layer,
         depth=depth,
         images=int(count),
         relative_error=error / energy if energy else 0.0,
-        psnr=peak,
-        psnr_clean=peak_clean,
-        correlation=correlated,
+        psnr=peak / count,
+        psnr_clean=peak_clean / count,
+        correlation=correlated / count,
     )
 
 

@@ -19,7 +19,8 @@ from robustcsc.corruptions import Spec
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.layers import chosen
-from robustcsc.inspection.signals.auc import Array, Auc, auc
+from robustcsc.inspection.sheets import Array
+from robustcsc.inspection.signals.auc import Auc, auc
 from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
@@ -101,16 +102,15 @@ def inspect_residuals(
         values = image_residuals(specimen.model, layers, given, definition)
         measured.append(ImageResiduals(corruption=name, severity=severity, values=values))
         specimen.progress("residuals", done, len(cells) - 1)
-    clean, *corrupted = measured
-    found = detections(clean.values, corrupted)
-    subject = specimen.titled(len(clean.values))
+    found = detections(measured)
+    subject = specimen.titled(found[0].images)
     table = residuals_table(found, definition, len(layers), subject)
-    drawings = [draw(residuals_chart(clean.values, corrupted, definition, subject))] if specimen.draw else []
+    drawings = [draw(residuals_chart(measured, definition, subject))] if specimen.draw else []
     return Findings(facts=found, tables=(table,), drawings=drawings)
 
 
-def residual_layers(model: nn.Module, patterns: Iterable[str] = ()) -> list[str]:
-    """Returns the names of the layers whose residuals are averaged.
+def residual_layers(model: nn.Module, patterns: Iterable[str] = ()) -> list[int]:
+    """Returns the layers whose residuals are averaged, by their places among those with a lambda.
 
     Raises:
         RobustCSCError: If the model has no layer with a lambda, or a pattern matches none.
@@ -121,30 +121,30 @@ def residual_layers(model: nn.Module, patterns: Iterable[str] = ()) -> list[str]
             "This model has no layer with a lambda, so it has no residual to detect noise: inspect an SDNet or a tddl "
             "model."
         )
-    return list(chosen(layers, patterns))
+    picked = chosen(layers, patterns)
+    return [place for place, name in enumerate(layers) if name in picked]
 
 
 @torch.no_grad()
 def image_residuals(
-    model: nn.Module, layers: Sequence[str], batches: Iterable[Tensor], definition: Definition
+    model: nn.Module, layers: Sequence[int], batches: Iterable[Tensor], definition: Definition
 ) -> Array:
     """Returns the residual of each image at the training lambda, averaged over some layers, ``(N,)``.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits; it calls each layer with a lambda once, in the order of
             registration.
-        layers: Names of layers, from `residual_layers`.
+        layers: From `residual_layers`.
         batches: The images, on the device of the model.
         definition: Definition of the residual, see `robustcsc.adaptive.residuals`.
 
     Raises:
         RobustCSCError: If there are no images.
     """
-    places = [list(lambda_layers(model)).index(name) for name in layers]
     parts = []
     with evaluation_mode(model):
         for images in batches:
-            squared, energy = (it[:, places].double() for it in layer_residuals(model, images))
+            squared, energy = (it[:, layers].double() for it in layer_residuals(model, images))
             parts.append(mean_residual(squared, energy, definition).cpu())
     if not parts:
         raise RobustCSCError("There are no images to inspect the model on: give at least two.")
@@ -152,31 +152,29 @@ def image_residuals(
     return values
 
 
-def detections(clean: Array, corrupted: Iterable[ImageResiduals]) -> list[Detection]:
-    """Returns the distribution of the residuals of clean images, then of those under each corruption.
+def detections(measured: Sequence[ImageResiduals]) -> list[Detection]:
+    """Returns the distribution of residuals, and how well they detect each corruption.
 
     Args:
-        clean: Residuals of the clean images, ``(N,)``, at least 2.
-        corrupted: Residuals of the same images in the same order.
+        measured: Residuals of at least 2 images: first of the clean ones, then of their corrupted copies in that order.
 
     Raises:
         RobustCSCError: If there are fewer than two images.
     """
+    clean = measured[0].values
     if len(clean) < 2:
         raise RobustCSCError("A distribution needs at least two images.")
-    found = [_detection(ImageResiduals(corruption="clean", severity=0, values=clean), None)]
-    return found + [_detection(it, auc(clean, it.values, paired=True)) for it in corrupted]
-
-
-def _detection(residuals: ImageResiduals, area: Auc | None) -> Detection:
-    return Detection(
-        corruption=residuals.corruption,
-        severity=residuals.severity,
-        images=len(residuals.values),
-        mean=float(residuals.values.mean()),
-        quantiles=tuple(np.quantile(residuals.values, QUANTILES).tolist()),
-        auc=area,
-    )
+    return [
+        Detection(
+            corruption=it.corruption,
+            severity=it.severity,
+            images=len(it.values),
+            mean=float(it.values.mean()),
+            quantiles=tuple(np.quantile(it.values, QUANTILES).tolist()),
+            auc=auc(clean, it.values) if it.severity else None,
+        )
+        for it in measured
+    ]
 
 
 def residuals_table(found: Sequence[Detection], definition: Definition, layers: int, subject: str) -> Table:
@@ -204,8 +202,9 @@ def _area(area: Auc) -> Estimate:
     return Estimate(area.area) if area.low == area.high else Estimate(area.area, area.low, area.high)
 
 
-def residuals_chart(clean: Array, corrupted: Sequence[ImageResiduals], definition: Definition, subject: str) -> Chart:
-    """Returns the distribution functions of the residuals, a panel per corruption, a line per severity."""
+def residuals_chart(measured: Sequence[ImageResiduals], definition: Definition, subject: str) -> Chart:
+    """Returns the distribution functions of the residuals, a panel per corruption, a line per severity; clean first."""
+    clean, *corrupted = measured
     severities = sorted({it.severity for it in corrupted})
     levels = levelled_series([f"severity {severity}" for severity in severities])
     series = (Series("clean", BLACK), *(replace(it, marker="") for it in levels))
@@ -216,7 +215,7 @@ def residuals_chart(clean: Array, corrupted: Sequence[ImageResiduals], definitio
             f"{definition} residual",
             "share of images below",
             (
-                _steps(0, clean),
+                _steps(0, clean.values),
                 *(_steps(1 + severities.index(it.severity), it.values) for it in corrupted if it.corruption == name),
             ),
         )

@@ -9,7 +9,6 @@ from robustcsc.inspection.sheets import sheet, stretched
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
-from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.task_driven import ElasticNetCode
 
 
@@ -41,7 +40,7 @@ def test_all_kinds_of_layers_have_their_atoms() -> None:
     torch.manual_seed(0)
     dense, multi = DenseCSCConv2d(3, 4, dilation=2, unfolding=0), MultilayerCSCConv2d(3, 5, 4, 2, unfolding=1)
     found = dictionaries(nn.Sequential(dense, multi, CSCConv2d(1, 2, 3, 2, dilation=3)))
-    assert [it.kind for it in found] == ["MSD-CSC", "ML-CSC", "CSC"]
+    assert [it.layer.kind for it in found] == ["MSD-CSC", "ML-CSC", "CSC"]
     assert [it.operator.stride for it in found] == [(1, 1), (2, 2), (2, 2)]
     assert [it.operator.dilation for it in found] == [(2, 2), (1, 1), (3, 3)]
     assert found[0].atoms is not dense.weight and torch.equal(found[0].atoms, dense.weight)
@@ -68,8 +67,10 @@ def test_channels_are_stretched_apart_where_asked() -> None:
 
 def drawn(channels: int, count: int = 4) -> np.ndarray:
     torch.manual_seed(1)
-    dictionary = Dictionary(layer="a.0", kind="CSC", operator=ConvOperator(torch.randn(count, channels, 3, 3)))
-    plot = draw_atoms(dictionary, "m")
+    weight = torch.randn(count, channels, 3, 3)
+    layer = MultilayerCSCConv2d(channels, count, 3, unfolding=0)
+    layer.load_state_dict({"weight": weight}, strict=False)
+    plot = draw_atoms(Dictionary("a.0", layer), "m")
     assert plot.to_png().startswith(b"\x89PNG")
     (ax,) = plot.figure.axes
     return np.asarray(ax.images[0].get_array())
@@ -94,7 +95,7 @@ def test_atoms_of_codes_are_a_matrix_of_filters_at_most_64_by_64() -> None:
 
 def test_layers_can_be_chosen_and_models_without_are_refused() -> None:
     model = nn.Sequential(CSCConv2d(1, 2, 3), CSCConv2d(2, 2, 3))
-    assert [it.layer for it in dictionaries(model, ["1"])] == ["1"]
+    assert [it.name for it in dictionaries(model, ["1"])] == ["1"]
     with pytest.raises(RobustCSCError, match="no layer '7'"):
         dictionaries(model, ["7"])
     with pytest.raises(RobustCSCError, match="no sparse-coding layer"):

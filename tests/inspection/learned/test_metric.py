@@ -11,10 +11,9 @@ from robustcsc.inspection.learned.metric import (
     draw_metric,
     metric_layers,
     metric_table,
-    responses,
     whole_weight,
 )
-from robustcsc.layers.qmetric import QMetricReLU, metric
+from robustcsc.layers.qmetric import QMetricReLU, metric, responses
 
 
 def layer(weight: torch.Tensor, blocks: int = 1) -> QMetricReLU:
@@ -55,7 +54,7 @@ def test_the_spectrum_of_a_filter_is_that_of_a_circulant_matrix(values: tuple[fl
     assert found.asymmetry == pytest.approx(asymmetry)
     angles = 2 * np.pi * np.arange(SIDE) / SIDE
     expected = values[0] * np.exp(-1j * angles) + values[2] * np.exp(1j * angles)
-    np.testing.assert_allclose(responses(weight.double())[:, 0, 0].numpy(), expected, atol=1e-7)
+    np.testing.assert_allclose(responses(weight.double(), SIDE)[:, 0, 0].numpy(), expected, atol=1e-7)
     assert found.largest_singular == found.spectral_radius == pytest.approx(0.4)
 
 
@@ -66,10 +65,10 @@ def test_responses_have_the_singular_values_of_the_wrapped_convolution() -> None
     outputs = F.conv2d(F.pad(inputs, (1, 1, 1, 1), mode="circular"), weight)
     matrix = outputs.flatten(1).T
     expected = torch.linalg.svdvals(matrix)
-    found = torch.linalg.svdvals(responses(weight)).flatten().sort(descending=True).values
+    found = torch.linalg.svdvals(responses(weight, SIDE)).flatten().sort(descending=True).values
     torch.testing.assert_close(found, expected)
     radius = torch.linalg.eigvals(matrix).abs().max()
-    assert float(torch.linalg.eigvals(responses(weight)).abs().max()) == pytest.approx(float(radius))
+    assert float(torch.linalg.eigvals(responses(weight, SIDE)).abs().max()) == pytest.approx(float(radius))
 
 
 def test_the_metric_of_a_dictionary_of_equal_norms_is_symmetric() -> None:

@@ -24,8 +24,8 @@ from robustcsc.inspection.learned.task_driven import (
     study_atoms,
     task_driven,
 )
+from robustcsc.inspection.specimen import Specimen
 from robustcsc.models.catalog import build, default_spec
-from robustcsc.models.tddl import TaskDriven
 from robustcsc.presentation.drawn_chart import draw
 
 LABELS = tuple(map(str, range(10)))
@@ -43,9 +43,14 @@ def digits() -> ImageSet:
 
 
 @pytest.fixture(scope="module")
-def uses(digits: ImageSet) -> AtomUses:
+def specimen(digits: ImageSet) -> Specimen:
     model = model_of("tddl-cnn")
-    return study_atoms(model, task_driven(model).code, (batch.images for batch in digits.batches(7)))
+    return Specimen(name="m", model=model, image_shape=(1, 8, 8), images=lambda: digits, batch_size=7)
+
+
+@pytest.fixture(scope="module")
+def uses(specimen: Specimen) -> AtomUses:
+    return study_atoms(specimen, task_driven(specimen.model).code)
 
 
 def test_a_study_counts_what_the_codes_show(digits: ImageSet, uses: AtomUses) -> None:
@@ -108,13 +113,11 @@ def test_atoms_and_rows_of_a_linear_projection_are_drawn() -> None:
 
 
 def test_classes_are_described_by_their_weights() -> None:
-    model = nn.Sequential(TaskDriven(nn.Flatten(), task_driven(model_of("tddl-lin")).code, 3))
     weights = torch.zeros(3, 20)
     weights[0, 3], weights[0, 5] = 3.0, -4.0
     weights[1, :] = 1.0
     weights[2, 5], weights[2, 3] = -1.0, 1.0
-    task_driven(model).head.weight.data.copy_(weights)
-    first, second, third = class_weights(model, ("a", "b", "c"))
+    first, second, third = class_weights(weights.double(), ("a", "b", "c"))
     assert first.norm == pytest.approx(5)
     assert first.strongest[0] == 3 and first.weights[0] == pytest.approx(3)
     assert first.concentration == pytest.approx(1)
@@ -125,38 +128,38 @@ def test_classes_are_described_by_their_weights() -> None:
 
 
 def test_each_class_has_a_panel_with_its_weights() -> None:
-    model = model_of("tddl-cnn")
-    figure = draw(weights_chart(model, LABELS, "m")).figure
+    weights = task_driven(model_of("tddl-cnn")).head.weight.detach()
+    figure = draw(weights_chart(weights, LABELS, "m")).figure
     assert len(figure.axes) == 10
-    for ax, row in zip(figure.axes, task_driven(model).head.weight.detach(), strict=True):
+    for ax, row in zip(figure.axes, weights, strict=True):
         (lines,) = ax.collections
         drawn = np.array([segment[1, 1] for segment in lines.get_segments()])  # type: ignore[attr-defined]
         np.testing.assert_allclose(drawn, row.numpy())
 
 
-def test_a_class_picture_has_the_features_that_its_weights_make() -> None:
+def test_a_class_picture_has_the_features_that_its_weights_make(specimen: Specimen) -> None:
     model = model_of("tddl-lin")
     network, projection = task_driven(model), linear_features(model)
     assert projection is not None
     with torch.no_grad():
         expected = network.head.weight @ network.code.dictionary.T
-    pictures = class_pictures(model, (1, 8, 8), None)
+    pictures = class_pictures(specimen, network, projection)
     assert pictures.shape == (10, 1, 8, 8)
     # Z is 196x64 here: the picture is the least-squares one
     solution = torch.linalg.lstsq(projection.double(), expected.double().T).solution.T
     np.testing.assert_allclose(pictures.reshape(10, -1), solution.numpy(), atol=1e-8)
 
 
-def test_where_features_are_not_linear_pictures_are_sums_of_average_images(uses: AtomUses) -> None:
-    model = model_of("tddl-cnn")
-    pictures = class_pictures(model, (1, 8, 8), uses)
-    weights = task_driven(model).head.weight.detach().double().numpy()
+def test_where_features_are_not_linear_pictures_are_sums_of_average_images(specimen: Specimen, uses: AtomUses) -> None:
+    network = task_driven(specimen.model)
+    pictures = class_pictures(specimen, network, None)
+    weights = network.head.weight.detach().double().numpy()
     expected = sum(weights[4, atom] * uses.prototypes[atom] for atom in range(20))
     np.testing.assert_allclose(pictures[4], expected, atol=1e-9)
-    plot = draw_pictures(pictures, LABELS, False, "m")
+    plot = draw_pictures(specimen, network, LABELS)
     assert [tick.get_text() for tick in plot.figure.axes[0].get_xticklabels()] == list(LABELS)
 
 
 def test_other_models_are_refused() -> None:
     with pytest.raises(RobustCSCError, match="not task-driven"):
-        class_weights(build(default_spec("resnet-digits", 10, (1, 8, 8))), LABELS)
+        task_driven(build(default_spec("resnet-digits", 10, (1, 8, 8))))

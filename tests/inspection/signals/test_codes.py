@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,17 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.inspection.layers import coding_layers
-from robustcsc.inspection.signals.codes import (
-    Histogram,
-    classes_table,
-    codes_table,
-    draw_codes,
-    histogram_table,
-    layer_codes,
-)
+from robustcsc.inspection.signals.codes import Histogram, classes_table, codes_table, histogram_table, inspect_codes
+from robustcsc.inspection.specimen import Specimen
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.task_driven import ElasticNetCode
+
+Make = Callable[..., Specimen]
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=1, max_size=50), st.integers(1, 50))
@@ -34,7 +30,7 @@ def test_a_histogram_is_that_of_all_values_however_they_come(values: list[float]
     assert histogram.width == 2.0**-40 or not all(-128 * narrower <= value < 128 * narrower for value in values)
 
 
-def test_codes_by_hand() -> None:
+def test_codes_by_hand(specimen: Make) -> None:
     # 1x1 atoms 1 and -1 with lambda 0.2, solved: z = (max(x - 0.2, 0), max(-x - 0.2, 0))
     layer = CSCConv2d(1, 2, 1, lam=0.2, num_steps=100)
     with torch.no_grad():
@@ -42,9 +38,8 @@ def test_codes_by_hand() -> None:
         layer.dictionary.project_parameters()
     images = torch.tensor([[0.1, 0.5], [0.2, 0.2], [1.2, 0.0]]).view(3, 1, 1, 2)
     labels = torch.tensor([0, 2, 0])
-    batches = [(images[:1], labels[:1]), (images[1:], labels[1:])]
-    model = nn.Sequential(layer)
-    (found,) = layer_codes(model, coding_layers(model), batches, 3)
+    given = specimen(nn.Sequential(layer), images, labels, classes=("a", "b", "c"), batch_size=2)
+    (found,) = inspect_codes(given).facts
     assert (found.layer, found.shape, found.images, found.values) == ("0", (2, 1, 2), 3, 12)
     assert found.zeros == pytest.approx(10 / 12)  # all but 0.3 and 1.0
     assert found.negative == 0
@@ -69,11 +64,11 @@ def test_codes_by_hand() -> None:
     assert codes_table([found], "m").texts[0][:4] == ("0", "CSC", "2x1x2", "83.3")
 
 
-def test_signed_codes_and_vectors() -> None:
+def test_signed_codes_and_vectors(specimen: Make) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(CSCConv2d(1, 3, 3, signed=True), nn.Flatten(), ElasticNetCode(48, 7, lam=0.05))
     images, labels = torch.randn(6, 1, 6, 6), torch.arange(6) % 2
-    found = layer_codes(model, coding_layers(model), [(images, labels)], 2)
+    found = inspect_codes(specimen(model, images, labels, classes=("a", "b"))).facts
     with torch.no_grad():
         first = model[0](images)
         second = model[2](first.flatten(1))
@@ -91,20 +86,20 @@ def test_signed_codes_and_vectors() -> None:
     assert found[1].shape == (7,)
 
 
-def test_the_figure_has_a_panel_per_layer_on_a_logarithmic_scale_with_the_zeros_apart() -> None:
+def test_the_figure_has_a_panel_per_layer_on_a_logarithmic_scale_with_the_zeros_apart(specimen: Make) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(CSCConv2d(1, 3, 3), CSCConv2d(3, 2, 3))
-    found = layer_codes(model, coding_layers(model), [(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))], 1)
-    plot = draw_codes(found, "m")
+    found = inspect_codes(specimen(model, torch.rand(4, 1, 8, 8), draw=True))
+    (plot,) = found.drawings
     assert len(plot.figure.axes) == 2
-    for ax, it in zip(plot.figure.axes, found, strict=True):
+    for ax, it in zip(plot.figure.axes, found.facts, strict=True):
         assert ax.get_yscale() == "log"
         (bar,) = (patch for patch in ax.patches if type(patch).__name__ == "Rectangle")
         assert bar.get_height() == pytest.approx(it.zeros)  # type: ignore[attr-defined]
         assert f"{100 * it.zeros:.1f} % zeros" in ax.get_title(loc="left")
 
 
-def test_no_images_are_refused() -> None:
+def test_no_images_are_refused(specimen: Make) -> None:
     model = nn.Sequential(CSCConv2d(1, 3, 3))
     with pytest.raises(RobustCSCError, match="no images"):
-        layer_codes(model, coding_layers(model), [], 2)
+        inspect_codes(specimen(model, torch.rand(0, 1, 8, 8)))
