@@ -51,13 +51,9 @@ class CSCConv2d(LambdaLayer, ConvCodingLayer):
         lam0: The training lambda.
         dictionary: The atoms.
 
+    The positional arguments are those of ``nn.Conv2d``; `out_channels` is the number of atoms.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Number of atoms.
-        kernel_size: As ``nn.Conv2d``.
-        stride: As ``nn.Conv2d``.
-        padding: As ``nn.Conv2d``.
-        dilation: As ``nn.Conv2d``.
         lam: Weight of the l1 norm, at least 0.
         num_steps: Number of unrolled iterations, at least 1.
         signed: Whether codes may be negative.

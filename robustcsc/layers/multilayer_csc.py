@@ -51,12 +51,9 @@ class MultilayerCSCConv2d(ConvCodingLayer):
         decay: Share of an average signal that one step explains, 0-d, not learned; estimated with `lipschitz`.
         eigenvector: Start of the next power iteration; not part of the state dict.
 
+    The positional arguments are those of ``nn.Conv2d``; `out_channels` is the number of atoms.
+
     Args:
-        in_channels: Channels of the signal.
-        out_channels: Number of atoms.
-        kernel_size: Height and width of the filters.
-        stride: As ``nn.Conv2d``.
-        padding: As ``nn.Conv2d``.
         unfolding: Number of steps after the first.
         solver: ``"ista"`` or ``"fista"``.
 

@@ -16,12 +16,10 @@ from robustcsc.layers.residual import BlockBuilder, ResidualNetwork, conv
 class PreActivationBlock(nn.Module):
     """Two 3x3 layers, each after its activation: ``layer2(inner(BN(layer1(a)))) + shortcut`` with ``a = ReLU(BN(x))``.
 
-    The shortcut is the input itself, or a 1x1 convolution of ``a`` where the shape changes.
+    The shortcut is the input itself, or a 1x1 convolution of ``a`` where the shape changes. The stride is that of
+    the first layer.
 
     Args:
-        in_channels: Channels of the input.
-        channels: Channels of the output.
-        stride: Stride of the first layer.
         inner: Builder of the activation between the two layers, given its channels.
     """
 

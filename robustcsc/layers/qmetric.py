@@ -178,14 +178,7 @@ class QMetricReLU(nn.Module):
         If `theta` or `gamma` differ from their defaults, W~ has a diagonal (appendix A), which the projection during
         training sets to 0.
 
-        Args:
-            dictionary: As `metric`.
-            alpha: As `metric`.
-            beta: As `metric_parameters`.
-            lam: As `metric_parameters`.
-            num_steps: Number of iterations, at least 1.
-            theta: As `metric_parameters`.
-            gamma: As `metric_parameters`.
+        Args: as `metric`, `metric_parameters` and the layer.
 
         Raises:
             ValueError: If the iteration may not converge.

@@ -34,16 +34,13 @@ INITIAL_EIGENVALUE = 8.0
 class ResidualCSCBlock(nn.Module):
     """Two 3x3 layers of sparse coding: ``ReLU(BN2(D2'(X + c D2 s)) + s)``, where ``X = ReLU(BN1(D1' x))``.
 
-    The start s is the shortcut of the input x. The parameters are those of `robustcsc.layers.residual.BasicBlock` and
-    c; with c = 0 it is that block.
+    The start s is the shortcut of the input x. Arguments and parameters are those of
+    `robustcsc.layers.residual.BasicBlock`, and c; with c = 0 it is that block.
 
     Attributes:
         synthesis_weight: c, 0-d, learned.
 
     Args:
-        in_channels: Channels of the input.
-        channels: Channels of the output.
-        stride: Stride of the first layer.
         keep_start: Whether ``s`` is added at the end; without it this is the block of Res-CSC-Simplified (figure 3 C).
     """
 

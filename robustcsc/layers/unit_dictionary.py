@@ -25,13 +25,7 @@ class UnitDictionary(nn.Module):
             where all atoms are zero: every step size is then as good, and it stays finite.
         eigenvector: Unit vector the next power iteration starts from, ``(1, C, H, W)``; not part of the state dict.
 
-    Args:
-        in_channels: Channels C of the images that are synthesised.
-        atoms: Number of atoms, which is the number of code channels.
-        kernel_size: Height and width of the atoms.
-        stride: As `ConvOperator`.
-        padding: As `ConvOperator`.
-        dilation: As `ConvOperator`.
+    `in_channels` is C, `kernel_size` is ``(kh, kw)``, and the other arguments are those of `ConvOperator`.
     """
 
     weight: nn.Parameter

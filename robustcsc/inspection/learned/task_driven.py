@@ -61,14 +61,14 @@ def linear_features(model: nn.Module) -> Tensor | None:
     ``None`` if they are not, or if there is no such network. A bias only shifts the features and is ignored.
     """
     network = next((module for module in model.modules() if isinstance(module, TaskDriven)), None)
-    if network is None or not isinstance(network.features, nn.Sequential | nn.Linear):
+    if network is None:
         return None
-    modules = [network.features] if isinstance(network.features, nn.Linear) else list(network.features)
+    modules = network.features if isinstance(network.features, nn.Sequential) else [network.features]
     harmless = (UnitNorm, Normalize, nn.Flatten, nn.Identity)
-    rest = [module for module in modules if not isinstance(module, harmless)]
-    if len(rest) != 1 or not isinstance(rest[0], nn.Linear):
-        return None
-    return rest[0].weight.detach()
+    match [module for module in modules if not isinstance(module, harmless)]:
+        case [nn.Linear(weight=weight)]:
+            return weight.detach()
+    return None
 
 
 def backprojected(vectors: Tensor, projection: Tensor, image_shape: tuple[int, int, int]) -> Array:
