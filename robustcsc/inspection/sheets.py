@@ -54,9 +54,12 @@ def draw_sheet(
     columns: Sequence[str] = (),
     rows: Sequence[str] = (),
 ) -> Drawing:
-    """Returns pictures as a figure of this name, title and description, see `Drawing`.
+    """Returns pictures as a figure.
 
     Args:
+        name: As in `Drawing`.
+        title: As in `Drawing`.
+        description: As in `Drawing`.
         pictures: ``(n, C, H, W)`` in [0, 1], C = 1 or 3, in the order of reading.
         columns: Headings, one per column, which may be empty; without them the sheet is a square.
         rows: Names, where there are columns.
