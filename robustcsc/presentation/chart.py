@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from robustcsc.presentation.table import Estimate
 
@@ -34,6 +34,8 @@ GROUP_WIDTH = 18
 """Letters of a group's name on one line."""
 _MARGIN = 0.05
 """Share of the numbers' range that is left free at either end of an axis."""
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,40 @@ def grouped_points(
     panel = Panel("", "", y_label, tuple(lines), groups=tuple(groups))
     described = f"{description} Points: {'; '.join(names)}.{left_out(len(rows), MOST_LINES, 'rows')}"
     return Chart(name, title, described, (panel,), numbered_series(names, joined=False))
+
+
+def line_chart(
+    name: str,
+    title: str,
+    description: str,
+    axes: tuple[str, str],
+    lines: Mapping[Key, str],
+    panels: Mapping[str, Mapping[Key, Mapping[float, Estimate]]],
+    ticks: Mapping[str, Sequence[float]] | None = None,
+) -> Chart:
+    """Returns a chart of lines in percent with intervals, all panels over the same heights.
+
+    Args:
+        name: As in `Chart`.
+        title: As in `Chart`.
+        description: As in `Chart`; the names of the lines are added.
+        axes: What the axes of every panel show, and their units.
+        lines: Their names, in order. Of many the first `MOST_LINES` are drawn.
+        panels: The fractions of each line by title.
+        ticks: As in `Panel`, by title.
+    """
+    drawn = {key: lines[key] for key in list(lines)[:MOST_LINES]}
+    shown = tuple(
+        Panel(
+            heading,
+            *axes,
+            tuple(percent_line(at, points[key]) for at, key in enumerate(drawn) if points.get(key)),
+            tuple((ticks or {}).get(heading, ())),
+        )
+        for heading, points in panels.items()
+    )
+    described = f"{description} lines: {'; '.join(drawn.values())}.{left_out(len(lines), MOST_LINES, 'lines')}"
+    return Chart(name, title, described, shown, numbered_series(drawn.values()), same_heights=True)
 
 
 def left_out(whole: int, most: int, what: str) -> str:

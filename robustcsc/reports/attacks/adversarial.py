@@ -19,9 +19,9 @@ from robustcsc.measurements.statistics import Score
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.reports.attacks.flags import FLAG_WORDS, Flags, flags_by_measurement, is_white_box
-from robustcsc.reports.attacks.tables import BUDGETS, attacks_in
+from robustcsc.reports.attacks.tables import BUDGETS, attacks_by_cohort
 from robustcsc.reports.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
-from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, labels_of, of_kinds, of_newest_fit
+from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, of_newest_fit
 from robustcsc.reports.cohorts.words import (
     THEN,
     attack_words,
@@ -107,17 +107,16 @@ def attack_list_tables(records: Sequence[Record]) -> list[Table]:
         *(Column("attacked"), Column("forward calls", digits=1), Column("gradient calls", digits=1), Column("flags")),
     )
     tables = []
-    for cohort, settings in by_cohort(records).items():
-        found = sorted(attacks_in(settings), key=lambda it: (it.variant.rank, protocol_rank(it.made)))
+    for cohort, attacks in attacks_by_cohort(records).items():
+        found = sorted(attacks, key=lambda it: (it.variant.rank, protocol_rank(it.made)))
         rows = tuple((*labels[variant], *_attack_cells(made, record, flags)) for variant, made, record in found)
         notes = (
             f"{PERCENT} n = {cohort.total} images. {BUDGETS}",
             f"A{THEN}B: B attacked the images that A left, and both are counted. Calls are per attacked image, counted "
             "on the model.",
         )
-        if rows:
-            title = f"Attack by attack: {cohort.title}"
-            tables.append(Table(cohort.file_name("attack-list"), title, columns, rows, notes))
+        title = f"Attack by attack: {cohort.title}"
+        tables.append(Table(cohort.file_name("attack-list"), title, columns, rows, notes))
     return tables
 
 

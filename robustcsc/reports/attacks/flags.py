@@ -9,9 +9,9 @@ from robustcsc.measurements.perturbations import Attack
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import AttackDetails, Flag, Measurement, Record
 from robustcsc.presentation.table import Column, Table
-from robustcsc.reports.attacks.tables import attacks_in
+from robustcsc.reports.attacks.tables import attacks_by_cohort
 from robustcsc.reports.cohorts.cells import WHO
-from robustcsc.reports.cohorts.cohorts import Cohort, Variant, by_cohort, fit_of, labels_of, of_kinds
+from robustcsc.reports.cohorts.cohorts import Cohort, Variant, fit_of, labels_of, of_kinds
 from robustcsc.reports.cohorts.words import attack_words, protocol_name
 
 FLAG_WORDS = {
@@ -75,10 +75,10 @@ def flag_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort with a row for each flag of an attack; empty where nothing was flagged."""
     labels, flags = labels_of(records), flags_by_measurement(records)
     tables = []
-    for cohort, settings in by_cohort(records).items():
+    for cohort, attacks in attacks_by_cohort(records).items():
         rows = tuple(
             (*labels[variant], attack_words(made), protocol_name(made), FLAG_WORDS[flag])
-            for variant, made, record in attacks_in(settings)
+            for variant, made, record in attacks
             for flag in flags[record.measurement] or ()
         )
         if rows:

@@ -7,22 +7,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
-from statistics import fmean, stdev
 from typing import NamedTuple
 
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Crafting, Perturbation, RandomControl, RandomNoise, Universal
 from robustcsc.measurements.records import CraftingDetails, Metric, Record
-from robustcsc.measurements.statistics import Score
+from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import Norm, ThreatModel
-from robustcsc.presentation.chart import MOST_LINES, Chart, Panel, left_out, numbered_series, percent_line
-from robustcsc.presentation.table import Cell, Column, Estimate, Spread, Table, Worded
+from robustcsc.presentation.chart import MOST_LINES, Chart, line_chart
+from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
 from robustcsc.presentation.words import slug
-from robustcsc.reports.attacks.tables import with_protocol
-from robustcsc.reports.cohorts.cells import WHO, accuracy_of, estimate
-from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, of_newest_fit, setting_of
-from robustcsc.reports.cohorts.words import epsilon_words, norm_words, perturbation_name, protocol_rank, protocol_words
+from robustcsc.reports.cohorts.cells import WHO, estimate, over_seeds
+from robustcsc.reports.cohorts.cohorts import (
+    Cohort,
+    Labels,
+    Variant,
+    labels_of,
+    of_kinds,
+    of_newest_fit,
+    score,
+    setting_of,
+)
+from robustcsc.reports.cohorts.words import (
+    attack_words,
+    epsilon_words,
+    norm_words,
+    protocol_rank,
+    protocol_words,
+    with_protocol,
+)
 
 METRICS = (Metric.FOOLING, Metric.FOOLING_OF_CORRECT)
 Kinds = tuple[type[Perturbation], ...]
@@ -150,7 +163,8 @@ def _universal_table(scored: Scored, rows: Mapping[Change, Measured], labels: La
         variant, made = change
         if not isinstance(made, RandomNoise):
             xi = Worded(made.threat.epsilon, epsilon_words(made.threat.epsilon))
-            how = (protocol_words(made, variant.policy), perturbation_name(made), norm_words(made.threat.norm), xi)
+            words = (protocol_words(made, variant.policy), attack_words(made, budget=False))
+            how = (*words, norm_words(made.threat.norm), xi)
             way = (crafted.get(change),) if len(ways) > 1 else ()
             cells.append((*labels[variant], *how, *_rates(found), *_crafting(found[Metric.FOOLING]), *way))
     return Table(
@@ -166,11 +180,10 @@ def _crafting(records: Sequence[Record]) -> tuple[Cell, ...]:
     """Returns crafting images, share of them fooled, passes, convergence and seconds; of several seeds each."""
     seeds: list[tuple[Cell, ...]] = []
     for record in records:
-        made, details = record.measurement.perturbation, record.details
-        if isinstance(made, Universal) and isinstance(details, CraftingDetails):
+        made, it = record.measurement.perturbation, record.details
+        if isinstance(made, Universal) and isinstance(it, CraftingDetails):
             count = made.crafting.count
-            shown = (count, details.fooled / count, details.passes, details.converged, record.provenance.seconds)
-            seeds.append(shown)
+            seeds.append((count, it.fooled / count, it.passes, it.converged, record.provenance.seconds))
     columns = _COLUMNS[-5:]
     return tuple(map(_each_seed, columns, zip(*seeds, strict=True))) if seeds else (None,) * len(columns)
 
@@ -182,19 +195,8 @@ def _each_seed(column: Column, cells: Sequence[Cell]) -> Cell:
 
 
 def _rates(found: Measured) -> tuple[Cell, ...]:
-    return tuple(_rate(found[metric]) for metric in METRICS)
-
-
-def _rate(records: Sequence[Record]) -> Cell:
-    if len(records) < 2:
-        return accuracy_of(next(iter(records), None))
-    shares = [record.correct / record.total for record in records]
-    return Spread(fmean(shares), stdev(shares), len(shares))
-
-
-def mean_over_seeds(records: Sequence[Record]) -> Score:
-    """Returns the mean counts of one seed."""
-    return Score(round(fmean(record.correct for record in records)), records[0].total)
+    scores = (tuple(map(score, found[metric])) for metric in METRICS)
+    return tuple(over_seeds(SeedScores(it)) if it else None for it in scores)
 
 
 def _chart(name: str, title: str, axis: str, rows: Mapping[Change, Measured], labels: Labels) -> Chart:
@@ -202,31 +204,15 @@ def _chart(name: str, title: str, axis: str, rows: Mapping[Change, Measured], la
     for change in sorted(rows, key=lambda it: (it.variant.rank, it.rank)):
         made, words = change.made, ", ".join(labels[change.variant])
         if not isinstance(made, RandomNoise):
-            words = with_protocol(f"{words}, {perturbation_name(made)}", made)
+            words = with_protocol(f"{words}, {attack_words(made, budget=False)}", made)
         lines.setdefault(change.curve, words)
-    drawn = dict(islice(lines.items(), MOST_LINES))
-    panels = tuple(
-        Panel(
-            norm_words(norm) if norm else "",
-            axis,
-            "fooling rate (%)",
-            tuple(percent_line(at, points) for at, it in enumerate(drawn) if (points := _points(rows, it, norm))),
-        )
-        for norm in sorted({change.norm for change in rows if change.curve in drawn}, key=str, reverse=True)
-    )
-    described = f"Fooling rate over {axis}; lines: {'; '.join(drawn.values())}."
-    described += left_out(len(lines), MOST_LINES, "lines")
-    return Chart(name, title, described, panels, numbered_series(drawn.values()), same_heights=True)
-
-
-def _points(rows: Mapping[Change, Measured], curve: Change, norm: Norm | None) -> dict[float, Estimate]:
-    """Returns the rates of one line in one panel by size."""
-    found = {
-        change.size: estimate(mean_over_seeds(measured[Metric.FOOLING]))
-        for change, measured in rows.items()
-        if change.norm == norm and change.curve == curve and measured[Metric.FOOLING]
-    }
-    return {size: rate for size, rate in found.items() if rate is not None}
+    panels: dict[Norm | None, dict[Change, dict[float, Estimate]]] = defaultdict(lambda: defaultdict(dict))
+    for change in (it for it in rows if it.curve in list(lines)[:MOST_LINES]):
+        points, seeds = panels[change.norm][change.curve], list(map(score, rows[change][Metric.FOOLING]))
+        if seeds and (rate := estimate(Score.mean_of(seeds))):
+            points[change.size] = rate
+    headed = {norm_words(it) if it else "": panels[it] for it in sorted(panels, key=str, reverse=True)}
+    return line_chart(name, title, f"Fooling rate over {axis};", (axis, "fooling rate (%)"), lines, headed)
 
 
 def _title(scored: Scored, rows: Mapping[Change, Measured]) -> str:

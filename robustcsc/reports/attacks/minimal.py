@@ -10,10 +10,10 @@ from typing import NamedTuple
 from robustcsc.measurements.perturbations import MinimalBudget
 from robustcsc.measurements.records import BudgetDetails, Record
 from robustcsc.measurements.statistics import Score
-from robustcsc.presentation.chart import MOST_LINES, Chart, Panel, left_out, numbered_series, percent_line
+from robustcsc.presentation.chart import MOST_LINES, Chart, line_chart
 from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
 from robustcsc.reports.cohorts.cells import WHO, accuracy_of, estimate, percentages
-from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, series
+from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, labels_of, part_of
 from robustcsc.reports.cohorts.words import (
     attack_words,
     epsilon_words,
@@ -69,13 +69,15 @@ def minimal_charts(records: Sequence[Record]) -> list[Chart]:
 
 
 def _searches(records: Sequence[Record]) -> dict[Cohort, list[_Search]]:
-    found: dict[Cohort, list[_Search]] = defaultdict(list)
-    for (cohort, made, variant), measured in series(of_kinds(records, MinimalBudget)).items():
-        details = measured[0].details
-        if isinstance(made, MinimalBudget) and isinstance(details, BudgetDetails):
-            found[cohort].append(_Search(variant, made, details, measured[0]))
-    for searches in found.values():
-        searches.sort(key=lambda it: (it.variant.rank, it.made.threat.norm, setting_rank(it.made)))
+    found: dict[Cohort, list[_Search]] = {}
+    for cohort, settings in part_of(by_cohort(records), MinimalBudget).items():
+        searches = [
+            _Search(variant, made, details, measured[0])
+            for made, rows in settings.items()
+            for variant, measured in rows.items()
+            if isinstance(made, MinimalBudget) and isinstance(details := measured[0].details, BudgetDetails)
+        ]
+        found[cohort] = sorted(searches, key=lambda it: (it.variant.rank, it.made.threat.norm, setting_rank(it.made)))
     return found
 
 
@@ -97,22 +99,20 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 def _chart(cohort: Cohort, searches: Sequence[_Search], labels: Labels) -> Chart:
-    drawn = searches[:MOST_LINES]
-    lines = [", ".join((*labels[it.variant], attack_words(it.made), protocol_name(it.made))) for it in drawn]
-    panels = tuple(
-        Panel(
-            norm_words(norm),
-            "epsilon",
-            "accuracy (%)",
-            tuple(percent_line(at, _curve(it)) for at, it in enumerate(drawn) if it.made.threat.norm == norm),
-        )
-        for norm in sorted({it.made.threat.norm for it in drawn}, reverse=True)
-    )
-    described = f"Share of images that no smaller budget broke; lines: {'; '.join(lines)}."
-    described += left_out(len(searches), MOST_LINES, "lines")
-    title = f"Smallest budgets: {cohort.title}"
-    return Chart(
-        cohort.file_name("minimal-epsilon"), title, described, panels, numbered_series(lines), same_heights=True
+    lines = {
+        (it.variant, it.made): ", ".join((*labels[it.variant], attack_words(it.made), protocol_name(it.made)))
+        for it in searches
+    }
+    panels: dict[str, dict[tuple[Variant, MinimalBudget], Mapping[float, Estimate]]] = defaultdict(dict)
+    for it in sorted(searches[:MOST_LINES], key=lambda it: it.made.threat.norm, reverse=True):
+        panels[norm_words(it.made.threat.norm)][it.variant, it.made] = _curve(it)
+    return line_chart(
+        cohort.file_name("minimal-epsilon"),
+        f"Smallest budgets: {cohort.title}",
+        "Share of images that no smaller budget broke;",
+        ("epsilon", "accuracy (%)"),
+        lines,
+        panels,
     )
 
 

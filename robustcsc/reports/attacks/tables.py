@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from robustcsc.measurements.perturbations import Attack, MinimalBudget, RandomControl, Universal
+from robustcsc.measurements.perturbations import Attack
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Metric, Record
+from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Column, Table
 from robustcsc.reports.cohorts.cells import PERCENT, WHO, accuracy_of, percentages
-from robustcsc.reports.cohorts.cohorts import (
-    Cohort,
-    Labels,
-    Rows,
-    Series,
-    Setting,
-    Variant,
-    by_cohort,
-    is_basic,
-    labels_of,
-)
-from robustcsc.reports.cohorts.words import attack_words, protocol_name, protocol_rank, protocol_words, setting_rank
+from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, is_basic, labels_of, part_of
+from robustcsc.reports.cohorts.words import attack_words, protocol_rank, protocol_words, setting_rank
 
 BUDGETS = "Budgets are in pixel units of [0, 1]."
 
@@ -34,26 +25,18 @@ class Attacked(NamedTuple):
     record: Record
 
 
-def attacks_in(settings: Mapping[Setting, Rows]) -> list[Attacked]:
-    """Returns the attacks of one cohort by variant, then in the order of table columns."""
-    found = [
-        Attacked(variant, made, measured[0])
-        for made, rows in settings.items()
-        if isinstance(made, Attack)
-        for variant, measured in rows.items()
-    ]
-    return sorted(found, key=lambda it: (it.variant.rank, setting_rank(it.made)))
-
-
-def full_words(made: Attack | MinimalBudget | Universal | RandomControl) -> str:
-    """Returns the words of an attack that tell it from a search for the smallest budget."""
-    return f"smallest budget of {attack_words(made)}" if isinstance(made, MinimalBudget) else attack_words(made)
-
-
-def with_protocol(words: str, made: Attack | MinimalBudget | Universal | RandomControl) -> str:
-    """Returns the words of an attack followed by its protocol, unless that is plain."""
-    name = protocol_name(made)
-    return words if name == Protocol.PLAIN else f"{words}, {name}"
+def attacks_by_cohort(records: Sequence[Record]) -> dict[Cohort, list[Attacked]]:
+    """Returns the attacks of each cohort that has any, by variant, then in the order of table columns."""
+    found: dict[Cohort, list[Attacked]] = {}
+    for cohort, settings in part_of(by_cohort(records), Attack).items():
+        attacks = [
+            Attacked(variant, made, measured[0])
+            for made, rows in settings.items()
+            if isinstance(made, Attack)
+            for variant, measured in rows.items()
+        ]
+        found[cohort] = sorted(attacks, key=lambda it: (it.variant.rank, setting_rank(it.made)))
+    return found
 
 
 def attack_tables(records: Sequence[Record]) -> list[Table]:
@@ -63,33 +46,26 @@ def attack_tables(records: Sequence[Record]) -> list[Table]:
     """
     labels = labels_of(records)
     tables = []
-    for cohort, settings in by_cohort(records).items():
-        attacks = {made: rows for made, rows in settings.items() if is_basic(made)}
-        if attacks and cohort.metric is Metric.ACCURACY:
-            tables.append(_attack_table(cohort, attacks, labels))
+    for cohort, attacks in attacks_by_cohort(records).items():
+        if basic := [it for it in attacks if is_basic(it.made)]:
+            tables.append(_attack_table(cohort, basic, labels))
     return tables
 
 
-def _attack_table(cohort: Cohort, attacks: Mapping[Attack, Rows], labels: Labels) -> Table:
-    columns: dict[str, dict[tuple[Variant, Protocol], Series]] = {}
-    protocols: dict[tuple[Variant, Protocol], Attack] = {}
-    for made in sorted(attacks, key=setting_rank):
-        column = columns.setdefault(attack_words(made), {})
-        for variant, measured in attacks[made].items():
-            column[variant, made.protocol] = measured
-            protocols[variant, made.protocol] = made
-    ordered = sorted(protocols, key=lambda row: (row[0].rank, protocol_rank(protocols[row])))
+def _attack_table(cohort: Cohort, attacks: Sequence[Attacked], labels: Labels) -> Table:
+    columns = dict.fromkeys(attack_words(it.made) for it in sorted(attacks, key=lambda it: setting_rank(it.made)))
+    rows: dict[tuple[Variant, Protocol], dict[str, Attacked]] = defaultdict(dict)
+    for it in sorted(attacks, key=lambda it: (it.variant.rank, protocol_rank(it.made))):
+        rows[it.variant, it.made.protocol][attack_words(it.made)] = it
+    cells = []
+    for (variant, _), found in rows.items():
+        how = protocol_words(next(iter(found.values())).made, variant.policy)
+        accuracies = (accuracy_of(found[words].record) if words in found else None for words in columns)
+        cells.append((*labels[variant], how, *accuracies))
     return Table(
         name=cohort.file_name("attacks"),
         title=f"Attacks: {cohort.title}",
         columns=(*WHO, Column("how the attack met lambda"), *percentages(columns)),
-        rows=tuple(
-            (
-                *labels[row[0]],
-                protocol_words(protocols[row], row[0].policy),
-                *(accuracy_of(column.get(row, {}).get(0)) for column in columns.values()),
-            )
-            for row in ordered
-        ),
+        rows=tuple(cells),
         notes=(f"{PERCENT} n = {cohort.total} images. {BUDGETS}",),
     )

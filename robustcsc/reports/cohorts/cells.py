@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.records import Record
-from robustcsc.measurements.statistics import Score
-from robustcsc.presentation.table import Column, Estimate, Noted
+from robustcsc.measurements.statistics import Score, SeedScores
+from robustcsc.presentation.table import Column, Estimate, Noted, Spread
 from robustcsc.reports.cohorts.cohorts import Part, pool, score
 from robustcsc.reports.cohorts.words import NOISES, corruption_words, severities_words
 
@@ -39,6 +39,13 @@ def estimate(counts: Score | None) -> Estimate | None:
 def accuracy_of(record: Record | None) -> Estimate | None:
     """Returns the accuracy that one record counts."""
     return None if record is None else estimate(score(record))
+
+
+def over_seeds(scores: SeedScores) -> Estimate | Spread | None:
+    """Returns what training seeds gave: the accuracy of one with its interval, or mean and spread of several."""
+    if scores.std is None:
+        return estimate(scores.scores[0])
+    return Spread(scores.mean, scores.std, len(scores.scores))
 
 
 def curve_of(measured: Mapping[int, Record] | Mapping[float, Record]) -> dict[float, Estimate]:

@@ -1,13 +1,13 @@
 """Which records may be compared or averaged, and how counts are pooled.
 
 Records that differ in images, their number, seed, metric, severity table or source of corrupted images lie in different
-cohorts. Most tables go through `series`, where cohorts never meet in one number; what groups records in another way,
+cohorts. Most tables go through `by_cohort`, where cohorts never meet in one number; what groups records in another way,
 such as fooling rates, which are means over seeds, chooses them by `of_newest_fit`, too.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeGuard
@@ -16,11 +16,10 @@ from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
 from robustcsc.measurements.protocols import BASIC
-from robustcsc.measurements.records import Metric, Record
+from robustcsc.measurements.records import Metric, Record, Subject
 from robustcsc.measurements.statistics import Score
 from robustcsc.presentation.words import slug
-from robustcsc.reports.cohorts.origins import Origin, origin_and_seed
-from robustcsc.reports.cohorts.words import policy_rank, policy_words, setting_rank
+from robustcsc.reports.cohorts.words import policy_rank, policy_words, setting_rank, source_words
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """Those that the means of the benchmarks cover."""
@@ -34,7 +33,8 @@ class Cohort(NamedTuple):
         split: ``"train"`` or ``"test"``.
         images: Fingerprint of the clean images.
         total: Number of images that were counted.
-        origin: Where corrupted images come from; ``None`` for all others.
+        origin: The corruption without name, severity and seed, which says where corrupted images come from; ``None``
+            for all others.
         seed: Seed of the perturbation.
         metric: What was counted.
     """
@@ -43,7 +43,7 @@ class Cohort(NamedTuple):
     split: str
     images: str
     total: int
-    origin: Origin | None
+    origin: Corruption | None
     seed: int
     metric: Metric
 
@@ -51,7 +51,7 @@ class Cohort(NamedTuple):
     def of(cls, record: Record) -> Cohort:
         """Returns the cohort of one record."""
         it = record.measurement
-        images, (origin, seed) = it.images, origin_and_seed(it.perturbation)
+        images, (origin, seed) = it.images, _origin_and_seed(it.perturbation)
         return cls(images.dataset, images.split, images.fingerprint, record.total, origin, seed, it.metric)
 
     @property
@@ -69,7 +69,12 @@ class Cohort(NamedTuple):
     @property
     def origin_words(self) -> tuple[str, ...]:
         """Names source and severity table of corrupted images; empty for others."""
-        return self.origin.words if self.origin else ()
+        return (source_words(self.origin), self.origin.table.words) if self.origin else ()
+
+    @property
+    def clean_images(self) -> tuple[str, str, str, int]:
+        """Data set, split, fingerprint of the images and their number: what clean and perturbed images share."""
+        return self[:4]
 
     @property
     def files(self) -> str:
@@ -92,42 +97,30 @@ class Variant(NamedTuple):
     """One run with its weights under one lambda policy: a row of most tables.
 
     Attributes:
-        run: Name of the run.
-        model: Name of the model.
-        weights: SHA-256 of its weights.
+        subject: Run, model and weights.
         policy: How lambda was chosen, whatever the fit.
     """
 
-    run: str
-    model: str
-    weights: str
+    subject: Subject
     policy: Policy
 
     @classmethod
     def of(cls, record: Record) -> Variant:
         """Returns the variant that one record measured."""
-        it = record.measurement
-        return cls(it.subject.run, it.subject.model, it.subject.weights, without_fit(it.policy))
+        return cls(record.measurement.subject, without_fit(record.measurement.policy))
 
     @property
     def rank(self) -> tuple[object, ...]:
         """Sorting key: models without lambda first (the baselines), then by run, then by policy."""
-        return (self.policy != NoLambda(), self.run, self.model, self.weights, policy_rank(self.policy))
-
-    @property
-    def weights_of_run(self) -> tuple[str, str, str]:
-        """What variants share that differ in their policy only."""
-        return (self.run, self.model, self.weights)
+        it = self.subject
+        return (self.policy != NoLambda(), it.run, it.model, it.weights, policy_rank(self.policy))
 
 
 Setting = Perturbation
 """What was done to the images, whatever its severity and seed: see `setting_of`."""
 
-Place = tuple[Cohort, Setting, Variant]
-"""Where a number belongs in the tables, but for its severity."""
-
 Series = Mapping[int, Record]
-"""The records of one place by severity; the only key is 0 where there is no severity."""
+"""What was measured of one variant in one setting by severity; the only key is 0 where there is no severity."""
 
 Part = tuple[Series, Collection[int]]
 """What a mean takes from one series: the series (empty if nothing was measured) and the severities it needs."""
@@ -136,7 +129,7 @@ Rows = Mapping[Variant, Series]
 """What was measured in one setting, by variant."""
 
 Nested = Mapping[Cohort, Mapping[Setting, Rows]]
-"""`series` by cohort, setting and variant."""
+"""Everything to show by cohort, setting and variant, in the order of tables."""
 
 
 @lru_cache(maxsize=2**12)
@@ -178,21 +171,6 @@ def severity_of(record: Record) -> int:
     """Returns the severity of a record's corruption; 0 where there is none."""
     perturbation = record.measurement.perturbation
     return perturbation.severity if isinstance(perturbation, Corruption) else 0
-
-
-def series(records: Iterable[Record]) -> dict[Place, dict[int, Record]]:
-    """Returns the records to show, by cohort, setting and variant, then by severity.
-
-    One series uses one lambda fit: after a refit, the fit of the newest record counts and the older records of
-    that series are left out (data frames of records still have them). Of equal measurements the newest counts.
-    """
-    found: dict[Place, list[Record]] = defaultdict(list)
-    for record in records:
-        found[Cohort.of(record), setting_of(record.measurement.perturbation), Variant.of(record)].append(record)
-    chosen: dict[Place, dict[int, Record]] = {}
-    for place in sorted(found, key=_place_rank):
-        chosen[place] = {severity_of(it): it for it in of_newest_fit(found[place])}
-    return chosen
 
 
 def of_newest_fit(records: Iterable[Record]) -> list[Record]:
@@ -242,11 +220,20 @@ def of_kinds(records: Iterable[Record], *kinds: type[Perturbation]) -> list[Reco
 
 
 def by_cohort(records: Iterable[Record]) -> Nested:
-    """Returns `series` nested by cohort, setting and variant, in the order tables show them."""
+    """Returns the records to show, by cohort, setting and variant, then by severity, in the order of tables.
+
+    One series uses one lambda fit: after a refit, the fit of the newest record counts and the older records of
+    that series are left out (data frames of records still have them). Of equal measurements the newest counts.
+    """
     if isinstance(records, Shown):
         return records.nested
+    found: dict[tuple[Cohort, Setting, Variant], list[Record]] = defaultdict(list)
+    for record in records:
+        found[Cohort.of(record), setting_of(record.measurement.perturbation), Variant.of(record)].append(record)
     nested: dict[Cohort, dict[Setting, dict[Variant, Series]]] = {}
-    for (cohort, setting, variant), measured in series(records).items():
+    for place in sorted(found, key=lambda it: (it[0].rank, setting_rank(it[1]), it[2].rank)):
+        cohort, setting, variant = place
+        measured = {severity_of(it): it for it in of_newest_fit(found[place])}
         nested.setdefault(cohort, {}).setdefault(setting, {})[variant] = measured
     return nested
 
@@ -271,11 +258,6 @@ def severities_of(rows: Iterable[Series]) -> list[int]:
     return sorted({severity for measured in rows for severity in measured})
 
 
-def variants_of(records: Iterable[Record]) -> frozenset[Variant]:
-    """Returns who was measured."""
-    return records.variants if isinstance(records, Shown) else frozenset(map(Variant.of, records))
-
-
 def ranked(variants: Iterable[Variant]) -> list[Variant]:
     """Returns the variants in the order of table rows."""
     return sorted(set(variants), key=lambda variant: variant.rank)
@@ -287,28 +269,35 @@ Labels = Mapping[Variant, tuple[str, str]]
 
 def labels_of(records: Iterable[Record]) -> Labels:
     """Returns (run, policy) in words for each variant; weights are named where one run has several."""
-    known = variants_of(records)
-    weights: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for variant in known:
-        weights[variant.run].add((variant.model, variant.weights))
-    labels = {}
-    for variant in known:
-        several = len(weights[variant.run]) > 1
-        run = f"{variant.run} ({variant.model}, weights {variant.weights[:8]})" if several else variant.run
-        labels[variant] = (run, policy_words(variant.policy))
-    return labels
+    known = records.variants if isinstance(records, Shown) else frozenset(map(Variant.of, records))
+    several = Counter(it.run for it in {variant.subject for variant in known})
+    return {
+        variant: (
+            f"{it.run} ({it.model}, weights {it.weights[:8]})" if several[it.run] > 1 else it.run,
+            policy_words(variant.policy),
+        )
+        for variant, it in ((variant, variant.subject) for variant in known)
+    }
 
 
 def without_fixed(variants: Sequence[Variant]) -> list[Variant]:
     """Leaves out fixed lambdas of every run that has another policy: they belong to the lambda curves."""
-    others = {it.weights_of_run for it in variants if not isinstance(it.policy, FixedLambda)}
-    return [it for it in variants if not isinstance(it.policy, FixedLambda) or it.weights_of_run not in others]
+    others = {it.subject for it in variants if not isinstance(it.policy, FixedLambda)}
+    return [it for it in variants if not isinstance(it.policy, FixedLambda) or it.subject not in others]
 
 
 def _age(record: Record) -> tuple[str, str, int, int]:
     return (record.provenance.created, fit_of(record), record.measurement.batch_size or 0, record.correct)
 
 
-def _place_rank(place: Place) -> tuple[object, ...]:
-    cohort, setting, variant = place
-    return (cohort.rank, setting_rank(setting), variant.rank)
+@lru_cache(maxsize=2**12)
+def _origin_and_seed(made: Perturbation) -> tuple[Corruption | None, int]:
+    match made:
+        case Clean():
+            return None, 0
+        case Corruption(seed=seed):
+            return replace(made, name="", severity=0, seed=0), seed
+        case Universal(crafting=crafting):
+            return None, crafting.seed
+        case _:
+            return None, made.seed

@@ -7,15 +7,16 @@ from functools import cache
 
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.corruptions import NOISE_KERNELS, STANDARD_CORRUPTIONS
-from robustcsc.measurements.facts import tag_of
 from robustcsc.measurements.perturbations import (
     Attack,
     Clean,
     Corruption,
     MinimalBudget,
     Perturbation,
+    Pixels,
     RandomControl,
     RandomNoise,
+    Source,
     Universal,
 )
 from robustcsc.measurements.policies import (
@@ -41,6 +42,9 @@ _SCOPES = {Scope.DATASET: "adaptive lambda", Scope.BATCH: "adaptive lambda (per 
 _SCOPES[Scope.IMAGE] = "adaptive lambda (per image)"
 _NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2"}
 _CONTROLS = {"random-sign": "random signs", "gaussian": "Gaussian"}
+
+Crafted = Attack | MinimalBudget | Universal | RandomControl
+"""Perturbations that meet lambda in a way of their own: those with a protocol."""
 
 
 def policy_words(policy: Policy) -> str:
@@ -74,7 +78,7 @@ def policy_rank(policy: Policy) -> tuple[int, float, str]:
             return ({NoLambda(): 0, TrainingLambda(): 1, Oracle(): 6}[policy], 0.0, "")
 
 
-def protocol_name(made: Attack | MinimalBudget | Universal | RandomControl) -> str:
+def protocol_name(made: Crafted) -> str:
     """Returns a protocol with the model that images were crafted on and the file they come from."""
     name = made.protocol.value
     if isinstance(made, Attack) and made.surrogate is not None:
@@ -85,7 +89,13 @@ def protocol_name(made: Attack | MinimalBudget | Universal | RandomControl) -> s
     return name
 
 
-def protocol_words(made: Attack | MinimalBudget | Universal | RandomControl, policy: Policy) -> str:
+def with_protocol(words: str, made: Perturbation) -> str:
+    """Returns the words of a perturbation followed by its protocol, unless that is plain or there is none."""
+    name = protocol_name(made) if isinstance(made, Crafted) else Protocol.PLAIN
+    return words if name == Protocol.PLAIN else f"{words}, {name}"
+
+
+def protocol_words(made: Crafted, policy: Policy) -> str:
     """Returns in words how an attack met lambda, so that nobody takes a transfer test for a white-box one."""
     if isinstance(made, Attack) and made.saved is not None:
         return protocol_name(made)
@@ -109,7 +119,7 @@ def protocol_words(made: Attack | MinimalBudget | Universal | RandomControl, pol
             return f"crafted {at}"
 
 
-def protocol_rank(made: Attack | MinimalBudget | Universal | RandomControl) -> tuple[int, str]:
+def protocol_rank(made: Crafted) -> tuple[int, str]:
     """Returns a sorting key: plain, static, fixed, adaptive, grid, black-box, then all others."""
     order = (Protocol.PLAIN, Protocol.STATIC, Protocol.FIXED, Protocol.ADAPTIVE, Protocol.GRID, Protocol.BLACK_BOX)
     saved = isinstance(made, Attack) and made.saved is not None
@@ -151,7 +161,7 @@ def step_words(step: AttackStep, *, whole: bool) -> str:
     return f"{step.kind.words} ({', '.join(more)})" if more else step.kind.words
 
 
-def attack_words(made: Attack | MinimalBudget | Universal | RandomControl, *, budget: bool = True) -> str:
+def attack_words(made: Crafted, *, budget: bool = True) -> str:
     """Returns name, norm, budget, steps and restarts of an attack, e.g. ``"PGD L∞ 8/255, 20 steps"``."""
     threat = [threat_words(made.threat)] if budget else []
     if isinstance(made, Universal | RandomControl):
@@ -175,17 +185,23 @@ def _names(steps: tuple[AttackStep, ...]) -> str:
     return THEN.join([*(step_words(step, whole=True) for step in steps[:-1]), step_words(steps[-1], whole=False)])
 
 
-def perturbation_name(made: Perturbation) -> str:
-    """Returns the name of a perturbation without its settings."""
+def perturbation_words(made: Perturbation) -> str:
+    """Returns in words what was done to the images, but for the protocol: ``"fog, severity 3"``, or without a severity.
+
+    >>> perturbation_words(Clean()), perturbation_words(RandomNoise(rho=0.1))
+    ('clean', 'random noise, rho 0.1')
+    """
     match made:
-        case Corruption(name=name):
-            return corruption_words(name)
-        case RandomControl(name=name):
-            return _CONTROLS[name]
-        case Universal():
-            return "UAP"
+        case Clean():
+            return "clean"
+        case Corruption(name=name, severity=severity):
+            return corruption_words(name) + (f", severity {severity}" if severity else "")
+        case RandomNoise(rho=rho):
+            return f"random noise, rho {rho:g}"
+        case MinimalBudget():
+            return f"smallest budget of {attack_words(made)}"
         case _:
-            return tag_of(made).replace("-", " ")
+            return attack_words(made)
 
 
 def setting_rank(made: Perturbation) -> tuple[object, ...]:
@@ -217,6 +233,14 @@ def corruption_rank(name: str) -> tuple[int, str]:
     """Returns a sorting key: the four noises, then the benchmark's order, then all others by name."""
     order = (*NOISES, *(known for known in STANDARD_CORRUPTIONS if known not in NOISES))
     return (order.index(name) if name in order else len(order), name)
+
+
+def source_words(made: Corruption) -> str:
+    """Returns where corrupted images come from in words, with how the pixels were stored."""
+    if made.source is Source.OFFICIAL:
+        return "official corrupted files"
+    stored = "" if made.pixels is Pixels.FLOAT else f", {made.pixels.value}"
+    return f"generated corruptions{stored}{', from files' if made.source is Source.EXPORTED else ''}"
 
 
 def severities_words(severities: Iterable[int]) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Clean, Corruption, Perturbation
 from robustcsc.measurements.policies import Adaptive, NoLambda, TrainingLambda
-from robustcsc.measurements.records import Record
+from robustcsc.measurements.records import Record, Subject
 from robustcsc.measurements.statistics import Gain
 from robustcsc.presentation.table import Column, Estimate, Table
 from robustcsc.reports.cohorts.cells import WHO
@@ -20,11 +20,11 @@ from robustcsc.reports.cohorts.cohorts import (
     by_cohort,
     labels_of,
     part_of,
-    pool,
     ranked,
     score,
+    total_score,
 )
-from robustcsc.reports.cohorts.words import perturbation_name, severities_words
+from robustcsc.reports.cohorts.words import perturbation_words, severities_words
 
 MOST_RUNS = 6
 """Of more runs side by side, each is compared with the first only: all pairs would fill a book."""
@@ -70,7 +70,7 @@ def gain_tables(
         others: Whether other runs are compared with, too.
     """
     labels = labels_of(records)
-    many = others and len({(it.run, it.weights) for it in labels}) > MOST_RUNS
+    many = others and len({(it.subject.run, it.subject.weights) for it in labels}) > MOST_RUNS
     tables = []
     for cohort, settings in part_of(by_cohort(records), *kinds).items():
         compared = (each for setting, rows in settings.items() for each in _comparisons(setting, rows))
@@ -86,24 +86,24 @@ def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
         for second in opponents(first, baselines):
             ours, theirs = rows[first], rows[second]
             shared = sorted(set(ours) & set(theirs))
-            means = [pool([(measured, shared)]) for measured in (ours, theirs)]
-            if means[0] is not None and means[1] is not None and means[0].total and means[1].total:
+            means = [total_score([measured[it] for it in shared]) for measured in (ours, theirs)]
+            if all(mean.total for mean in means):
                 points = {it: Gain.between(score(ours[it]), score(theirs[it])).points for it in shared if it}
-                own = first.weights_of_run == second.weights_of_run
-                yield _Comparison(setting, first, second, own, Gain.between(means[0], means[1]), points)
+                own = first.subject == second.subject
+                yield _Comparison(setting, first, second, own, Gain.between(*means), points)
 
 
 def baselines_of(variants: Iterable[Variant]) -> list[Variant]:
     """Returns one row per run, in the order of tables: without lambda, else at its training lambda."""
-    baselines: dict[tuple[str, str, str], Variant] = {}
+    baselines: dict[Subject, Variant] = {}
     for variant in ranked(it for it in variants if isinstance(it.policy, NoLambda | TrainingLambda)):
-        baselines.setdefault(variant.weights_of_run, variant)
+        baselines.setdefault(variant.subject, variant)
     return list(baselines.values())
 
 
 def opponents(variant: Variant, baselines: Sequence[Variant]) -> list[Variant]:
     """Returns the training lambda of the same weights, then the baseline of every other run (of many, of the first)."""
-    own = [it for it in baselines if it.weights_of_run == variant.weights_of_run]
+    own = [it for it in baselines if it.subject == variant.subject]
     others = [it for it in baselines if it not in own]
     return own + others[: 1 if len(baselines) > MOST_RUNS else None]
 
@@ -118,7 +118,7 @@ def _gain_table(cohort: Cohort, found: Sequence[_Comparison], labels: Labels, no
         name = baseline if own else other if second.policy == NoLambda() else f"{other} at its {baseline}"
         told = (Estimate(gain.points, gain.low, gain.high), verdict(gain, policy, f"the {name}" if own else name))
         covered = severities_words(points) if points else None
-        rows.append((run, policy, name, perturbation_name(setting), *told, covered, *map(points.get, severities)))
+        rows.append((run, policy, name, perturbation_words(setting), *told, covered, *map(points.get, severities)))
     return Table(
         name=cohort.file_name("gains", "" if severities else "clean"),
         title=f"Gains of the adaptive lambda: {cohort.title}",

@@ -9,10 +9,7 @@ from typing import NamedTuple
 
 from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.records import Record
-from robustcsc.measurements.statistics import SeedScores
 from robustcsc.measurements.trainings import Training
-from robustcsc.presentation.table import Estimate, Spread
-from robustcsc.reports.cohorts.cells import estimate
 from robustcsc.reports.cohorts.cohorts import Cohort, Series, Setting, by_cohort
 
 
@@ -64,9 +61,9 @@ def groups_of(records: Sequence[Record], trainings: Iterable[Training]) -> list[
         images = cohort._replace(seed=0)
         for setting, rows in settings.items():
             for variant, measured in rows.items():
-                weights = (variant.model, variant.weights)
+                weights = (variant.subject.model, variant.subject.weights)
                 by_weights[weights][Measure(images, setting, variant.policy)].append(measured)
-                runs[weights].add(variant.run)
+                runs[weights].add(variant.subject.run)
     known = {it.weights: it for it in trainings}
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for model, digest in by_weights:
@@ -80,10 +77,3 @@ def groups_of(records: Sequence[Record], trainings: Iterable[Training]) -> list[
         seeds = tuple(by_weights[model, it] for it in ordered)
         made.append(Group(model, tuple(trained), seeds, tuple(dict.fromkeys(names))))
     return made
-
-
-def over_seeds(scores: SeedScores) -> Estimate | Spread | None:
-    """Returns what training seeds gave: the accuracy of one with its interval, or mean and spread of several."""
-    if scores.std is None:
-        return estimate(scores.scores[0])
-    return Spread(scores.mean, scores.std, len(scores.scores))

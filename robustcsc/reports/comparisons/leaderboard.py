@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import tag_of
@@ -22,12 +22,11 @@ from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.presentation.words import slug
 from robustcsc.reports.attacks.adversarial import attacked_directly, left_by_all, robust_heading
-from robustcsc.reports.cohorts.cells import PERCENT, percentages, summary_columns, summary_notes
-from robustcsc.reports.cohorts.cohorts import Cohort, Part, of_newest_fit, pool, severities_of
+from robustcsc.reports.cohorts.cells import PERCENT, over_seeds, percentages, summary_columns, summary_notes
+from robustcsc.reports.cohorts.cohorts import Cohort, Part, Series, Setting, of_newest_fit, pool, severities_of
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.cohorts.origins import Origin
 from robustcsc.reports.cohorts.words import NOISES, corruption_rank, corruption_words, policy_rank, policy_words
-from robustcsc.reports.comparisons.groups import Group, Measure, OfTraining, groups_of, over_seeds
+from robustcsc.reports.comparisons.groups import Group, groups_of
 from robustcsc.reports.summary.headline import headline_budget
 
 By = Literal["clean", "noise", "corruptions", "robust"]
@@ -152,65 +151,69 @@ def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), 
     Raises:
         StoreError: There is nothing to rank.
     """
-    groups = groups_of(joined(records), trainings)
-    measures: dict[BoardImages, set[Measure]] = defaultdict(set)
-    for group in groups:
-        for measure in (measure for seed in group.seeds for measure in seed if _is_ranked(measure)):
-            measures[_images(measure.cohort)].add(measure)
-    boards = [_board(images, found, groups, by) for images, found in sorted(measures.items())]
-    if not boards:
+    rows: dict[BoardImages, dict[tuple[int, Policy], _Row]] = defaultdict(dict)
+    measured: dict[BoardImages, dict[Place, list[Series]]] = defaultdict(lambda: defaultdict(list))
+    for at, group in enumerate(groups_of(joined(records), trainings)):
+        for number, seed in enumerate(group.seeds):
+            for (cohort, setting, policy), several in seed.items():
+                chosen = not isinstance(policy, Oracle | FixedLambda | WorstOf)
+                if chosen and cohort.metric is Metric.ACCURACY and isinstance(setting, Clean | Corruption | Attack):
+                    row = _Row(group, policy, [{} for _ in group.seeds])
+                    row = rows[cohort.clean_images].setdefault((at, policy), row)
+                    row.seeds[number][cohort, setting] = several
+                    measured[cohort.clean_images][cohort, setting] += several
+    if not rows:
         raise StoreError("There is nothing to rank: no run has accuracies of a model as it can be used.")
+    boards = [_board(images, list(rows[images].values()), measured[images], by) for images in sorted(rows)]
     return sorted(boards, key=lambda board: (-len(board.entries), board.images))
 
 
-def _is_ranked(measure: Measure) -> bool:
-    """Whether it is an accuracy under a policy that neither uses the test labels nor is one lambda of many."""
-    chosen = not isinstance(measure.policy, Oracle | FixedLambda | WorstOf)
-    accuracy = measure.cohort.metric is Metric.ACCURACY
-    return accuracy and chosen and isinstance(measure.setting, Clean | Corruption | Attack)
+Place = tuple[Cohort, Setting]
+Cells = Mapping[Place, Sequence[Series]]
+"""What was measured, here on one training seed under one policy; several series differ in the seed of the measurement.
+"""
+
+Reader = Callable[[Cells], tuple[Score, int] | None]
+"""Reads a column off what was measured on one training seed: the score, and how many attacks."""
 
 
-def _images(cohort: Cohort) -> BoardImages:
-    return (cohort.dataset, cohort.split, cohort.images, cohort.total)
+class _Row(NamedTuple):
+    group: Group
+    policy: Policy
+    seeds: list[dict[Place, Sequence[Series]]]
 
 
-Reader = Callable[[OfTraining, Policy], tuple[Score, int] | None]
-"""Reads a column off what was measured on one training seed under one policy: the score, and how many attacks."""
-
-
-def _board(images: BoardImages, measures: Iterable[Measure], groups: Sequence[Group], by: By) -> Board:
-    readers, notes = _corruption_readers(images, groups)
-    settings = [it.setting for it in measures]
-    if any(isinstance(it, Clean) for it in settings):
-        readers = {"clean": ("clean", partial(_read_mean, images, {"clean": (0,)}, None)), **readers}
-    for threat in _threats([it.threat for it in settings if isinstance(it, Attack)]):
-        readers[robust_heading(threat)] = ("robust", partial(_read_attacks, images, threat))
+def _board(images: BoardImages, rows: Sequence[_Row], measured: Cells, by: By) -> Board:
+    readers, notes = _corruption_readers(measured)
+    clean: dict[Place, Sequence[int]] = {place: (0,) for place in measured if place[1] == Clean()}
+    if clean:
+        readers = {"clean": ("clean", partial(_read_mean, clean)), **readers}
+    for threat in _threats([it.threat for _, it in measured if isinstance(it, Attack)]):
+        readers[robust_heading(threat)] = ("robust", partial(_read_attacks, threat))
     headings = {heading: kind for heading, (kind, _) in readers.items()}
     column = next((heading for heading, kind in headings.items() if kind == by), "")
-    found = [
-        (group, policy, results)
-        for group in groups
-        for policy in {it.policy for seed in group.seeds for it in seed if _is_ranked(it)}
-        if (results := _results(group, policy, readers))
-    ]
-    return Board(images, headings, column, _placed(found, column), notes)
+    found = [(row.group, row.policy, _results(row, readers)) for row in rows]
+    return Board(images, headings, column, _placed([it for it in found if it[2]], column), notes)
 
 
-def _corruption_readers(
-    images: BoardImages, groups: Sequence[Group]
-) -> tuple[dict[str, tuple[By, Reader]], tuple[str, ...]]:
+def _corruption_readers(measured: Cells) -> tuple[dict[str, tuple[By, Reader]], tuple[str, ...]]:
     """Returns a reader for each mean over corruptions by heading, and what the means cover."""
+    by_origin: dict[Corruption, dict[str, Place]] = defaultdict(dict)
+    for cohort, setting in measured:
+        if isinstance(setting, Corruption) and cohort.origin:
+            by_origin[cohort.origin][setting.name] = (cohort, setting)
     readers: dict[str, tuple[By, Reader]] = {}
     notes: list[str] = []
-    severities = _severities(images, groups)
-    for origin, by_name in severities.items():
-        names = sorted(by_name, key=corruption_rank)
+    for places in by_origin.values():
+        names = sorted(places, key=corruption_rank)
         summaries = summary_columns(names)
         notes += summary_notes(summaries)
         for heading, members in summaries or [(corruption_words(name), [name]) for name in names]:
             kind: By = "noise" if set(members) <= set(NOISES) else "corruptions"
-            named = f"{heading} ({', '.join(origin.words)})" if len(severities) > 1 else heading
-            readers[named] = (kind, partial(_read_mean, images, {name: by_name[name] for name in members}, origin))
+            origin = places[members[0]][0].origin_words
+            wanted = {places[name]: severities_of(measured[places[name]]) for name in members}
+            named = f"{heading} ({', '.join(origin)})" if len(by_origin) > 1 else heading
+            readers[named] = (kind, partial(_read_mean, wanted))
     return readers, tuple(dict.fromkeys(notes))
 
 
@@ -224,16 +227,6 @@ def _placed(found: Sequence[tuple[Group, Policy, Mapping[str, Result]]], column:
     return tuple(order)
 
 
-def _severities(images: BoardImages, groups: Iterable[Group]) -> dict[Origin, dict[str, tuple[int, ...]]]:
-    """Returns by origin the corruptions and severities that anyone was measured on."""
-    found: dict[Origin, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for measure, several in (item for group in groups for seed in group.seeds for item in seed.items()):
-        setting, origin = measure.setting, measure.cohort.origin
-        if isinstance(setting, Corruption) and origin and _images(measure.cohort) == images and _is_ranked(measure):
-            found[origin][setting.name] |= set(severities_of(several))
-    return {origin: {name: tuple(sorted(it)) for name, it in names.items()} for origin, names in found.items()}
-
-
 def _threats(threats: Iterable[ThreatModel]) -> list[ThreatModel]:
     """Returns the threats that have a column: one budget per norm, as in the headline."""
     budgets: dict[Norm, list[float]] = defaultdict(list)
@@ -243,42 +236,29 @@ def _threats(threats: Iterable[ThreatModel]) -> list[ThreatModel]:
     return [ThreatModel(norm, headline_budget(norm, budgets[norm])) for norm in sorted(budgets, reverse=True)]
 
 
-def _read_mean(
-    images: BoardImages, wanted: Mapping[str, Sequence[int]], origin: Origin | None, seed: OfTraining, policy: Policy
-) -> tuple[Score, int] | None:
-    """Pools corruptions over severities, all of them or nothing; without an origin it reads clean cells."""
-    parts: list[Part] = []
-    covered = set()
-    for measure, several in seed.items():
-        setting, cohort = measure.setting, measure.cohort
-        name = setting.name if isinstance(setting, Corruption) else "clean" if isinstance(setting, Clean) else ""
-        here = _images(cohort) == images and cohort.metric is Metric.ACCURACY and measure.policy == policy
-        if here and cohort.origin == origin and name in wanted:
-            parts += [(series, wanted[name]) for series in several]
-            covered.add(name)
-    score = pool(parts) if len(covered) == len(wanted) else None
+def _read_mean(wanted: Mapping[Place, Sequence[int]], cells: Cells) -> tuple[Score, int] | None:
+    """Pools what is wanted over severities, all of it or nothing."""
+    parts: list[Part] = [(series, severities) for it, severities in wanted.items() for series in cells.get(it, ())]
+    score = pool(parts) if wanted.keys() <= cells.keys() else None
     return None if score is None else (score, 0)
 
 
-def _read_attacks(
-    images: BoardImages, threat: ThreatModel, seed: OfTraining, policy: Policy
-) -> tuple[Score, int] | None:
+def _read_attacks(threat: ThreatModel, cells: Cells) -> tuple[Score, int] | None:
     attacks = [
         series[0]
-        for measure, several in seed.items()
-        if isinstance(measure.setting, Attack) and measure.setting.threat == threat and measure.policy == policy
-        if _images(measure.cohort) == images and measure.cohort.metric is Metric.ACCURACY
+        for (_, setting), several in cells.items()
+        if isinstance(setting, Attack) and setting.threat == threat
         for series in several
     ]
     kept = of_newest_fit(attacks) if attacked_directly(attacks) else []  # transfer tests alone rank nobody
     return (left_by_all(kept), len(kept)) if kept else None
 
 
-def _results(group: Group, policy: Policy, readers: Mapping[str, tuple[By, Reader]]) -> dict[str, Result]:
+def _results(row: _Row, readers: Mapping[str, tuple[By, Reader]]) -> dict[str, Result]:
     """Returns the cells of a row; seeds that lack a part of a column do not enter it."""
     results = {}
     for heading, (_, read) in readers.items():
-        found = [it for seed in group.seeds if (it := read(seed, policy)) is not None]
+        found = [it for seed in row.seeds if (it := read(seed)) is not None]
         if found:
             results[heading] = Result(SeedScores(tuple(score for score, _ in found)), min(count for _, count in found))
     return results

@@ -9,19 +9,17 @@ from robustcsc.measurements.policies import FixedLambda, Oracle
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Pair, holm
 from robustcsc.presentation.table import Cell, Column, Estimate, Table
-from robustcsc.reports.attacks.tables import full_words
 from robustcsc.reports.cohorts.cohorts import (
     Cohort,
     Labels,
     Rows,
-    Setting,
     Variant,
     by_cohort,
     labels_of,
     part_of,
     ranked,
 )
-from robustcsc.reports.cohorts.words import corruption_words, perturbation_name, protocol_name
+from robustcsc.reports.cohorts.words import perturbation_words, protocol_name
 from robustcsc.reports.comparisons.gains import baselines_of, opponents
 
 _NOTES = (
@@ -42,8 +40,8 @@ _COLUMNS = (
     *(Column("p", significant=2), Column("p (Holm)", significant=2), Column("better")),
 )
 
-
-_Comparison = tuple[Setting, int, Variant, Variant, Pair]
+_Comparison = tuple[Variant, Variant, str, Pair]
+"""Two rows, what was done to the images in words, and how the two fared on them."""
 
 
 def pair_of(first: Record, second: Record) -> Pair | None:
@@ -63,18 +61,17 @@ def paired_tables(records: Sequence[Record]) -> list[Table]:
     tables = []
     for kind, perturbations in _KINDS.items():
         for cohort, settings in part_of(nested, *perturbations).items():
-            found = [each for setting, rows in settings.items() for each in _comparisons(setting, rows)]
+            found = [each for rows in settings.values() for each in _comparisons(rows)]
             if found:
                 tables.append(_paired_table(cohort, kind, found, labels))
     return tables
 
 
-def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
+def _comparisons(rows: Rows) -> Iterator[_Comparison]:
     for first, second in _pairs(rows):
         for severity in sorted(set(rows[first]) & set(rows[second])):
-            pair = pair_of(rows[first][severity], rows[second][severity])
-            if pair is not None:
-                yield setting, severity, first, second, pair
+            if pair := pair_of(rows[first][severity], rows[second][severity]):
+                yield first, second, _images(rows[first][severity]), pair
 
 
 def _pairs(rows: Rows) -> Iterator[tuple[Variant, Variant]]:
@@ -93,21 +90,17 @@ def _pairs(rows: Rows) -> Iterator[tuple[Variant, Variant]]:
 def _paired_table(cohort: Cohort, kind: str, found: Sequence[_Comparison], labels: Labels) -> Table:
     p_values = [pair.p_value for *_, pair in found]
     rows: list[tuple[Cell, ...]] = []
-    for (setting, severity, first, second, pair), p, corrected in zip(found, p_values, holm(p_values), strict=True):
+    for (first, second, images, pair), p, corrected in zip(found, p_values, holm(p_values), strict=True):
         names = [", ".join(labels[it]) for it in (first, second)]
         better = names[pair.points < 0] if corrected < _LEVEL else "no difference shown"
         points = Estimate(pair.points, *pair.interval)
         counts = (points, pair.only_first, pair.only_second, p, corrected)
-        rows.append((*names, _images(setting, severity), *counts, better))
+        rows.append((*names, images, *counts, better))
     name, title = cohort.file_name("paired", kind), f"Image by image, {kind}: {cohort.title}"
     return Table(name, title, _COLUMNS, tuple(rows), _NOTES)
 
 
-def _images(setting: Setting, severity: int) -> str:
-    match setting:
-        case Corruption(name=name):
-            return f"{corruption_words(name)}, severity {severity}"
-        case Attack() | MinimalBudget():
-            return f"{full_words(setting)}, {protocol_name(setting)}"
-        case _:
-            return perturbation_name(setting)
+def _images(record: Record) -> str:
+    made = record.measurement.perturbation
+    words = perturbation_words(made)
+    return f"{words}, {protocol_name(made)}" if isinstance(made, Attack | MinimalBudget) else words

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from robustcsc.measurements.facts import tag_of
-from robustcsc.measurements.perturbations import Clean, Corruption, RandomControl, RandomNoise, Universal
+from robustcsc.measurements.perturbations import Clean, Corruption, RandomControl, Universal
 from robustcsc.measurements.policies import FixedLambda, NoLambda, Policy
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score, SeedScores
@@ -16,18 +16,18 @@ from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Table, Worded
 from robustcsc.presentation.words import slug
 from robustcsc.reports.attacks.fooling import crafting_words
-from robustcsc.reports.attacks.tables import full_words, with_protocol
-from robustcsc.reports.cohorts.cells import percentages
+from robustcsc.reports.cohorts.cells import over_seeds, percentages
 from robustcsc.reports.cohorts.cohorts import Cohort, Setting, total_score
 from robustcsc.reports.cohorts.words import (
     corruption_rank,
-    corruption_words,
+    perturbation_words,
     policy_rank,
     policy_words,
     setting_rank,
     severities_words,
+    with_protocol,
 )
-from robustcsc.reports.comparisons.groups import Group, groups_of, over_seeds
+from robustcsc.reports.comparisons.groups import Group, groups_of
 
 _NOTES = (
     "One training seed: percent with the 95 % Wilson interval. Several: mean ± standard deviation over the training "
@@ -116,7 +116,8 @@ def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
     rows = _training_rows(models)
     for it in sorted(quantities, key=lambda it: (_rank(*it[:2]), sorted(it[2]))):
         cohort, made, severities = it
-        words = _words(cohort, made) + (f", severities {severities_words(severities)}" if any(severities) else "")
+        what = "clean accuracy" if made == Clean() else f"{cohort.metric}, {perturbation_words(made)}"
+        words = with_protocol(what, made) + (f", severities {severities_words(severities)}" if any(severities) else "")
         images = ", ".join((f"{cohort.total} ({cohort.images})", *_how(cohort, made)))
         cells = (over_seeds(model.scores[it]) if it in model.scores else None for model in models)
         rows.append((words, images, *cells))
@@ -139,19 +140,6 @@ def _training_rows(models: Sequence[TrainedModel]) -> list[tuple[Cell, ...]]:
 
 def _rounded(value: float | None, digits: str, factor: int = 1) -> Cell:
     return None if value is None else Worded(factor * value, f"{factor * value:{digits}}")
-
-
-def _words(cohort: Cohort, made: Setting) -> str:
-    """Names what was measured, in one line."""
-    match made:
-        case Clean():
-            return "clean accuracy"
-        case Corruption(name=name):
-            return f"accuracy, {corruption_words(name)}"
-        case RandomNoise(rho=rho):
-            return f"{cohort.metric}, random noise, rho {rho:g}"
-        case _:
-            return with_protocol(f"{cohort.metric}, {full_words(made)}", made)
 
 
 def _rank(cohort: Cohort, made: Setting) -> tuple[object, ...]:

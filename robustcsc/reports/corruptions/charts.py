@@ -1,40 +1,29 @@
-"""Charts of accuracies on corrupted images: by severity, by noise, over lambda."""
+"""Charts of accuracies on corrupted images: by severity, by noise, over lambda, and as maps."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from robustcsc.measurements.policies import FixedLambda
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import (
-    MOST_LINES,
+    MOST_MAPS,
     MOST_PANELS,
     Chart,
+    HeatMap,
     Panel,
     grouped_points,
     left_out,
     levelled_series,
-    numbered_series,
+    line_chart,
     percent_line,
 )
 from robustcsc.presentation.table import Estimate
 from robustcsc.reports.cohorts.cells import curve_of, estimate
-from robustcsc.reports.cohorts.cohorts import (
-    Cohort,
-    Labels,
-    Rows,
-    Series,
-    Variant,
-    by_cohort,
-    corruptions_of,
-    labels_of,
-    pool,
-    ranked,
-    severities_of,
-    without_fixed,
-)
+from robustcsc.reports.cohorts.cohorts import Labels, Rows, Variant, pool, score
 from robustcsc.reports.cohorts.words import NOISES, corruption_words
+from robustcsc.reports.corruptions.corrupted import Corrupted, corrupted
 
 ACCURACY = "accuracy (%)"
 
@@ -44,63 +33,41 @@ Curves = Mapping[str, Mapping[float, Estimate]]
 
 def severity_charts(records: Sequence[Record]) -> list[Chart]:
     """Returns one chart per cohort: accuracy by severity, a panel per corruption, bands = 95 % intervals."""
-    labels = labels_of(records)
-    charts = []
-    for cohort, settings in by_cohort(records).items():
-        noisy = corruptions_of(settings)
-        everyone = drawn(noisy.values())
-        variants = everyone[:MOST_LINES]
-        if not variants:
-            continue
-        names = [", ".join(labels[variant]) for variant in variants]
-        panels = tuple(_severity_panel(name, rows, variants) for name, rows in noisy.items())
-        described = f"{len(noisy)} panels ({', '.join(map(corruption_words, noisy))}), lines: {'; '.join(names)}."
-        charts.append(
-            Chart(
-                name=cohort.file_name("severity"),
-                title=f"Accuracy by severity: {cohort.title}",
-                description=described + left_out(len(everyone), MOST_LINES, "lines"),
-                panels=panels,
-                series=numbered_series(names),
-                same_heights=True,
-            )
-        )
-    return charts
+    return [_severity_chart(cells) for cells in corrupted(records)]
 
 
-def _severity_panel(name: str, rows: Rows, variants: Sequence[Variant]) -> Panel:
-    lines = tuple(percent_line(at, curve_of(rows[it])) for at, it in enumerate(variants) if rows.get(it))
-    return Panel(corruption_words(name), "severity", ACCURACY, lines, ticks=tuple(severities_of(rows.values())))
+def _severity_chart(cells: Corrupted) -> Chart:
+    words = {name: corruption_words(name) for name in cells.rows}
+    return line_chart(
+        cells.cohort.file_name("severity"),
+        f"Accuracy by severity: {cells.cohort.title}",
+        f"{len(words)} panels ({', '.join(words.values())}),",
+        ("severity", ACCURACY),
+        {it: ", ".join(cells.labels[it]) for it in cells.variants},
+        {words[name]: {it: curve_of(series) for it, series in rows.items()} for name, rows in cells.rows.items()},
+        {words[name]: severities for name, severities in cells.severities.items()},
+    )
 
 
 def noise_charts(records: Sequence[Record]) -> list[Chart]:
     """Returns one chart per cohort: mean over severities of each noise family and of all together."""
-    labels = labels_of(records)
-    charts = []
-    for cohort, settings in by_cohort(records).items():
-        noisy = {name: rows for name, rows in corruptions_of(settings).items() if name in NOISES}
-        if variants := drawn(noisy.values()):
-            charts.append(_noise_chart(cohort, noisy, variants, labels))
-    return charts
+    noisy = (cells.only(NOISES) for cells in corrupted(records))
+    return [_noise_chart(cells) for cells in noisy if cells.rows]
 
 
-def _noise_chart(cohort: Cohort, noisy: Mapping[str, Rows], variants: Sequence[Variant], labels: Labels) -> Chart:
-    groups = {corruption_words(name): [name] for name in noisy}
-    groups |= {f"all {len(noisy)}": list(noisy)} if len(noisy) > 1 else {}
-    wanted = {name: severities_of(rows.values()) for name, rows in noisy.items()}
-    points = {}
-    for variant in variants:
-        parts = {name: (rows.get(variant, {}), wanted[name]) for name, rows in noisy.items()}
-        points[", ".join(labels[variant])] = [
-            estimate(pool([parts[name] for name in members])) for members in groups.values()
-        ]
+def _noise_chart(cells: Corrupted) -> Chart:
+    groups = {corruption_words(name): [name] for name in cells.rows}
+    groups |= {f"all {len(groups)}": list(cells.rows)} if len(groups) > 1 else {}
     return grouped_points(
-        cohort.file_name("noises"),
-        f"Noise families: {cohort.title}",
+        cells.cohort.file_name("noises"),
+        f"Noise families: {cells.cohort.title}",
         f"Mean accuracy over severities for {', '.join(groups)}.",
         ACCURACY,
         list(groups),
-        points,
+        {
+            ", ".join(cells.labels[it]): [estimate(pool(cells.parts(it, names))) for names in groups.values()]
+            for it in cells.variants
+        },
     )
 
 
@@ -122,40 +89,32 @@ def lambda_charts(
         corruptions: Those that are shown; of none all.
         most: Most charts of a cohort; by default as many as fit in.
     """
-    labels = labels_of(records)
     charts = []
-    for cohort, settings in by_cohort(records).items():
+    for cells in corrupted(records):
         runs: dict[str, dict[str, Curves]] = defaultdict(dict)
-        noisy = corruptions_of(settings)
-        for corruption in (it for it in noisy if it in (corruptions or noisy)):
-            for run, by_lambda in _lambda_series(noisy[corruption], labels).items():
-                runs[run][corruption_words(corruption)] = _lambda_curves(by_lambda)
+        for corruption, rows in cells.only(corruptions or cells.rows).rows.items():
+            for run, curves in _lambda_curves(rows, cells.labels).items():
+                runs[run][corruption_words(corruption)] = curves
         fit_in = most or max(1, MOST_PANELS // max(map(len, runs.values()), default=1))
         more = left_out(len(runs), fit_in, "runs")
         for run in sorted(runs)[:fit_in]:
+            cohort = cells.cohort
             charts.append(lambda_chart(cohort.file_name(name, run), f"{title}: {run}, {cohort.title}", runs[run], more))
     return charts
 
 
-def _lambda_series(rows: Rows, labels: Labels) -> dict[str, dict[float, Series]]:
-    """Returns by run (in words) what was measured at each fixed lambda, where a severity has two of them."""
-    found: dict[str, dict[float, Series]] = defaultdict(dict)
+def _lambda_curves(rows: Rows, labels: Labels) -> dict[str, Curves]:
+    """Returns by run (in words) the accuracies over fixed lambdas, for each severity that has at least two of them."""
+    found: dict[str, dict[int, dict[float, Record]]] = defaultdict(lambda: defaultdict(dict))
     for variant, measured in rows.items():
         if isinstance(variant.policy, FixedLambda):
-            found[labels[variant][0]][variant.policy.value] = measured
-    counts = {run: Counter(severity for series in of.values() for severity in series) for run, of in found.items()}
-    return {run: of for run, of in found.items() if max(counts[run].values()) > 1}
-
-
-def _lambda_curves(by_lambda: Mapping[float, Series]) -> Curves:
-    """Returns the accuracies over lambda by severity, where there are at least two."""
+            for severity, record in measured.items():
+                found[labels[variant][0]][severity][variant.policy.value] = record
     curves = {
-        f"severity {severity}": curve_of(
-            {lam: series[severity] for lam, series in by_lambda.items() if severity in series}
-        )
-        for severity in severities_of(by_lambda.values())
+        run: {f"severity {severity}": curve_of(by[severity]) for severity in sorted(by) if len(by[severity]) > 1}
+        for run, by in found.items()
     }
-    return {name: curve for name, curve in curves.items() if len(curve) > 1}
+    return {run: of for run, of in curves.items() if of}
 
 
 def lambda_chart(name: str, title: str, noises: Mapping[str, Curves], more: str = "") -> Chart:
@@ -181,6 +140,31 @@ def lambda_chart(name: str, title: str, noises: Mapping[str, Curves], more: str 
     return Chart(name, title, described, panels, levelled_series(lines), same_heights=True)
 
 
-def drawn(rows: Iterable[Rows]) -> list[Variant]:
-    """Returns whose lines are drawn, in their order."""
-    return without_fixed(ranked(variant for by_variant in rows for variant in by_variant))
+def heat_maps(records: Sequence[Record]) -> list[Chart]:
+    """Returns one chart per cohort of at least two corruptions: a map per run and lambda policy, in percent.
+
+    Each is accuracy by corruption and severity, in the same colours.
+    """
+    return [_maps(cells) for cells in corrupted(records) if len(cells.rows) > 1]
+
+
+def _maps(cells: Corrupted) -> Chart:
+    shown = cells.variants[:MOST_MAPS]
+    described = f"Accuracy in percent. Panels: {'; '.join(', '.join(cells.labels[it]) for it in shown)}. "
+    described += f"Rows: {', '.join(map(corruption_words, cells.rows))}. Empty: not measured."
+    return Chart(
+        name=cells.cohort.file_name("map"),
+        title=f"Accuracy by corruption and severity: {cells.cohort.title}",
+        description=described + left_out(len(cells.variants), MOST_MAPS, "rows"),
+        panels=tuple(_map(cells, it) for it in shown),
+    )
+
+
+def _map(cells: Corrupted, variant: Variant) -> HeatMap:
+    severities = sorted({severity for several in cells.severities.values() for severity in several})
+    measured = (cells.series(variant, name) for name in cells.rows)
+    values = tuple(
+        tuple(100 * score(series[it]).accuracy if it in series else None for it in severities) for series in measured
+    )
+    rows, columns = tuple(map(corruption_words, cells.rows)), tuple(map(str, severities))
+    return HeatMap("\n".join(cells.labels[variant]), "severity", rows, columns, values)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import Clean, Corruption
@@ -14,7 +16,7 @@ from robustcsc.reports.cohorts.cohorts import (
     SEVERITIES,
     Cohort,
     Labels,
-    Nested,
+    Part,
     Rows,
     Series,
     Variant,
@@ -23,11 +25,28 @@ from robustcsc.reports.cohorts.cohorts import (
     labels_of,
     part_of,
     ranked,
+    severities_of,
     without_fixed,
 )
-from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.cohorts.words import corruption_rank, corruption_words, severities_words
-from robustcsc.reports.corruptions.baselines import Errors
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Error rates of one model on one set of images, fractions in [0, 1].
+
+    Attributes:
+        by_corruption: Rates at severities 1 to 5, for the corruptions measured at all of them.
+        clean: Rate on the uncorrupted images; ``None`` if it was not measured.
+    """
+
+    by_corruption: Mapping[str, tuple[float, ...]]
+    clean: float | None
+
+    def worse(self, relative: bool) -> list[str]:
+        """Returns the corruptions by whose errors (less the clean error, if `relative`) others can be divided."""
+        start = (self.clean or 0.0) if relative else 0.0
+        return [name for name, it in self.by_corruption.items() if math.fsum(rate - start for rate in it) > 0]
 
 
 @dataclass(frozen=True)
@@ -46,15 +65,24 @@ class Corrupted:
     clean: Mapping[Variant, Record]
     labels: Labels
 
-    @property
+    def only(self, names: Collection[str]) -> Corrupted:
+        """Returns what was measured of some corruptions."""
+        return replace(self, rows={name: rows for name, rows in self.rows.items() if name in names})
+
+    @cached_property
     def everyone(self) -> list[Variant]:
         """Who was measured, in the order of rows."""
         return ranked(variant for rows in self.rows.values() for variant in rows)
 
-    @property
+    @cached_property
     def variants(self) -> list[Variant]:
         """Who has a row: fixed lambdas only where a run has nothing else."""
         return without_fixed(self.everyone)
+
+    @cached_property
+    def severities(self) -> dict[str, list[int]]:
+        """By corruption those that anyone was measured at: a mean has to cover all of them."""
+        return {name: severities_of(rows.values()) for name, rows in self.rows.items()}
 
     @property
     def standard(self) -> list[str]:
@@ -70,13 +98,22 @@ class Corrupted:
         """Returns what was measured of one corruption, by severity."""
         return self.rows.get(name, {}).get(variant, {})
 
+    def parts(self, variant: Variant, names: Iterable[str]) -> list[Part]:
+        """Returns what a mean over some corruptions takes from one variant."""
+        return [(self.series(variant, name), self.severities[name]) for name in names]
+
     def errors(self, variant: Variant) -> Errors:
         """Returns the error rates of one variant."""
-        return Errors.of({name: self.series(variant, name) for name in self.rows}, self.clean.get(variant))
+        rows = {name: self.series(variant, name) for name in self.rows}
+        whole = {name: it for name, it in rows.items() if set(SEVERITIES) <= set(it)}
+        return Errors(
+            {name: tuple(_error(it[severity]) for severity in SEVERITIES) for name, it in whole.items()},
+            _error(self.clean[variant]) if variant in self.clean else None,
+        )
 
     def label(self, variant: Variant) -> tuple[str, str, str]:
         """Returns model, run and lambda policy."""
-        return (variant.model, *self.labels[variant])
+        return (variant.subject.model, *self.labels[variant])
 
     @property
     def missing_notes(self) -> list[str]:
@@ -98,28 +135,18 @@ class Corrupted:
         return [] if self.variants == self.everyone else [FIXED_NOTE]
 
 
-def corrupted_cells(records: Sequence[Record]) -> Nested:
-    """Returns the corrupted cells in which images are counted as labelled, by what they may be compared with."""
-    return part_of(by_cohort(joined(records)), Corruption)
-
-
 def corrupted(records: Sequence[Record]) -> list[Corrupted]:
-    """Returns what was measured on corrupted images, one entry for each set of images and severity table.
-
-    Args:
-        records: What was measured, of any number of runs that are to stand side by side.
-    """
-    records = joined(records)
-    labels = labels_of(records)
+    """Returns what was measured on corrupted images, one entry for each set of images and severity table."""
+    labels, nested = labels_of(records), by_cohort(records)
     clean: dict[tuple[object, ...], dict[Variant, Record]] = defaultdict(dict)
-    for cohort, settings in part_of(by_cohort(records), Clean).items():
+    for cohort, settings in part_of(nested, Clean).items():
         for rows in settings.values():
-            clean[_images(cohort)] |= {variant: measured[0] for variant, measured in rows.items()}
+            clean[cohort.clean_images] |= {variant: measured[0] for variant, measured in rows.items()}
     return [
-        Corrupted(cohort, corruptions_of(settings), clean[_images(cohort)], labels)
-        for cohort, settings in corrupted_cells(records).items()
+        Corrupted(cohort, corruptions_of(settings), clean[cohort.clean_images], labels)
+        for cohort, settings in part_of(nested, Corruption).items()
     ]
 
 
-def _images(cohort: Cohort) -> tuple[object, ...]:
-    return (cohort.dataset, cohort.split, cohort.images, cohort.total)
+def _error(record: Record) -> float:
+    return 1 - record.correct / record.total

@@ -20,11 +20,11 @@ from robustcsc.measurements.perturbations import Source
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score
 from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Table
-from robustcsc.reports.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
-from robustcsc.reports.cohorts.cohorts import SEVERITIES, Variant, ranked
+from robustcsc.reports.cohorts.cells import WHO, estimate, percentages
+from robustcsc.reports.cohorts.cohorts import SEVERITIES, Variant
 from robustcsc.reports.cohorts.words import corruption_words
-from robustcsc.reports.corruptions.baselines import ALEXNET, Baseline, Errors, baseline_fits, check_baseline
-from robustcsc.reports.corruptions.corrupted import Corrupted, corrupted, corrupted_cells
+from robustcsc.reports.corruptions.baselines import ALEXNET, Baseline, check_baseline
+from robustcsc.reports.corruptions.corrupted import Corrupted, Errors, corrupted
 
 _LABELS = (Column("model"), *WHO)
 
@@ -52,11 +52,12 @@ def corruption_error_tables(records: Sequence[Record], baseline: Baseline | None
     Raises:
         StoreError: Nothing in `records` can be related to the baseline.
     """
+    measured = corrupted(records)
     if baseline is not None:
-        check_baseline(corrupted_cells(records), baseline)
+        check_baseline(measured, baseline)
     tables = []
-    for cells in corrupted(records):
-        reference = _reference(cells, baseline)
+    for cells in measured:
+        reference = None if baseline is None else baseline.errors(cells)
         if cells.standard:
             tables.append(_error_table(cells, baseline, reference))
             if baseline is not None and reference is not None:
@@ -65,20 +66,6 @@ def corruption_error_tables(records: Sequence[Record], baseline: Baseline | None
             tables.append(_extra_table(cells))
     used = baseline is not None and baseline.variant is None
     return [*tables, _alexnet_table()] if used else tables
-
-
-def severity_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table for each set of images: accuracy by corruption and severity, with intervals."""
-    return [_severity_table(cells) for cells in corrupted(records)]
-
-
-def _reference(cells: Corrupted, baseline: Baseline | None) -> Errors | None:
-    """Returns the errors of the baseline on the images of `cells`, ``None`` if it has none there."""
-    if baseline is None:
-        return None
-    if baseline.variant is None:
-        return ALEXNET if baseline_fits(cells.cohort) else None
-    return cells.errors(baseline.variant) if baseline.variant in cells.everyone else None
 
 
 def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors | None) -> Table:
@@ -165,24 +152,6 @@ def _alexnet_table() -> Table:
             "Errors in percent, means over the severities 1-5 (Hendrycks & Dietterich, ICLR 2019, Table 1); "
             "the means over several corruptions follow from the printed figures.",
         ),
-    )
-
-
-def _severity_table(cells: Corrupted) -> Table:
-    rows = []
-    for name, by_variant in cells.rows.items():
-        for variant in ranked(by_variant):
-            row = [accuracy_of(by_variant[variant].get(severity)) for severity in SEVERITIES]
-            rows.append((*cells.label(variant), corruption_words(name), *row))
-    return Table(
-        name=cells.cohort.file_name("corruptions-by-severity"),
-        title=f"Accuracy by corruption and severity: {cells.cohort.title}",
-        columns=(
-            *(*_LABELS, Column("corruption")),
-            *percentages(f"severity {severity}" for severity in SEVERITIES),
-        ),
-        rows=tuple(rows),
-        notes=(f"{PERCENT} n = {cells.cohort.total} images per cell.",),
     )
 
 

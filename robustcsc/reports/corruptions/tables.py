@@ -1,17 +1,16 @@
-"""Tables of accuracies on corrupted images: one per corruption, one of means over severities.
+"""Tables of accuracies on corrupted images: one per corruption, one of means over severities, one of everything.
 
 Rows are runs and lambda policies side by side. A table never holds two cohorts in one column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from robustcsc.measurements.policies import FixedLambda
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Cell, Column, Table, Worded
 from robustcsc.reports.cohorts.cells import (
-    FIXED_NOTE,
     PERCENT,
     POOLED,
     WHO,
@@ -22,75 +21,75 @@ from robustcsc.reports.cohorts.cells import (
     summary_columns,
     summary_notes,
 )
-from robustcsc.reports.cohorts.cohorts import (
-    Cohort,
-    Labels,
-    Rows,
-    by_cohort,
-    corruptions_of,
-    labels_of,
-    ranked,
-    severities_of,
-    without_fixed,
-)
+from robustcsc.reports.cohorts.cohorts import SEVERITIES, ranked
 from robustcsc.reports.cohorts.words import corruption_words
+from robustcsc.reports.corruptions.corrupted import Corrupted, corrupted
+
+
+def severity_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table for each set of images: accuracy by corruption and severity, with intervals."""
+    return [_severity_table(cells) for cells in corrupted(records)]
+
+
+def _severity_table(cells: Corrupted) -> Table:
+    return Table(
+        name=cells.cohort.file_name("corruptions-by-severity"),
+        title=f"Accuracy by corruption and severity: {cells.cohort.title}",
+        columns=(*(Column("model"), *WHO, Column("corruption")), *_by_severity(SEVERITIES)),
+        rows=tuple(
+            (*cells.label(it), corruption_words(name), *map(accuracy_of, map(rows[it].get, SEVERITIES)))
+            for name, rows in cells.rows.items()
+            for it in ranked(rows)
+        ),
+        notes=(f"{PERCENT} n = {cells.cohort.total} images per cell.",),
+    )
 
 
 def corruption_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort and corruption: accuracy by severity and the lambda used (SDNet, Table 2)."""
-    labels = labels_of(records)
-    return [
-        _corruption_table(cohort, name, rows, labels)
-        for cohort, settings in by_cohort(records).items()
-        for name, rows in corruptions_of(settings).items()
-    ]
+    return [_corruption_table(cells, name) for cells in corrupted(records) for name in cells.rows]
 
 
-def _corruption_table(cohort: Cohort, name: str, rows: Rows, labels: Labels) -> Table:
-    severities = severities_of(rows.values())
-    cells: list[tuple[Cell, ...]] = []
-    for variant in ranked(rows):
-        measured = rows[variant]
-        run, policy = labels[variant]
-        by_severity = [accuracy_of(measured.get(severity)) for severity in severities]
-        cells.append((run, policy, *by_severity, mean_of([(measured, severities)])))
+def _corruption_table(cells: Corrupted, name: str) -> Table:
+    severities = cells.severities[name]
+    rows: list[tuple[Cell, ...]] = []
+    for variant in ranked(cells.rows[name]):
+        measured, (run, policy) = cells.rows[name][variant], cells.labels[variant]
+        rows.append((run, policy, *map(accuracy_of, map(measured.get, severities)), mean_of([(measured, severities)])))
         used = {severity: record.lam for severity, record in measured.items() if record.lam is not None}
         if used and not isinstance(variant.policy, FixedLambda):
             shown = (Worded(used[it], f"{used[it]:.2f}") if it in used else None for it in severities)
-            cells.append((run, f"λ used by {policy}", *shown, ""))
+            rows.append((run, f"λ used by {policy}", *shown, ""))
     return Table(
-        name=cohort.file_name(name),
-        title=f"{corruption_words(name).capitalize()}: {cohort.title}",
-        columns=(*WHO, *percentages(f"severity {severity}" for severity in severities), Column("mean", percent=True)),
-        rows=tuple(cells),
-        notes=(f"{PERCENT} n = {cohort.total} images per severity.", POOLED),
+        name=cells.cohort.file_name(name),
+        title=f"{corruption_words(name).capitalize()}: {cells.cohort.title}",
+        columns=(*WHO, *_by_severity(severities), Column("mean", percent=True)),
+        rows=tuple(rows),
+        notes=(f"{PERCENT} n = {cells.cohort.total} images per severity.", POOLED),
     )
 
 
 def mean_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: mean over severities for each corruption (SDNet, Table 3)."""
-    labels = labels_of(records)
-    corrupted = {cohort: corruptions_of(settings) for cohort, settings in by_cohort(records).items()}
-    return [_mean_table(cohort, rows, labels) for cohort, rows in corrupted.items() if rows]
+    return [_mean_table(cells) for cells in corrupted(records)]
 
 
-def _mean_table(cohort: Cohort, rows: Mapping[str, Rows], labels: Labels) -> Table:
-    measured = ranked(variant for by_variant in rows.values() for variant in by_variant)
-    variants = without_fixed(measured)
-    wanted = {name: severities_of(by_variant.values()) for name, by_variant in rows.items()}
-    summaries = summary_columns(list(wanted))
-    left_out = [] if variants == measured else [FIXED_NOTE]
-    cells = []
-    for variant in variants:
-        parts = {name: (rows[name].get(variant, {}), severities) for name, severities in wanted.items()}
-        means = [mean_of([part]) for part in parts.values()]
-        pooled = [mean_of([parts[name] for name in names]) for _, names in summaries]
-        cells.append((*labels[variant], *means, *pooled))
-    headings = (*map(corruption_words, wanted), *(heading for heading, _ in summaries))
+def _mean_table(cells: Corrupted) -> Table:
+    summaries = summary_columns(list(cells.rows))
+    means = [*((corruption_words(name), [name]) for name in cells.rows), *summaries]
     return Table(
-        name=cohort.file_name("means"),
-        title=f"Mean over severities: {cohort.title}",
-        columns=(*WHO, *percentages(headings)),
-        rows=tuple(cells),
-        notes=(PERCENT, POOLED, severities_note(wanted), *summary_notes(summaries), *left_out),
+        name=cells.cohort.file_name("means"),
+        title=f"Mean over severities: {cells.cohort.title}",
+        columns=(*WHO, *percentages(heading for heading, _ in means)),
+        rows=tuple(
+            (*cells.labels[it], *(mean_of(cells.parts(it, names)) for _, names in means)) for it in cells.variants
+        ),
+        notes=(
+            *(PERCENT, POOLED, severities_note(cells.severities)),
+            *(*summary_notes(summaries), *cells.fixed_notes),
+        ),
     )
+
+
+def _by_severity(severities: Iterable[int]) -> tuple[Column, ...]:
+    return percentages(f"severity {severity}" for severity in severities)

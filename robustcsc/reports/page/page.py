@@ -15,15 +15,14 @@ import jinja2
 from markupsafe import Markup
 
 from robustcsc.measurements.examples import ExampleSheet
-from robustcsc.measurements.perturbations import Attack, Corruption, Perturbation
+from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.policies import TrainingLambda
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.html_table import Coded, coded_columns, html_table, packed, packed_table
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
 from robustcsc.presentation.table import Table
-from robustcsc.reports.cohorts.origins import Origin
-from robustcsc.reports.cohorts.words import attack_words, perturbation_name, policy_words
+from robustcsc.reports.cohorts.words import perturbation_words, policy_words
 from robustcsc.reports.page.sections import Section
 
 PAGE_ROWS = 40
@@ -45,7 +44,8 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["html"] = lambda table, first_rows: Markup(html_table(table, first_rows))
-    environment.filters |= {"note": sheet_note, "words": version_words, "policy": policy_words, "address": data_address}
+    environment.filters |= {"words": perturbation_words, "policy": policy_words}
+    environment.filters |= {"note": sheet_note, "address": data_address}
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
     long = {table.name: packed_table(coded_columns(table)) for table in tables if len(table.rows) > PAGE_ROWS}
@@ -84,19 +84,12 @@ def _first(columns: Sequence[Coded]) -> Table:
     return Table("records", "Everything that was measured", headings, tuple(zip(*cells, strict=True)))
 
 
-def version_words(made: Perturbation) -> str:
-    """Returns what was done to an example image, e.g. ``"fog, severity 3"``."""
-    if isinstance(made, Attack):
-        return attack_words(made)
-    return perturbation_name(made) + (f", severity {made.severity}" if isinstance(made, Corruption) else "")
-
-
 def sheet_note(sheet: ExampleSheet) -> str:
     """Returns a sentence that says how the images of a sheet were chosen and made."""
     images, versions = sheet.images, sheet.examples[0].versions
     parts = [f"{len(sheet.examples)} evenly spaced images of {images.dataset} {images.split}, none chosen by hand"]
     corruptions = [it.perturbation for it in versions if isinstance(it.perturbation, Corruption)]
-    tables = [(Origin(it.source, it.pixels, it.table).words[1], it.seed) for it in corruptions]
+    tables = [(it.table.words, it.seed) for it in corruptions]
     parts += [f"corrupted with {table}, seed {seed}" for table, seed in dict.fromkeys(tables)]
     tuned = any(answer.policy == TrainingLambda() for answer in versions[0].answers)
     parts += ["adversarial images are crafted at the training lambda"] if tuned else []

@@ -23,10 +23,9 @@ from robustcsc.reports.comparisons.gains import gain_tables
 from robustcsc.reports.comparisons.paired import paired_tables
 from robustcsc.reports.comparisons.trainings import seed_tables, trained_models
 from robustcsc.reports.corruptions.baselines import Baseline
-from robustcsc.reports.corruptions.charts import lambda_charts, noise_charts, severity_charts
-from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables, severity_tables
-from robustcsc.reports.corruptions.heat_maps import heat_maps
-from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables
+from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise_charts, severity_charts
+from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables
+from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables, severity_tables
 from robustcsc.reports.papers.papers import Paper, paper_charts, paper_tables
 from robustcsc.reports.summary.headline import headline_charts, headline_tables
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts

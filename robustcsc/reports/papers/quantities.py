@@ -19,10 +19,10 @@ from robustcsc.measurements.threats import ThreatModel
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Noted, Worded
 from robustcsc.reports.attacks.adversarial import attacked_directly, left_by_all
-from robustcsc.reports.cohorts.cells import estimate
+from robustcsc.reports.cohorts.cells import estimate, over_seeds
 from robustcsc.reports.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, of_newest_fit, total_score
 from robustcsc.reports.cohorts.words import policy_words
-from robustcsc.reports.comparisons.groups import Group, over_seeds
+from robustcsc.reports.comparisons.groups import Group
 
 PLAIN: tuple[Policy, ...] = (NoLambda(), TrainingLambda())
 """Policies of a model as it was trained."""

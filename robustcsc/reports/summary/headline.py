@@ -43,10 +43,9 @@ from robustcsc.reports.cohorts.cohorts import (
     pool,
     ranked,
     severities_of,
-    variants_of,
     without_fixed,
 )
-from robustcsc.reports.cohorts.words import NOISES, attack_words, corruption_words, perturbation_name
+from robustcsc.reports.cohorts.words import NOISES, attack_words, corruption_words, perturbation_words
 from robustcsc.reports.corruptions.charts import ACCURACY
 
 _ATTACKS_DRAWN = 4
@@ -90,7 +89,7 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
     for about, nested in _by_source(records).items():
         means = [it for it in _noise_columns(part_of(nested, Corruption)) if len(it.members) > 1]
         attacked = _columns(_one_budget(nested), _pgd_words)[:_ATTACKS_DRAWN]
-        columns = [*_columns(part_of(nested, Clean), perturbation_name), *means, *attacked]
+        columns = [*_columns(part_of(nested, Clean), perturbation_words), *means, *attacked]
         if len(columns) > 1:
             headings = [column.heading for column in columns]
             described = f"Accuracy in percent with 95 % intervals: {'; '.join(headings)}."
@@ -108,7 +107,7 @@ def _by_source(records: Sequence[Record]) -> dict[tuple[str, ...], Nested]:
 
     These are the accuracies that have a row, a fixed lambda only where a run has nothing else.
     """
-    kept = set(without_fixed(ranked(variants_of(records))))
+    kept = set(without_fixed(ranked(labels_of(records))))
     nested: dict[Cohort, dict[Setting, Rows]] = {}
     for cohort, settings in part_of(by_cohort(records), Clean, Corruption, Attack).items():
         for setting, rows in settings.items():
@@ -125,7 +124,7 @@ def _by_source(records: Sequence[Record]) -> dict[tuple[str, ...], Nested]:
 
 def _headline(about: tuple[str, ...], nested: Nested, labels: Labels) -> Table:
     attacked, noisy = _one_budget(nested), part_of(nested, Corruption)
-    columns = _columns(part_of(nested, Clean), perturbation_name)
+    columns = _columns(part_of(nested, Clean), perturbation_words)
     columns += [*_noise_columns(noisy), *_columns(attacked, _pgd_words)]
     robust = robust_columns(
         record

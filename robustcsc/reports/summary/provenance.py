@@ -11,6 +11,7 @@ from robustcsc.measurements.perturbations import Clean
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.reports.cohorts.cohorts import Cohort
+from robustcsc.reports.cohorts.words import source_words
 
 
 def provenance_table(records: Sequence[Record]) -> Table:
@@ -19,7 +20,7 @@ def provenance_table(records: Sequence[Record]) -> Table:
     for record in records:
         subject, cohort, how = record.measurement.subject, Cohort.of(record), record.provenance
         origin, clean = cohort.origin, isinstance(record.measurement.perturbation, Clean)
-        source = origin.source_words if origin else "clean images" if clean else "perturbed images"
+        source = source_words(origin) if origin else "clean images" if clean else "perturbed images"
         table = origin.table.words if origin else None
         versions = ", ".join(f"{package} {version}" for package, version in how.versions.items())
         made = (subject.run, subject.model, subject.weights[:12], cohort.dataset, cohort.split)

@@ -8,7 +8,7 @@ from robustcsc.measurements.records import BudgetDetails, Cost, Record
 from robustcsc.reports.attacks.adversarial import worst_case_tables
 from robustcsc.reports.attacks.fooling import fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_tables
-from robustcsc.reports.cohorts.cohorts import Cohort, by_cohort, is_basic, labels_of, pool, series, setting_of
+from robustcsc.reports.cohorts.cohorts import Cohort, by_cohort, is_basic, labels_of, pool, setting_of
 from robustcsc.reports.comparisons.gains import gain_tables
 
 RecordMaker = Callable[..., Record]
@@ -21,7 +21,9 @@ def test_after_a_refit_one_series_never_mixes_two_fits(corruption: RecordMaker) 
 
     old = [made(1000, severity, "old", 1) for severity in (1, 2, 3)]
     new = [made(9000, severity, "new", 2) for severity in (1, 2)]
-    ((_, by_severity),) = series([*new, *old]).items()
+    ((((by_severity,),),),) = [
+        [[rows.values()] for rows in settings.values()] for settings in by_cohort([*new, *old]).values()
+    ]
     assert {severity: it.correct for severity, it in by_severity.items()} == {1: 9000, 2: 9000}
 
 

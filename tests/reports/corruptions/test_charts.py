@@ -6,8 +6,7 @@ import pytest
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import Chart, HeatMap, Line, Panel
 from robustcsc.presentation.drawn_chart import draw
-from robustcsc.reports.corruptions.charts import lambda_charts, noise_charts, severity_charts
-from robustcsc.reports.corruptions.heat_maps import heat_maps
+from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise_charts, severity_charts
 
 RecordMaker = Callable[..., Record]
 

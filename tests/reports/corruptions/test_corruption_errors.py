@@ -17,8 +17,10 @@ from robustcsc.presentation.html_table import html_table
 from robustcsc.presentation.latex import latex_table
 from robustcsc.presentation.markdown import markdown_table
 from robustcsc.presentation.table import Table
+from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.corruptions.baselines import PUBLISHED_ALEXNET, Baseline, measured_baseline
-from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables, severity_tables
+from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables
+from robustcsc.reports.corruptions.tables import severity_tables
 from robustcsc.reports.page.build import write_report
 from robustcsc.reports.page.sections import Report
 
@@ -101,13 +103,17 @@ def row(table: Table, run: str, **more: str) -> dict[str, str]:
     return found
 
 
+def error_tables(records: list[Record], baseline: Baseline | None = None) -> list[Table]:
+    return corruption_error_tables(joined(records), baseline)
+
+
 def errors_and_ratios(records: list[Record], baseline: Baseline) -> tuple[Table, Table]:
-    tables = corruption_error_tables(records, baseline)
+    tables = error_tables(records, baseline)
     return tables[0], tables[1]
 
 
 def test_mean_errors_cover_groups_and_the_fifteen_by_hand(run: Run) -> None:
-    (table,) = corruption_error_tables(run("a", MODEL))
+    (table,) = error_tables(run("a", MODEL))
     found = row(table, "a")
     assert found["clean"] == "10.00 [8.29, 12.02]"  # Wilson interval of 100 in 1000
     assert (found["gaussian noise"], found["fog"], found["images"]) == ("30.00", "40.00", "1000")
@@ -147,7 +153,7 @@ def test_every_form_of_a_table_holds_the_same_numbers(run: Run) -> None:
 def test_the_published_resnet50_row_comes_out(run: Run) -> None:
     wrong = {name: [round(50 * (100 - it)) for it in row] for name, row in RESNET50.items()}
     made = run("r", wrong, None, 5000, table="imagenet_c@99999999", source="official")
-    table, ratios, published = corruption_error_tables(made, PUBLISHED_ALEXNET)
+    table, ratios, published = error_tables(made, PUBLISHED_ALEXNET)
     assert row(table, "r")["mCE, AlexNet (published)"] == "76.6"
     errors = row(ratios, "r", measure="CE")
     assert errors["gaussian noise"] == "79.6"  # 352.42 / (5 x 88.6)
@@ -160,7 +166,7 @@ def test_the_published_resnet50_row_comes_out(run: Run) -> None:
 def test_generated_corruptions_beside_published_errors_are_pointed_out(run: Run) -> None:
     def notes(source: str) -> str:
         made = run("r", MODEL, table="imagenet_c@99999999", source=source)
-        return " ".join(corruption_error_tables(made, PUBLISHED_ALEXNET)[1].notes)
+        return " ".join(error_tables(made, PUBLISHED_ALEXNET)[1].notes)
 
     assert "a published mCE is comparable on the published files only" in notes("generated")
     assert "a published mCE is comparable on the published files only" not in notes("official")
@@ -168,7 +174,7 @@ def test_generated_corruptions_beside_published_errors_are_pointed_out(run: Run)
 
 def test_extra_corruptions_stand_apart_and_enter_no_mean(run: Run) -> None:
     extra = {"speckle_noise": (900,) * 5, "gaussian_blur": (910,) * 5, "spatter": (920,) * 5, "saturate": (930,) * 5}
-    plain, (table, apart) = (corruption_error_tables(run("a", wrong)) for wrong in (MODEL, {**MODEL, **extra}))
+    plain, (table, apart) = (error_tables(run("a", wrong)) for wrong in (MODEL, {**MODEL, **extra}))
     assert table.rows == plain[0].rows
     assert headings(apart)[4:] == ("speckle noise", "gaussian blur", "saturate", "spatter")
     assert apart.texts[0][4:] == ("90.00", "91.00", "93.00", "92.00")
@@ -206,7 +212,7 @@ def test_without_clean_errors_there_is_no_relative_mce(run: Run) -> None:
 
 def test_a_clean_error_of_other_images_is_not_taken(run: Run, clean: RecordMaker) -> None:
     other = clean(correct=1, total=1000, run="a", model="resnet18", images="ffff")
-    (table,) = corruption_error_tables([*run("a", MODEL, errors=None), other])
+    (table,) = error_tables([*run("a", MODEL, errors=None), other])
     assert row(table, "a")["clean"] == "–"  # noqa: RUF001
 
 
@@ -226,13 +232,13 @@ def test_generated_and_official_corruptions_never_meet(run: Run) -> None:
     half = len(STANDARD_CORRUPTIONS) // 2
     first = {name: MODEL[name] for name in STANDARD_CORRUPTIONS[:half]}
     second = {name: MODEL[name] for name in STANDARD_CORRUPTIONS[half:]}
-    tables = corruption_error_tables(run("a", first) + run("a", second, source="official", errors=None))
+    tables = error_tables(run("a", first) + run("a", second, source="official", errors=None))
     assert sorted(row(table, "a")["mean of 15"] for table in tables) == ["– (35 of 75)", "– (40 of 75)"]  # noqa: RUF001
 
 
 def test_fixed_lambdas_have_no_row_beside_other_policies(run: Run) -> None:
     made = run("a", MODEL, policy="train") + run("a", MODEL, policy="fixed=0.5")
-    (table,) = corruption_error_tables(made)
+    (table,) = error_tables(made)
     assert [cells[2] for cells in table.rows] == ["training lambda"]
     assert any("Fixed lambdas" in note for note in table.notes)
 
@@ -258,7 +264,7 @@ DIFFERENT: dict[str, tuple[dict[str, object], str]] = {
 def test_a_baseline_of_other_measurements_is_refused(run: Run, change: dict[str, object], said: str) -> None:
     base = run("b", BASE, **change)
     with pytest.raises(StoreError, match="'b' was not measured on what the report shows") as caught:
-        corruption_error_tables(run("a", MODEL) + base, measured_baseline("b", base))
+        error_tables(run("a", MODEL) + base, measured_baseline("b", base))
     assert said in str(caught.value)
 
 
@@ -271,7 +277,7 @@ def test_the_name_of_a_data_set_is_a_label(run: Run) -> None:
 def test_a_baseline_of_other_images_beside_a_fitting_one_is_noted(run: Run) -> None:
     base = run("b", BASE)
     made = run("a", MODEL) + run("a", MODEL, dataset="cifar100", images="fedc") + base
-    tables = corruption_error_tables(made, measured_baseline("b", base))
+    tables = error_tables(made, measured_baseline("b", base))
     assert len(tables) == 3
     (alone,) = [table for table in tables if "cifar100" in table.title]
     assert any("was not measured on these images" in note for note in alone.notes)
@@ -280,7 +286,7 @@ def test_a_baseline_of_other_images_beside_a_fitting_one_is_noted(run: Run) -> N
 def test_a_baseline_without_a_whole_corruption_is_refused(run: Run) -> None:
     base = run("b", {name: counts[:3] for name, counts in BASE.items()})
     with pytest.raises(StoreError, match=r"no corruption at all of the severities 1-5.*robustcsc sweep --run b"):
-        corruption_error_tables(run("a", MODEL) + base, measured_baseline("b", base))
+        error_tables(run("a", MODEL) + base, measured_baseline("b", base))
 
 
 def test_a_baseline_without_corrupted_images_or_plain_policy_is_refused(run: Run) -> None:
@@ -298,9 +304,9 @@ def test_a_baseline_without_corrupted_images_or_plain_policy_is_refused(run: Run
 
 def test_alexnet_is_refused_for_other_tables_and_without_corruptions(run: Run) -> None:
     with pytest.raises(StoreError, match="for the severity table imagenet_c, not cifar10_c"):
-        corruption_error_tables(run("a", MODEL), PUBLISHED_ALEXNET)
+        error_tables(run("a", MODEL), PUBLISHED_ALEXNET)
     with pytest.raises(StoreError, match="nothing to relate to the baseline"):
-        corruption_error_tables(run("a", {}), PUBLISHED_ALEXNET)
+        error_tables(run("a", {}), PUBLISHED_ALEXNET)
 
 
 def test_a_refused_baseline_leaves_no_report(run: Run, tmp_path: Path) -> None:
@@ -310,4 +316,4 @@ def test_a_refused_baseline_leaves_no_report(run: Run, tmp_path: Path) -> None:
 
 
 def test_nothing_gives_no_tables(run: Run) -> None:
-    assert corruption_error_tables([]) == severity_tables([]) == corruption_error_tables(run("a", {})) == []
+    assert error_tables([]) == severity_tables([]) == error_tables(run("a", {})) == []

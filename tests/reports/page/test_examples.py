@@ -12,7 +12,8 @@ from robustcsc.measurements.policies import NoLambda, Policy, TrainingLambda
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Images, Subject
 from robustcsc.measurements.threats import ThreatModel
-from robustcsc.reports.page.page import sheet_note, version_words
+from robustcsc.reports.cohorts.words import perturbation_words
+from robustcsc.reports.page.page import sheet_note
 
 NOISE = Corruption(name="gaussian_noise", severity=3, table=SeverityTable(name="cifar10_c", digest="1a2b3c4d"), seed=7)
 TRAINED = TrainingLambda()
@@ -30,7 +31,7 @@ def sheet(*made: Perturbation, policy: Policy = TRAINED) -> ExampleSheet:
 
 
 def test_versions_are_named_by_what_was_done_to_them() -> None:
-    words = [version_words(made) for made in (Clean(), NOISE, PGD)]
+    words = [perturbation_words(made) for made in (Clean(), NOISE, PGD)]
     assert words == ["clean", "gaussian noise, severity 3", "PGD L∞ 8/255, 20 steps"]
 
 
