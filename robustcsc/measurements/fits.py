@@ -16,9 +16,6 @@ from robustcsc.measurements.facts import Fact, from_plain, to_plain
 Definition = Literal["squared", "norm", "relative"]
 DEFINITIONS: tuple[Definition, ...] = ("squared", "norm", "relative")
 
-#: Fields of a fit that say nothing about how it was made.
-_LABELS = ("dataset", "created")
-
 
 class NoiseLevel(Fact, frozen=True, forbid_unknown_fields=True):
     """One noise level c of Algorithm 1, as measured on held-out training images.
@@ -94,7 +91,8 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     @property
     def digest(self) -> str:
         """Short hash (12 hex digits) of everything but the time of the fit and the name of the data set."""
-        fields = {name: value for name, value in to_plain(self).items() if name not in _LABELS}
+        fields = to_plain(self)
+        del fields["dataset"], fields["created"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     def save(self, path: Path) -> None:

@@ -45,12 +45,11 @@ PATIENCE = 30.0
 class ResultStore:
     """The records of one run, unique by `Measurement.key`.
 
-    Every `add` is a transaction of its own that has reached the disk when it returns, so a killed process
-    loses at most the cell it was measuring. Several processes may write to one file at once: they wait for
-    each other.
+    Every `add` is a transaction of its own that has reached the disk when it returns, so a killed process loses at most
+    the cell it was measuring. Several processes may write to one file at once: they wait for each other.
 
-    The file has a rollback journal instead of a write-ahead log, because then a store at rest is one file
-    that can be copied, and read from a folder that cannot be written to.
+    The file has a rollback journal instead of a write-ahead log, because then a store at rest is one file that can be
+    copied, and read from a folder that cannot be written to.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:

@@ -56,12 +56,7 @@ class Series:
 
 
 def numbered_series(labels: Iterable[str], *, joined: bool = True) -> tuple[Series, ...]:
-    """Returns series told apart by colour and marker, then, after the seventh, by dashes.
-
-    Args:
-        labels: Their names.
-        joined: Whether lines join the points.
-    """
+    """Returns series told apart by colour and marker, then, after the seventh, by dashes if lines join the points."""
     return tuple(
         Series(
             label,
