@@ -17,7 +17,7 @@ from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
-from robustcsc.reports.attacks.pictures import perturbation_pictures
+from robustcsc.reports.attacks.fooling import perturbation_pictures
 from robustcsc.reports.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.reports.page.build import ReportPaths, write_report
 from robustcsc.reports.page.sections import Report

@@ -1,4 +1,4 @@
-"""Fooling rates: universal perturbations beside random ones, and random noise, as tables and charts.
+"""Fooling rates: universal perturbations beside random ones, and random noise, as tables, charts and pictures.
 
 Source: DeTraMe-Net (Tang et al., "Deep Transform and Metric Learning Network"), table 6 and figures 3 and 4.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from robustcsc.measurements.facts import replace
@@ -15,9 +16,10 @@ from robustcsc.measurements.records import CraftingDetails, Metric, Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.presentation.chart import MOST_LINES, Chart, line_chart
+from robustcsc.presentation.picture import Picture
 from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
 from robustcsc.presentation.words import slug
-from robustcsc.reports.cohorts.cells import WHO, estimate, over_seeds
+from robustcsc.reports.cohorts.cells import WHO, accuracy_of, estimate, over_seeds, percentages
 from robustcsc.reports.cohorts.cohorts import (
     Cohort,
     Labels,
@@ -32,8 +34,10 @@ from robustcsc.reports.cohorts.words import (
     attack_words,
     epsilon_words,
     norm_words,
+    policy_words,
     protocol_rank,
     protocol_words,
+    threat_words,
     with_protocol,
 )
 
@@ -219,3 +223,34 @@ def _title(scored: Scored, rows: Mapping[Change, Measured]) -> str:
     dataset, split, images = scored
     counts = sorted({record.total for found in rows.values() for record in found[Metric.FOOLING]})
     return f"{dataset} {split}, {' or '.join(map(str, counts))} images ({images})"
+
+
+def perturbation_pictures(records: Sequence[Record], folders: Mapping[str, Path]) -> list[Picture]:
+    """Returns the picture of every universal perturbation whose file still lies beside the results of its run.
+
+    Args:
+        records: What was measured.
+        folders: The folders of the runs by name.
+    """
+    found: dict[tuple[str, float, str], tuple[Universal, Record]] = {}
+    for record in records:
+        it, made = record.measurement, record.measurement.perturbation
+        if isinstance(made, Universal) and isinstance(record.details, CraftingDetails) and it.metric is Metric.FOOLING:
+            found.setdefault((it.subject.run, made.threat.epsilon, record.details.file), (made, record))
+    pictures = []
+    for (run, _, file), (made, record) in sorted(found.items(), key=lambda item: item[0]):
+        path = folders[run] / "perturbations" / Path(file).with_suffix(".png").name if run in folders and file else None
+        if path is not None and path.is_file():
+            pictures.append(_picture(made, record, path.read_bytes()))
+    return pictures
+
+
+def _picture(made: Universal, record: Record, png: bytes) -> Picture:
+    it, (column,) = record.measurement, percentages([record.measurement.metric])
+    return Picture(
+        name=slug("perturbation", it.subject.run, key=(it.key,)),
+        title=f"{it.subject.run}, {policy_words(it.policy)}, {threat_words(made.threat)}, seed {made.crafting.seed}",
+        description=f"Added to every image, it changes {column.text(accuracy_of(record))} % of the predictions. Grey "
+        f"is zero; the caption in the picture has the scale. It was {crafting_words(made.crafting)}.",
+        png=png,
+    )

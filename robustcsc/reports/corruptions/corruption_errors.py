@@ -8,7 +8,7 @@ everything it covers was measured, and no other corruption ever enters it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from robustcsc.measurements.corruptions import (
     STANDARD_CORRUPTIONS,
@@ -71,11 +71,11 @@ def corruption_error_tables(records: Sequence[Record], baseline: Baseline | None
 def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors | None) -> Table:
     standard = cells.standard
     groups = {group: names for group, names in STANDARD_GROUPS.items() if set(names) & set(standard)}
-    means = [*groups.values(), STANDARD_CORRUPTIONS]
+    columns = _columns(standard, groups)
     ratios = [f"mCE, {baseline.name}", f"relative mCE, {baseline.name}"] if baseline and reference else []
     rows = []
     for variant in cells.variants:
-        row: list[Cell] = [_mean(cells, variant, names) for names in (*([name] for name in standard), *means)]
+        row: list[Cell] = [_mean(cells, variant, names) for names in columns.values()]
         if reference is not None:
             errors = cells.errors(variant)
             row += [_mean_ratio(errors, reference, STANDARD_CORRUPTIONS, relative) for relative in (False, True)]
@@ -84,23 +84,22 @@ def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors 
     if baseline is not None:
         absent = f"The baseline {baseline.name} was not measured on these images with this severity table."
         notes += [absent] if reference is None else [baseline.words]
-    headings = ("clean", *map(corruption_words, standard), *(f"mean {group}" for group in groups), _WHOLE)
     return Table(
         name=cells.cohort.file_name("errors"),
         title=f"Corruption errors: {cells.cohort.title}",
-        columns=(*_LABELS, Column("images"), *percentages(headings), *percentages(ratios, digits=1)),
+        columns=(*_LABELS, Column("images"), *percentages(("clean", *columns)), *percentages(ratios, digits=1)),
         rows=tuple(rows),
         notes=(*notes, *cells.missing_notes, *cells.fixed_notes),
     )
 
 
 def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Table:
+    columns = _columns(cells.standard, {})
     rows = []
     for variant in cells.variants:
         errors = cells.errors(variant)
         for measure, relative in (("CE", False), ("relative CE", True)):
-            covered = (*([name] for name in cells.standard), STANDARD_CORRUPTIONS)
-            row = (_mean_ratio(errors, reference, names, relative) for names in covered)
+            row = (_mean_ratio(errors, reference, names, relative) for names in columns.values())
             rows.append((*cells.label(variant), measure, *row))
     unclean = [", ".join(cells.label(it)) for it in cells.variants if it not in cells.clean]
     notes = [_RATIOS, baseline.words, *cells.missing_notes, *_undefined(reference)]
@@ -112,10 +111,7 @@ def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Tab
     return Table(
         name=cells.cohort.file_name("relative-errors"),
         title=f"Corruption errors relative to {baseline.name}: {cells.cohort.title}",
-        columns=(
-            *(*_LABELS, Column("measure")),
-            *percentages((*map(corruption_words, cells.standard), _WHOLE), digits=1),
-        ),
+        columns=(*_LABELS, Column("measure"), *percentages(columns, digits=1)),
         rows=tuple(rows),
         notes=(*notes, *cells.fixed_notes),
     )
@@ -139,20 +135,24 @@ def _extra_table(cells: Corrupted) -> Table:
 
 
 def _alexnet_table() -> Table:
-    errors = ALEXNET.by_corruption
-    covered = (*([name] for name in STANDARD_CORRUPTIONS), *STANDARD_GROUPS.values(), STANDARD_CORRUPTIONS)
-    means = [mean_error({name: errors[name] for name in names}) for names in covered]
-    headings = (*map(corruption_words, STANDARD_CORRUPTIONS), *(f"mean {group}" for group in STANDARD_GROUPS), _WHOLE)
+    columns = _columns(STANDARD_CORRUPTIONS, STANDARD_GROUPS)
+    means = [mean_error({name: ALEXNET.by_corruption[name] for name in names}) for names in columns.values()]
     return Table(
         name="published-alexnet",
         title="Baseline AlexNet on ImageNet-C, as published and not measured here",
-        columns=(Column("model"), *percentages(("clean", *headings), digits=1)),
+        columns=(Column("model"), *percentages(("clean", *columns), digits=1)),
         rows=(("AlexNet", ALEXNET.clean, *means),),
         notes=(
             "Errors in percent, means over the severities 1-5 (Hendrycks & Dietterich, ICLR 2019, Table 1); "
             "the means over several corruptions follow from the printed figures.",
         ),
     )
+
+
+def _columns(corruptions: Iterable[str], groups: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Returns by heading what a column is the mean of: each corruption, each group, all 15 standard corruptions."""
+    singles = {corruption_words(name): (name,) for name in corruptions}
+    return {**singles, **{f"mean {group}": names for group, names in groups.items()}, _WHOLE: STANDARD_CORRUPTIONS}
 
 
 def _mean(cells: Corrupted, variant: Variant, names: Sequence[str]) -> float | Noted | None:

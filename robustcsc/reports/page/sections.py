@@ -13,11 +13,10 @@ from robustcsc.presentation.chart import Chart
 from robustcsc.presentation.picture import Picture
 from robustcsc.presentation.table import Table
 from robustcsc.reports.attacks.adversarial import attack_list_tables, worst_case_tables
-from robustcsc.reports.attacks.epsilon_curves import epsilon_charts, epsilon_tables
 from robustcsc.reports.attacks.flags import flag_tables
 from robustcsc.reports.attacks.fooling import fooling_charts, fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_charts, minimal_tables
-from robustcsc.reports.attacks.tables import attack_tables
+from robustcsc.reports.attacks.tables import attack_tables, epsilon_charts, epsilon_tables
 from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.comparisons.gains import gain_tables
 from robustcsc.reports.comparisons.paired import paired_tables

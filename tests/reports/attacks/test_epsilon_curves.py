@@ -6,7 +6,7 @@ from typing import Any
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import MOST_LINES, Panel
 from robustcsc.presentation.words import MISSING
-from robustcsc.reports.attacks.epsilon_curves import epsilon_charts, epsilon_tables
+from robustcsc.reports.attacks.tables import epsilon_charts, epsilon_tables
 
 RecordMaker = Callable[..., Record]
 

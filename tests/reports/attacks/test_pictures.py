@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcsc.measurements.records import CraftingDetails, Record
-from robustcsc.reports.attacks.pictures import perturbation_pictures
+from robustcsc.reports.attacks.fooling import perturbation_pictures
 
 RecordMaker = Callable[..., Record]
 

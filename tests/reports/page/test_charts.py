@@ -11,7 +11,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.presentation.chart import Chart
 from robustcsc.presentation.interactive import chart_data
-from robustcsc.reports.attacks.epsilon_curves import epsilon_charts
+from robustcsc.reports.attacks.tables import epsilon_charts
 from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, severity_charts
 from robustcsc.reports.summary.headline import headline_charts
 from robustcsc.reports.summary.lambda_fits import residual_charts
