@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 from robustcsc.measurements.facts import tag_of
 from robustcsc.measurements.perturbations import Clean, Corruption, RandomControl, Universal
@@ -39,21 +39,13 @@ Quantity = tuple[Cohort, Setting, frozenset[int]]
 """What was measured on which images and which severities, whatever the seed of the measurement: a row of the table."""
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """One model with one way of training and one lambda policy, and everything measured on its training seeds.
+class _Model(NamedTuple):
+    """One model with one way of training and one lambda policy, and everything measured on all its training seeds."""
 
-    Attributes:
-        trainings: One per training seed.
-        policy: The lambda policy.
-        scores: What was measured on all of them, pooled over severities.
-        seconds_per_image: Mean time to classify a clean test image; ``None`` if that was not measured.
-    """
-
-    trainings: tuple[Training, ...]
+    trainings: tuple[Training, ...]  # one per seed
     policy: Policy
     scores: Mapping[Quantity, SeedScores]
-    seconds_per_image: float | None
+    seconds_per_image: float | None  # to classify a clean test image, the mean
 
     @property
     def about(self) -> Training:
@@ -67,22 +59,26 @@ class TrainedModel:
         return (it.data, it.model, it.epochs, repr(it.without_seed), policy)
 
 
-def trained_models(records: Sequence[Record], trainings: Iterable[Training]) -> list[TrainedModel]:
-    """Returns every known model with what was measured on it; records of weights that nobody described are left out.
+def seed_tables(records: Sequence[Record], trainings: Iterable[Training]) -> list[Table]:
+    """Returns one table per data set: a column per model and policy, a row per fact and measure.
 
     Trainings that differ in nothing but their seed stand together. A measure that only some of the seeds have is left
-    out for the whole model.
+    out for the whole model, and so are records of weights that nobody described.
     """
-    found = [
+    models = [
         _model(group, policy)
         for group in groups_of(records, trainings)
         for policy in {measure.policy for seed in group.seeds for measure in seed}
         if group.trainings and not isinstance(policy, FixedLambda)
     ]
-    return sorted(found, key=lambda model: model.rank)
+    datasets: dict[tuple[str, str], list[_Model]] = defaultdict(list)
+    for model in sorted(models, key=lambda model: model.rank):
+        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, *_ in model.scores):
+            datasets[images].append(model)
+    return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
 
 
-def _model(group: Group, policy: Policy) -> TrainedModel:
+def _model(group: Group, policy: Policy) -> _Model:
     scores: dict[Quantity, list[Score]] = defaultdict(list)
     times: list[float] = []
     trainings = []
@@ -97,19 +93,10 @@ def _model(group: Group, policy: Policy) -> TrainedModel:
             scores[quantity].append(Score.mean_of(parts))
         trainings += [training] if found else []
     whole = {it: SeedScores(tuple(seeds)) for it, seeds in scores.items() if len(seeds) == len(trainings)}
-    return TrainedModel(tuple(trainings), policy, whole, fmean(times) if times else None)
+    return _Model(tuple(trainings), policy, whole, fmean(times) if times else None)
 
 
-def seed_tables(models: Sequence[TrainedModel]) -> list[Table]:
-    """Returns one table per data set: a column per model and policy, a row per fact and measure."""
-    datasets: dict[tuple[str, str], list[TrainedModel]] = defaultdict(list)
-    for model in models:
-        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, *_ in model.scores):
-            datasets[images].append(model)
-    return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
-
-
-def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
+def _table(dataset: str, split: str, models: Sequence[_Model]) -> Table:
     several = {it.about.model for it in models if it.policy != NoLambda()}
     heads = [it.about.model + (f", {policy_words(it.policy)}" if it.about.model in several else "") for it in models]
     quantities = {it for model in models for it in model.scores if (it[0].dataset, it[0].split) == (dataset, split)}
@@ -125,7 +112,7 @@ def _table(dataset: str, split: str, models: Sequence[TrainedModel]) -> Table:
     return Table(slug("seeds", dataset, split), title, (*columns, *percentages(heads)), tuple(rows), _NOTES)
 
 
-def _training_rows(models: Sequence[TrainedModel]) -> list[tuple[Cell, ...]]:
+def _training_rows(models: Sequence[_Model]) -> list[tuple[Cell, ...]]:
     facts: dict[str, list[Cell]] = {
         "options": [", ".join(f"{key}={value}" for key, value in it.about.options.items()) or None for it in models],
         "parameters": [it.about.parameters for it in models],

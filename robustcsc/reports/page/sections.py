@@ -20,7 +20,7 @@ from robustcsc.reports.attacks.tables import attack_tables, epsilon_charts, epsi
 from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.comparisons.gains import gain_tables
 from robustcsc.reports.comparisons.paired import paired_tables
-from robustcsc.reports.comparisons.trainings import seed_tables, trained_models
+from robustcsc.reports.comparisons.trainings import seed_tables
 from robustcsc.reports.corruptions.baselines import Baseline
 from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise_charts, severity_charts
 from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables
@@ -129,7 +129,7 @@ def report_sections(report: Report) -> list[Section]:
         Section(
             "fits", "Lambda fits", charts=[*residual_charts(fits), *fit_curve_charts(fits)], tables=fit_tables(fits)
         ),
-        Section("seeds", "Models over training seeds", "Seeds", tables=seed_tables(trained_models(records, trainings))),
+        Section("seeds", "Models over training seeds", "Seeds", tables=seed_tables(records, trainings)),
         Section(
             "paper",
             "The paper's tables",

@@ -7,7 +7,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Table
 from robustcsc.presentation.words import MISSING
-from robustcsc.reports.comparisons.trainings import seed_tables, trained_models
+from robustcsc.reports.comparisons.trainings import seed_tables
 from tests.reports.trained import run_of, training
 
 RecordMaker = Callable[..., Record]
@@ -35,7 +35,7 @@ def row(table: Table, *starts: str) -> tuple[str, ...]:
 
 
 def test_the_spread_is_that_over_training_seeds(records: list[Record], trainings: list[Training]) -> None:
-    (table,) = seed_tables(trained_models(records, trainings))
+    (table,) = seed_tables(records, trainings)
     assert [column.heading for column in table.columns] == ["", "images", "detrame-resnet8", "resnet8"]
     assert row(table, "options")[2:] == ("num_steps=3", MISSING)
     assert row(table, "training seeds")[2:] == ("0, 1", "0, 1")
@@ -51,16 +51,15 @@ def test_the_spread_is_that_over_training_seeds(records: list[Record], trainings
 
 def test_trainings_that_differ_in_more_than_the_seed_stand_apart(records: list[Record]) -> None:
     known = [training("resnet8", 0), training("resnet8", 1, epochs=20, recipe={"epochs": 20})]
-    models = trained_models(records, known)
-    assert [len(model.trainings) for model in models] == [1, 1]
-    (table,) = seed_tables(models)
+    (table,) = seed_tables(records, known)
+    assert row(table, "training seeds")[2:] == ("0", "1")
     assert row(table, "clean accuracy")[2:] == ("80.00 [79.20, 80.77]", "79.00 [78.19, 79.79]")
 
 
 def test_lambda_policies_are_columns_of_the_same_rows(clean: RecordMaker) -> None:
     known = training("sdnet18", 0)
     made = [clean(correct=it, policy=policy, **run_of(known)) for it, policy in ((80, "train"), (90, "adaptive"))]
-    (table,) = seed_tables(trained_models([*made, clean(correct=1, policy="fixed=0.5", **run_of(known))], [known]))
+    (table,) = seed_tables([*made, clean(correct=1, policy="fixed=0.5", **run_of(known))], [known])
     headings = [column.heading for column in table.columns]
     assert headings == ["", "images", "sdnet18, adaptive lambda", "sdnet18, training lambda"]
     assert [cell.split()[0] for cell in row(table, "clean accuracy")[2:]] == ["0.90", "0.80"]
@@ -68,18 +67,17 @@ def test_lambda_policies_are_columns_of_the_same_rows(clean: RecordMaker) -> Non
 
 def test_what_only_one_seed_has_is_left_out(records: list[Record], trainings: list[Training]) -> None:
     kept = [it for it in records if it.measurement.metric == "accuracy" or it.measurement.subject.run != "resnet8-1"]
-    (table,) = seed_tables(trained_models(kept, trainings))
+    (table,) = seed_tables(kept, trainings)
     assert row(table, "fooling rate, UAP L∞ 0.04")[2:] == ("41.00 ± 1.41", MISSING)
 
 
 def test_corruptions_pool_the_severities_they_share(corruption: RecordMaker) -> None:
     known = [training("resnet8", seed) for seed in (0, 1)]
     made = [corruption("fog", at, correct=5000 + 100 * at, **run_of(of)) for of in known for at in range(1, 6)]
-    (table,) = seed_tables(trained_models(made, known))
+    (table,) = seed_tables(made, known)
     assert row(table, "accuracy, fog, severities 1-5")[2:] == ("53.00 ± 0.00",)
-    assert not trained_models(made[:-1], known)[0].scores
+    assert seed_tables(made[:-1], known) == []
 
 
 def test_records_of_unknown_weights_are_left_out(records: list[Record]) -> None:
-    assert trained_models(records, []) == []
-    assert seed_tables([]) == []
+    assert seed_tables(records, []) == seed_tables([], []) == []
