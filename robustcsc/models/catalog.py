@@ -6,7 +6,7 @@ import importlib
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,95 +15,14 @@ from torch import nn
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
-from robustcsc.models import (
-    detrame,
-    ml_csc,
-    mnist_cnn,
-    msd_csc,
-    plainnet,
-    res_csc,
-    resnet,
-    sdnet,
-    tddl,
-    wide_resnet,
-)
+from robustcsc.models import detrame, ml_csc, mnist_cnn, msd_csc, plainnet, res_csc, resnet, sdnet, tddl, wide_resnet
+from robustcsc.models.builder import Builder
 
-#: Builds a network of ``(num_classes, in_channels, **options)`` for normalised images.
-Builder = Callable[..., nn.Module]
-
-#: Every model of the toolkit. To add one, write a builder in its family's file and a line here.
+#: Every model of the toolkit. To add one, write a builder in its family's file and a line in the family's `MODELS`.
 MODELS: dict[str, Builder] = {
-    "resnet18": resnet.resnet18,
-    "resnet34": resnet.resnet34,
-    "resnet8": resnet.resnet8,
-    "resnet20": resnet.resnet20,
-    "resnet32": resnet.resnet32,
-    "resnet44": resnet.resnet44,
-    "resnet56": resnet.resnet56,
-    "resnet110": resnet.resnet110,
-    "resnet164": resnet.resnet164,
-    "resnet218": resnet.resnet218,
-    "resnet-digits": resnet.resnet_digits,
-    "sdnet18": sdnet.sdnet18,
-    "sdnet34": sdnet.sdnet34,
-    "sdnet18-all": sdnet.sdnet18_all,
-    "sdnet34-all": sdnet.sdnet34_all,
-    "sdnet18-all-plain": sdnet.sdnet18_all_plain,
-    "sdnet34-all-plain": sdnet.sdnet34_all_plain,
-    "sdnet20": sdnet.sdnet20,
-    "sdnet-digits": sdnet.sdnet_digits,
-    "plainnet3": plainnet.plainnet3,
-    "plainnet6": plainnet.plainnet6,
-    "plainnet9": plainnet.plainnet9,
-    "plainnet12": plainnet.plainnet12,
-    "wideresnet16-4": wide_resnet.wideresnet16_4,
-    "wideresnet16-8": wide_resnet.wideresnet16_8,
-    "detrame-plainnet3": detrame.detrame_plainnet3,
-    "detrame-plainnet6": detrame.detrame_plainnet6,
-    "detrame-plainnet9": detrame.detrame_plainnet9,
-    "detrame-plainnet12": detrame.detrame_plainnet12,
-    "detrame-resnet8": detrame.detrame_resnet8,
-    "detrame-resnet20": detrame.detrame_resnet20,
-    "detrame-resnet56": detrame.detrame_resnet56,
-    "detrame-resnet110": detrame.detrame_resnet110,
-    "detrame-resnet164": detrame.detrame_resnet164,
-    "detrame-wideresnet16-4": detrame.detrame_wideresnet16_4,
-    "detrame-wideresnet16-8": detrame.detrame_wideresnet16_8,
-    "res-csc20": res_csc.res_csc20,
-    "res-csc32": res_csc.res_csc32,
-    "res-csc44": res_csc.res_csc44,
-    "res-csc56": res_csc.res_csc56,
-    "res-csc110": res_csc.res_csc110,
-    "res-csc218": res_csc.res_csc218,
-    "res-csc20-simplified": res_csc.res_csc20_simplified,
-    "res-csc32-simplified": res_csc.res_csc32_simplified,
-    "res-csc44-simplified": res_csc.res_csc44_simplified,
-    "res-csc56-simplified": res_csc.res_csc56_simplified,
-    "res-csc110-simplified": res_csc.res_csc110_simplified,
-    "res-csc218-simplified": res_csc.res_csc218_simplified,
-    "plain20": res_csc.plain20,
-    "plain32": res_csc.plain32,
-    "plain44": res_csc.plain44,
-    "plain56": res_csc.plain56,
-    "plain110": res_csc.plain110,
-    "plain218": res_csc.plain218,
-    "msdnet6": msd_csc.msdnet6,
-    "msdnet9": msd_csc.msdnet9,
-    "msdnet12": msd_csc.msdnet12,
-    "msd-csc-ista6": msd_csc.msd_csc_ista6,
-    "msd-csc-ista9": msd_csc.msd_csc_ista9,
-    "msd-csc-ista12": msd_csc.msd_csc_ista12,
-    "msd-csc-fista6": msd_csc.msd_csc_fista6,
-    "msd-csc-fista9": msd_csc.msd_csc_fista9,
-    "msd-csc-fista12": msd_csc.msd_csc_fista12,
-    "ml-csc-feedforward": ml_csc.ml_csc_feedforward,
-    "ml-csc-thresholding": ml_csc.ml_csc_thresholding,
-    "ml-csc-ista": ml_csc.ml_csc_ista,
-    "ml-csc-fista": ml_csc.ml_csc_fista,
-    "tddl-lin": tddl.tddl_lin,
-    "tddl-cnn": tddl.tddl_cnn,
-    "tddl-cifar": tddl.tddl_cifar,
-    "mnist-cnn": mnist_cnn.mnist_cnn,
+    name: builder
+    for family in (resnet, sdnet, plainnet, wide_resnet, detrame, res_csc, msd_csc, ml_csc, tddl, mnist_cnn)
+    for name, builder in family.MODELS.items()
 }
 
 #: Sources of the models of a family, by the name of its file.

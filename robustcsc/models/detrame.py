@@ -2,19 +2,19 @@
 
 Source: Tang et al., "Deep Transform and Metric Learning Network", arXiv:2002.07898, section 5, tables 1, 2 and 4.
 
-| builder | Q-Metric ReLUs | network | parameters (10 classes) | of them without |
+| model | Q-Metric ReLUs | network | parameters (10 classes) | of them without |
 |---|---|---|---|---|
-| `detrame_plainnet3` | all, of the filter size before | PlainNet-3 | 0.26M | 0.09M |
-| `detrame_plainnet6` | as above | PlainNet-6 | 1.60M | 0.68M |
-| `detrame_plainnet9` | as above | PlainNet-9 | 2.99M (table 3: 3.0M) | 1.37M |
-| `detrame_plainnet12` | as above | PlainNet-12 | 4.98M | 2.37M |
-| `detrame_resnet8` | inside the blocks, 3x3 | ResNet-8 | 0.13M | 0.08M |
-| `detrame_resnet20` | as above | ResNet-20 | 0.42M | 0.27M |
-| `detrame_resnet56` | as above | ResNet-56 | 1.29M | 0.86M |
-| `detrame_resnet110` | as above | ResNet-110 | 2.61M | 1.73M |
-| `detrame_resnet164` | as above | ResNet-164 | 3.92M | 2.61M |
-| `detrame_wideresnet16_4` | as above | WideResNet-16-4 | 4.30M | 2.75M |
-| `detrame_wideresnet16_8` | as above | WideResNet-16-8 | 17.2M | 10.96M |
+| `detrame-plainnet3` | all, of the filter size before | PlainNet-3 | 0.26M | 0.09M |
+| `detrame-plainnet6` | as above | PlainNet-6 | 1.60M | 0.68M |
+| `detrame-plainnet9` | as above | PlainNet-9 | 2.99M (table 3: 3.0M) | 1.37M |
+| `detrame-plainnet12` | as above | PlainNet-12 | 4.98M | 2.37M |
+| `detrame-resnet8` | inside the blocks, 3x3 | ResNet-8 | 0.13M | 0.08M |
+| `detrame-resnet20` | as above | ResNet-20 | 0.42M | 0.27M |
+| `detrame-resnet56` | as above | ResNet-56 | 1.29M | 0.86M |
+| `detrame-resnet110` | as above | ResNet-110 | 2.61M | 1.73M |
+| `detrame-resnet164` | as above | ResNet-164 | 3.92M | 2.61M |
+| `detrame-wideresnet16-4` | as above | WideResNet-16-4 | 4.30M | 2.75M |
+| `detrame-wideresnet16-8` | as above | WideResNet-16-8 | 17.2M | 10.96M |
 
 Defaults: iterations of table 4 for CIFAR-10; `NUM_STEPS` has those for the other data sets.
 
@@ -39,6 +39,7 @@ from robustcsc.layers.preactivation import wide_network
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.residual import BasicBlock, ResidualNetwork, conv, stem
 from robustcsc.layers.tracing import run_zero_image, traced
+from robustcsc.models.builder import Builder, described
 
 #: Iterations of table 4, by model name and data set.
 NUM_STEPS: dict[str, dict[str, int]] = {
@@ -55,77 +56,43 @@ NUM_STEPS: dict[str, dict[str, int]] = {
 }
 
 
-def _plainnet(depth: int, num_classes: int, in_channels: int, num_steps: int) -> nn.Module:
+def _plainnet(depth: int, num_classes: int, in_channels: int = 3, *, num_steps: int) -> nn.Module:
     return plain_network(depth, num_classes, in_channels, partial(QMetricReLU, num_steps=num_steps))
 
 
-def _resnet(blocks: int, num_classes: int, in_channels: int, num_steps: int) -> nn.Module:
+def _resnet(layers: int, num_classes: int, in_channels: int = 3, *, num_steps: int) -> nn.Module:
     def block(channels_before: int, channels: int, stride: int) -> nn.Module:
         inner = partial(QMetricReLU, channels, 3, num_steps=num_steps)
         return BasicBlock(channels_before, channels, stride, inner=inner)
 
     first = stem("cifar", in_channels, 16, conv, nn.ReLU(inplace=True))
-    return ResidualNetwork(first, 16, (16, 32, 64), (blocks,) * 3, num_classes, block)
+    return ResidualNetwork(first, 16, (16, 32, 64), ((layers - 2) // 6,) * 3, num_classes, block)
 
 
-def _wideresnet(factor: int, num_classes: int, in_channels: int, num_steps: int) -> nn.Module:
+def _wide_resnet(factor: int, num_classes: int, in_channels: int = 3, *, num_steps: int) -> nn.Module:
     inner = partial(QMetricReLU, kernel_size=3, num_steps=num_steps)
     return wide_network(2, factor, num_classes, in_channels, inner)
 
 
-def detrame_plainnet3(num_classes: int, in_channels: int = 3, *, num_steps: int = 5) -> nn.Module:
-    """Returns DeTraMe-PlainNet with 3 convolutions."""
-    return _plainnet(3, num_classes, in_channels, num_steps)
-
-
-def detrame_plainnet6(num_classes: int, in_channels: int = 3, *, num_steps: int = 2) -> nn.Module:
-    """Returns DeTraMe-PlainNet with 6 convolutions."""
-    return _plainnet(6, num_classes, in_channels, num_steps)
-
-
-def detrame_plainnet9(num_classes: int, in_channels: int = 3, *, num_steps: int = 2) -> nn.Module:
-    """Returns DeTraMe-PlainNet with 9 convolutions."""
-    return _plainnet(9, num_classes, in_channels, num_steps)
-
-
-def detrame_plainnet12(num_classes: int, in_channels: int = 3, *, num_steps: int = 2) -> nn.Module:
-    """Returns DeTraMe-PlainNet with 12 convolutions."""
-    return _plainnet(12, num_classes, in_channels, num_steps)
-
-
-def detrame_resnet8(num_classes: int, in_channels: int = 3, *, num_steps: int = 3) -> nn.Module:
-    """Returns DeTraMe-ResNet-8."""
-    return _resnet(1, num_classes, in_channels, num_steps)
-
-
-def detrame_resnet20(num_classes: int, in_channels: int = 3, *, num_steps: int = 3) -> nn.Module:
-    """Returns DeTraMe-ResNet-20."""
-    return _resnet(3, num_classes, in_channels, num_steps)
-
-
-def detrame_resnet56(num_classes: int, in_channels: int = 3, *, num_steps: int = 3) -> nn.Module:
-    """Returns DeTraMe-ResNet-56."""
-    return _resnet(9, num_classes, in_channels, num_steps)
-
-
-def detrame_resnet110(num_classes: int, in_channels: int = 3, *, num_steps: int = 2) -> nn.Module:
-    """Returns DeTraMe-ResNet-110."""
-    return _resnet(18, num_classes, in_channels, num_steps)
-
-
-def detrame_resnet164(num_classes: int, in_channels: int = 3, *, num_steps: int = 2) -> nn.Module:
-    """Returns DeTraMe-ResNet-164."""
-    return _resnet(27, num_classes, in_channels, num_steps)
-
-
-def detrame_wideresnet16_4(num_classes: int, in_channels: int = 3, *, num_steps: int = 2) -> nn.Module:
-    """Returns DeTraMe-WideResNet-16-4."""
-    return _wideresnet(4, num_classes, in_channels, num_steps)
-
-
-def detrame_wideresnet16_8(num_classes: int, in_channels: int = 3, *, num_steps: int = 2) -> nn.Module:
-    """Returns DeTraMe-WideResNet-16-8."""
-    return _wideresnet(8, num_classes, in_channels, num_steps)
+#: The networks, by their names in the catalog.
+MODELS: dict[str, Builder] = {
+    **{
+        f"detrame-plainnet{depth}": described(
+            f"DeTraMe-PlainNet with {depth} convolutions", partial(_plainnet, depth, num_steps=num_steps)
+        )
+        for depth, num_steps in ((3, 5), (6, 2), (9, 2), (12, 2))
+    },
+    **{
+        f"detrame-resnet{layers}": described(f"DeTraMe-ResNet-{layers}", partial(_resnet, layers, num_steps=num_steps))
+        for layers, num_steps in ((8, 3), (20, 3), (56, 3), (110, 2), (164, 2))
+    },
+    **{
+        f"detrame-wideresnet16-{factor}": described(
+            f"DeTraMe-WideResNet-16-{factor}", partial(_wide_resnet, factor, num_steps=2)
+        )
+        for factor in (4, 8)
+    },
+}
 
 
 def replace_relu(

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from robustcsc.layers.normalize import Normalize
+from robustcsc.models.builder import Builder
 
 #: Mean pixel of MNIST's training images in [0, 1] (33.3 of 255).
 MEAN_PIXEL = 0.1307
@@ -63,3 +64,7 @@ def mnist_cnn(num_classes: int, in_channels: int = 1, *, image_size: tuple[int, 
             else:
                 parameter.normal_(std=0.01)
     return network
+
+
+#: The networks, by their names in the catalog.
+MODELS: dict[str, Builder] = {"mnist-cnn": mnist_cnn}

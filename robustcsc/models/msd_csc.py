@@ -3,11 +3,11 @@
 Source: Zhang and Zhang, "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse
 Coding", sections V to VII-B, figure 6, table III; Pelt and Sethian, PNAS 2018 (MSDNet).
 
-| builders | layers d | steps after the first | parameters (10 classes) |
+| models | layers d | steps after the first | parameters (10 classes) |
 |---|---|---|---|
 | `msdnet6`, `msdnet9`, `msdnet12` | 6, 9, 12 | none | 0.15M, 0.34M, 0.62M |
-| `msd_csc_ista6`, ... | the same | `unfolding`, 2 by default, of ISTA | the same |
-| `msd_csc_fista6`, ... | the same | `unfolding`, 2 by default, of FISTA | the same |
+| `msd-csc-ista6`, ... | the same | `unfolding`, 2 by default, of ISTA | the same |
+| `msd-csc-fista6`, ... | the same | `unfolding`, 2 by default, of FISTA | the same |
 
 Every layer appends 32 features (w); dilations cycle through 1, 2, 3; max-pooling follows one third and two thirds
 of the layers, average pooling the last. Weights fit any number of steps and either algorithm; with up to one step
@@ -19,21 +19,25 @@ Differences from the paper:
 - The authors' code has another network than the paper: a stem and three blocks of 12 layers of 12 features.
 """
 
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 from torch import nn
 
 from robustcsc.layers.dense_csc import DenseCSCConv2d
+from robustcsc.models.builder import Builder, described
 
 #: Number of features that each layer appends (w), section VII-B.
 WIDTH = 32
 #: Dilations, in turn.
 DILATIONS = (1, 2, 3)
+#: Numbers of layers (d).
+DEPTHS = (6, 9, 12)
+
+Solver = Literal["ista", "fista"]
 
 
-def _network(
-    depth: int, num_classes: int, in_channels: int, unfolding: int, solver: Literal["ista", "fista"]
-) -> nn.Module:
+def _network(depth: int, solver: Solver, num_classes: int, in_channels: int = 3, *, unfolding: int = 2) -> nn.Module:
     layers: list[nn.Module] = []
     channels = in_channels
     for index in range(depth):
@@ -47,46 +51,18 @@ def _network(
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
-def msdnet6(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns MSDNet with 6 layers."""
-    return _network(6, num_classes, in_channels, 0, "ista")
+def _msdnet(depth: int, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return _network(depth, "ista", num_classes, in_channels, unfolding=0)
 
 
-def msdnet9(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns MSDNet with 9 layers."""
-    return _network(9, num_classes, in_channels, 0, "ista")
-
-
-def msdnet12(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns MSDNet with 12 layers."""
-    return _network(12, num_classes, in_channels, 0, "ista")
-
-
-def msd_csc_ista6(num_classes: int, in_channels: int = 3, *, unfolding: int = 2) -> nn.Module:
-    """Returns MSD-CSC with 6 layers, solved by ISTA."""
-    return _network(6, num_classes, in_channels, unfolding, "ista")
-
-
-def msd_csc_ista9(num_classes: int, in_channels: int = 3, *, unfolding: int = 2) -> nn.Module:
-    """Returns MSD-CSC with 9 layers, solved by ISTA."""
-    return _network(9, num_classes, in_channels, unfolding, "ista")
-
-
-def msd_csc_ista12(num_classes: int, in_channels: int = 3, *, unfolding: int = 2) -> nn.Module:
-    """Returns MSD-CSC with 12 layers, solved by ISTA."""
-    return _network(12, num_classes, in_channels, unfolding, "ista")
-
-
-def msd_csc_fista6(num_classes: int, in_channels: int = 3, *, unfolding: int = 2) -> nn.Module:
-    """Returns MSD-CSC with 6 layers, solved by FISTA."""
-    return _network(6, num_classes, in_channels, unfolding, "fista")
-
-
-def msd_csc_fista9(num_classes: int, in_channels: int = 3, *, unfolding: int = 2) -> nn.Module:
-    """Returns MSD-CSC with 9 layers, solved by FISTA."""
-    return _network(9, num_classes, in_channels, unfolding, "fista")
-
-
-def msd_csc_fista12(num_classes: int, in_channels: int = 3, *, unfolding: int = 2) -> nn.Module:
-    """Returns MSD-CSC with 12 layers, solved by FISTA."""
-    return _network(12, num_classes, in_channels, unfolding, "fista")
+#: The networks, by their names in the catalog.
+MODELS: dict[str, Builder] = {
+    **{f"msdnet{depth}": described(f"MSDNet with {depth} layers", partial(_msdnet, depth)) for depth in DEPTHS},
+    **{
+        f"msd-csc-{solver}{depth}": described(
+            f"MSD-CSC with {depth} layers, solved by {solver.upper()}", partial(_network, depth, solver)
+        )
+        for solver in get_args(Solver)
+        for depth in DEPTHS
+    },
+}

@@ -2,7 +2,7 @@
 
 Source: DeTraMe-Net (Tang et al., arXiv:2002.07898), table 1, after the All Convolutional Net of Springenberg et al.
 
-| builder | parameters (10 classes) |
+| model | parameters (10 classes) |
 |---|---|
 | `plainnet3` | 0.09M |
 | `plainnet6` | 0.68M |
@@ -13,30 +13,22 @@ Differences from the paper: see `robustcsc.layers.plain`. The ReLU after the las
 averages of non-negative numbers, and an image for which that ReLU is 0 everywhere has no gradient.
 """
 
+from functools import partial
+
 from torch import nn
 
 from robustcsc.layers.plain import plain_network
+from robustcsc.models.builder import Builder, described
 
 
-def _relu(channels: int, kernel_size: int) -> nn.Module:
-    return nn.ReLU(inplace=True)
+def _plainnet(convolutions: int, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return plain_network(convolutions, num_classes, in_channels, lambda channels, kernel_size: nn.ReLU(inplace=True))
 
 
-def plainnet3(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns PlainNet with 3 convolutions."""
-    return plain_network(3, num_classes, in_channels, _relu)
-
-
-def plainnet6(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns PlainNet with 6 convolutions."""
-    return plain_network(6, num_classes, in_channels, _relu)
-
-
-def plainnet9(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns PlainNet with 9 convolutions, close to ALL-CNN-C."""
-    return plain_network(9, num_classes, in_channels, _relu)
-
-
-def plainnet12(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Returns PlainNet with 12 convolutions."""
-    return plain_network(12, num_classes, in_channels, _relu)
+#: The networks, by their names in the catalog.
+MODELS: dict[str, Builder] = {
+    f"plainnet{convolutions}": described(
+        f"PlainNet with {convolutions} convolutions{remark}", partial(_plainnet, convolutions)
+    )
+    for convolutions, remark in ((3, ""), (6, ""), (9, ", close to ALL-CNN-C"), (12, ""))
+}

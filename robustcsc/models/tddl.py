@@ -6,18 +6,18 @@ Source: Tirer and Giryes, "Task-Driven Dictionary Learning Based on Convolutiona
 Logits are ``W'alpha(f(x), D)``. Features f, dictionary D and classifier W are learned together, through the implicit
 gradient of `robustcsc.layers.task_driven`.
 
-| builder | features of an image of 28x28 | their parameters | lambda_1 |
+| model | features of an image of 28x28 | their parameters | lambda_1 |
 |---|---|---|---|
-| `tddl_lin` | Z x, Z of 196x784 | 153,664 | 0.8 |
-| `tddl_cnn` | convolution 20 5x5, max-pool 2, convolution 12 5x5, max-pool 2: 192 | 6,532 | 4 |
-| `tddl_cifar` | three times convolution 3x3, ReLU, max-pool 2; standardised | 28,048 (colour: 28,624) | 0.8 |
+| `tddl-lin` | Z x, Z of 196x784 | 153,664 | 0.8 |
+| `tddl-cnn` | convolution 20 5x5, max-pool 2, convolution 12 5x5, max-pool 2: 192 | 6,532 | 4 |
+| `tddl-cifar` | three times convolution 3x3, ReLU, max-pool 2; standardised | 28,048 (colour: 28,624) | 0.8 |
 
 There are 400 atoms, and lambda_2 = 0 (section IV). Images are normalised to zero mean and unit norm. Weights of the
 features start from the standard normal distribution, biases at 0. `robustcsc.training.initialise` initialises D and W.
 
 Differences from the paper:
 - The paper uses digits of 28x28 pixels. For smaller images, convolutions are padded by 2 so that features remain.
-- `tddl_cifar` is ours, a small network for colour images with 32, 64 and 16 channels. Its features are standardised
+- `tddl-cifar` is ours, a small network for colour images with 32, 64 and 16 channels. Its features are standardised
   (zero mean, unit variance), so that their norm, and with it the effect of lambda_1, does not depend on their number.
   Its weights start as in He et al.
 - Without the paper's initialisation, the atoms start as random unit vectors.
@@ -32,8 +32,9 @@ from torch import Tensor, nn
 
 from robustcsc.layers.normalize import UnitNorm
 from robustcsc.layers.task_driven import ElasticNetCode
+from robustcsc.models.builder import Builder
 
-#: Image size below which the convolutions of `tddl_cnn` are padded.
+#: Image size below which the convolutions of `tddl-cnn` are padded.
 UNPADDED_FROM = 28
 
 
@@ -154,3 +155,7 @@ def _start_normal(network: nn.Module) -> None:
             parameter.zero_()
         else:
             parameter.normal_()
+
+
+#: The networks, by their names in the catalog.
+MODELS: dict[str, Builder] = {"tddl-lin": tddl_lin, "tddl-cnn": tddl_cnn, "tddl-cifar": tddl_cifar}

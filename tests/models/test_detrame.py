@@ -13,7 +13,6 @@ from robustcsc.errors import RobustCSCError
 from robustcsc.layers.preactivation import PreActivationBlock
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.residual import BasicBlock
-from robustcsc.models import detrame, plainnet, resnet, wide_resnet
 from robustcsc.models.catalog import MODELS, build, default_spec
 from robustcsc.models.detrame import replace_relu
 from robustcsc.training.loop import Epoch, train
@@ -48,8 +47,8 @@ def test_in_plainnet_every_relu_has_the_size_of_the_convolution_before(
     depth: int, extra: int, published: float | None
 ) -> None:
     with torch.device("meta"):
-        plain = getattr(plainnet, f"plainnet{depth}")(10)
-        model = getattr(detrame, f"detrame_plainnet{depth}")(10)
+        plain = MODELS[f"plainnet{depth}"](10)
+        model = MODELS[f"detrame-plainnet{depth}"](10)
     assert parameters(model) == parameters(plain) + extra
     assert published is None or round(parameters(model) / 1e6, 1) == published
     assert not any(isinstance(module, nn.ReLU) for module in model.modules())
@@ -64,8 +63,8 @@ def test_in_resnet_the_relu_inside_each_block_has_3x3_filters(
 ) -> None:
     blocks = (depth - 2) // 6
     with torch.device("meta"):
-        plain = getattr(resnet, f"resnet{depth}")(10)
-        model = getattr(detrame, f"detrame_resnet{depth}")(10)
+        plain = MODELS[f"resnet{depth}"](10)
+        model = MODELS[f"detrame-resnet{depth}"](10)
     counted = residual_parameters(stem=3, first=16, widths=(16, 32, 64), depths=(blocks,) * 3, classes=10)
     assert parameters(plain) == counted
     assert published is None or abs(counted / 1e6 - published) < 0.05
@@ -80,8 +79,8 @@ def test_in_resnet_the_relu_inside_each_block_has_3x3_filters(
 @pytest.mark.parametrize("factor", [4, 8])
 def test_in_wide_resnet_the_relu_between_the_convolutions_of_a_block_is_replaced(factor: int) -> None:
     with torch.device("meta"):
-        plain = getattr(wide_resnet, f"wideresnet16_{factor}")(10)
-        model = getattr(detrame, f"detrame_wideresnet16_{factor}")(10)
+        plain = MODELS[f"wideresnet16-{factor}"](10)
+        model = MODELS[f"detrame-wideresnet16-{factor}"](10)
     widths = [16 * factor, 32 * factor, 64 * factor]
     assert parameters(model) == parameters(plain) + 2 * sum(activation(width, 3) for width in widths)
     inside = [module.inner for module in model.modules() if isinstance(module, PreActivationBlock)]

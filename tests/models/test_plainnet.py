@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustcsc.models import plainnet
+from robustcsc.models.catalog import MODELS
 
 
 def parameters(model: nn.Module) -> int:
@@ -39,7 +39,7 @@ EXPECTED = {
 @pytest.mark.parametrize(("depth", "published"), [(3, None), (6, None), (9, 1.4), (12, 2.4)])
 def test_a_plainnet_has_the_layers_and_parameters_of_table_1(depth: int, published: float | None) -> None:
     with torch.device("meta"):
-        model = getattr(plainnet, f"plainnet{depth}")(10)
+        model = MODELS[f"plainnet{depth}"](10)
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == depth
     assert parameters(model) == EXPECTED[depth]
@@ -53,7 +53,7 @@ def test_a_plainnet_has_the_layers_and_parameters_of_table_1(depth: int, publish
 @pytest.mark.parametrize(("depth", "side"), [(3, 8), (6, 8), (9, 8), (12, 4)])
 def test_the_last_map_is_as_small_as_the_strides_make_it(depth: int, side: int) -> None:
     with torch.device("meta"):
-        model = getattr(plainnet, f"plainnet{depth}")(10)
+        model = MODELS[f"plainnet{depth}"](10)
         assert isinstance(model, nn.Sequential)
         assert model[:-2](torch.zeros(1, 3, 32, 32)).shape == (1, 10, side, side)
 
@@ -61,7 +61,7 @@ def test_the_last_map_is_as_small_as_the_strides_make_it(depth: int, side: int) 
 @pytest.mark.parametrize(("depth", "dropouts"), [(3, [0.2]), (6, [0.2, 0.5]), (9, [0.2, 0.5, 0.5])])
 def test_dropout_is_at_the_input_and_behind_the_halvings_of_table_1(depth: int, dropouts: list[float]) -> None:
     with torch.device("meta"):
-        model = getattr(plainnet, f"plainnet{depth}")(10)
+        model = MODELS[f"plainnet{depth}"](10)
     children = list(model.children())
     assert [module.p for module in children if isinstance(module, nn.Dropout)] == dropouts
     assert isinstance(children[0], nn.Dropout)
@@ -74,7 +74,7 @@ def test_dropout_is_at_the_input_and_behind_the_halvings_of_table_1(depth: int, 
 
 def test_logits_are_averages_of_non_negative_maps() -> None:
     torch.manual_seed(0)
-    model = plainnet.plainnet3(5)
+    model = MODELS["plainnet3"](5)
     assert isinstance(model, nn.Sequential)
     images = torch.randn(2, 3, 16, 16)
     model.eval()

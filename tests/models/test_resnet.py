@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustcsc.models.resnet import resnet18, resnet20, resnet34, resnet_digits
+from robustcsc.models.catalog import MODELS
 
 torchvision_models = importlib.import_module("torchvision.models")
 
@@ -19,12 +19,12 @@ def parameters(model: nn.Module) -> int:
 @pytest.mark.parametrize(
     ("builder", "form", "classes", "published"),
     [
-        (resnet18, "cifar", 10, 11_173_962),  # 11.2M in SDNet's table 6
-        (resnet18, "cifar", 100, 11_220_132),
+        (MODELS["resnet18"], "cifar", 10, 11_173_962),  # 11.2M in SDNet's table 6
+        (MODELS["resnet18"], "cifar", 100, 11_220_132),
         # 21.28M with the 1x1 shortcuts (option B). SDNet's table says 21.1M, which is the count without them.
-        (resnet34, "cifar", 10, 21_282_122),
-        (resnet18, "imagenet", 1000, 11_689_512),
-        (resnet34, "imagenet", 1000, 21_797_672),  # 21.80M, as torchvision counts; SDNet's table 6 says 21.5M
+        (MODELS["resnet34"], "cifar", 10, 21_282_122),
+        (MODELS["resnet18"], "imagenet", 1000, 11_689_512),
+        (MODELS["resnet34"], "imagenet", 1000, 21_797_672),  # 21.80M, as torchvision counts; SDNet's table 6 says 21.5M
     ],
 )
 def test_wide_networks_have_the_parameters_of_the_architecture(
@@ -32,7 +32,7 @@ def test_wide_networks_have_the_parameters_of_the_architecture(
 ) -> None:
     with torch.device("meta"):
         model = builder(classes, form=form)
-    depths = (2, 2, 2, 2) if builder is resnet18 else (3, 4, 6, 3)
+    depths = (2, 2, 2, 2) if builder is MODELS["resnet18"] else (3, 4, 6, 3)
     stem = 3 if form == "cifar" else 7
     assert parameters(model) == published
     assert parameters(model) == residual_parameters(stem=stem, first=64, widths=WIDE, depths=depths, classes=classes)
@@ -41,19 +41,19 @@ def test_wide_networks_have_the_parameters_of_the_architecture(
 def test_resnet20_has_the_parameters_of_the_architecture(residual_parameters: Callable[..., int]) -> None:
     # 269,722 in He et al. with shortcuts that cost nothing (option A); the 1x1 shortcuts add 2,752.
     expected = residual_parameters(stem=3, first=16, widths=(16, 32, 64), depths=(3, 3, 3), classes=10)
-    assert parameters(resnet20(10)) == expected == 269_722 + (16 * 32 + 64) + (32 * 64 + 128)
+    assert parameters(MODELS["resnet20"](10)) == expected == 269_722 + (16 * 32 + 64) + (32 * 64 + 128)
 
 
 def test_the_digits_network_has_the_parameters_of_the_architecture(residual_parameters: Callable[..., int]) -> None:
     # 20k: stem 176, blocks 4,672 and 13,952, shortcut 576, head 330.
     colour = residual_parameters(stem=3, first=16, widths=(16, 32), depths=(1, 1), classes=10)
-    assert parameters(resnet_digits(10, 1)) == colour - 2 * 9 * 16 == 19_706  # one channel in place of three
+    assert parameters(MODELS["resnet-digits"](10, 1)) == colour - 2 * 9 * 16 == 19_706  # one channel in place of three
 
 
-@pytest.mark.parametrize(("ours", "name"), [(resnet18, "resnet18"), (resnet34, "resnet34")])
-def test_the_imagenet_form_is_that_of_torchvision(ours: Callable[..., nn.Module], name: str) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_the_imagenet_form_is_that_of_torchvision(name: str) -> None:
     with torch.device("meta"):
-        model, theirs = ours(1000, form="imagenet"), torchvision_models.get_model(name, weights=None)
+        model, theirs = MODELS[name](1000, form="imagenet"), torchvision_models.get_model(name, weights=None)
     # Same tensors in the same order, except that ours names them otherwise and has the shortcut behind the block.
     assert parameters(model) == parameters(theirs)
     assert sorted(tuple(p.shape) for p in model.parameters()) == sorted(tuple(p.shape) for p in theirs.parameters())
@@ -61,7 +61,7 @@ def test_the_imagenet_form_is_that_of_torchvision(ours: Callable[..., nn.Module]
 
 def test_the_imagenet_form_computes_what_torchvision_computes() -> None:
     torch.manual_seed(0)
-    model, theirs = resnet18(5, form="imagenet").eval(), torchvision_models.resnet18(num_classes=5).eval()
+    model, theirs = MODELS["resnet18"](5, form="imagenet").eval(), torchvision_models.resnet18(num_classes=5).eval()
     for tensor in theirs.parameters():
         torch.nn.init.normal_(tensor, 0.02, 0.02)
     names = {"conv1": "stem.0", "bn1": "stem.1", "fc": "head"} | {f"layer{i + 1}": f"stages.{i}" for i in range(4)}

@@ -6,7 +6,7 @@ from torch import nn
 
 from robustcsc.layers.csc import CSCConv2d, csc_layers, fit_image_size
 from robustcsc.layers.residual import BasicBlock
-from robustcsc.models import resnet, sdnet
+from robustcsc.models.catalog import MODELS
 
 WIDE = (64, 128, 256, 512)
 DEPTHS_18, DEPTHS_34 = (2, 2, 2, 2), (3, 4, 6, 3)
@@ -22,18 +22,18 @@ def parameters(model: nn.Module) -> int:
     ("builder", "form", "classes", "depths", "shortcut", "expected"),
     [
         # SDNet's table 6: 11.2M, 11.3M, 11.7M.
-        (sdnet.sdnet18, "cifar", 10, DEPTHS_18, True, 11_173_962),
-        (sdnet.sdnet18_all, "cifar", 10, DEPTHS_18, True, 11_173_962),
-        (sdnet.sdnet18, "cifar", 100, DEPTHS_18, True, 11_220_132),
-        (sdnet.sdnet18, "imagenet", 1000, DEPTHS_18, True, 11_689_512),
-        (sdnet.sdnet18_all, "imagenet", 1000, DEPTHS_18, True, 11_689_512),
-        (sdnet.sdnet18_all_plain, "cifar", 10, DEPTHS_18, False, 11_173_962 - SHORTCUTS),
+        (MODELS["sdnet18"], "cifar", 10, DEPTHS_18, True, 11_173_962),
+        (MODELS["sdnet18-all"], "cifar", 10, DEPTHS_18, True, 11_173_962),
+        (MODELS["sdnet18"], "cifar", 100, DEPTHS_18, True, 11_220_132),
+        (MODELS["sdnet18"], "imagenet", 1000, DEPTHS_18, True, 11_689_512),
+        (MODELS["sdnet18-all"], "imagenet", 1000, DEPTHS_18, True, 11_689_512),
+        (MODELS["sdnet18-all-plain"], "cifar", 10, DEPTHS_18, False, 11_173_962 - SHORTCUTS),
         # The paper says 21.1M for the CIFAR form: that is the count without 1x1 shortcuts. With them it is 21.28M.
-        (sdnet.sdnet34, "cifar", 10, DEPTHS_34, True, 21_282_122),
-        (sdnet.sdnet34_all, "cifar", 10, DEPTHS_34, True, 21_282_122),
-        (sdnet.sdnet34_all_plain, "cifar", 10, DEPTHS_34, False, 21_108_298),
+        (MODELS["sdnet34"], "cifar", 10, DEPTHS_34, True, 21_282_122),
+        (MODELS["sdnet34-all"], "cifar", 10, DEPTHS_34, True, 21_282_122),
+        (MODELS["sdnet34-all-plain"], "cifar", 10, DEPTHS_34, False, 21_108_298),
         # 21.80M, as torchvision's ResNet-34, where table 6 says 21.5M.
-        (sdnet.sdnet34, "imagenet", 1000, DEPTHS_34, True, 21_797_672),
+        (MODELS["sdnet34"], "imagenet", 1000, DEPTHS_34, True, 21_797_672),
     ],
 )
 def test_wide_networks_have_the_parameters_of_the_architecture(
@@ -55,12 +55,12 @@ def test_wide_networks_have_the_parameters_of_the_architecture(
 def test_small_networks_have_the_parameters_of_the_architecture(residual_parameters: Callable[..., int]) -> None:
     # 64 atoms before a first stage of width 16: the first block gets a 1x1 shortcut.
     expected = residual_parameters(stem=3, first=64, widths=(16, 32, 64), depths=(3, 3, 3), classes=10)
-    assert parameters(sdnet.sdnet20(10)) == expected
+    assert parameters(MODELS["sdnet20"](10)) == expected
     assert 275_000 <= expected < 285_000  # 0.28M
     narrow = residual_parameters(stem=3, first=16, widths=(16, 32, 64), depths=(3, 3, 3), classes=10)
-    assert parameters(sdnet.sdnet20(10, atoms=16)) == narrow == parameters(resnet.resnet20(10))
+    assert parameters(MODELS["sdnet20"](10, atoms=16)) == narrow == parameters(MODELS["resnet20"](10))
     digits = residual_parameters(stem=3, first=32, widths=(16, 32), depths=(1, 1), classes=10) - 2 * 9 * 32
-    assert parameters(sdnet.sdnet_digits(10, 1)) == digits == 352 + (6_976 + 544) + (13_952 + 576) + 330
+    assert parameters(MODELS["sdnet-digits"](10, 1)) == digits == 352 + (6_976 + 544) + (13_952 + 576) + 330
 
 
 def shapes(model: nn.Module) -> list[tuple[int, ...]]:
@@ -71,19 +71,19 @@ def shapes(model: nn.Module) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("form", ["cifar", "imagenet"])
 def test_an_sdnet_has_the_very_parameter_shapes_of_the_resnet(name: str, form: str) -> None:
     with torch.device("meta"):
-        expected = shapes(getattr(resnet, f"resnet{name}")(10, form=form))
-        assert shapes(getattr(sdnet, f"sdnet{name}")(10, form=form)) == expected
-        assert shapes(getattr(sdnet, f"sdnet{name}_all")(10, form=form)) == expected
+        expected = shapes(MODELS[f"resnet{name}"](10, form=form))
+        assert shapes(MODELS[f"sdnet{name}"](10, form=form)) == expected
+        assert shapes(MODELS[f"sdnet{name}-all"](10, form=form)) == expected
 
 
 @pytest.mark.parametrize(
     ("builder", "layers", "shortcuts"),
     [
         # One stem and two layers per block; one 1x1 shortcut per stage that changes the width.
-        (sdnet.sdnet18_all, 1 + 2 * 8, 3),
-        (sdnet.sdnet34_all, 1 + 2 * 16, 3),
-        (sdnet.sdnet18_all_plain, 1 + 2 * 8, 0),
-        (sdnet.sdnet34_all_plain, 1 + 2 * 16, 0),
+        (MODELS["sdnet18-all"], 1 + 2 * 8, 3),
+        (MODELS["sdnet34-all"], 1 + 2 * 16, 3),
+        (MODELS["sdnet18-all-plain"], 1 + 2 * 8, 0),
+        (MODELS["sdnet34-all-plain"], 1 + 2 * 16, 0),
     ],
 )
 def test_in_the_all_networks_only_1x1_shortcuts_stay_convolutions(
@@ -102,7 +102,7 @@ def test_in_the_all_networks_only_1x1_shortcuts_stay_convolutions(
     assert sum(isinstance(module, nn.ReLU) for module in model.modules()) == len(blocks)
 
 
-@pytest.mark.parametrize("builder", [sdnet.sdnet18, sdnet.sdnet34])
+@pytest.mark.parametrize("builder", [MODELS["sdnet18"], MODELS["sdnet34"]])
 def test_in_an_sdnet_the_first_layer_alone_is_sparse_and_no_relu_follows_it(builder: Callable[..., nn.Module]) -> None:
     with torch.device("meta"):
         model = builder(10)
@@ -115,7 +115,7 @@ def test_in_an_sdnet_the_first_layer_alone_is_sparse_and_no_relu_follows_it(buil
 
 def test_defaults_are_those_of_the_paper_and_options_reach_every_layer() -> None:
     with torch.device("meta"):
-        standard, other = sdnet.sdnet18_all(10), sdnet.sdnet18_all(10, lam=0.3, num_steps=4, signed=True)
+        standard, other = MODELS["sdnet18-all"](10), MODELS["sdnet18-all"](10, lam=0.3, num_steps=4, signed=True)
     for layer in csc_layers(standard).values():
         assert (layer.lam0, layer.num_steps, layer.signed, layer.solver) == (0.1, 2, False, "fista")
     for layer in csc_layers(other).values():
@@ -124,7 +124,7 @@ def test_defaults_are_those_of_the_paper_and_options_reach_every_layer() -> None
 
 def test_logits_do_not_depend_on_the_batch_and_a_forward_pass_leaves_no_trace() -> None:
     torch.manual_seed(0)
-    model = sdnet.sdnet_digits(10).double().eval()
+    model = MODELS["sdnet-digits"](10, 1).double().eval()
     fit_image_size(model, (1, 8, 8))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     images = torch.rand(5, 1, 8, 8, dtype=torch.float64)
@@ -138,7 +138,7 @@ def test_logits_do_not_depend_on_the_batch_and_a_forward_pass_leaves_no_trace() 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("builder", [sdnet.sdnet18_all, sdnet.sdnet18_all_plain])
+@pytest.mark.parametrize("builder", [MODELS["sdnet18-all"], MODELS["sdnet18-all-plain"]])
 def test_an_all_network_runs_and_every_layer_codes_its_input(builder: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
     model = builder(10).eval()

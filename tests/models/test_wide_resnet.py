@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from robustcsc.layers.preactivation import PreActivationBlock
-from robustcsc.models import wide_resnet
+from robustcsc.models.catalog import MODELS
 
 
 def expected_parameters(factor: int, classes: int) -> int:
@@ -24,7 +24,7 @@ def expected_parameters(factor: int, classes: int) -> int:
 )
 def test_the_networks_have_the_parameters_of_the_architecture(factor: int, classes: int, published: int) -> None:
     with torch.device("meta"):
-        model = getattr(wide_resnet, f"wideresnet16_{factor}")(classes)
+        model = MODELS[f"wideresnet16-{factor}"](classes)
     assert sum(parameter.numel() for parameter in model.parameters()) == published
     assert expected_parameters(factor, classes) == published
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
