@@ -1,7 +1,13 @@
 """The errors a user can cause: each message is one sentence that says what is wrong and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """Returns the end of a sentence about a name that does not exist: the closest of the known ones, or all."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(known)}."
 
 
 class RobustCSCError(Exception):
@@ -12,10 +18,7 @@ class UnknownNameError(RobustCSCError):
     """A model, data set, corruption or other named thing does not exist."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names)}."
-        super().__init__(f"Unknown {kind} {name!r}: {hint}")
+        super().__init__(f"Unknown {kind} {name!r}: {hint(name, sorted(known))}")
 
 
 class DataError(RobustCSCError):

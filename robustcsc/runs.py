@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustcsc.errors import StoreError
+from robustcsc.errors import StoreError, hint
 
 #: The folder that holds all runs unless the user names another.
 RUNS = Path("runs")
@@ -124,9 +123,7 @@ def find(name: str | Path, root: Path = RUNS) -> Run:
     names = [run.name for run in runs]
     if not names:
         raise StoreError(f"No run {str(name)!r}: there are no runs in {root} yet, train one first.")
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names)}."
-    raise StoreError(f"No run {str(name)!r} in {root}: {hint}")
+    raise StoreError(f"No run {str(name)!r} in {root}: {hint(str(name), names)}")
 
 
 def create(name: str, root: Path = RUNS, *, exist_ok: bool = False) -> Run:

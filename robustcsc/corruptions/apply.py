@@ -48,12 +48,7 @@ def corrupt(
         raise UnknownNameError("corruption", corruption, spec.corruptions)
     if type(severity) is not int or severity not in (0, *SEVERITIES):
         raise SpecError(f"Severity must be an integer from 0 (clean) to 5, not {severity!r}.")
-    check_images(images)
-    if indices.shape != images.shape[:1] or indices.dtype != torch.int64:
-        raise DataError(
-            f"Indices must be int64 of shape ({len(images)},), one per image, not {indices.dtype} of shape "
-            f"{tuple(indices.shape)}."
-        )
+    _check(images, "Indices", indices)
     if severity == 0:
         return images
     entry = spec.corruptions[corruption]
@@ -84,25 +79,23 @@ def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], s
         raise UnknownNameError("corruption kernel", kernel, KERNELS)
     if problem := parameter_problem(kernel, parameters):
         raise SpecError(f"Parameters of {kernel}: {problem}.")
-    check_images(images)
-    if seeds.shape != images.shape[:1] or seeds.dtype != torch.int64:
-        raise DataError(
-            f"Seeds must be int64 of shape ({len(images)},), one per image, not {seeds.dtype} of shape "
-            f"{tuple(seeds.shape)}."
-        )
+    _check(images, "Seeds", seeds)
     return KERNELS[kernel](images, seeds.to(images.device), **parameters)
 
 
-def check_images(images: Tensor) -> None:
-    """Raises DataError unless the images are (N, C, H, W) float32 or float64 with pixels in [0, 1]."""
+def _check(images: Tensor, name: str, numbers: Tensor) -> None:
+    """Raises DataError unless images are (N, C, H, W) floats with pixels in [0, 1], and numbers (N,) int64."""
     if images.dtype not in (torch.float32, torch.float64):
         raise DataError(f"Images must be float32 or float64 with pixels in [0, 1], not {images.dtype}.")
     if images.dim() != 4:
         raise DataError(f"Images must have the shape (N, C, H, W), not {tuple(images.shape)}.")
-    if not images.numel():
-        return
-    low, high = (float(bound) for bound in images.detach().aminmax())
+    low, high = (float(bound) for bound in images.detach().aminmax()) if images.numel() else (0.0, 1.0)
     if not (low >= 0.0 and high <= 1.0):
         if torch.isfinite(images).all():
             raise DataError(f"Images must have pixels in [0, 1], not {low:g} to {high:g}; divide 8-bit values by 255.")
         raise DataError("Images must be finite, but some pixels are NaN or infinite.")
+    if numbers.shape != images.shape[:1] or numbers.dtype != torch.int64:
+        raise DataError(
+            f"{name} must be int64 of shape ({len(images)},), one per image, not {numbers.dtype} of shape "
+            f"{tuple(numbers.shape)}."
+        )

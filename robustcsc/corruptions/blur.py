@@ -1,7 +1,8 @@
 """The five blurs: Gaussian, defocus, frosted glass, motion and zoom.
 
-The random ones take two steps, so that recorded draws can be replayed: random numbers from `draws`, then a function of
-the images and those numbers. Results are clipped to [0, 1].
+Every corruption takes images (N, C, H, W), float with pixels in [0, 1], and seeds (N,), int64 from `image_seeds` on the
+device of the images; it returns (N, C, H, W), clipped to [0, 1]. Random ones take two steps, so
+that recorded draws can be replayed: random numbers from `draws`, then a function of the images and those numbers.
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019.
@@ -22,30 +23,12 @@ _ROUNDING = 2.0**-22  # above the rounding error of a float32 filter, so that co
 
 
 def gaussian_blur(images: Tensor, seeds: Tensor, *, sigma: float) -> Tensor:
-    """Returns the images after a Gaussian filter cut at 4 sigma, the border pixel repeated.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64; not used.
-        sigma: Standard deviation in pixels, at least 0.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
-    """
+    """Returns the images after a Gaussian of `sigma` pixels, at least 0, cut at 4 sigma, the border pixel repeated."""
     return smooth(images, sigma).clamp(0.0, 1.0)
 
 
 def defocus_blur(images: Tensor, seeds: Tensor, *, radius: float, alias_sigma: float) -> Tensor:
-    """Returns the images seen through a disc-shaped aperture, mirrored at the border.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64; not used.
-        radius: Of the disc, in pixels, at least 0.
-        alias_sigma: Standard deviation of the Gaussian that softens the disc's edge, in pixels, above 0.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
+    """Returns the images seen through a disc-shaped aperture, see `disc_kernel`, mirrored at the border.
 
     Raises:
         DataError: If a side of the images does not exceed the kernel's half side.
@@ -79,29 +62,17 @@ def disc_kernel(radius: float, alias_sigma: float) -> Tensor:
     squares = torch.arange(-half, half + 1, dtype=torch.float64) ** 2
     disc = (squares[:, None] + squares <= radius**2).to(torch.float64)
     reach = 1 if radius <= _GRID else 2
-    kernel = correlate(disc[None, None] / disc.sum(), _outer(gaussian_taps(alias_sigma, reach)))[0, 0]
+    taps = gaussian_taps(alias_sigma, reach)
+    kernel = correlate(disc[None, None] / disc.sum(), taps[:, None] * taps)[0, 0]
     kernel[kernel < _NEGLIGIBLE] = 0.0
     margin = int(kernel.any(0).nonzero()[0])
     return kernel[margin : len(kernel) - margin, margin : len(kernel) - margin]
 
 
-def _outer(taps: Tensor) -> Tensor:
-    """The kernel of a separable filter."""
-    return taps[:, None] * taps
-
-
 def glass_blur(images: Tensor, seeds: Tensor, *, sigma: float, distance: float, passes: float) -> Tensor:
-    """Shuffles pixels locally, between two Gaussian filters; see `shatter`.
+    """Shuffles pixels locally, up to `distance` pixels along each axis and `passes` times; see `shatter`.
 
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, from `image_seeds`, on the device of the images.
-        sigma: Standard deviation of the Gaussian before and after, in pixels, at least 0.
-        distance: Largest step of a pixel along each axis, a whole number of at least 1.
-        passes: How many times the pixels are shuffled, a whole number of at least 1.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
+    Both are whole numbers of at least 1; `sigma` is that of `shatter`.
 
     Raises:
         DataError: If a side of the images is below ``2 distance + 1``, so that no pixel can move.
@@ -173,17 +144,7 @@ def _after_earlier_visits(read: Tensor, own: Tensor) -> Tensor:
 
 
 def motion_blur(images: Tensor, seeds: Tensor, *, radius: float, sigma: float) -> Tensor:
-    """Returns the images smeared along a ray within 45 degrees of the horizontal, one direction per image.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, from `image_seeds`, on the device of the images.
-        radius: The ray has ``2 radius + 1`` pixels.
-        sigma: Decay of their weights, in pixels, at least 0.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
-    """
+    """Returns the images smeared along a ray within 45 degrees of the horizontal, each image in its own; see `motion`."""
     return smear(images, uniform(seeds, ()), radius=radius, sigma=sigma)
 
 
@@ -195,16 +156,7 @@ def smear(images: Tensor, draws: Tensor, *, radius: float, sigma: float) -> Tens
 def zoom_blur(images: Tensor, seeds: Tensor, *, last: float, step: float) -> Tensor:
     """Returns the mean of the images and of their zooms by 1, 1 + step, 1 + 2 step, ..., last; see `zoom`.
 
-    The zoom by 1 is the image itself, which therefore counts twice.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64; not used.
-        last: Largest factor, at least 1.
-        step: Between factors, above 0.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
+    The zoom by 1 is the image itself, which therefore counts twice. `last` is at least 1, `step` above 0.
     """
     count = round((last - 1.0) / step) + 1
     difference = (1.0 + step) - 1.0  # rounded as the original's list of factors is, which decides some sizes

@@ -1,6 +1,7 @@
 """Brightness, contrast, saturation, pixelation and JPEG: the corruptions without random draws.
 
-The kernels take seeds, as all kernels do, and do not use them. Results are clipped to [0, 1].
+Every corruption takes images (N, C, H, W), float with pixels in [0, 1], and returns the same, clipped to [0, 1]; the
+seeds, which all kernels take, are not used.
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019.
@@ -20,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustcsc.corruptions.draws import row_blocks
+from robustcsc.corruptions.filters import on_device
 from robustcsc.corruptions.jpeg import through_jpeg
 from robustcsc.errors import DataError
 
@@ -30,18 +32,10 @@ _LIBRARY_PIXELS = 96 * 96  # size of images from which libjpeg is faster on a CP
 
 
 def brightness(images: Tensor, seeds: Tensor, *, shift: float) -> Tensor:
-    """Returns the images with `shift` added to the value V = max(R, G, B) of HSV, hue and saturation kept.
+    """Returns the images with `shift`, -1 to 1, added to the value V = max(R, G, B) of HSV, hue and saturation kept.
 
     Computed without conversion to HSV: ``x V' / V`` with ``V' = clip(V + shift, 0, 1)``, and V' where V is 0. For one
     channel this is ``x + shift``.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, unused.
-        shift: Added to V, in units of the pixel range, -1 to 1.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
     """
     return _by_blocks(images, partial(_brighten, shift=shift))
 
@@ -59,13 +53,7 @@ def _brighten(images: Tensor, shift: float) -> Tensor:
 def contrast(images: Tensor, seeds: Tensor, *, factor: float) -> Tensor:
     """Returns ``m + factor (x - m)``, m being the mean of each channel of each image over its pixels.
 
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, unused.
-        factor: Factor of the distance from the mean, at least 0; below 1 it lowers the contrast.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
+    `factor` is at least 0; below 1 it lowers the contrast.
     """
     return _by_blocks(images, partial(_scale_contrast, factor=factor))
 
@@ -91,18 +79,9 @@ def _pixel_mean(images: Tensor) -> Tensor:
 def saturate(images: Tensor, seeds: Tensor, *, gain: float, shift: float) -> Tensor:
     """Returns the images with the saturation S of HSV replaced by ``clip(gain S + shift, 0, 1)``.
 
-    Computed without conversion to HSV: with V the largest and d the largest minus the smallest of R, G and B,
-    ``V - (V - x) V S' / d``. A grey pixel has S = 0 and, by convention, the hue red: it becomes
-    ``(V, V (1 - S'), V (1 - S'))``, reddish where `shift` is positive.
-
-    Args:
-        images: (N, 3, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, unused.
-        gain: Factor of the saturation, at least 0.
-        shift: Added to the saturation, -1 to 1.
-
-    Returns:
-        (N, 3, H, W), clipped to [0, 1].
+    `gain` is at least 0, `shift` from -1 to 1. Computed without conversion to HSV: with V the largest and d the largest
+    minus the smallest of R, G and B, ``V - (V - x) V S' / d``. A grey pixel has S = 0 and, by convention, the hue red:
+    it becomes ``(V, V (1 - S'), V (1 - S'))``, reddish where `shift` is positive.
 
     Raises:
         DataError: If the images are not in colour.
@@ -128,16 +107,9 @@ def _scale_saturation(images: Tensor, gain: float, shift: float) -> Tensor:
 def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
     """Returns the images shrunk to ``int(scale side)`` pixels and enlarged again, both by the box filter of Pillow.
 
-    A pixel of the small image is the plain mean of the pixels whose centres lie in its box (not weighted by area),
-    first along rows, then along columns, each time rounded to 8 bits. Enlarging repeats the nearest pixel.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1], rounded to 8 bits first.
-        seeds: (N,) int64, unused.
-        scale: Side of the small image relative to that of the image, in (0, 1].
-
-    Returns:
-        (N, C, H, W), multiples of 1/255 in [0, 1].
+    `scale` is in (0, 1]. The images are rounded to 8 bits first; results are multiples of 1/255. A pixel of the small
+    image is the plain mean of the pixels whose centres lie in its box (not weighted by area), first along rows, then
+    along columns, each time rounded to 8 bits. Enlarging repeats the nearest pixel.
 
     Raises:
         DataError: If the small image would have no pixels.
@@ -203,16 +175,9 @@ def _box_table(before: int, after: int, device: torch.device) -> tuple[Tensor, T
 def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor:
     """Returns the images after JPEG compression and decompression with 4:2:0 colour.
 
-    Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits. Large images on a CPU go through libjpeg
-    itself (Pillow's), which is faster, in as many threads as PyTorch uses.
-
-    Args:
-        images: (N, C, H, W) float with C = 1 or 3, pixels in [0, 1], rounded to 8 bits first.
-        seeds: (N,) int64, unused.
-        quality: Quality of the file, a whole number from 1 to 100.
-
-    Returns:
-        (N, C, H, W), multiples of 1/255 in [0, 1].
+    `quality` is a whole number from 1 to 100. The images, of 1 or 3 channels, are rounded to 8 bits first; results are
+    multiples of 1/255. Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits. Large images on a CPU go
+    through libjpeg itself (Pillow's), which is faster, in as many threads as PyTorch uses.
 
     Raises:
         DataError: If the images have neither 1 nor 3 channels.
@@ -264,5 +229,4 @@ def _levels(images: Tensor) -> Tensor:
 
 def _pixels(levels: Tensor, images: Tensor) -> Tensor:
     """Integers 0 to 255 as pixels of the type of `images`."""
-    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
-    return levels.to(images.dtype).div_(torch.full((), 255.0, dtype=images.dtype, device=images.device))
+    return levels.to(images.dtype).div_(on_device(255.0, images))

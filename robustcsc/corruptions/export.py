@@ -23,12 +23,13 @@ from PIL import Image
 
 from robustcsc import __version__
 from robustcsc.corruptions.apply import corrupt
-from robustcsc.corruptions.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from robustcsc.corruptions.manifest import MANIFEST, Manifest, read_manifest
 from robustcsc.corruptions.specs import SEVERITIES, Spec
 from robustcsc.corruptions.trial import check_applicable
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
 from robustcsc.files import replacing, write_whole
+from robustcsc.measurements.facts import to_json
 from robustcsc.progress import Progress, silent
 
 Form = Literal["cifar-c", "imagenet-c"]
@@ -87,7 +88,7 @@ class Export:
             raise DataError(f"{root} holds files that were not exported by robustcsc: choose a new or an empty folder.")
         check_applicable(self.images, self.spec, corruptions, severities, device=self.device)
         with _made(root):
-            write_manifest(root, manifest)
+            write_whole(root / MANIFEST, to_json(manifest) + b"\n")
             written = [self._write_corruption(root, corruption, severities) for corruption in corruptions]
         return [path for paths in written for path in paths]
 
@@ -129,7 +130,9 @@ class Export:
         """Writes the missing files of one corruption and returns the paths of all requested ones."""
         if self.form == "cifar-c":
             if not (root / LABELS).exists():
-                write_whole(root / LABELS, _array_bytes(self._labels()))
+                content = io.BytesIO()
+                np.save(content, self._labels())
+                write_whole(root / LABELS, content.getvalue())
             path = root / f"{corruption}.npy"
             if not path.exists():
                 channels, height, width = self.images.image_shape
@@ -204,12 +207,6 @@ def _write_array(path: Path, shape: tuple[int, ...], pieces: Iterable[_Pixels]) 
         np.lib.format.write_array_header_1_0(file, header)
         for piece in pieces:
             file.write(piece.data)
-
-
-def _array_bytes(array: npt.NDArray[np.generic]) -> bytes:
-    content = io.BytesIO()
-    np.save(content, array)
-    return content.getvalue()
 
 
 def _write_image(path: Path, pixels: _Pixels) -> None:

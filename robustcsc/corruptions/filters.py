@@ -21,6 +21,11 @@ _VECTOR = 16  # their number is a multiple of this, so that no value falls to th
 _SIXTEEN_BITS = 65535.0
 
 
+def on_device(divisor: float, like: Tensor) -> Tensor:
+    """The divisor of the type and on the device of `like`: a GPU divides by a Python number through its inverse."""
+    return torch.full((), divisor, dtype=like.dtype, device=like.device)
+
+
 def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     """Returns the rows ``y[r] = sum_k weights[r, k] table[indices[r, k]]``.
 
@@ -184,8 +189,7 @@ def _runs(values: Iterator[tuple[int, int]]) -> Iterator[tuple[slice, tuple[int,
 
 def _round_to_16_bits(values: Tensor) -> Tensor:
     """Rounds values of [0, 1] to the nearest multiple of 1 / 65535, half up, in place."""
-    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
-    levels = torch.full((), _SIXTEEN_BITS, dtype=values.dtype, device=values.device)
+    levels = on_device(_SIXTEEN_BITS, values)
     return values.mul_(levels).add_(0.5).floor_().div_(levels)
 
 
@@ -195,8 +199,7 @@ def truncate(images: Tensor) -> Tensor:
     Args:
         images: Float32 or float64, images or values along the first dimension, in [0, 1].
     """
-    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
-    levels = torch.full((), 255.0, dtype=images.dtype, device=images.device)
+    levels = on_device(255.0, images)
     truncated = torch.empty_like(images)
     for rows in row_blocks(len(images), images[:1].numel(), images.device):
         torch.mul(images[rows], levels, out=truncated[rows]).floor_().div_(levels)

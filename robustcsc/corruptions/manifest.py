@@ -10,8 +10,7 @@ import torch
 
 from robustcsc.data import ImageSet, MemoryImages, StreamedImages, load_official
 from robustcsc.errors import DataError
-from robustcsc.files import write_whole
-from robustcsc.measurements.facts import Fact, from_json, to_json
+from robustcsc.measurements.facts import Fact, from_json
 from robustcsc.measurements.perturbations import Corruption, Pixels, SeverityTable, Source
 
 #: Name of the file, beside ``labels.npy`` or the folders of the corruptions.
@@ -94,11 +93,6 @@ def read_manifest(root: Path) -> Manifest | None:
         return from_json(content, Manifest)
     except ValueError as error:
         raise DataError(f"{path} is damaged or of another version: delete the folder and export it again.") from error
-
-
-def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Writes the manifest of a folder in one step."""
-    write_whole(root / MANIFEST, to_json(manifest) + b"\n")
 
 
 def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) -> ImageSet:

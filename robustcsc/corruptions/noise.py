@@ -1,7 +1,8 @@
 """The four noise corruptions, drawn per value (pixel and channel).
 
-Every corruption takes two steps, so that recorded draws can be replayed: random numbers from `draws` or `poisson`, then
-a function of the images and those numbers. Results are clipped to [0, 1].
+Every corruption takes images (N, C, H, W), float with pixels in [0, 1], and seeds (N,), int64 from `image_seeds` on the
+device of the images; it returns (N, C, H, W), clipped to [0, 1]. There are two steps, so that recorded draws
+can be replayed: random numbers from `draws` or `poisson`, then a function of the images and those numbers.
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019.
@@ -15,16 +16,7 @@ from robustcsc.corruptions.poisson import poisson
 
 
 def gaussian_noise(images: Tensor, seeds: Tensor, *, std: float) -> Tensor:
-    """Returns ``x + std z`` with standard normal z.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, from `image_seeds`, on the device of the images.
-        std: Standard deviation in units of the pixel range, at least 0.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
-    """
+    """Returns ``x + std z`` with standard normal z; `std`, at least 0, is in units of the pixel range."""
     return add_noise(images, normal(seeds, images.shape[1:]), std=std)
 
 
@@ -34,16 +26,7 @@ def add_noise(images: Tensor, draws: Tensor, *, std: float) -> Tensor:
 
 
 def speckle_noise(images: Tensor, seeds: Tensor, *, std: float) -> Tensor:
-    """Returns ``x + std x z`` with standard normal z.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, from `image_seeds`, on the device of the images.
-        std: Standard deviation relative to the value of the pixel, at least 0.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
-    """
+    """Returns ``x + std x z`` with standard normal z; `std`, at least 0, is relative to the value of the pixel."""
     return scale_noise(images, normal(seeds, images.shape[1:]), std=std)
 
 
@@ -55,13 +38,7 @@ def scale_noise(images: Tensor, draws: Tensor, *, std: float) -> Tensor:
 def shot_noise(images: Tensor, seeds: Tensor, *, photons: float) -> Tensor:
     """Returns ``k / photons`` with Poisson numbers k of rate ``photons x``; black stays black.
 
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, from `image_seeds`, on the device of the images.
-        photons: Expected count of a white pixel, in (0, 2000].
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
+    `photons` is the expected count of a white pixel, in (0, 2000].
     """
     return expose(poisson(images * photons, seeds).to(images.dtype), photons=photons)
 
@@ -74,13 +51,7 @@ def expose(counts: Tensor, *, photons: float) -> Tensor:
 def impulse_noise(images: Tensor, seeds: Tensor, *, share: float) -> Tensor:
     """Replaces each value (not pixel) independently with probability `share`, by 1 or 0 with a second, fair coin.
 
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        seeds: (N,) int64, from `image_seeds`, on the device of the images.
-        share: Probability of replacement in [0, 1], kept exactly up to 2^-24.
-
-    Returns:
-        (N, C, H, W), clipped to [0, 1].
+    `share` is in [0, 1], kept exactly up to 2^-24.
     """
     shape = images.shape[1:]
     return replace_values(images, uniform(seeds, shape, 0) < share, uniform(seeds, shape, 1) < 0.5)

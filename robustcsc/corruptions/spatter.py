@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcsc.corruptions.draws import normal, row_blocks
-from robustcsc.corruptions.filters import smooth
+from robustcsc.corruptions.filters import on_device, smooth
 from robustcsc.errors import DataError
 
 _WATER = (175 / 255, 238 / 255, 238 / 255)
@@ -265,8 +265,7 @@ def _mean_of_nine(planes: Tensor) -> Tensor:
     padded = _mirror(planes)
     tall = (padded[:-2] + padded[1:-1]).add_(padded[2:])
     sums = (tall[:, :-2] + tall[:, 1:-1]).add_(tall[:, 2:])
-    # A divisor on the device: a GPU divides by a Python number as a product with its rounded inverse.
-    return sums.div_(torch.full((), 9.0, dtype=planes.dtype, device=planes.device))
+    return sums.div_(on_device(9.0, planes))
 
 
 def equalize(planes: Tensor) -> Tensor:

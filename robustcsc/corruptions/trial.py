@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -13,39 +13,6 @@ from robustcsc.errors import DataError
 from robustcsc.progress import Note, quiet
 
 
-def inapplicable(
-    images: ImageSet,
-    spec: Spec,
-    corruptions: Sequence[str],
-    severities: Sequence[int],
-    *,
-    device: str | torch.device = "cpu",
-) -> dict[str, str]:
-    """Returns the corruptions that cannot be applied to the images, with the reason, such as images that are too small.
-
-    Each is applied at every chosen severity to the first readable image, which stands for all: they have one shape.
-
-    Args:
-        images: The images that are to be corrupted.
-        spec: Severity table.
-        corruptions: Names in `spec`.
-        severities: 1-5.
-        device: Device on which they will be corrupted.
-
-    Raises:
-        DataError: If no image can be read.
-    """
-    batch = next(iter(images.batches(1, device=device)))
-    problems: dict[str, str] = {}
-    for name in corruptions:
-        try:
-            for severity in severities:
-                corrupt(batch.images, spec, name, severity, seed=0, indices=batch.indices)
-        except DataError as error:
-            problems[name] = str(error)
-    return problems
-
-
 def check_applicable(
     images: ImageSet,
     spec: Spec,
@@ -54,19 +21,12 @@ def check_applicable(
     *,
     device: str | torch.device = "cpu",
 ) -> None:
-    """Checks that all corruptions can be applied to the images.
+    """Checks that all corruptions can be applied to the images, on the device where they will be corrupted.
 
     Raises:
-        DataError: If some are `inapplicable`; the message gives the first reason and the corruptions that remain.
+        DataError: If some cannot; the message gives the first reason and the corruptions that remain.
     """
-    problems = inapplicable(images, spec, corruptions, severities, device=device)
-    if not problems:
-        return
-    sentence = next(iter(problems.values())).rstrip(".")
-    fitting = [name for name in corruptions if name not in problems]
-    if not fitting:
-        raise DataError(f"{sentence}; none of the chosen corruptions can be applied to {images.name}: choose others.")
-    raise DataError(f"{sentence}; leave out {', '.join(problems)}: --corruptions {','.join(fitting)}.")
+    _refuse(images, corruptions, _inapplicable(images, spec, corruptions, severities, device))
 
 
 def chosen_corruptions(
@@ -93,12 +53,40 @@ def chosen_corruptions(
         DataError: One that was asked for, or none at all, can be applied to these images.
     """
     names = select(spec, asked or "all")
-    if asked:
-        check_applicable(images, spec, names, severities, device=device)
-        return names
-    left_out = inapplicable(images, spec, names, severities, device=device)
-    if len(left_out) == len(names):
-        check_applicable(images, spec, names, severities, device=device)
-    for reason in left_out.values():
+    problems = _inapplicable(images, spec, names, severities, device)
+    if asked or len(problems) == len(names):
+        _refuse(images, names, problems)
+    for reason in problems.values():
         note(f"Left out: {reason}")
-    return [name for name in names if name not in left_out]
+    return [name for name in names if name not in problems]
+
+
+def _inapplicable(
+    images: ImageSet, spec: Spec, corruptions: Sequence[str], severities: Sequence[int], device: str | torch.device
+) -> dict[str, str]:
+    """Returns the corruptions that cannot be applied, with the reason, such as images that are too small.
+
+    Each is applied at every chosen severity to the first readable image, which stands for all: they have one shape.
+
+    Raises:
+        DataError: If no image can be read.
+    """
+    batch = next(iter(images.batches(1, device=device)))
+    problems: dict[str, str] = {}
+    for name in corruptions:
+        try:
+            for severity in severities:
+                corrupt(batch.images, spec, name, severity, seed=0, indices=batch.indices)
+        except DataError as error:
+            problems[name] = str(error)
+    return problems
+
+
+def _refuse(images: ImageSet, corruptions: Sequence[str], problems: Mapping[str, str]) -> None:
+    if not problems:
+        return
+    sentence = next(iter(problems.values())).rstrip(".")
+    fitting = [name for name in corruptions if name not in problems]
+    if not fitting:
+        raise DataError(f"{sentence}; none of the chosen corruptions can be applied to {images.name}: choose others.")
+    raise DataError(f"{sentence}; leave out {', '.join(problems)}: --corruptions {','.join(fitting)}.")

@@ -289,7 +289,7 @@ def add_frost(
     if images.shape[1] != 3:
         raise DataError(f"Corruption frost needs colour images of 3 channels, not {images.shape[1]}.")
     height, width = images.shape[2:]
-    levels = torch.full((), 255.0, dtype=images.dtype, device=images.device)
+    levels = filters.on_device(255.0, images)
     frosty = torch.empty_like(images)
     for rows in row_blocks(len(images), 3 * height * width, images.device):
         crops = crop(textures, index[rows], corners[rows], height, width).double()

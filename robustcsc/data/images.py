@@ -98,7 +98,7 @@ class ImageSet(Protocol):
             device: Where the batch's tensors lie.
 
         Raises:
-            DataError: A row is out of range, or no image could be read.
+            DataError: A row is out of range, the batch size is not positive, or no image could be read.
         """
 
 

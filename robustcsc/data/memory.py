@@ -67,14 +67,7 @@ class MemoryImages:
         return len(self.labels)
 
     def subset(self, indices: Tensor) -> MemoryImages:
-        """Returns the images of the given rows, in that order; they keep their positions.
-
-        Args:
-            indices: (n,), int64, rows of this set.
-
-        Raises:
-            DataError: A row is out of range.
-        """
+        """As `ImageSet.subset`."""
         rows = checked_rows(indices, len(self))
         return replace(
             self,
@@ -87,19 +80,8 @@ class MemoryImages:
     def batches(
         self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
     ) -> Iterator[Batch]:
-        """Yields the images in batches; which images come does not depend on the batch size.
-
-        Args:
-            batch_size: Images in a batch; the last one may have fewer.
-            order: (n,), int64, the rows to return; by default all, in their order.
-            device: Where the batch's tensors lie.
-
-        Raises:
-            DataError: A row is out of range or the batch size is not positive.
-        """
-        return (self._batch(rows, device) for rows in batched_rows(len(self), batch_size, order))
-
-    def _batch(self, rows: Tensor, device: str | torch.device) -> Batch:
-        return Batch(
-            as_floats(self.pixels[rows], device), self.labels[rows].to(device), self.positions[rows].to(device)
+        """As `ImageSet.batches`."""
+        return (
+            Batch(as_floats(self.pixels[rows], device), self.labels[rows].to(device), self.positions[rows].to(device))
+            for rows in batched_rows(len(self), batch_size, order)
         )

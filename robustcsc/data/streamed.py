@@ -139,14 +139,7 @@ class StreamedImages:
         return len(self.files)
 
     def subset(self, indices: Tensor) -> StreamedImages:
-        """Returns the images of the given rows, in that order; they keep their positions.
-
-        Args:
-            indices: (n,), int64, rows of this set.
-
-        Raises:
-            DataError: A row is out of range.
-        """
+        """As `ImageSet.subset`."""
         rows = checked_rows(indices, len(self))
         return replace(
             self,
@@ -158,15 +151,10 @@ class StreamedImages:
     def batches(
         self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
     ) -> Iterator[Batch]:
-        """Yields the images in batches; the images do not depend on the batch size or the number of workers.
-
-        Args:
-            batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
-            order: (n,), int64, the rows to return; by default all, in their order.
-            device: Where the batch's tensors lie.
+        """As `ImageSet.batches`; the images do not depend on the number of workers either.
 
         Raises:
-            DataError: A row is out of range, no image could be read, or an image does not have the set's shape.
+            DataError: Also if an image does not have the set's shape.
         """
         return self._read(batched_rows(len(self), batch_size, order), (), device)
 

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import io
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from robustcsc.data.memory import MemoryImages
 from robustcsc.errors import DataError
 
 _DIGITS = tuple("0123456789")
+_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 
 
 def load_torchvision(name: str, root: Path, split: str, download: bool) -> MemoryImages:
@@ -36,7 +36,7 @@ def load_torchvision(name: str, root: Path, split: str, download: bool) -> Memor
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # NumPy's remarks about the old pickles
-            pixels, labels, classes = _READERS[name](root, split, download)
+            pixels, labels, classes = _read(name, root, split, download)
     except MemoryError:
         raise
     except Exception as error:  # torchvision passes on what pickle, urllib, zipfile, scipy and its own checks raise
@@ -55,54 +55,20 @@ def _explanation(name: str, root: Path, download: bool, error: Exception) -> str
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if download:
         return f"{name} could not be downloaded to {root} ({reason}): check the connection, or put its files there."
+    reason = reason.removesuffix(" You can use download=True to download it").rstrip(".")  # names a Python argument
     return (
-        f"{name} is missing, incomplete or damaged in {root} ({_without_hint(reason)}): "
+        f"{name} is missing, incomplete or damaged in {root} ({reason}): "
         "allow the download, or use imagefolder for a tree of image files."
     )
 
 
-def _without_hint(reason: str) -> str:
-    """Removes torchvision's own advice, which names a Python argument."""
-    return reason.removesuffix(" You can use download=True to download it").rstrip(".")
-
-
-_Content = tuple[np.ndarray[Any, np.dtype[np.uint8]], Any, tuple[str, ...]]
-
-
-def _read_cifar10(root: Path, split: str, download: bool) -> _Content:
-    data = _torchvision().CIFAR10(root, train=split == "train", download=download)
-    return data.data.transpose(0, 3, 1, 2), data.targets, tuple(data.classes)
-
-
-def _read_cifar100(root: Path, split: str, download: bool) -> _Content:
-    data = _torchvision().CIFAR100(root, train=split == "train", download=download)
-    return data.data.transpose(0, 3, 1, 2), data.targets, tuple(data.classes)
-
-
-def _read_svhn(root: Path, split: str, download: bool) -> _Content:
-    data = _torchvision().SVHN(root, split=split, download=download)
-    return data.data, data.labels, _DIGITS
-
-
-def _read_mnist(root: Path, split: str, download: bool) -> _Content:
-    data = _torchvision().MNIST(root, train=split == "train", download=download)
-    return data.data.numpy()[:, None], data.targets, _DIGITS
-
-
-def _read_fashion_mnist(root: Path, split: str, download: bool) -> _Content:
-    data = _torchvision().FashionMNIST(root, train=split == "train", download=download)
-    return data.data.numpy()[:, None], data.targets, tuple(data.classes)
-
-
-def _torchvision() -> Any:
-    """Returns ``torchvision.datasets``, imported only now because it takes seconds."""
-    return importlib.import_module("torchvision.datasets")
-
-
-_READERS: dict[str, Callable[[Path, str, bool], _Content]] = {
-    "cifar10": _read_cifar10,
-    "cifar100": _read_cifar100,
-    "svhn": _read_svhn,
-    "mnist": _read_mnist,
-    "fashion-mnist": _read_fashion_mnist,
-}
+def _read(name: str, root: Path, split: str, download: bool) -> tuple[np.ndarray[Any, Any], Any, tuple[str, ...]]:
+    """Returns uint8 pixels (N, C, H, W), labels and the names of the classes."""
+    sets: Any = importlib.import_module("torchvision.datasets")  # only now, because it takes seconds
+    if name == "svhn":
+        data = sets.SVHN(root, split=split, download=download)
+        return data.data, data.labels, _DIGITS
+    data = getattr(sets, _CLASSES[name])(root, train=split == "train", download=download)
+    if name in ("cifar10", "cifar100"):
+        return data.data.transpose(0, 3, 1, 2), data.targets, tuple(data.classes)
+    return data.data.numpy()[:, None], data.targets, _DIGITS if name == "mnist" else tuple(data.classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -43,14 +43,33 @@ def convert(
     convolutions = {name: module for name, module in model.named_modules() if name and isinstance(module, nn.Conv2d)}
     chosen = _chosen(convolutions, layers)
     replacements = {name: _as_csc(name, convolutions[name], lam, num_steps, signed) for name in chosen}
-    for name, layer in replacements.items():
-        parent_name, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent_name), attribute, layer)
+    put_in_place(model, replacements)
     for module in model.modules():
         if getattr(module, "inplace", False):  # would overwrite codes that their gradient still needs
             module.inplace = False  # type: ignore[assignment]  # a plain attribute of activations
     fit_image_size(model, image_shape)
     return model
+
+
+def matching(names: Collection[str], patterns: str | Sequence[str], kind: str) -> list[str]:
+    """Returns the names that match a pattern, or one of several, with ``*`` as a wildcard.
+
+    Raises:
+        RobustCSCError: If a pattern matches none; the message calls what has the names a `kind`.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            known = ", ".join(names) or "it has none"
+            raise RobustCSCError(f"The model has no {kind} named {pattern!r}: its {kind}s are {known}.")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def put_in_place(model: nn.Module, replacements: Mapping[str, nn.Module]) -> None:
+    """Replaces modules of `model` by name."""
+    for name, module in replacements.items():
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, module)
 
 
 def _chosen(convolutions: dict[str, nn.Conv2d], layers: str | Sequence[str]) -> list[str]:
@@ -59,12 +78,7 @@ def _chosen(convolutions: dict[str, nn.Conv2d], layers: str | Sequence[str]) -> 
     elif layers == "all":
         names = [name for name, conv in convolutions.items() if _replaceable(conv) and conv.kernel_size != (1, 1)]
     else:
-        patterns = [layers] if isinstance(layers, str) else list(layers)
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in convolutions):
-                known = ", ".join(convolutions) or "it has none"
-                raise RobustCSCError(f"The model has no convolution named {pattern!r}: its convolutions are {known}.")
-        names = [name for name in convolutions if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        names = matching(convolutions, layers, "convolution")
     if not names:
         raise RobustCSCError("The model has no convolution that could become a CSC layer: choose another model.")
     return names

@@ -28,7 +28,6 @@ Differences from the paper:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import partial
 
 from torch import Tensor, nn
@@ -40,6 +39,7 @@ from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.residual import BasicBlock, ResidualNetwork, conv, stem
 from robustcsc.layers.tracing import run_zero_image, traced
 from robustcsc.models.builder import Builder, described
+from robustcsc.models.convert import matching, put_in_place
 
 #: Iterations of table 4, by model name and data set.
 NUM_STEPS: dict[str, dict[str, int]] = {
@@ -123,20 +123,13 @@ def replace_relu(
     """
     named = model.named_modules(remove_duplicate=False)
     relus = {name: module for name, module in named if name and isinstance(module, nn.ReLU)}
-    patterns = [layers] if isinstance(layers, str) else list(layers)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in relus):
-            known = ", ".join(relus) or "it has none"
-            raise RobustCSCError(f"The model has no ReLU named {pattern!r}: its ReLUs are {known}.")
-    chosen = {name: it for name, it in relus.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    chosen = {name: relus[name] for name in matching(relus, layers, "ReLU")}
     uses = _uses(model, image_shape, set(chosen.values()))
     replacements: dict[nn.ReLU, QMetricReLU] = {}
     for name, relu in chosen.items():
         if relu not in replacements:
             replacements[relu] = _as_qmetric(name, relu, uses[relu], num_steps, blocks)
-    for name, relu in chosen.items():
-        parent_name, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent_name), attribute, replacements[relu])
+    put_in_place(model, {name: replacements[relu] for name, relu in chosen.items()})
     return model
 
 
