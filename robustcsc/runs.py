@@ -99,8 +99,7 @@ def latest(root: Path = RUNS) -> Run | None:
     Raises:
         StoreError: `root` or a run in it cannot be read.
     """
-    changes = [(run.changed, run.name, run) for run in existing(root)]
-    dated = [(changed, name, run) for changed, name, run in changes if changed is not None]
+    dated = [(changed, run.name, run) for run in existing(root) if (changed := run.changed) is not None]
     return max(dated, key=lambda entry: entry[:2])[2] if dated else None
 
 

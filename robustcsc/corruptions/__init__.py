@@ -4,7 +4,8 @@ from robustcsc.corruptions.apply import apply_kernel, corrupt
 from robustcsc.corruptions.catalog import KERNELS
 from robustcsc.corruptions.draws import image_seeds
 from robustcsc.corruptions.levels import noise_levels
-from robustcsc.corruptions.specs import SEVERITIES, Spec, load_spec, packaged_specs, select
+from robustcsc.corruptions.specs import Spec, load_spec, packaged_specs, select
+from robustcsc.measurements.perturbations import SEVERITIES
 
 __all__ = [
     "KERNELS",

@@ -8,19 +8,13 @@ from torch import Tensor
 from robustcsc.corruptions.catalog import EIGHT_BIT_KERNELS, KERNELS, parameter_problem
 from robustcsc.corruptions.draws import image_seeds
 from robustcsc.corruptions.filters import truncate
-from robustcsc.corruptions.specs import SEVERITIES, Spec
+from robustcsc.corruptions.specs import Spec
 from robustcsc.errors import DataError, SpecError, UnknownNameError
+from robustcsc.measurements.perturbations import SEVERITIES
 
 
 def corrupt(
-    images: Tensor,
-    spec: Spec,
-    corruption: str,
-    severity: int,
-    *,
-    seed: int,
-    indices: Tensor,
-    quantize: bool = False,
+    images: Tensor, spec: Spec, corruption: str, severity: int, *, seed: int, indices: Tensor, quantize: bool = False
 ) -> Tensor:
     """Returns the images under one corruption of a severity table.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions.draws import row_blocks, uniform
-from robustcsc.corruptions.filters import correlate, gaussian_taps, motion, smooth, truncate, zoom_mean
+from robustcsc.corruptions.filters import correlate, gaussian_taps, motion, smooth, truncate, zoom
 from robustcsc.errors import DataError
 
 _GRID = 8  # half side of the square on which a disc up to this radius is drawn
@@ -144,7 +144,7 @@ def _after_earlier_visits(read: Tensor, own: Tensor) -> Tensor:
 
 
 def motion_blur(images: Tensor, seeds: Tensor, *, radius: float, sigma: float) -> Tensor:
-    """Returns the images smeared along a ray within 45 degrees of the horizontal, each image in its own; see `motion`."""
+    """Returns the images smeared along a ray within 45 degrees of the horizontal, each along its own; see `motion`."""
     return smear(images, uniform(seeds, ()), radius=radius, sigma=sigma)
 
 
@@ -160,4 +160,4 @@ def zoom_blur(images: Tensor, seeds: Tensor, *, last: float, step: float) -> Ten
     """
     count = round((last - 1.0) / step) + 1
     difference = (1.0 + step) - 1.0  # rounded as the original's list of factors is, which decides some sizes
-    return zoom_mean(images, (1.0, *(1.0 + i * difference for i in range(count)))).clamp_(0.0, 1.0)
+    return zoom(images, 1.0, *(1.0 + i * difference for i in range(count))).clamp_(0.0, 1.0)

@@ -33,12 +33,7 @@ _LOG_TERMS = (  # -2 ln(1.5 + t) for |t| <= 0.5, ascending powers: minimax, erro
     0.0348283872,
     -0.0209682006,
 )
-_SINE_TERMS = (
-    1.5707910061,
-    -0.6458928585,
-    0.0794343427,
-    -0.0043330952,
-)  # sin(pi t / 2), odd powers: error 6e-7
+_SINE_TERMS = (1.5707910061, -0.6458928585, 0.0794343427, -0.0043330952)  # sin(pi t / 2), odd powers: error 6e-7
 
 
 def _signed(value: int, bits: int) -> int:
@@ -72,15 +67,7 @@ def image_seeds(seed: int, corruption: str, severity: int, indices: Tensor) -> T
 
 
 def word_keys(seeds: Tensor, stream: int) -> tuple[Tensor, Tensor]:
-    """The two halves of each image's 64-bit key for one stream.
-
-    Args:
-        seeds: (N,) int64.
-        stream: Number of the stream; different streams are independent.
-
-    Returns:
-        Two (N,) int32 tensors.
-    """
+    """The two halves of each image's 64-bit key for one stream, two (N,) int32; different streams are independent."""
     keys = _mix64(seeds ^ _signed((stream + 1) * _GOLDEN_64, 64))
     return keys.to(torch.int32), (keys >> 32).to(torch.int32)
 
@@ -92,15 +79,9 @@ def word_counters(count: int, device: torch.device) -> Tensor:
 
 
 def random_words(low: Tensor, high: Tensor, counters: Tensor) -> Tensor:
-    """Uniform 32-bit words, the hash of counters under keys.
+    """Uniform 32-bit words, the hash of counters under keys: int32, every value equally likely.
 
-    Args:
-        low: int32 key, any shape that broadcasts with `counters`.
-        high: int32 key of the same shape as `low`.
-        counters: int32, from `word_counters`.
-
-    Returns:
-        int32 of the broadcast shape, every value equally likely.
+    Both halves of the key are int32 of one shape, which broadcasts with the counters of `word_counters`.
     """
     words = counters + low
     scratch = torch.empty_like(words)
@@ -148,20 +129,13 @@ def uniform(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
 
 
 def normal(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
-    """Returns standard normal numbers: ``sqrt(-2 ln u) cos(a)`` and ``sqrt(-2 ln u) sin(a)`` for uniform u and angle a.
+    """Returns standard normal numbers, float32 of the shape that `uniform` returns for the same arguments.
 
-    The radius comes from 31 bits (largest value 6.66, beyond which lies a share of 3e-11) and the angle from 32.
-    The two polynomials move a value by less than 6e-6 where the radius is above 0.1, and by at most 1e-4 near 0.
+    They are ``sqrt(-2 ln u) cos(a)`` and ``sqrt(-2 ln u) sin(a)`` for uniform u and angle a. The radius comes from 31
+    bits (largest value 6.66, beyond which lies a share of 3e-11) and the angle from 32. The two polynomials move a
+    value by less than 6e-6 where the radius is above 0.1, and by at most 1e-4 near 0.
 
     Source: G. Box and M. Muller, "A note on the generation of random normal deviates", 1958.
-
-    Args:
-        seeds: (N,) int64, one per image.
-        shape: Shape of one image's draws.
-        stream: Number of the stream; different streams are independent.
-
-    Returns:
-        (N, *shape) float32 on the device of `seeds`.
     """
     width = math.prod(shape)
     half = (width + 1) // 2

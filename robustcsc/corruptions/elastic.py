@@ -68,14 +68,7 @@ def warp_affine(images: Tensor, draws: Tensor, *, affine: float) -> Tensor:
     """Moves three control points by ``affine * draws`` and the image with them; the border mirrors at the last pixel.
 
     With m the centre and q a third of the shorter side, the points (x, y) are m + (q, q), m + (q, -q) and m - (q, q).
-
-    Args:
-        images: (N, C, H, W) float, both sides at least 3.
-        draws: (N, 3, 2) shift of each point, x and y, in [-1, 1].
-        affine: Factor of the shifts in pixels, at least 0.
-
-    Returns:
-        (N, C, H, W) float32.
+    The draws are (N, 3, 2), x and y for each point, in [-1, 1]. The result is float32.
     """
     height, width = images.shape[2:]
     third = min(height, width) // 3
@@ -98,15 +91,8 @@ def warp_affine(images: Tensor, draws: Tensor, *, affine: float) -> Tensor:
 def displace(images: Tensor, across: Tensor, down: Tensor, *, alpha: float, sigma: float) -> Tensor:
     """Reads each pixel at its place plus ``alpha`` times smoothed draws; the border mirrors at its outer edge.
 
-    Args:
-        images: (N, C, H, W) float, both sides at least 2.
-        across: (N, H, W) draws in [-1, 1] of the displacement along the columns.
-        down: (N, H, W) draws in [-1, 1] of the displacement along the rows.
-        alpha: Factor of the smoothed draws in pixels.
-        sigma: Standard deviation of the smoothing in pixels, at least 0.
-
-    Returns:
-        (N, C, H, W) float32.
+    The draws in [-1, 1] are (N, H, W), `across` along the columns and `down` along the rows; `alpha` and `sigma` are
+    those of `elastic_transform`. The result is float32.
     """
     height, width = images.shape[2:]
     rows = (smooth_field(down, sigma) * alpha).float()
@@ -119,12 +105,8 @@ def displace(images: Tensor, across: Tensor, down: Tensor, *, alpha: float, sigm
 def smooth_field(field: Tensor, sigma: float) -> Tensor:
     """Gaussian smoothing with taps up to ``floor(3 sigma + 1/2)`` and the field mirrored at its outer edge.
 
-    Args:
-        field: (N, H, W) in [-1, 1].
-        sigma: Standard deviation in pixels, at least 0.
-
-    Returns:
-        (N, H, W) float64, within 2^-26 (H + W) of the exact result; the same bits whatever the batch.
+    (N, H, W) in [-1, 1] to (N, H, W) float64, within 2^-26 (H + W) of the exact result; the same bits whatever the
+    batch.
     """
     height, width = field.shape[1:]
     exact = _round(field.to(torch.float64))
@@ -175,17 +157,10 @@ def _fold(places: Tensor, side: int, margin: float) -> Tensor:
 
 
 def _bilinear(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Samples every channel at fractional coordinates within the image.
+    """Samples every channel at fractional coordinates within the image, to (N, C, H, W) float32.
 
-    Every step is a gather or rounds once, so that a pixel's bits do not depend on where in the batch it stands.
-
-    Args:
-        images: (N, C, H, W) float, both sides at least 2.
-        rows: (N, H, W) float32 in [0, H - 1]; overwritten.
-        columns: (N, H, W) float32 in [0, W - 1]; overwritten.
-
-    Returns:
-        (N, C, H, W) float32.
+    Every step is a gather or rounds once, so that a pixel's bits do not depend on where in the batch it stands. Rows
+    in [0, H - 1] and columns in [0, W - 1] are (N, H, W) float32; both are overwritten. Sides are at least 2.
     """
     count, channels, height, width = images.shape
     top, left = rows.floor().clamp_(0, height - 2), columns.floor().clamp_(0, width - 2)

@@ -27,17 +27,10 @@ def on_device(divisor: float, like: Tensor) -> Tensor:
 
 
 def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-    """Returns the rows ``y[r] = sum_k weights[r, k] table[indices[r, k]]``.
+    """Returns (Q, L), the rows ``y[r] = sum_k weights[r, k] table[indices[r, k]]``.
 
-    On the CPU the sum stays in registers, tap by tap, which is several times faster than adding whole tensors.
-
-    Args:
-        table: (R, L) float.
-        indices: (Q, K) int32 or int64, rows of the table.
-        weights: (Q, K) of the table's type.
-
-    Returns:
-        (Q, L).
+    The table is (R, L) float; indices and weights are (Q, K), int32 or int64 and of the table's type. On the CPU the
+    sum stays in registers, tap by tap, which is several times faster than adding whole tensors.
     """
     return F.embedding_bag(indices, table, mode="sum", per_sample_weights=weights)
 
@@ -196,8 +189,7 @@ def _round_to_16_bits(values: Tensor) -> Tensor:
 def truncate(images: Tensor) -> Tensor:
     """Returns ``floor(255 x) / 255``, the images as in 8-bit files; the 256 levels ``i / 255`` do not change.
 
-    Args:
-        images: Float32 or float64, images or values along the first dimension, in [0, 1].
+    Images, or values along the first dimension, are float32 or float64 in [0, 1].
     """
     levels = on_device(255.0, images)
     truncated = torch.empty_like(images)
@@ -206,25 +198,12 @@ def truncate(images: Tensor) -> Tensor:
     return truncated
 
 
-def zoom(images: Tensor, factor: float) -> Tensor:
-    """Returns the middle of each image enlarged by about `factor`.
+def zoom(images: Tensor, *factors: float) -> Tensor:
+    """Returns the mean, over `factors`, of the middle of each image enlarged by about that factor.
 
     Per axis of n pixels: the ``c = ceil(n / factor)`` pixels from ``(n - c) // 2`` on are enlarged linearly, the outer
     ones kept, to ``o = round(c factor)``, of which the n from ``(o - n) // 2`` on are taken. Where c = n = o the image
     stays the same.
-
-    Args:
-        images: (N, C, H, W) float.
-        factor: At least 1.
-
-    Returns:
-        (N, C, H, W).
-    """
-    return zoom_mean(images, (factor,))
-
-
-def zoom_mean(images: Tensor, factors: tuple[float, ...]) -> Tensor:
-    """Returns the mean over `factors` of the images' `zoom`, in one pass.
 
     Args:
         images: (N, C, H, W) float.

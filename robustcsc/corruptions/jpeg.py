@@ -116,14 +116,9 @@ def _double(planes: Tensor) -> Tensor:
 
 
 def _code(planes: Tensor, table: Tensor) -> Tensor:
-    """Planes after transform, rounding to multiples of the table and inverse transform of their blocks.
+    """Planes (N, P, H, W) float32 of integers 0 to 255, after transform, rounding to the table and inverse transform.
 
-    Args:
-        planes: (N, P, H, W) float32, integers 0 to 255; the last row and column are repeated up to whole blocks.
-        table: (8, 8, 1) float32, vertical frequency first.
-
-    Returns:
-        (N, P, H, W) float32, integers 0 to 255.
+    The table is (8, 8, 1) float32, vertical frequency first. The last row and column are repeated up to whole blocks.
     """
     height, width = planes.shape[2:]
     planes = pad(planes, (0, -width % 8, 0, -height % 8), mode="replicate")

@@ -1,7 +1,5 @@
 """The noise levels C of Algorithm 1, at which the best lambda is searched."""
 
-import math
-
 from robustcsc.corruptions.catalog import RANGES
 from robustcsc.corruptions.specs import Spec
 from robustcsc.errors import SpecError, UnknownNameError
@@ -59,10 +57,5 @@ def noise_levels(noise: str, spec: Spec) -> tuple[dict[str, float], ...]:
         return tuple({parameter: value} for value in published)
     first, last = low / _MARGIN, min(high * _MARGIN, RANGES[parameter].high)
     ratio = (last / first) ** (1.0 / (_COUNT - 1))
-    values = [_rounded(first * ratio**step) for step in range(_COUNT)]
+    values = [float(f"{first * ratio**step:.3g}") for step in range(_COUNT)]
     return tuple({parameter: value} for value in (reversed(values) if noise == "shot" else values))
-
-
-def _rounded(value: float) -> float:
-    """`value` to 3 significant digits."""
-    return round(value, 2 - math.floor(math.log10(value)))

@@ -88,33 +88,19 @@ def spatter(
 
 
 def drops(draws: Tensor, *, mean: float, std: float, sigma: float, threshold: float) -> Tensor:
-    """Returns the field ``mean + std z`` smoothed, with 0 below the threshold.
+    """Returns (N, H, W) float32, the field ``mean + std z`` smoothed by `sigma`, with 0 below the threshold.
 
-    Args:
-        draws: (N, H, W) standard normal z.
-        mean: Mean of the field before smoothing.
-        std: Its standard deviation.
-        sigma: Standard deviation of its smoothing in pixels, at least 0.
-        threshold: Smallest value that stays.
-
-    Returns:
-        (N, H, W) float32.
+    The draws z are (N, H, W), standard normal; the other parameters are those of `spatter`.
     """
     field = smooth((draws.to(torch.float32) * std).add_(mean).unsqueeze(1), sigma).squeeze(1)
     return field.mul_(field >= threshold)
 
 
 def cover_with_mud(images: Tensor, field: Tensor, *, threshold: float, sigma: float) -> Tensor:
-    """Blends in brown with the smoothed weight of the drops, where that is at least 0.8.
+    """Blends in brown with the weight of the drops, smoothed by `sigma` pixels, where that is at least 0.8.
 
-    Args:
-        images: (N, 3, H, W) float, pixels in [0, 1].
-        field: (N, H, W) float32, from `drops`.
-        threshold: The field exceeds it inside a drop.
-        sigma: Standard deviation of the smoothing in pixels, at least 0.
-
-    Returns:
-        (N, 3, H, W), clipped to [0, 1].
+    Images (N, 3, H, W) and the field (N, H, W) of `drops`, which exceeds the threshold inside a drop, to images clipped
+    to [0, 1].
     """
     weight = smooth((field > threshold).to(torch.float32).unsqueeze(1), sigma)
     weight = weight.mul_(weight >= _MUD_EDGE).to(images.dtype)
@@ -123,15 +109,9 @@ def cover_with_mud(images: Tensor, field: Tensor, *, threshold: float, sigma: fl
 
 
 def cover_with_water(images: Tensor, field: Tensor, *, strength: float) -> Tensor:
-    """Adds pale turquoise where the drops are, in relief.
+    """Adds pale turquoise where the drops are, in relief, with the weight `strength` where the water is thickest.
 
-    Args:
-        images: (N, 3, H, W) float, pixels in [0, 1], both sides at least 2.
-        field: (N, H, W) float32, from `drops`.
-        strength: Weight of the colour where the water is thickest.
-
-    Returns:
-        (N, 3, H, W), clipped to [0, 1].
+    Images (N, 3, H, W), both sides at least 2, and the field (N, H, W) of `drops` to images clipped to [0, 1].
     """
     levels = (field * 255.0).to(torch.int32).bitwise_and_(255)  # 8 bits, wrapping like the original's cast
     planes = levels.to(torch.float32).permute(1, 2, 0).contiguous()
@@ -145,11 +125,7 @@ def cover_with_water(images: Tensor, field: Tensor, *, strength: float) -> Tenso
 def edges(planes: Tensor) -> Tensor:
     """Canny's edges: Sobel gradient, thinned along its direction, weak edges kept where they reach strong ones.
 
-    Args:
-        planes: (H, W, N) float32, whole numbers 0..255.
-
-    Returns:
-        (H, W, N) bool.
+    Planes (H, W, N) float32 of whole numbers 0..255 to (H, W, N) bool.
     """
     across, down = _gradient(planes)
     rising = across * down >= 0
@@ -206,14 +182,9 @@ def _grow(chosen: Tensor, candidates: Tensor) -> Tensor:
 def edge_distances(chosen: Tensor) -> Tensor:
     """Distance of each pixel to the nearest chosen one, at most 20, by the chamfer metric of 5 x 5 pixels.
 
-    A shortest path consists of at most two of the moves `_STEPS`, in any order, and stays between its ends. So one move
-    after the other is propagated over the planes, by 1, 2, 4, ... steps, which add up to any number of steps.
-
-    Args:
-        chosen: (H, W, N) bool.
-
-    Returns:
-        (H, W, N) float32, multiples of 2^-16.
+    (H, W, N) bool to (H, W, N) float32, multiples of 2^-16. A shortest path consists of at most two of the moves
+    `_STEPS`, in any order, and stays between its ends. So one move after the other is propagated over the planes, by
+    1, 2, 4, ... steps, which add up to any number of steps.
     """
     distances = chosen.logical_not().to(torch.float32).mul_(_FARTHEST)
     for rows, columns, cost in _STEPS:
@@ -241,11 +212,7 @@ def _spread(distances: Tensor, rows: int, columns: int, cost: float) -> None:
 def relief(distances: Tensor) -> Tensor:
     """The drops' relief: distances smoothed, equalised, seen in light from one corner and smoothed again.
 
-    Args:
-        distances: (H, W, N) float32, 0 to 20.
-
-    Returns:
-        (H, W, N) float32, whole numbers 0..255.
+    (H, W, N) float32, 0 to 20, to (H, W, N) float32, whole numbers 0..255.
     """
     smoothed = _mean_of_nine(distances).floor_()
     near = _neighbours(_mirror(equalize(smoothed)))
@@ -271,13 +238,8 @@ def _mean_of_nine(planes: Tensor) -> Tensor:
 def equalize(planes: Tensor) -> Tensor:
     """Histogram equalisation of each plane to 0..255: level v becomes the rounded share of the pixels up to it.
 
-    The pixels of the lowest level do not count and become 0. A plane of one level stays as it is.
-
-    Args:
-        planes: (H, W, N) float32, whole numbers 0..20.
-
-    Returns:
-        (H, W, N) float32, whole numbers.
+    (H, W, N) float32, whole numbers 0..20, to the same of whole numbers 0..255. The pixels of the lowest level do not
+    count and become 0. A plane of one level stays as it is.
     """
     height, width, count = planes.shape
     levels = int(_FARTHEST) + 1

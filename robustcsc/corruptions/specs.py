@@ -24,9 +24,7 @@ from typing import Any
 from robustcsc.corruptions.catalog import GROUPS, KERNELS, parameter_problem
 from robustcsc.corruptions.textures import textures_digest
 from robustcsc.errors import SpecError, UnknownNameError
-from robustcsc.measurements.perturbations import SeverityTable
-
-SEVERITIES = (1, 2, 3, 4, 5)
+from robustcsc.measurements.perturbations import SEVERITIES, SeverityTable
 
 
 @dataclass(frozen=True)

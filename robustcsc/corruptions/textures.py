@@ -44,6 +44,7 @@ class Textures(NamedTuple):
     sides: Tensor
 
 
+@lru_cache(maxsize=8)
 def load_textures(folder: Path | None, scale: float, device: torch.device) -> Textures:
     """Returns the photographs, decoded once for each folder, scale and device.
 
@@ -55,11 +56,6 @@ def load_textures(folder: Path | None, scale: float, device: torch.device) -> Te
     Raises:
         DataError: If a file is missing or cannot be decoded; the message names the file.
     """
-    return _load(folder, float(scale), device)
-
-
-@lru_cache(maxsize=8)
-def _load(folder: Path | None, scale: float, device: torch.device) -> Textures:
     names = _PACKAGED_NAMES if folder is None else ORIGINAL_NAMES
     place: Traversable = files(_PACKAGE) if folder is None else folder
     pictures = {name: _shrink(_decode(name, content, place), scale) for name, content in _read(place, names)}
@@ -88,17 +84,9 @@ def textures_digest(folder: Path) -> str:
 
 
 def crop(textures: Textures, index: Tensor, corners: Tensor, height: int, width: int) -> Tensor:
-    """Returns one crop per image.
+    """Returns one crop per image, (N, 3, height, width) uint8, which must lie inside its photograph.
 
-    Args:
-        textures: From `load_textures`.
-        index: (N,) int64, number of the photograph, 0 to 4.
-        corners: (N, 2) int64, top row and left column; the crop must lie inside the photograph.
-        height: Rows of a crop.
-        width: Columns of a crop.
-
-    Returns:
-        (N, 3, height, width) uint8.
+    The index is (N,) int64, number of the photograph, 0 to 4; the corners are (N, 2) int64, top row and left column.
     """
     device = textures.pixels.device
     rows_of, stride = textures.sides[index].unbind(1)

@@ -84,14 +84,9 @@ def plasma_map(draws: Tensor, *, side: int, decay: float) -> Tensor:
 
 
 def _refine(grid: Tensor, draws: Tensor) -> Tensor:
-    """One octave of `plasma_map`.
+    """One octave of `plasma_map`: grids (N, s+1, s+1), whose last row and column repeat the first, to (N, 2s+1, 2s+1).
 
-    Args:
-        grid: (N, s+1, s+1), the last row and column repeating the first.
-        draws: (N, 3, s, s), for the centres, upper sides and left sides.
-
-    Returns:
-        (N, 2s+1, 2s+1) of the same form.
+    The draws are (N, 3, s, s), for the centres, upper sides and left sides.
     """
     count, step = len(grid), grid.shape[1] - 1
     across = grid[:, :, :-1] + grid[:, :, 1:]
@@ -172,12 +167,10 @@ def snow_layers(
 
 
 def add_snow(images: Tensor, layers: Tensor, *, image_weight: float) -> Tensor:
-    """Returns ``w x + (1 - w) max(x, 1.5 g + 0.5) + L + L'`` clipped to [0, 1].
+    """Returns ``w x + (1 - w) max(x, 1.5 g + 0.5) + L + L'`` clipped to [0, 1], w being `image_weight`.
 
-    Args:
-        images: (N, C, H, W) float, pixels x in [0, 1]: RGB, of which g is the luminance, or grey, which is g itself.
-        layers: (N, 1, H, W), flakes L; L' is L turned by 180 degrees.
-        image_weight: w.
+    Of images x in RGB, g is the luminance; of grey ones, x itself. L are the layers of flakes (N, 1, H, W), and L' is L
+    turned by 180 degrees.
 
     Raises:
         DataError: If the images are neither RGB nor grey.
@@ -235,53 +228,28 @@ def frost(
 def frost_draws(seeds: Tensor, textures: Textures, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Draws a photograph and the place of a crop for each image; as in the original, the last place never occurs.
 
-    Args:
-        seeds: (N,) int64, on the device of the photographs.
-        textures: From `load_textures`.
-        height: Rows of the images.
-        width: Columns of the images.
-
     Returns:
         (N,) int64, number of the photograph, 0 to 4; (N, 2) int64, top row and left column of the crop.
 
     Raises:
         DataError: If a photograph does not have more rows and columns than the images.
     """
-    _check_fit(textures, height, width)
-    draws = uniform(seeds, (3,)).double()  # products of 24 bits with a side are exact
-    index = (draws[:, 0] * len(textures.names)).long()
-    places = textures.sides[index] - torch.tensor((height, width), device=index.device)
-    return index, (draws[:, 1:] * places).long()
-
-
-def _check_fit(textures: Textures, height: int, width: int) -> None:
-    """Raises DataError unless every photograph has more rows and more columns than the images."""
     for name, (rows, columns) in zip(textures.names, textures.sizes, strict=True):
         if rows <= height or columns <= width:
             raise DataError(
                 f"Corruption frost needs images smaller than its photograph {name} of {rows} x {columns} pixels, not "
                 f"{height} x {width}; use smaller images or a larger texture_scale."
             )
+    draws = uniform(seeds, (3,)).double()  # products of 24 bits with a side are exact
+    index = (draws[:, 0] * len(textures.names)).long()
+    places = textures.sides[index] - torch.tensor((height, width), device=index.device)
+    return index, (draws[:, 1:] * places).long()
 
 
 def add_frost(
-    images: Tensor,
-    index: Tensor,
-    corners: Tensor,
-    textures: Textures,
-    *,
-    image_weight: float,
-    frost_weight: float,
+    images: Tensor, index: Tensor, corners: Tensor, textures: Textures, *, image_weight: float, frost_weight: float
 ) -> Tensor:
-    """Returns ``image_weight x + frost_weight t`` clipped to [0, 1].
-
-    Args:
-        images: (N, 3, H, W) float, pixels in [0, 1].
-        index: (N,) int64, number of each image's photograph, 0 to 4.
-        corners: (N, 2) int64, top row and left column of its crop t.
-        textures: From `load_textures`, on the device of the images.
-        image_weight: Factor of the image.
-        frost_weight: Factor of the frost.
+    """Returns ``image_weight x + frost_weight t`` clipped to [0, 1], for the crops t that `frost_draws` describes.
 
     Raises:
         DataError: If the images are not RGB.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,45 +26,48 @@ class UnreadableImageError(DataError):
     """An image file is damaged, cut short, or not an image."""
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Opens a file for the block, whose errors become an UnreadableImageError.
+
+    On damaged files Pillow's decoders raise many types (OSError, SyntaxError, ValueError, struct.error, ...).
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImageError(f"{path} is not a readable image.") from error
+
+
 def read_header(path: Path) -> tuple[int, int, int]:
     """Returns channels (1 grey, 3 colour), height and width as the file's header states them.
 
     Raises:
         UnreadableImageError: The file has no header that Pillow understands.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return 1 if _is_grey(image.mode) else 3, height, width
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise UnreadableImageError(f"{path} is not a readable image.") from error
+    with _opened(path) as image:
+        width, height = image.size
+        return 1 if _is_grey(image.mode) else 3, height, width
 
 
 def decode(path: Path) -> Image.Image:
     """Returns the whole image, 8 bits a channel, mode ``"L"`` for a grey file and ``"RGB"`` for any other.
 
-    Transparency is dropped and the EXIF orientation is not applied, as in torchvision's image folders. On damaged files
-    Pillow's decoders raise errors of many types (OSError, SyntaxError, ValueError, struct.error, ...); all become an
-    UnreadableImageError.
+    Transparency is dropped and the EXIF orientation is not applied, as in torchvision's image folders.
 
     Raises:
         UnreadableImageError: The file is missing, damaged or cut short, or its pixels are not 8 or 16 bit integers.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode in ("I", "F"):
-                raise ValueError(f"{image.mode} pixels have no fixed range")
-            if image.mode.startswith("I;16"):
-                wide = np.asarray(image).astype(np.uint32)
-                return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
-            return image.convert("L" if _is_grey(image.mode) else "RGB")
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise UnreadableImageError(f"{path} is not a readable image.") from error
+    with _opened(path) as image:
+        image.load()
+        if image.mode in ("I", "F"):
+            raise ValueError(f"{image.mode} pixels have no fixed range")
+        if image.mode.startswith("I;16"):
+            wide = np.asarray(image).astype(np.uint32)
+            return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        return image.convert("L" if _is_grey(image.mode) else "RGB")
 
 
 def as_array(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -202,8 +201,9 @@ def _decode_all(listing: Listing, height: int, width: int, threads: int) -> tupl
 
     def decode_chunk(start: int) -> bool:
         for position in range(start, min(start + _CHUNK, count)):
-            image = _array_or_none(listing.root / listing.files[position])
-            if image is None:
+            try:
+                image = as_array(decode(listing.root / listing.files[position]))
+            except UnreadableImageError:
                 continue
             if image.shape[:2] != (height, width):
                 return False
@@ -220,13 +220,6 @@ def _decode_all(listing: Listing, height: int, width: int, threads: int) -> tupl
         return None
     kept = pixels if (channels == 3).any() else np.ascontiguousarray(pixels[:, :1])
     return torch.from_numpy(kept), torch.from_numpy(channels > 0)
-
-
-def _array_or_none(path: Path) -> npt.NDArray[np.uint8] | None:
-    try:
-        return as_array(decode(path))
-    except UnreadableImageError:
-        return None
 
 
 def _first_with_classes(root: Path, names: tuple[str, ...]) -> Path | None:

@@ -19,15 +19,7 @@ class MemoryImages:
     """An `ImageSet` in memory, one byte a pixel and channel.
 
     Attributes:
-        name: Name of the data set.
-        split: ``"train"`` or ``"test"``.
-        classes: Names of the classes in label order.
-        pixels: (N, C, H, W), uint8, on the CPU.
-        labels: (N,), int64, on the CPU.
-        positions: (N,), int64: each image's position in the whole split.
-        files: Each image's file ``"<class>/<image>"``, if the images come from a folder.
-        unreadable: Paths of the files that could not be decoded and were left out.
-        location: Where the images lie and which of them were taken: labels for records.
+        pixels: (N, C, H, W), uint8, on the CPU. The other attributes are those of `ImageSet`.
     """
 
     name: str

@@ -18,8 +18,7 @@ from robustcsc.data.images import ImageSet
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.streamed import StreamedImages
 from robustcsc.errors import DataError
-
-SEVERITIES = 5
+from robustcsc.measurements.perturbations import SEVERITIES
 
 
 def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -> ImageSet:
@@ -36,8 +35,8 @@ def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -
     Raises:
         DataError: Files are missing or malformed, or do not match the images of `clean`.
     """
-    if not 1 <= severity <= SEVERITIES:
-        raise DataError(f"Severity {severity} does not exist in the official files: choose 1 to {SEVERITIES}.")
+    if severity not in SEVERITIES:
+        raise DataError(f"Severity {severity} does not exist in the official files: choose 1 to 5.")
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the one that holds the official corrupted images.")
@@ -45,7 +44,8 @@ def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -
         return _from_arrays(root, corruption, severity, clean)
     if (root / corruption).is_dir():
         return _from_tree(root, corruption, severity, clean)
-    known = ", ".join(_corruptions_in(root)) or "no corruptions"
+    arrays = {path.stem for path in root.glob("*.npy")} - {"labels"}
+    known = ", ".join(sorted(arrays | {path.name for path in root.iterdir() if path.is_dir()})) or "no corruptions"
     raise DataError(f"{root} has no corruption {corruption!r}: it holds {known}.")
 
 
@@ -53,12 +53,12 @@ def _from_arrays(root: Path, corruption: str, severity: int, clean: ImageSet) ->
     """Reads rows ``(severity - 1) N + position`` of ``<corruption>.npy``, which has 5 N rows."""
     path = root / f"{corruption}.npy"
     images = _mapped(path)
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) % SEVERITIES:
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) % len(SEVERITIES):
         raise DataError(
             f"{path} must hold uint8 images (5 N, H, W, C), severity by severity, "
             f"not {images.dtype} {images.shape}: fetch it again."
         )
-    count = len(images) // SEVERITIES
+    count = len(images) // len(SEVERITIES)
     height, width, channels = images.shape[1:]
     if (channels, height, width) != clean.image_shape:
         raise DataError(
@@ -87,7 +87,7 @@ def _from_arrays(root: Path, corruption: str, severity: int, clean: ImageSet) ->
 def _check_labels(path: Path, count: int, severity: int, clean: ImageSet) -> None:
     """Raises DataError unless the labels are those of `clean`; a file has them once, or once for each severity."""
     labels = _mapped(path)
-    if labels.shape not in ((count,), (SEVERITIES * count,)):
+    if labels.shape not in ((count,), (len(SEVERITIES) * count,)):
         raise DataError(f"{path} has shape {labels.shape}, but there are {count} images a severity: fetch it again.")
     start = (severity - 1) * count if len(labels) != count else 0
     different = np.flatnonzero(labels[start + clean.positions.numpy()] != clean.labels.numpy())
@@ -146,8 +146,3 @@ def _files_by_stem(folder: Path, classes: list[str]) -> dict[str, str]:
         for path in sorted((folder / name).iterdir())
         if path.suffix.lower() in IMAGE_SUFFIXES
     }
-
-
-def _corruptions_in(root: Path) -> list[str]:
-    arrays = {path.stem for path in root.glob("*.npy")} - {"labels"}
-    return sorted(arrays | {path.name for path in root.iterdir() if path.is_dir()})

@@ -34,7 +34,8 @@ def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet,
     held = torch.zeros(len(image_set), dtype=torch.bool)
     for label in range(len(image_set.classes)):
         rows = (image_set.labels == label).nonzero().flatten()
-        ranks = [_rank(seed, position) for position in image_set.positions[rows].tolist()]
+        positions = image_set.positions[rows].tolist()
+        ranks = [hashlib.sha256(f"{seed}/{position}".encode()).digest() for position in positions]
         chosen = sorted(range(len(rows)), key=ranks.__getitem__)[: int(fraction * len(rows) + 0.5)]
         held[rows[chosen]] = True
     if not held.any() or held.all():
@@ -43,10 +44,6 @@ def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet,
             "choose another fraction or use more images."
         )
     return image_set.subset((~held).nonzero().flatten()), image_set.subset(held.nonzero().flatten())
-
-
-def _rank(seed: int, position: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{position}".encode()).digest()
 
 
 def evenly_spaced(images: ImageSet, count: int) -> ImageSet:

@@ -65,7 +65,9 @@ class _Reader(Dataset[_Loaded]):
                     unreadable.append(request.row)
                     continue
                 if image.shape != self.image_shape:
-                    return _Loaded([], np.empty((0, *self.image_shape), np.uint8), [], _misfit(request.path, image))
+                    return _Loaded(
+                        [], np.empty((0, *self.image_shape), np.uint8), [], f"{request.path} has {_size(image.shape)}"
+                    )
                 rows.append(request.row)
                 images.append(image)
         pixels = np.stack(images) if images else np.empty((0, *self.image_shape), np.uint8)
@@ -88,18 +90,10 @@ class StreamedImages:
     """An `ImageSet` that holds file names only; it takes the memory of a few batches.
 
     Attributes:
-        name: Name of the data set.
-        split: ``"train"`` or ``"test"``.
-        classes: Names of the classes in label order.
-        root: Folder that `files` are relative to.
-        files: Every row's file, relative to `root`.
-        labels: (N,), int64, on the CPU.
-        positions: (N,), int64: each image's position in the whole split.
-        image_shape: Channels, height and width of every image in a batch.
+        root: Folder that `files` are relative to. The attributes not listed here are those of `ImageSet`.
         crop: Whether `batches` resizes and centre-crops to `image_shape` (`decode.evaluation_view`); if not, every
             file must have that shape.
         workers: Worker processes, each of which reads one batch at a time; 0 reads in the calling process.
-        location: Where the images lie and which of them were taken: labels for records.
     """
 
     name: str
@@ -159,13 +153,7 @@ class StreamedImages:
         return self._read(batched_rows(len(self), batch_size, order), (), device)
 
     def training_batches(
-        self,
-        batch_size: int,
-        *,
-        epoch: int,
-        seed: int,
-        order: Tensor | None = None,
-        device: str | torch.device = "cpu",
+        self, batch_size: int, *, epoch: int, seed: int, order: Tensor | None = None, device: str | torch.device = "cpu"
     ) -> Iterator[Batch]:
         """Yields the images in random order, each randomly cropped, resized and mirrored (`decode.training_view`).
 
@@ -208,7 +196,7 @@ class StreamedImages:
             asked += 1
             read += len(loaded.rows)
             if loaded.misfit:
-                raise DataError(f"{loaded.misfit}, but {self._expectation()}.")
+                raise DataError(f"{loaded.misfit}, but the images in {self.root} should be {_size(self.image_shape)}.")
             self._damaged.update(self.files[row] for row in loaded.unreadable)
             if loaded.rows:
                 rows = torch.tensor(loaded.rows)
@@ -244,24 +232,15 @@ class StreamedImages:
             loaded: Iterator[_Loaded] = iter(reader)
         return loaded
 
-    def _expectation(self) -> str:
-        """Returns the size and channels that the files of this set must have, for an error message."""
-        channels, height, width = self.image_shape
-        return f"the images in {self.root} should be {width}x{height} pixels with {_channel_text(channels)}"
-
 
 def _usable_cpus() -> int:
     """Returns the number of CPUs this process may use; DataLoader warns about more workers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _misfit(path: str, image: npt.NDArray[np.uint8]) -> str:
-    channels, height, width = image.shape
-    return f"{path} has {width}x{height} pixels with {_channel_text(channels)}"
-
-
-def _channel_text(channels: int) -> str:
-    return "1 channel" if channels == 1 else f"{channels} channels"
+def _size(shape: tuple[int, ...]) -> str:
+    channels, height, width = shape
+    return f"{width}x{height} pixels with {channels} channel{'' if channels == 1 else 's'}"
 
 
 def _unchanged(loaded: Any) -> Any:

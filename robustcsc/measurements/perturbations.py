@@ -29,6 +29,10 @@ class Pixels(StrEnum):
     JPEG = "JPEG quality 85"
 
 
+#: The severities of every table.
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
 class SeverityTable(Fact, frozen=True):
     """The constants behind the severities.
 

@@ -124,7 +124,9 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not _is_state_dict(content):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise CheckpointError(f"{path} is not a state dict: save the model's state_dict and load that.")
     model = build(spec)
     if content.keys() != model.state_dict().keys():
@@ -165,12 +167,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(
             f"{path} is not a safetensors checkpoint: convert it, or give a .pth state dict."
         ) from error
-
-
-def _is_state_dict(content: object) -> bool:
-    return isinstance(content, Mapping) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    )
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -32,14 +32,6 @@ from robustcsc.models.builder import Builder, described
 _DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
-def _csc(lam: float, num_steps: int, signed: bool) -> ConvBuilder:
-    def layer(in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
-        sizes = (in_channels, out_channels, kernel_size, stride, padding)
-        return CSCConv2d(*sizes, lam=lam, num_steps=num_steps, signed=signed)
-
-    return layer
-
-
 # A network's own sizes come first, and `MODELS` sets them; the others are what its user chooses.
 def _large(
     layers: int,
@@ -52,7 +44,7 @@ def _large(
     num_steps: int = 2,
     signed: bool = False,
 ) -> nn.Module:
-    csc = _csc(lam, num_steps, signed)
+    csc: ConvBuilder = partial(CSCConv2d, lam=lam, num_steps=num_steps, signed=signed)
     block: BlockBuilder = BasicBlock
     if csc_layers != "first":
         block = partial(BasicBlock, layer=csc, inner=nn.Identity, shortcut=csc_layers == "all")
@@ -70,7 +62,8 @@ def _small(
     num_steps: int = 2,
     signed: bool = False,
 ) -> nn.Module:
-    first = stem("cifar", in_channels, atoms, _csc(lam, num_steps, signed), nn.Identity())
+    csc: ConvBuilder = partial(CSCConv2d, lam=lam, num_steps=num_steps, signed=signed)
+    first = stem("cifar", in_channels, atoms, csc, nn.Identity())
     return ResidualNetwork(first, atoms, (16, 32, 64)[: len(depths)], depths, num_classes)
 
 

@@ -71,13 +71,7 @@ def learn_atoms(features: Tensor, count: int, lam: float, *, seed: int) -> Tenso
     """Returns a dictionary ``(m, count)`` of atoms in the unit ball for `features` ``(n, m)``, by online learning.
 
     Minimises ``1/2 ||x - D alpha||^2 + lam ||alpha||_1`` over D and alpha (Mairal et al., JMLR 2010). The initial atoms
-    are `count` of the features, scaled to unit norm.
-
-    Args:
-        features: At least `count` vectors.
-        count: Number of atoms.
-        lam: Weight of the l1 norm.
-        seed: Seed of the initial atoms and the order.
+    are `count` of the at least `count` features, scaled to unit norm; the seed draws them and the order of learning.
     """
     from sklearn.decomposition import MiniBatchDictionaryLearning
     from sklearn.exceptions import ConvergenceWarning
@@ -101,11 +95,7 @@ def learn_atoms(features: Tensor, count: int, lam: float, *, seed: int) -> Tenso
 def fit_classifier(codes: Tensor, labels: Tensor, num_classes: int, nu: float) -> Tensor:
     """Returns the W' ``(num_classes, p)`` that minimises the mean cross-entropy plus ``nu / 2 ||W||^2`` (eq. 5 and 15).
 
-    Args:
-        codes: ``(n, p)``.
-        labels: ``(n,)``, int64.
-        num_classes: Number of classes.
-        nu: At least 0; above 0 the minimum is unique.
+    Codes are ``(n, p)``, labels ``(n,)`` int64; `nu` is at least 0, and above 0 the minimum is unique.
     """
     weight = codes.new_zeros(num_classes, codes.shape[1], requires_grad=True)
     solver = torch.optim.LBFGS(
@@ -123,11 +113,7 @@ def fit_classifier(codes: Tensor, labels: Tensor, num_classes: int, nu: float) -
 
 
 def _shares(atoms: int, images: ImageSet) -> list[int]:
-    """Returns the number of atoms of each class.
-
-    Raises:
-        DataError: If a class has fewer images than atoms, or no atom.
-    """
+    """Returns the number of atoms of each class; raises DataError as `initialise`."""
     classes = len(images.classes)
     shares = [atoms // classes + (label < atoms % classes) for label in range(classes)]
     counts = torch.bincount(images.labels, minlength=classes).tolist()

@@ -26,8 +26,7 @@ def tensorboard_log(folder: Path) -> Iterator[Callable[[Epoch], None]]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise RobustCSCError("TensorBoard is not installed: pip install 'robustcsc[tensorboard]'.") from error
-    writer = SummaryWriter(str(folder))
-    try:
+    with SummaryWriter(str(folder)) as writer:
 
         def write(epoch: Epoch) -> None:
             writer.add_scalar("loss", epoch.loss, epoch.number)
@@ -35,5 +34,3 @@ def tensorboard_log(folder: Path) -> Iterator[Callable[[Epoch], None]]:
             writer.flush()
 
         yield write
-    finally:
-        writer.close()

@@ -225,11 +225,7 @@ def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.O
 
 
 def _restore(
-    path: Path,
-    signature: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    device: torch.device,
+    path: Path, signature: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> list[Epoch]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)

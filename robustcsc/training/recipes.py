@@ -168,9 +168,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "tddl-60k": _TDDL,
     "tddl-1k": replace(
-        _TDDL,
-        iterations=1_000,
-        source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, 1,000 training images",
+        _TDDL, iterations=1_000, source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, 1,000 training images"
     ),
     "mnist-cnn": Recipe(
         epochs=20,
@@ -189,14 +187,7 @@ _MANY_IMAGES = 10_000
 
 
 def default_recipe(model: str, data: str, device: str, images: int) -> str:
-    """Returns the recipe of a model on a data set, if none is named.
-
-    Args:
-        model: Name of the model.
-        data: Name of the data set.
-        device: ``"cpu"`` or ``"cuda"``.
-        images: Number of training images.
-    """
+    """Returns the recipe of a model on a data set, on ``"cpu"`` or ``"cuda"`` and by the number of training images."""
     if model.startswith("tddl-"):
         return "tddl-60k" if images >= _MANY_IMAGES else "tddl-1k"
     if model == "mnist-cnn":

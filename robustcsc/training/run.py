@@ -149,11 +149,6 @@ def train_run(
 def balanced_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
     """Returns `count` randomly chosen images in their order, equally many of each class (or one more).
 
-    Args:
-        images: The images to choose from.
-        count: Number of images.
-        seed: Seed of the choice.
-
     Raises:
         DataError: If a class has too few images, or would have none in the subset.
     """

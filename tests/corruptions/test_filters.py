@@ -158,19 +158,19 @@ def test_small_zooms_of_32_pixels_follow_the_whole_numbers() -> None:
     assert torch.equal(filters.zoom(images, 1.03)[..., 0, 0], images[..., 0, 0])
 
 
-def test_zoom_mean_is_the_mean_of_the_zooms() -> None:
+def test_zoom_by_several_factors_is_the_mean_of_the_zooms() -> None:
     images = random_images(2, 3, 32, 20)
     factors = (1.0, 1.0, 1.01, 1.1, 1.3)
     expected = torch.stack([filters.zoom(images, factor) for factor in factors]).mean(0)
-    assert torch.allclose(filters.zoom_mean(images, factors), expected, atol=1e-14)
-    assert torch.allclose(filters.zoom_mean(torch.full((1, 1, 9, 9), 0.7), factors), torch.tensor(0.7), atol=1e-6)
+    assert torch.allclose(filters.zoom(images, *factors), expected, atol=1e-14)
+    assert torch.allclose(filters.zoom(torch.full((1, 1, 9, 9), 0.7), *factors), torch.tensor(0.7), atol=1e-6)
 
 
 FILTERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth": lambda images, _: filters.smooth(images, 1.3),
     "correlate": lambda images, _: filters.correlate(images, even_kernel(7, 7)),
     "motion": lambda images, degrees: filters.motion(images, degrees, radius=6, sigma=2.0),
-    "zoom": lambda images, _: filters.zoom_mean(images, (1.0, 1.1, 1.25)),
+    "zoom": lambda images, _: filters.zoom(images, 1.0, 1.1, 1.25),
 }
 
 
