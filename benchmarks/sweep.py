@@ -26,7 +26,7 @@ from robustcsc.allocator import keep_freed_memory
 from robustcsc.corruptions import SEVERITIES, load_spec, select
 from robustcsc.data.memory import MemoryImages
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.sources import Inputs, corruptions_of
+from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.measurements.policies import NoLambda
 from robustcsc.measurements.records import Subject
 from robustcsc.measurements.store import ResultStore
@@ -106,7 +106,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
 
     def whole() -> None:
         with tempfile.TemporaryDirectory() as folder, ResultStore(Path(folder) / "results.sqlite") as store:
-            corruptions = corruptions_of(setup.inputs, names, SEVERITIES, quantize=True)
+            corruptions = planned_corruptions(setup.inputs, names, SEVERITIES, quantize=True)
             setup.run(setup.planner.sweep(corruptions, setup.policies), store)
 
     for _ in range(2):

@@ -18,7 +18,7 @@ from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, device_words, versions
 from robustcsc.evaluation.plan import Cell
 from robustcsc.evaluation.predictions import Predictions, Stream, predict
-from robustcsc.evaluation.sources import Inputs, added, control, corrupted, noisy
+from robustcsc.evaluation.sources import Inputs, added, control, corrupted_batches, noisy
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import (
@@ -242,7 +242,7 @@ class Evaluator:
         return self._told(images.batches(self.batch_size, device=self.model.device), label)
 
     def _corrupted(self, made: Corruption) -> Iterator[Batch]:
-        batches = corrupted(self.inputs, made, self.batch_size, self.model.device)
+        batches = corrupted_batches(self.inputs, made, self.batch_size, self.model.device)
         return self._told(batches, f"{made.name} {made.severity}")
 
     def _changed(self, change: partial[Tensor], label: str) -> Iterator[Batch]:

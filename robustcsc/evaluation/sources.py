@@ -55,7 +55,7 @@ def images_fact(images: ImageSet) -> records.Images:
     return records.Images(dataset=images.name, split=images.split, fingerprint=images.fingerprint, count=len(images))
 
 
-def corruptions_of(
+def planned_corruptions(
     inputs: Inputs, names: Sequence[str], severities: Sequence[int], *, seed: int = 0, quantize: bool = False
 ) -> Iterator[Corruption]:
     """Yields each corruption at each severity as it will be applied, or as it lies in files.
@@ -91,7 +91,7 @@ def corruptions_of(
                 yield Corruption(name=name, severity=severity, table=inputs.spec.table, pixels=pixels, seed=seed)
 
 
-def corrupted(inputs: Inputs, made: Corruption, batch_size: int, device: torch.device) -> Iterator[Batch]:
+def corrupted_batches(inputs: Inputs, made: Corruption, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """Yields the images under a corruption, generated or from files.
 
     Raises:

@@ -21,7 +21,7 @@ from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
-from robustcsc.evaluation.sources import Inputs, corruptions_of
+from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Surrogate
@@ -139,7 +139,7 @@ class Session:
                 load_corrupted(corrupted_root, name, severity, setup.images)
         located = {"table": spec.path, "frost_root": spec.frost_root, "files": corrupted_root}
         setup = setup.reading(located, spec=spec, corrupted_root=corrupted_root)
-        made = corruptions_of(setup.inputs, names, severities, seed=seed, quantize=quantize)
+        made = planned_corruptions(setup.inputs, names, severities, seed=seed, quantize=quantize)
 
         def plan() -> Iterator[Chain]:
             yield setup.planner.clean(setup.policies)

@@ -13,7 +13,7 @@ from PIL import Image
 from robustcsc.corruptions import Spec
 from robustcsc.data import Batch, ImageSet, StreamedImages, load
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.sources import Inputs, corruptions_of
+from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Clean, Corruption
 from robustcsc.measurements.policies import Adaptive, Scope, TrainingLambda
@@ -27,7 +27,7 @@ def test_records_say_what_was_measured(
     model: LoadedModel, images: ImageSet, spec: Spec, fit: LambdaFit, measure: Measure
 ) -> None:
     policies = model.facts.policies(("train", "adaptive"))
-    made = list(corruptions_of(Inputs(images=images, spec=spec), ["impulse_noise"], [2], seed=9))
+    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["impulse_noise"], [2], seed=9))
     location = Location(data="digits", limit=60)
     clean, _, train, adaptive = measure(
         model,
@@ -55,7 +55,7 @@ def test_modes_and_lambdas_are_restored(model: LoadedModel, images: ImageSet, sp
     model.model.norm.eval()  # type: ignore[union-attr]
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     modes = [module.training for module in model.model.modules()]
-    made = list(corruptions_of(Inputs(images=images, spec=spec), ["impulse_noise"], [1]))
+    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["impulse_noise"], [1]))
     measure(model, lambda planner: planner.sweep(made, model.facts.policies(ALL)), spec=spec)
     assert [module.training for module in model.model.modules()] == modes
     torch.testing.assert_close(model.model.state_dict(), before, rtol=0, atol=0)
@@ -89,7 +89,7 @@ def test_no_batch_of_an_image_folder_is_held_but_the_current_one(
             yield batch
 
     monkeypatch.setattr(StreamedImages, "batches", watched)
-    made = list(corruptions_of(Inputs(images=images, spec=spec), ["gaussian_noise"], [1, 5]))
+    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["gaussian_noise"], [1, 5]))
     chosen = model.facts.policies(policies)
     records = measure(model, lambda planner: planner.sweep(made, chosen), images=images, batch_size=2, spec=spec)
     assert {record.total for record in records} == {20}

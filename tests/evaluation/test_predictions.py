@@ -16,7 +16,7 @@ from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import RobustCSCError
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.predictions import predict
-from robustcsc.evaluation.sources import Inputs, corruptions_of
+from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.policies import FixedLambda, NoLambda, Policy, WorstOf, typed_policy
@@ -87,7 +87,7 @@ def test_every_policy_counts_what_a_naive_loop_counts(
 ) -> None:
     model = with_fit(grid=(0.4, 0.77))  # cuts off some lambdas, so that the means differ
     fit, policies = model.fits["gaussian"], model.facts.policies(ALL)
-    made = list(corruptions_of(Inputs(images=images, spec=spec), ["gaussian_noise"], [5], seed=4))
+    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["gaussian_noise"], [5], seed=4))
     clean = measure(model, lambda planner: [planner.clean(policies)], batch_size=25)
     corrupted = measure(model, lambda planner: planner.sweep(made, policies), batch_size=25, spec=spec)
     (batch,) = images.batches(60)
@@ -107,7 +107,7 @@ def test_every_policy_counts_what_a_naive_loop_counts(
 def test_a_model_without_lambda_is_measured_as_it_is(
     plain: LoadedModel, images: ImageSet, spec: Spec, measure: Measure
 ) -> None:
-    made = list(corruptions_of(Inputs(images=images, spec=spec), ["impulse_noise"], [2]))
+    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["impulse_noise"], [2]))
     (clean,) = measure(plain, lambda planner: [planner.clean([NoLambda()])])
     (noisier,) = measure(plain, lambda planner: planner.sweep(made, [NoLambda()]), spec=spec)
     (batch,) = images.batches(60)
@@ -123,7 +123,7 @@ def test_results_do_not_depend_on_the_batch_size(
     model: LoadedModel, images: ImageSet, spec: Spec, measure: Measure, names: tuple[str, ...]
 ) -> None:
     policies = model.facts.policies(names)
-    made = list(corruptions_of(Inputs(images=images, spec=spec), ["shot_noise", "impulse_noise"], [3]))
+    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["shot_noise", "impulse_noise"], [3]))
     results = []
     for size in (60, 7):
         records = measure(

@@ -20,7 +20,7 @@ from robustcsc.corruptions.manifest import MANIFEST
 from robustcsc.data import ImageSet, load
 from robustcsc.errors import DataError
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.sources import Inputs, corruptions_of, images_fact
+from robustcsc.evaluation.sources import Inputs, images_fact, planned_corruptions
 from robustcsc.measurements import facts
 from robustcsc.measurements.perturbations import Corruption, Pixels, Source
 from robustcsc.measurements.records import Images, Record
@@ -37,7 +37,7 @@ def sweep(model: LoadedModel, images: ImageSet, spec: Spec, measure: Measure) ->
         names: list[str], severities: list[int], policies: tuple[str, ...], root: Path | None = None, **settings: Any
     ) -> list[Record]:
         inputs = Inputs(images=images, spec=spec, corrupted_root=root)
-        made = corruptions_of(inputs, names, severities, **settings)
+        made = planned_corruptions(inputs, names, severities, **settings)
         chosen = model.facts.policies(policies)
         return measure(model, lambda planner: planner.sweep(made, chosen), spec=spec, corrupted_root=root)
 
@@ -57,12 +57,12 @@ def test_images_are_named_by_their_content(images: ImageSet) -> None:
 
 def test_generated_corruptions_name_table_and_seed(images: ImageSet, spec: Spec) -> None:
     inputs = Inputs(images=images, spec=spec)
-    made = list(corruptions_of(inputs, ["fog", "snow"], [1, 3], seed=9))
+    made = list(planned_corruptions(inputs, ["fog", "snow"], [1, 3], seed=9))
     assert [(each.name, each.severity) for each in made] == [("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)]
     for each in made:
         assert (each.table, each.seed, each.files) == (spec.table, 9, "")
         assert (each.source, each.pixels) == (Source.GENERATED, Pixels.FLOAT)
-    (cut,) = corruptions_of(inputs, ["fog"], [1], seed=9, quantize=True)
+    (cut,) = planned_corruptions(inputs, ["fog"], [1], seed=9, quantize=True)
     assert cut == facts.replace(made[0], pixels=Pixels.BYTES)
 
 
@@ -72,7 +72,7 @@ def test_other_photographs_of_frost_are_another_table(tmp_path: Path, images: Im
 
     def digest(frost_root: Path | None) -> str:
         chosen = Inputs(images=images, spec=replace(spec, frost_root=frost_root))
-        (made,) = corruptions_of(chosen, ["frost"], [1])
+        (made,) = planned_corruptions(chosen, ["frost"], [1])
         assert (made.table.name, made.table.digest) == ("cifar10_c", spec.digest)
         return made.table.photographs
 
@@ -165,6 +165,6 @@ def test_records_of_files_need_their_folder(
 ) -> None:
     folder = tmp_path / "files"
     Export(images=images, spec=spec, form="cifar-c").write(folder, ["shot_noise"])
-    made = list(corruptions_of(Inputs(images=images, spec=spec, corrupted_root=folder), ["shot_noise"], [1]))
+    made = list(planned_corruptions(Inputs(images=images, spec=spec, corrupted_root=folder), ["shot_noise"], [1]))
     with pytest.raises(DataError, match="name their folder with --corrupted-root"):
         measure(model, lambda planner: planner.sweep(made, model.facts.policies(("train",))), spec=spec)

@@ -19,7 +19,7 @@ from robustcsc.evaluation.fooling.plans import uap_plan
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Planner
-from robustcsc.evaluation.sources import Inputs, corruptions_of, images_fact
+from robustcsc.evaluation.sources import Inputs, images_fact, planned_corruptions
 from robustcsc.layers.constraints import Constrained, project_parameters
 from robustcsc.layers.csc import csc_layers
 from robustcsc.layers.dense_csc import DenseCSCConv2d
@@ -181,7 +181,7 @@ def test_it_is_swept_attacked_and_reported_like_any_other(entry: Entry, tmp_path
     pgd = AttackRequest(steps=(AttackStep.of("pgd", steps=1),), threats=(threat,), protocols=(Protocol.PLAIN,))
     plan = [
         planner.clean(policies),
-        *planner.sweep(corruptions_of(inputs, ["gaussian_noise"], [5]), policies),
+        *planner.sweep(planned_corruptions(inputs, ["gaussian_noise"], [5]), policies),
         *attack_plan(planner, pgd),
         *uap_plan(planner, crafting, [threat], [Protocol.PLAIN], [0]),
     ]

@@ -8,7 +8,7 @@ from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
-from robustcsc.evaluation.sources import Inputs, corruptions_of
+from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.policies import Adaptive, Scope, TrainingLambda
 from robustcsc.measurements.records import Record
@@ -24,7 +24,7 @@ def plan(model: LoadedModel, images: ImageSet, spec: Spec) -> Callable[..., Plan
 
     def made(*policies: str, names: tuple[str, ...] = ("impulse_noise", "speckle_noise")) -> Plan:
         chosen = model.facts.policies(policies)
-        corruptions = list(corruptions_of(Inputs(images=images, spec=spec), names, [1, 4]))
+        corruptions = list(planned_corruptions(Inputs(images=images, spec=spec), names, [1, 4]))
         return lambda planner: [planner.clean(chosen), *planner.sweep(corruptions, chosen)]
 
     return made
