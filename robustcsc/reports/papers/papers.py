@@ -107,8 +107,7 @@ def _accuracy_over_parameters(groups: Sequence[Group]) -> list[Chart]:
         for line in lines
     ]
     described = f"Accuracy over the number of parameters; lines: {'; '.join(lines)}; bands: standard deviation."
-    title = "DeTraMe-Net, figure 2: accuracy over parameters"
-    return [_chart(2, title, described, panels, series, ("parameters (millions)", ACCURACY))]
+    return [_chart(2, "accuracy over parameters", described, panels, series, ("parameters (millions)", ACCURACY))]
 
 
 def _fooling_over_size(groups: Sequence[Group]) -> list[Chart]:
@@ -121,8 +120,8 @@ def _fooling_over_size(groups: Sequence[Group]) -> list[Chart]:
         if any(len(points) > 1 for panel in kept.values() for points in panel.values()):
             series = [_series(*style) for style in zip(lines, cycle(COLOURS), cycle(MARKERS), strict=False)]
             described = f"Fooling rate over {axis}; lines: {'; '.join(lines)}; bands: standard deviation over seeds."
-            title = f"DeTraMe-Net, figure {number}: fooling rate over {axis}"
-            charts.append(_chart(number, title, described, kept, series, (axis, "fooling rate (%)")))
+            axes = (axis, "fooling rate (%)")
+            charts.append(_chart(number, f"fooling rate over {axis}", described, kept, series, axes))
     return charts
 
 
@@ -188,26 +187,27 @@ def _panels(
 
 def _chart(
     number: int,
-    title: str,
+    words: str,
     described: str,
-    panels: Mapping[str, Mapping[str, _Points]],
+    panels: _Panels,
     series: Sequence[Series],
     axes: tuple[str, str],
 ) -> Chart:
     """Returns a chart of means over seeds, with bands of a standard deviation."""
     at = {it.label: place for place, it in enumerate(series)}
-    drawn = (
+    drawn = tuple(
         Panel(name, *axes, tuple(_mean_line(at[label], points) for label, points in panel.items()))
         for name, panel in panels.items()
     )
-    return Chart(f"paper-detrame-figure-{number}", title, described, tuple(drawn), tuple(series))
+    title = f"DeTraMe-Net, figure {number}: {words}"
+    return Chart(f"paper-detrame-figure-{number}", title, described, drawn, tuple(series))
 
 
 def _mean_line(series: int, points: _Points) -> Line:
-    places = tuple(sorted(points))
-    means = tuple(fmean(points[x]) for x in places)
+    places = sorted(points)
+    means = [fmean(points[x]) for x in places]
     spread = [stdev(points[x]) if len(points[x]) > 1 else 0.0 for x in places]
-    if not any(spread):
-        return Line(series, places, means)
-    low, high = (tuple(y + sign * std for y, std in zip(means, spread, strict=True)) for sign in (-1, 1))
-    return Line(series, places, means, low, high)
+    ends = (
+        [tuple(y + sign * std for y, std in zip(means, spread, strict=True)) for sign in (-1, 1)] if any(spread) else ()
+    )
+    return Line(series, tuple(places), tuple(means), *ends)

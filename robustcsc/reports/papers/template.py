@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, count
 
 from robustcsc.presentation.table import Cell, Column, Noted, Table, Worded
 from robustcsc.reports.comparisons.groups import Group
@@ -137,13 +137,24 @@ def _family(model: str) -> str:
 
 
 def _values(paper: PaperTable, row: PaperRow, groups: Sequence[Group]) -> dict[_Line, dict[int, Value]]:
-    """Returns what was measured by column number, for every way of training."""
+    """Returns what was measured by column number, for every way of training.
+
+    Where the columns are data sets, that is the recipe; else also the training images. What was trained in an unknown
+    way stands alone.
+    """
     found: dict[_Line, dict[int, Value]] = {}
     for at, column in enumerate(paper.columns):
+        quantity = row.instead[at] if row.instead else column.quantity
         model = column.model.format(row.entrant.model) if row.entrant.model else ""
         entrant = replace(row.entrant, model=model, data=column.data or row.entrant.data)
-        quantity = row.instead[at] if row.instead else column.quantity
-        for line, group in _candidates(entrant, groups, by_data=bool(column.data)):
+        alone = count()
+        for group in groups if model else ():
+            form = entrant.form(group) if group.model == model and entrant.is_trained_as(group) else None
+            if form is None:
+                continue
+            about = group.about
+            images = (about.images, about.trained_on) if about and not column.data else ("", 0)
+            line = (form, about.how, *images) if about else (form, "", "", next(alone))
             value = quantity.of(group, entrant) if quantity else None
             if value is not None:
                 found.setdefault(line, {})[at] = _told(value, group, column.told)
@@ -166,24 +177,3 @@ def _cells(paper: PaperTable, row: PaperRow, values: Mapping[int, Value]) -> tup
         if column.printed:
             cells.append(next(figures))
     return tuple(cells)
-
-
-def _candidates(entrant: Entrant, groups: Iterable[Group], *, by_data: bool) -> list[tuple[_Line, Group]]:
-    """Returns the groups that a row can show, with the line each stands on.
-
-    Where the columns are data sets, that is the recipe; else also the training images. What was trained in an unknown
-    way stands alone.
-    """
-    found: list[tuple[_Line, Group]] = []
-    alone = 0
-    for group in groups:
-        form = entrant.form(group)
-        if not entrant.model or group.model != entrant.model or form is None or not entrant.is_trained_as(group):
-            continue
-        if group.about is None:
-            found.append(((form, "", "", alone), group))
-            alone += 1
-        else:
-            images = ("", 0) if by_data else (group.about.images, group.about.trained_on)
-            found.append(((form, group.about.how, *images), group))
-    return found

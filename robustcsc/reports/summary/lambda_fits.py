@@ -19,17 +19,6 @@ _BEST_SHOWN = 3
 """How many of the lines compared per image the table of a fit names."""
 
 
-def ordered_fits(fits: Sequence[LambdaFit]) -> list[LambdaFit]:
-    """Returns the fits in the order of tables and charts, each once."""
-    unique = {fit.digest: fit for fit in sorted(fits, key=lambda fit: fit.created)}
-    return sorted(unique.values(), key=lambda fit: (fit.model, fit.weights, fit.dataset, fit.noise, fit.digest))
-
-
-def heldout_words(fit: LambdaFit) -> str:
-    """Says whether the model was trained on the images its lambda was fitted on."""
-    return "trained on them too" if fit.trained_on_heldout else "never trained on"
-
-
 def line_words(fit: LambdaFit) -> str:
     """Returns the line of a fit as one line of text."""
     line = fit.lines[fit.dataset_definition]
@@ -41,35 +30,40 @@ def line_words(fit: LambdaFit) -> str:
 
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     """Returns an overview of all lambda fits, then one table per fit with every noise level; empty without fits."""
-    ordered = ordered_fits(fits)
+    ordered = _ordered(fits)
     return [_overview(ordered), *map(_levels, ordered)] if ordered else []
 
 
 def _overview(fits: Sequence[LambdaFit]) -> Table:
     definitions = list(dict.fromkeys(name for fit in fits for name in fit.lines))
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[dict[str, Cell]] = []
     for fit in fits:
         line = fit.lines.get(fit.dataset_definition)
         totals = sorted({level.total for level in fit.levels})
         rows.append(
-            (
-                *(fit.model, fit.dataset, fit.noise, fit.lam0),
-                *(f"{fit.grid[0]:g} to {fit.grid[-1]:g}, {len(fit.grid)} values", len(fit.levels)),
-                *(fit.dataset_definition, f"{line.intercept:.4g} + {line.slope:.4g} r" if line else None),
-                *(fit.lines[name].r2 if name in fit.lines else None for name in definitions),
-                fit.image_definition,
-                totals[0] if len(totals) == 1 else ", ".join(map(str, totals)),
-                *(heldout_words(fit), fit.seed, fit.weights[:12], fit.digest),
-            )
+            {
+                "model": fit.model,
+                "data set": fit.dataset,
+                "noise": fit.noise,
+                "training lambda": fit.lam0,
+                "grid": f"{fit.grid[0]:g} to {fit.grid[-1]:g}, {len(fit.grid)} values",
+                "noise levels": len(fit.levels),
+                "residual used": fit.dataset_definition,
+                "lambda(r)": f"{line.intercept:.4g} + {line.slope:.4g} r" if line else None,
+                **{f"R2 {name}": fit.lines[name].r2 if name in fit.lines else None for name in definitions},
+                "residual per image": fit.image_definition,
+                "held-out n": totals[0] if len(totals) == 1 else ", ".join(map(str, totals)),
+                "held-out images": _heldout_words(fit),
+                "seed": fit.seed,
+                "weights": fit.weights[:12],
+                "fit": fit.digest,
+            }
         )
-    before = ("model", "data set", "noise", "training lambda", "grid", "noise levels", "residual used", "lambda(r)")
-    after = ("residual per image", "held-out n", "held-out images", "seed", "weights", "fit")
-    r2 = (Column(f"R2 {name}", digits=4) for name in definitions)
     return Table(
         name="lambda-fits",
         title="Lambda fits: from the residual r of the CSC layers to the best lambda",
-        columns=(*map(Column, before), *r2, *map(Column, after)),
-        rows=tuple(rows),
+        columns=tuple(Column(name, digits=4 if name.startswith("R2") else None) for name in rows[0]),
+        rows=tuple(tuple(row.values()) for row in rows),
         notes=("Fitted on held-out images of the training split, never on the test split.",),
     )
 
@@ -88,7 +82,7 @@ def _levels(fit: LambdaFit) -> Table:
         for level in fit.levels
     )
     notes = [f"R2 of the line: {', '.join(f'{name} {line.r2:.4f}' for name, line in fit.lines.items())}."]
-    notes.append(f"Held-out images: {heldout_words(fit)}.")
+    notes.append(f"Held-out images: {_heldout_words(fit)}.")
     best = sorted(fit.image_candidates.items(), key=lambda candidate: -candidate[1])[:_BEST_SHOWN]
     if best:
         notes.append(
@@ -113,8 +107,8 @@ def _levels(fit: LambdaFit) -> Table:
 
 def _accuracy(fit: LambdaFit, level: NoiseLevel, lam: float) -> Estimate | None:
     """Returns the accuracy at one lambda, ``None`` if the grid lacks it: the training lambda need not be in it."""
-    found = _accuracies(fit, level)
-    return next((it for value, it in found.items() if math.isclose(value, lam, abs_tol=1e-9)), None)
+    found = _accuracies(fit, level).items()
+    return next((it for value, it in found if math.isclose(value, lam, abs_tol=1e-9)), None)
 
 
 def fit_curve_charts(fits: Sequence[LambdaFit]) -> list[Chart]:
@@ -126,7 +120,10 @@ def fit_curve_charts(fits: Sequence[LambdaFit]) -> list[Chart]:
     for (model, weights, dataset), members in by_model(fits).items():
         noises: dict[str, Curves] = {}
         for fit in sorted(members, key=lambda fit: len({level.noise for level in fit.levels})):
-            curves = _level_curves(fit)
+            curves: dict[str, dict[str, Mapping[float, Estimate]]] = defaultdict(dict)
+            for level in fit.levels:
+                lines = curves[corruption_words(level.noise)]
+                lines[f"level {len(lines) + 1}"] = _accuracies(fit, level)
             for noise, lines in curves.items():
                 if noise not in noises:
                     noises[noise] = lines
@@ -150,7 +147,7 @@ def residual_charts(fits: Sequence[LambdaFit]) -> list[Chart]:
             Chart(
                 name=slug("residuals", model, dataset, key=(weights,)),
                 title=f"Best lambda over residual: {model} (weights {weights[:8]}), {dataset}",
-                description=f"{said}. Held-out images: {', '.join(sorted(set(map(heldout_words, members))))}.",
+                description=f"{said}. Held-out images: {', '.join(sorted(set(map(_heldout_words, members))))}.",
                 panels=tuple(residual_panel(fit, noises) for fit in members),
                 series=numbered_series(map(corruption_words, noises), joined=False),
             )
@@ -180,22 +177,24 @@ def residual_panel(fit: LambdaFit, noises: Sequence[str], title: str = "") -> Pa
 def by_model(fits: Sequence[LambdaFit]) -> dict[tuple[str, str, str], list[LambdaFit]]:
     """Returns the fits that have a line, by model, weights and data set."""
     groups: dict[tuple[str, str, str], list[LambdaFit]] = defaultdict(list)
-    for fit in ordered_fits(fits):
+    for fit in _ordered(fits):
         if fit.levels and fit.dataset_definition in fit.lines:
             groups[(fit.model, fit.weights, fit.dataset)].append(fit)
     return groups
-
-
-def _level_curves(fit: LambdaFit) -> dict[str, dict[str, Mapping[float, Estimate]]]:
-    """Returns by noise and level the accuracies at each lambda of the grid."""
-    curves: dict[str, dict[str, Mapping[float, Estimate]]] = defaultdict(dict)
-    for level in fit.levels:
-        lines = curves[corruption_words(level.noise)]
-        lines[f"level {len(lines) + 1}"] = _accuracies(fit, level)
-    return curves
 
 
 def _accuracies(fit: LambdaFit, level: NoiseLevel) -> dict[float, Estimate]:
     """Returns the accuracies at each lambda of the grid."""
     scores = (estimate(Score(correct, level.total)) for correct in level.correct)
     return {lam: found for lam, found in zip(fit.grid, scores, strict=True) if found is not None}
+
+
+def _ordered(fits: Sequence[LambdaFit]) -> list[LambdaFit]:
+    """Returns the fits in the order of tables and charts, each once."""
+    unique = {fit.digest: fit for fit in sorted(fits, key=lambda fit: fit.created)}
+    return sorted(unique.values(), key=lambda fit: (fit.model, fit.weights, fit.dataset, fit.noise, fit.digest))
+
+
+def _heldout_words(fit: LambdaFit) -> str:
+    """Says whether the model was trained on the images its lambda was fitted on."""
+    return "trained on them too" if fit.trained_on_heldout else "never trained on"
