@@ -76,15 +76,9 @@ def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
         for measured in variants.values()
     ]
     numbers = (*(f"severity_{at}" for at in SEVERITIES), "mean", "low", "high", *(f"lambda_{at}" for at in SEVERITIES))
-    frame = _named((*_WHO, *_CORRUPTED), [next(iter(measured.values())) for measured in found])
-    return frame.join(pd.DataFrame(map(_by_severity, found), columns=["n", *numbers])).rename(
-        columns={"name": "corruption"}
-    )
-
-
-def _named(columns: Sequence[str], records: Sequence[Record]) -> pd.DataFrame:
-    """Returns some columns of `records_frame`, whether or not a record fills them."""
-    return records_frame(records).reindex(columns=list(columns))
+    firsts = [next(iter(measured.values())) for measured in found]
+    frame = records_frame(firsts).reindex(columns=[*_WHO, *_CORRUPTED]).rename(columns={"name": "corruption"})
+    return frame.join(pd.DataFrame(map(_by_severity, found), columns=["n", *numbers]))
 
 
 def _by_severity(measured: Series) -> dict[str, object]:
@@ -109,9 +103,9 @@ def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
         for seeds in measured.values()
         if seeds
     ]
-    frame = _named((*_WHO, *_FOOLED, *_CRAFTED), [seeds[0] for seeds in points])
+    frame = records_frame([seeds[0] for seeds in points]).reindex(columns=[*_WHO, *_FOOLED, *_CRAFTED])
     numbers = pd.DataFrame(map(_over_seeds, points), columns=["seeds", "n", "rate", "std", "low", "high"])
-    return frame.join(numbers).rename(columns={"epsilon": "xi"})
+    return frame.rename(columns={"epsilon": "xi"}).join(numbers)
 
 
 def _over_seeds(seeds: Sequence[Record]) -> tuple[float | None, ...]:

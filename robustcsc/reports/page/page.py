@@ -34,11 +34,7 @@ _FIRST_ROWS = 20
 def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
     """Returns the page as HTML text; every name in it is escaped.
 
-    Args:
-        title: Heading of the page.
-        sections: What it shows.
-        records: Everything that was measured, at least one record.
-        columns: The columns of their data frame, as far as the page shows them.
+    `records` are at least one; `columns` are those of their data frame, as far as the page shows them.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -44,19 +44,13 @@ _Panels = dict[str, dict[str, _Points]]
 def paper_tables(paper: Paper, records: Sequence[Record], trainings: Iterable[Training] = ()) -> list[Table]:
     """Returns all tables of a paper with what was measured, beside the figures printed there.
 
-    Args:
-        paper: Whose tables.
-        records: What was measured, of any number of runs.
-        trainings: How the measured models were trained, as far as that is known: they tell sizes, times and seeds.
+    Trainings, as far as they are known, tell sizes, times and seeds of the measured models.
     """
-    made = (record.measurement.perturbation for record in records)
-    threats = [it.threat for it in made if isinstance(it, Universal)]
-    tables = {
-        "sdnet": sdnet.TABLES,
-        "detrame": detrame.tables(threats),
-        "res-msd-csc": res_msd_csc.TABLES,
-        "tddl": tddl.TABLES,
-    }[paper]
+    if paper == "detrame":
+        made = (record.measurement.perturbation for record in records)
+        tables = detrame.tables(it.threat for it in made if isinstance(it, Universal))
+    else:
+        tables = {"sdnet": sdnet.TABLES, "res-msd-csc": res_msd_csc.TABLES, "tddl": tddl.TABLES}[paper]
     groups = groups_of(records, trainings)
     return [lay(table, groups) for table in tables]
 
@@ -64,14 +58,7 @@ def paper_tables(paper: Paper, records: Sequence[Record], trainings: Iterable[Tr
 def paper_charts(
     paper: Paper, records: Sequence[Record], fits: Sequence[LambdaFit], trainings: Sequence[Training] = ()
 ) -> list[Chart]:
-    """Returns the figures of a paper that the records and fits allow; other papers' figures are not drawn.
-
-    Args:
-        paper: Whose figures.
-        records: What was measured, of any number of runs.
-        fits: Lambda fits.
-        trainings: How the measured models were trained, as far as that is known.
-    """
+    """Returns the figures of a paper that records, fits and trainings allow; none of Res-CSC, MSD-CSC and TDDL-CNN."""
     if paper == "sdnet":
         second = lambda_charts(records, "paper-sdnet-figure-2", "SDNet, figure 2", NOISES, MOST_RUNS)
         return [*second, *_lambda_over_residual(fits)]
@@ -164,11 +151,7 @@ def _panels(
 ) -> _Panels:
     """Returns what models gave as they were trained; panels are data sets (and norms).
 
-    Args:
-        groups: The models.
-        metric: What is counted.
-        line: Names the line of a model.
-        place: Returns where a point lies on the horizontal axis, ``None`` for what has no point.
+    `line` names the line of a model; `place` says where a point lies horizontally, ``None`` for what has no point.
     """
     panels: dict[str, dict[str, dict[float, Sequence[float]]]] = defaultdict(lambda: defaultdict(dict))
     for group in groups:
@@ -186,12 +169,7 @@ def _panels(
 
 
 def _chart(
-    number: int,
-    words: str,
-    described: str,
-    panels: _Panels,
-    series: Sequence[Series],
-    axes: tuple[str, str],
+    number: int, words: str, described: str, panels: _Panels, series: Sequence[Series], axes: tuple[str, str]
 ) -> Chart:
     """Returns a chart of means over seeds, with bands of a standard deviation."""
     at = {it.label: place for place, it in enumerate(series)}

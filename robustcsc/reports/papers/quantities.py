@@ -236,9 +236,6 @@ class _Found(NamedTuple):
         return Value(over_seeds(self.scores), self.basis)
 
 
-_Images = tuple[Cohort, Crafting | None]
-
-
 def _accuracy(
     group: Group, entrant: Entrant, corruption: str = "", severities: Sequence[int] = SEVERITIES
 ) -> _Found | None:
@@ -260,13 +257,13 @@ def _found(
     Trainings that lack one of the severities are left out; published files go before generated corruptions.
     """
     for policy in entrant.policies:
-        found: dict[_Images, list[list[list[Record]]]] = defaultdict(list)
+        found: dict[tuple[Cohort, Crafting | None], list[list[list[Record]]]] = defaultdict(list)
         for seed in group.seeds:
-            mine: dict[_Images, list[list[Record]]] = defaultdict(list)
+            mine: dict[tuple[Cohort, Crafting | None], list[list[Record]]] = defaultdict(list)
             for (cohort, setting, measured), several in seed.items():
                 if measured == policy and cohort.metric is metric and entrant.has_images(cohort) and accept(setting):
                     whole = [[it[at] for at in severities] for it in several if _is_whole(it, severities, entrant.lam)]
-                    mine[cohort, _crafting(setting)] += whole
+                    mine[cohort, setting.crafting if isinstance(setting, Universal) else None] += whole
             for images, parts in mine.items():
                 found[images] += [parts] if parts else []
         chosen = max((it for it in found if found[it]), key=lambda it: (len(found[it]), *_rank(*it)), default=None)
@@ -277,10 +274,6 @@ def _found(
     return None
 
 
-def _crafting(setting: Setting) -> Crafting | None:
-    return setting.crafting if isinstance(setting, Universal) else None
-
-
 def _rank(cohort: Cohort, crafting: Crafting | None) -> tuple[object, ...]:
     origin = cohort.origin
     official = origin is not None and origin.source is Source.OFFICIAL
@@ -289,9 +282,8 @@ def _rank(cohort: Cohort, crafting: Crafting | None) -> tuple[object, ...]:
 
 
 def _is_whole(series: Series, severities: Iterable[int], lam: float | None) -> bool:
-    return all(
-        it in series and (lam is None or math.isclose(series[it].lam or 0.0, lam, abs_tol=1e-6)) for it in severities
-    )
+    found = [series.get(severity) for severity in severities]
+    return all(it and (lam is None or math.isclose(it.lam or 0.0, lam, abs_tol=1e-6)) for it in found)
 
 
 def _basis(cohort: Cohort, seeds: int) -> str:

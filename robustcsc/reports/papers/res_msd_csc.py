@@ -51,11 +51,7 @@ MSD_CSC = (
 def _second() -> PaperTable:
     title = "Res-CSC, table II: accuracy (%) of plain networks, ResNets and Res-CSC"
     rows = [
-        PaperRow(
-            (NAMES[data], layers),
-            Entrant(model=str(layers), data=data),
-            (millions(size, 2), *by_data[at]),
-        )
+        PaperRow((NAMES[data], layers), Entrant(model=str(layers), data=data), (millions(size, 2), *by_data[at]))
         for at, data in enumerate(NAMES)
         for layers, (size, *by_data) in RES_CSC.items()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption
 from robustcsc.measurements.protocols import Protocol
@@ -57,8 +57,7 @@ _PROTOCOL_NOTES = {
 }
 
 
-@dataclass(frozen=True)
-class _Mean:
+class _Mean(NamedTuple):
     """A column: what it takes the mean over, and the severities that are needed of each."""
 
     heading: str
@@ -75,7 +74,7 @@ def headline_tables(records: Sequence[Record]) -> list[Table]:
     there are several, each has its own column that names them. Fixed lambdas are left to the lambda curves.
     """
     labels = labels_of(records)
-    return [_headline(about, nested, labels) for about, nested in _by_source(records).items()]
+    return [_headline(about, nested, labels) for about, nested in _by_source(records, labels).items()]
 
 
 def headline_charts(records: Sequence[Record]) -> list[Chart]:
@@ -86,7 +85,7 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
     """
     labels = labels_of(records)
     charts = []
-    for about, nested in _by_source(records).items():
+    for about, nested in _by_source(records, labels).items():
         means = [it for it in _noise_columns(part_of(nested, Corruption)) if len(it.members) > 1]
         attacked = _columns(_one_budget(nested), _pgd_words)[:_ATTACKS_DRAWN]
         columns = [*_columns(part_of(nested, Clean), perturbation_words), *means, *attacked]
@@ -102,12 +101,12 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
     return charts
 
 
-def _by_source(records: Sequence[Record]) -> dict[tuple[str, ...], Nested]:
+def _by_source(records: Sequence[Record], labels: Labels) -> dict[tuple[str, ...], Nested]:
     """Returns what stands in one table, by data set, split, and source and severity table of corrupted images.
 
     These are the accuracies that have a row, a fixed lambda only where a run has nothing else.
     """
-    kept = set(without_fixed(ranked(labels_of(records))))
+    kept = set(without_fixed(ranked(labels)))
     nested: dict[Cohort, dict[Setting, Rows]] = {}
     for cohort, settings in part_of(by_cohort(records), Clean, Corruption, Attack).items():
         for setting, rows in settings.items():
@@ -115,10 +114,9 @@ def _by_source(records: Sequence[Record]) -> dict[tuple[str, ...], Nested]:
                 nested.setdefault(cohort, {})[setting] = shown
     parts: dict[tuple[str, ...], Nested] = {}
     for images in sorted({(it.dataset, it.split) for it in nested}):
-        here = {it: settings for it, settings in nested.items() if (it.dataset, it.split) == images}
+        here = {it: nested[it] for it in nested if (it.dataset, it.split) == images}
         for words in sorted({it.origin_words for it in here if it.origin}) or [()]:
-            fitting = {it: settings for it, settings in here.items() if it.origin_words in ((), words)}
-            parts[*images, *words] = fitting
+            parts[*images, *words] = {it: here[it] for it in here if it.origin_words in ((), words)}
     return parts
 
 

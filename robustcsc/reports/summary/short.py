@@ -7,18 +7,11 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from robustcsc.measurements.perturbations import (
-    Attack,
-    Corruption,
-    MinimalBudget,
-    RandomControl,
-    RandomNoise,
-    Universal,
-)
+from robustcsc.measurements.perturbations import Attack, Corruption, MinimalBudget
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Table
 from robustcsc.reports.attacks.adversarial import attack_list_tables, worst_case_tables
-from robustcsc.reports.attacks.fooling import fooling_tables
+from robustcsc.reports.attacks.fooling import NOISE, UNIVERSAL, fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_tables
 from robustcsc.reports.attacks.tables import attack_tables
 from robustcsc.reports.cohorts.cohorts import of_kinds
@@ -44,11 +37,10 @@ def short_tables(records: Sequence[Record]) -> list[Table]:
     if of_kinds(records, MinimalBudget):
         return minimal_tables(records)
     made = (record.measurement.perturbation for record in records)
-    attacks = {(it.steps, it.threat) for it in made if isinstance(it, Attack)}
-    if attacks:
+    if attacks := {(it.steps, it.threat) for it in made if isinstance(it, Attack)}:
         tables = attack_list_tables(records) if len(attacks) > 1 else attack_tables(records)
         return [*tables, *worst_case_tables(records)]
-    if of_kinds(records, Universal, RandomControl, RandomNoise):
+    if of_kinds(records, *UNIVERSAL, *NOISE):
         return fooling_tables(records)
     if not of_kinds(records, Corruption):
         return headline_tables(records)
