@@ -6,7 +6,7 @@ Figures are meant to be drawn narrow, for a column of a paper, whose caption has
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import cycle
 from statistics import fmean, stdev
@@ -34,7 +34,7 @@ Paper = Literal["sdnet", "detrame", "res-msd-csc", "tddl"]
 MOST_RUNS = 4
 """Runs that have a chart of their own."""
 
-_Points = Mapping[float, Sequence[float]]
+_Points = dict[float, Sequence[float]]
 """Percent by what the horizontal axis shows, one number for each training seed."""
 
 _Panels = dict[str, dict[str, _Points]]
@@ -153,7 +153,7 @@ def _panels(
 
     `line` names the line of a model; `place` says where a point lies horizontally, ``None`` for what has no point.
     """
-    panels: dict[str, dict[str, dict[float, Sequence[float]]]] = defaultdict(lambda: defaultdict(dict))
+    panels: _Panels = defaultdict(lambda: defaultdict(dict))
     for group in groups:
         found: dict[tuple[str, float], list[float]] = defaultdict(list)
         for seed in group.seeds:
