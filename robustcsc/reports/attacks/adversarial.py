@@ -36,18 +36,12 @@ ALL_ATTACKS = (
     "Under all attacks an image counts only if it stays right under each of them, counted image by image: the robust "
     "accuracy as far as it was measured, an upper bound of the true one."
 )
-EVERYTHING = "all of these"
-TRANSFER_ONLY = "transfer tests only"
 _WORST_NOTES = (
     ALL_ATTACKS,
     "Attacks under the protocol static are crafted without knowing the fitted lambda: a transfer test.",
     "Of fixed lambdas the best one is shown. They and the oracle, which uses the test labels, do not enter the last "
     "row, which is a minimum over lambda policies, too.",
 )
-
-
-Target = tuple[Cohort, str, str, ThreatModel]
-"""Whose attacks are taken together: images, run, weights and budget."""
 
 
 def worst_case_tables(records: Sequence[Record]) -> list[Table]:
@@ -120,8 +114,9 @@ def attack_list_tables(records: Sequence[Record]) -> list[Table]:
     return tables
 
 
-def _by_target(records: Iterable[Record]) -> dict[Target, list[Record]]:
-    found: dict[Target, list[Record]] = defaultdict(list)
+def _by_target(records: Iterable[Record]) -> dict[tuple[Cohort, str, str, ThreatModel], list[Record]]:
+    """Returns the attacks that are taken together, by images, run, weights and budget."""
+    found: dict[tuple[Cohort, str, str, ThreatModel], list[Record]] = defaultdict(list)
     for record in of_kinds(records, Attack):
         it, made = record.measurement, record.measurement.perturbation
         counted = it.metric is Metric.ACCURACY and record.outcomes is not None
@@ -166,12 +161,12 @@ def _worst_rows(threat: ThreatModel, attacks: Sequence[Record], labels: Labels) 
             continue
         run, policy = labels[variant]
         words = f"{policy} (best of {len(fixed)})" if variant == best and len(fixed) > 1 else policy
-        words = words if attacked_directly(found) else f"{words}; {TRANSFER_ONLY}"
+        words = words if attacked_directly(found) else f"{words}; transfer tests only"
         rows.append((run, budget, words, *_worst_cells(found)))
     chosen = [variant for variant in by_variant if variant not in fixed and variant.policy != Oracle()]
     kept = [record for variant in chosen for record in by_variant[variant]]
     if kept and len(rows) > 1:
-        rows.append((rows[0][0], budget, EVERYTHING, *_worst_cells(kept)))
+        rows.append((rows[0][0], budget, "all of these", *_worst_cells(kept)))
     return rows
 
 

@@ -170,8 +170,7 @@ def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), 
 
 Place = tuple[Cohort, Setting]
 Cells = Mapping[Place, Sequence[Series]]
-"""What was measured, here on one training seed under one policy; several series differ in the seed of the measurement.
-"""
+"""What was measured under the policies of a row; several series differ in the seed of the measurement."""
 
 Reader = Callable[[Cells], tuple[Score, int] | None]
 """Reads a column off what was measured on one training seed: the score, and how many attacks."""
