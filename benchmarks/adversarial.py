@@ -29,8 +29,7 @@ from rows import RESULTS, machine, write_csv
 from torch import Tensor, nn
 
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.attacks.budget import counted
-from robustcsc.attacks.catalog import craft
+from robustcsc.attacks.catalog import counted, craft
 from robustcsc.data import load
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.measurements.attacks import AttackStep

@@ -88,16 +88,19 @@ def fit_lambda(
         raise PolicyError("The lambda fit needs at least two images and two different lambdas of at least 0.")
     if lam0 is None:
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
-    if not noises:
-        raise UnknownNameError("noise", "", (*NOISE_KERNELS, "pooled"))
-    families = {noise: _families(noise) for noise in noises}
+    known = (*NOISE_KERNELS, "pooled")
+    for noise in noises or ("",):
+        if noise not in known:
+            raise UnknownNameError("noise", noise, known)
     rows = torch.arange(len(images))
     fits = {}
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
         search = _Search(model, grid, spec, seed, batch_size, device, progress)
-        for noise, members in families.items():
-            measured = [level for family in members for level in search.family(family, images.subset(rows[::2]))]
+        used = [family for family in NOISE_KERNELS if {family, "pooled"} & {*noises}]
+        levels = {family: search.family(family, images.subset(rows[::2])) for family in used}
+        for noise in dict.fromkeys(noises):
+            measured = [level for family in (used if noise == "pooled" else [noise]) for level in levels[family]]
             lines, image_lines = _lines(measured)
             candidates = search.compare(images.subset(rows[1::2]), [level.summary for level in measured], image_lines)
             definition, image_line = image_lines[max(candidates, key=candidates.__getitem__)]
@@ -130,29 +133,21 @@ class _Level:
     residuals: dict[Definition, Tensor]
 
 
+@dataclass(frozen=True)
 class _Search:
-    """Measures residuals and accuracies of one model on noisy images, each noise family once."""
+    """Measures residuals and accuracies of one model on noisy images."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        grid: tuple[float, ...],
-        spec: Spec,
-        seed: int,
-        batch_size: int,
-        device: str | torch.device,
-        progress: Progress,
-    ) -> None:
-        self.model, self.grid, self.spec, self.seed = model, grid, spec, seed
-        self.batch_size, self.device, self.progress = batch_size, device, progress
-        self.measured: dict[str, list[_Level]] = {}
+    model: nn.Module
+    grid: tuple[float, ...]
+    spec: Spec
+    seed: int
+    batch_size: int
+    device: str | torch.device
+    progress: Progress
 
     def family(self, family: str, images: ImageSet) -> list[_Level]:
         """Returns all levels of a noise family."""
-        if family not in self.measured:
-            kernel = NOISE_KERNELS[family]
-            self.measured[family] = [self._level(images, kernel, level) for level in noise_levels(family, self.spec)]
-        return self.measured[family]
+        return [self._level(images, NOISE_KERNELS[family], level) for level in noise_levels(family, self.spec)]
 
     def _level(self, images: ImageSet, kernel: str, level: Mapping[str, float]) -> _Level:
         """Returns residuals and accuracies at one noise level (Algorithm 1, steps 5-10)."""
@@ -179,10 +174,7 @@ class _Search:
         return _Level(summary, joined)
 
     def compare(
-        self,
-        images: ImageSet,
-        levels: Sequence[NoiseLevel],
-        lines: Mapping[str, tuple[Definition, Line]],
+        self, images: ImageSet, levels: Sequence[NoiseLevel], lines: Mapping[str, tuple[Definition, Line]]
     ) -> dict[str, float]:
         """Returns the accuracy of every line when the images of a batch differ in noise.
 
@@ -215,14 +207,6 @@ class _Search:
         return int((logits_at(self.model, images, lam).argmax(1) == batch.labels).sum())
 
 
-def _families(noise: str) -> tuple[str, ...]:
-    if noise == "pooled":
-        return tuple(NOISE_KERNELS)
-    if noise not in NOISE_KERNELS:
-        raise UnknownNameError("noise", noise, (*NOISE_KERNELS, "pooled"))
-    return (noise,)
-
-
 def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str, tuple[Definition, Line]]]:
     """Returns the line of each definition through the levels, and all lines to compare for single images by name."""
     lines, image_lines = {}, {}
@@ -230,9 +214,7 @@ def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str
         levels = [level.summary for level in measured]
         lines[definition] = _line([each.residuals[definition] for each in levels], [each.best_lam for each in levels])
         single = torch.cat([level.residuals[definition] for level in measured])
-        best = torch.cat(
-            [torch.full((level.summary.total,), level.summary.best_lam, dtype=torch.float64) for level in measured]
-        )
+        best = torch.cat([torch.full_like(level.residuals[definition], level.summary.best_lam) for level in measured])
         image_lines[f"{definition}/levels"] = (definition, lines[definition])
         image_lines[f"{definition}/images"] = (definition, _line(single, best))
     return lines, image_lines

@@ -24,28 +24,13 @@ from robustcsc.measurements.policies import Scope
 
 
 def predict(line: Line, residual: Tensor, grid: Sequence[float]) -> Tensor:
-    """Returns the lambda of a line at some residuals, clamped to the range of `grid`.
-
-    Gradients pass the clamp unchanged (straight-through), so that it does not shut an attacker out.
-
-    Args:
-        line: Lambda as a function of the residual.
-        residual: Of any shape.
-        grid: The lambdas that the line was fitted on.
-
-    Returns:
-        A tensor of the shape of `residual`.
-    """
+    """Returns the lambda of a line at residuals of any shape, clamped to the range of the grid it was fitted on."""
     lam = line.intercept + line.slope * residual
     return lam.clamp(min(grid), max(grid)).detach() + (lam - lam.detach())
 
 
 class ModelAtLambda(nn.Module):
     """The model with one lambda in all CSC layers.
-
-    Args:
-        model: Images to logits, with CSC layers.
-        lam: The lambda, at least 0.
 
     Raises:
         PolicyError: If `lam` is negative or not finite.
@@ -66,11 +51,7 @@ class ModelAtLambda(nn.Module):
 class AdaptiveModel(nn.Module):
     """The model with lambda predicted from the residual of the images it is given.
 
-    Args:
-        model: Images to logits, with CSC layers.
-        fit: The fitted line.
-        scope: `Scope.BATCH`: one lambda from the mean residual of the batch. `Scope.IMAGE`: one per image, from its
-            own residual.
+    `Scope.BATCH` is one lambda from the mean residual of the batch, `Scope.IMAGE` one per image, from its own residual.
 
     Raises:
         PolicyError: The scope is `Scope.DATASET`.
@@ -84,12 +65,11 @@ class AdaptiveModel(nn.Module):
 
     def lambda_for(self, images: Tensor) -> Tensor:
         """Returns the lambda of `images` ``(N, C, H, W)``: 0-d per batch, ``(N,)`` per image."""
-        squared, energy = layer_residuals(self.model, images)
-        if self.scope == Scope.BATCH:
-            residual = mean_residual(squared, energy, self.fit.dataset_definition).mean()
-            return predict(self.fit.lines[self.fit.dataset_definition], residual, self.fit.grid)
-        residual = mean_residual(squared, energy, self.fit.image_definition)
-        return predict(self.fit.image_line, residual, self.fit.grid)
+        fit, (squared, energy) = self.fit, layer_residuals(self.model, images)
+        if self.scope == Scope.IMAGE:
+            return predict(fit.image_line, mean_residual(squared, energy, fit.image_definition), fit.grid)
+        residual = mean_residual(squared, energy, fit.dataset_definition).mean()
+        return predict(fit.lines[fit.dataset_definition], residual, fit.grid)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of `images` ``(N, C, H, W)``."""
@@ -99,11 +79,6 @@ class AdaptiveModel(nn.Module):
 @torch.no_grad()
 def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) -> float:
     """Returns the lambda of a whole data set, from the mean residual over all its images (Algorithm 1, step 14).
-
-    Args:
-        model: Images to logits, with CSC layers.
-        fit: The fitted line.
-        batches: The images, as tensors ``(n, C, H, W)``.
 
     Raises:
         PolicyError: If there are no images.

@@ -26,10 +26,7 @@ from robustcsc.measurements.fits import Definition
 def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
     """Returns ``model(images)`` with another lambda in all CSC layers; the model itself is not changed.
 
-    Args:
-        model: Images ``(N, C, H, W)`` in [0, 1] to logits.
-        images: ``(N, C, H, W)``.
-        lam: One lambda (a number or 0-d), or one per image ``(N,)``. Gradients flow through it.
+    `lam` is one lambda (a number or 0-d), or one per image ``(N,)``. Gradients flow through it.
 
     Raises:
         PolicyError: If the model has no CSC layer.
@@ -44,15 +41,8 @@ def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
 def layer_residuals(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the squared residual and the squared norm of the input, per image and CSC layer, at the training lambda.
 
-    The forward pass stops after the last CSC layer: for a network whose only CSC layer is its first, this costs next
-    to nothing.
-
-    Args:
-        model: A model with CSC layers, each called once in a forward pass.
-        images: ``(N, C, H, W)``.
-
-    Returns:
-        ``||x_l - A_l z_l||^2`` and ``||x_l||^2``, both ``(N, L)``.
+    These are ``||x_l - A_l z_l||^2`` and ``||x_l||^2``, both ``(N, L)``. Each CSC layer must be called once in a pass.
+    The pass stops after the last of them: for a network whose only CSC layer is its first, this costs next to nothing.
 
     Raises:
         PolicyError: If the model has no CSC layer.
@@ -77,15 +67,9 @@ def residuals(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def mean_residual(squared: Tensor, energy: Tensor, definition: Definition) -> Tensor:
-    """Returns the residual of each image in one definition, averaged over the CSC layers.
+    """Returns the residual of each image in one definition, ``(N,)``, averaged over the CSC layers.
 
-    Args:
-        squared: ``||x_l - A_l z_l||^2``, ``(N, L)``.
-        energy: ``||x_l||^2``, ``(N, L)``.
-        definition: Which residual; see `robustcsc.measurements.fits.Definition`.
-
-    Returns:
-        ``(N,)``.
+    `squared` and `energy` are those of `layer_residuals`.
     """
     tiny = torch.finfo(squared.dtype).tiny
     if definition == "norm":

@@ -1,4 +1,4 @@
-"""APGD: projected gradient descent with an adaptive step size, through torchattacks.
+"""APGD, projected gradient descent with an adaptive step size, and AutoAttack, both through torchattacks.
 
 Workarounds for torchattacks 3.5.1, in addition to those of `guard`:
 
@@ -17,104 +17,67 @@ from functools import partial
 
 import torch
 import torchattacks
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustcsc.attacks.guard import NORM_NAMES, Attacked, strongest
+from robustcsc.attacks.guard import NORM_NAMES, Attacked, Search, check_counts
 from robustcsc.attacks.losses import LOSSES, LossAsLogits, require_classes, targeted_dlr
-from robustcsc.errors import AttackError
 from robustcsc.measurements.threats import ThreatModel
 
-#: The settings of AutoAttack.
-DEFAULT_STEPS, DEFAULT_TARGETS = 100, 9
 
-
-def apgd(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    steps: int = DEFAULT_STEPS,
-    loss: str = "ce",
-    restarts: int = 1,
-    seed: int = 0,
-) -> Tensor:
-    """Returns images within `threat` that raise the loss of `model`: Auto-PGD from a random start.
+def apgd(threat: ThreatModel, *, steps: int, loss: str) -> Search:
+    """Returns Auto-PGD from a random start, which raises a loss.
 
     Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
-        images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
-        labels: (N,) int64, the true classes.
         threat: Norm and budget.
         steps: Gradient steps of each restart, at least 1.
         loss: ``"ce"``, ``"dlr"`` (at least three classes) or ``"nll"``.
-        restarts: Random starts; every image keeps its worst case.
-        seed: Seed of the random starts, at least 0.
 
     Raises:
-        AttackError: Images, labels or settings are invalid, the model has too few classes for the loss, or no finite
-            gradient reaches the images.
+        AttackError: The steps are below 1.
 
     Source:
         Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
         attacks", ICML 2020.
     """
-    _check_steps(steps)
+    check_counts(steps=steps)
 
-    def attempt(attacked: Attacked, start: Tensor, targets: Tensor) -> Tensor:
-        seen = attacked if loss != "nll" else LossAsLogits(attacked, targets, LOSSES["nll"]).eval()
+    def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
+        seen = attacked if loss != "nll" else LossAsLogits(attacked, labels, LOSSES["nll"]).eval()
         search = torchattacks.APGD(
             seen, norm=NORM_NAMES[threat.norm], eps=threat.epsilon, steps=steps, loss="dlr" if loss == "dlr" else "ce"
         )
         if loss == "dlr":
             search.dlr_loss = LOSSES["dlr"]  # raises an AttackError for two classes
-        best, right, _, broken = search.attack_single_run(start, targets)
+        best, right, _, broken = search.attack_single_run(start, labels)
         return torch.where(right.bool().view(-1, 1, 1, 1), best, broken)
 
-    return strongest(model, images, labels, threat, attempt, restarts=restarts, seed=seed)
+    return Search(attempt)
 
 
-def apgd_targeted(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    steps: int = DEFAULT_STEPS,
-    targets: int = DEFAULT_TARGETS,
-    restarts: int = 1,
-    seed: int = 0,
-) -> Tensor:
-    """Returns images within `threat`: Auto-PGD towards one class after the other, with the targeted DLR loss.
+def apgd_targeted(threat: ThreatModel, *, steps: int, targets: int) -> Search:
+    """Returns Auto-PGD towards one class after the other, with the targeted DLR loss; for at least four classes.
 
     The target classes of an image are those of its largest clean logits, the most likely first; it is attacked until it
     is misclassified.
 
     Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
-        images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
-        labels: (N,) int64, the true classes.
         threat: Norm and budget.
         steps: Gradient steps towards each class, at least 1.
         targets: Largest number of target classes, at least 1.
-        restarts: Random starts; every image keeps its worst case.
-        seed: Seed of the random starts, at least 0.
 
     Raises:
-        AttackError: In the cases of `apgd`; the model must have at least four classes.
+        AttackError: A setting is below 1.
 
     Source:
         Croce & Hein, ICML 2020, section 4.
     """
-    _check_steps(steps)
-    if targets < 1:
-        raise AttackError(f"targets must be at least 1, not {targets}.")
+    check_counts(steps=steps, targets=targets)
 
-    def attempt(attacked: Attacked, start: Tensor, own: Tensor) -> Tensor:
+    def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             logits = attacked(start)
         require_classes("The targeted DLR loss", logits, 4)
-        others = logits.scatter(1, own[:, None], float("-inf")).argsort(dim=1, descending=True)
+        others = logits.scatter(1, labels[:, None], float("-inf")).argsort(dim=1, descending=True)
         found = start.clone()
         remaining = torch.arange(len(start), device=start.device)
         for rank in range(min(targets, logits.shape[1] - 1)):
@@ -122,16 +85,40 @@ def apgd_targeted(
                 attacked, norm=NORM_NAMES[threat.norm], eps=threat.epsilon, steps=steps, loss="dlr"
             )
             search.dlr_loss = partial(targeted_dlr, targets=others[remaining, rank])
-            best, right, _, broken = search.attack_single_run(start[remaining], own[remaining])
+            best, right, _, broken = search.attack_single_run(start[remaining], labels[remaining])
             found[remaining] = torch.where(right.bool().view(-1, 1, 1, 1), best, broken)
             remaining = remaining[right.bool()]
             if len(remaining) == 0:
                 break
         return found
 
-    return strongest(model, images, labels, threat, attempt, restarts=restarts, seed=seed)
+    return Search(attempt)
 
 
-def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise AttackError(f"steps must be at least 1, not {steps}.")
+def autoattack_port(threat: ThreatModel) -> Search:
+    """Returns the AutoAttack of torchattacks: APGD-CE, targeted APGD, targeted FAB and Square in turn.
+
+    Each attack gets the images that those before it did not break; for at least four classes. It is called a port
+    because it differs from the original (Croce & Hein, ICML 2020): APGD-CE, targeted APGD and targeted FAB take 10
+    steps instead of 100, the targeted APGD uses the L2 step size of the batch's first image for all, and the seed is
+    the time of day (here: the seed of the attack). Accuracies under it are not comparable with leaderboards.
+    """
+
+    def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits = attacked(start[:1])
+        require_classes("The AutoAttack port", logits, 4)
+        # The four attacks seed the generators of every GPU.
+        gpus = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(gpus):
+            search = torchattacks.AutoAttack(
+                attacked,
+                norm=NORM_NAMES[threat.norm],
+                eps=threat.epsilon,
+                n_classes=logits.shape[1],
+                seed=torch.initial_seed(),
+            )
+            found: Tensor = search(start, labels)
+        return found
+
+    return Search(attempt, scaled=False)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from robustcsc.attacks.isolation import differentiating
+from robustcsc.attacks.guard import check_counts, differentiating
 from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
@@ -76,7 +76,11 @@ def deepfool(
             or no finite gradient reaches the images.
     """
     check_images(images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
-    _check_settings(num_classes, overshoot, max_steps)
+    check_counts(max_steps=max_steps)
+    if num_classes < 2:
+        raise AttackError(f"num_classes must be at least 2, not {num_classes}: a boundary lies between two classes.")
+    if not (math.isfinite(overshoot) and overshoot >= 0):
+        raise AttackError(f"overshoot must be a number of at least 0, not {overshoot}.")
     with differentiating(), evaluation_mode(model):
         clean = images.detach().clone()
         way = torch.zeros_like(clean)
@@ -88,7 +92,11 @@ def deepfool(
             if len(active) == 0:  # all have changed their class or have no gradient
                 break
             inputs = torch.add(clean[active], way[active], alpha=1 + overshoot).requires_grad_()
-            logits = checked_logits(model(inputs), len(inputs))
+            logits = model(inputs)
+            if not isinstance(logits, Tensor) or logits.shape[:-1] != (len(inputs),) or logits.shape[1] < 2:
+                raise AttackError("The model must return logits of shape (N, K) for at least two classes.")
+            if not logits.requires_grad:
+                raise AttackError("No gradient reaches the images through the model: make it differentiable.")
             if step == 0:
                 candidates = logits.detach().sort(dim=1, descending=True, stable=True).indices[:, :num_classes]
             own = candidates[active]
@@ -129,25 +137,3 @@ def _nearest_boundary(logits: Tensor, candidates: Tensor, inputs: Tensor) -> tup
         directions[nearer] = (normal[nearer] / lengths[nearer].view(-1, 1, 1, 1)).to(inputs.dtype)
         classes[nearer] = candidates[nearer, column + 1]
     return nearest, directions, classes
-
-
-def checked_logits(logits: object, count: int) -> Tensor:
-    """Returns `logits` after checking that they are (count, K) with at least two classes and a gradient.
-
-    Raises:
-        AttackError: The logits have another shape, fewer than two classes, or no gradient.
-    """
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
-        raise AttackError("The model must return logits of shape (N, K) for at least two classes.")
-    if count and not logits.requires_grad:
-        raise AttackError("No gradient reaches the images through the model: make it differentiable.")
-    return logits
-
-
-def _check_settings(num_classes: int, overshoot: float, max_steps: int) -> None:
-    if num_classes < 2:
-        raise AttackError(f"num_classes must be at least 2, not {num_classes}: a boundary lies between two classes.")
-    if not (math.isfinite(overshoot) and overshoot >= 0):
-        raise AttackError(f"overshoot must be a number of at least 0, not {overshoot}.")
-    if max_steps < 1:
-        raise AttackError(f"max_steps must be at least 1, not {max_steps}.")

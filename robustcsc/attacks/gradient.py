@@ -20,14 +20,13 @@ import math
 import torchattacks
 from torch import Tensor, nn
 
-from robustcsc.attacks.guard import Attacked, strongest
+from robustcsc.attacks.guard import Attacked, Search, check_counts, strongest
 from robustcsc.attacks.losses import LOSSES, LossAsLogits
 from robustcsc.errors import AttackError, UnknownNameError
 from robustcsc.measurements.threats import Norm, ThreatModel
 
 #: Step sizes as shares of the budget: 2/255 of 8/255 (linf), 0.1 of 0.5 (l2).
 DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 1 / 4, "l2": 1 / 5}
-DEFAULT_STEPS = 20
 
 
 # Model and images, the threat, and the settings that papers state of PGD one by one.
@@ -37,7 +36,7 @@ def pgd(
     labels: Tensor,
     threat: ThreatModel,
     *,
-    steps: int = DEFAULT_STEPS,
+    steps: int = 20,
     step_size: float | None = None,
     restarts: int = 1,
     random_start: bool = True,
@@ -76,44 +75,46 @@ def pgd(
     Source:
         Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
     """
-    if step_size is None:
-        step_size = DEFAULT_STEP_SIZE[threat.norm] * threat.epsilon or 1.0  # with a budget of 0 nothing moves anyway
-    if steps < 1:
-        raise AttackError(f"steps must be at least 1, not {steps}.")
-    if not (math.isfinite(step_size) and step_size > 0):
-        raise AttackError(f"step_size must be a positive number, not {step_size}.")
     if restarts > 1 and not random_start:
         raise AttackError("Restarts without a random start are all the same: use one restart, or random starts.")
+    search = pgd_search(threat, steps=steps, step_size=step_size, random_start=random_start, loss=loss)
+    return strongest(model, images, labels, threat, search, restarts=restarts, seed=seed)
+
+
+def pgd_search(
+    threat: ThreatModel, *, steps: int, loss: str, step_size: float | None = None, random_start: bool = True
+) -> Search:
+    """Returns what `pgd` does in each restart.
+
+    Raises:
+        AttackError: A setting is invalid.
+        UnknownNameError: The loss is unknown.
+    """
+    if step_size is None:
+        step_size = DEFAULT_STEP_SIZE[threat.norm] * threat.epsilon or 1.0  # with a budget of 0 nothing moves anyway
+    check_counts(steps=steps)
+    if not (math.isfinite(step_size) and step_size > 0):
+        raise AttackError(f"step_size must be a positive number, not {step_size}.")
     if loss not in LOSSES:
         raise UnknownNameError("loss", loss, LOSSES)
     algorithm = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[threat.norm]
 
-    def attempt(attacked: Attacked, start: Tensor, targets: Tensor) -> Tensor:
-        seen = attacked if loss == "ce" else LossAsLogits(attacked, targets, LOSSES[loss]).eval()
+    def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
+        seen = attacked if loss == "ce" else LossAsLogits(attacked, labels, LOSSES[loss]).eval()
         search = algorithm(seen, eps=threat.epsilon, alpha=step_size, steps=steps, random_start=random_start)
-        found: Tensor = search(start, targets)
+        found: Tensor = search(start, labels)
         return found
 
-    return strongest(model, images, labels, threat, attempt, restarts=restarts, seed=seed)
+    return Search(attempt)
 
 
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, seed: int = 0) -> Tensor:
-    """Returns images after one gradient step of the length of the budget, from the clean images.
+def fgsm(threat: ThreatModel) -> Search:
+    """Returns one gradient step of the length of the budget, from the clean images.
 
     This is the fast gradient sign method for linf, and the fast gradient method for l2.
-
-    Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
-        images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
-        labels: (N,) int64, the true classes.
-        threat: Norm and budget.
-        seed: Seed of a random model; the attack itself draws no random numbers.
-
-    Raises:
-        AttackError: In the cases of `pgd`.
 
     Source:
         Goodfellow, Shlens & Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015.
     """
     step_size = threat.epsilon or 1.0  # with a budget of 0 nothing moves anyway
-    return pgd(model, images, labels, threat, steps=1, step_size=step_size, random_start=False, seed=seed)
+    return pgd_search(threat, steps=1, loss="ce", step_size=step_size, random_start=False)

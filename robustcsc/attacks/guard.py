@@ -1,4 +1,4 @@
-"""What all attacks share: a wrapper that protects the model from side effects, and the worst case over restarts.
+"""What all attacks share: protection of model and random state from side effects, and the worst case over restarts.
 
 Workarounds for torchattacks 3.5.1, which every attack here except DeepFool uses:
 
@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from robustcsc.attacks.isolation import differentiating, seeded
 from robustcsc.attacks.threat import check_images, project
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
@@ -57,25 +57,35 @@ class Attacked(nn.Module):
         return logits.clone()
 
 
-#: One attempt at images that are not broken yet: (attacked model, images, labels) to changed images.
-Attempt = Callable[[Attacked, Tensor, Tensor], Tensor]
+@dataclass(frozen=True)
+class Search:
+    """How an attack with its settings searches.
+
+    Attributes:
+        attempt: One attempt at images that are not broken yet: (attacked model, images, labels) to changed images.
+        scaled: As in `Attacked`.
+        gradients: Whether it needs gradients; a model without them then raises an error.
+        minimum_norm: Whether it searches the smallest change, without a budget. Images that are misclassified already
+            are then skipped, and a change beyond the budget is dropped, not projected.
+    """
+
+    attempt: Callable[[Attacked, Tensor, Tensor], Tensor]
+    scaled: bool = True
+    gradients: bool = True
+    minimum_norm: bool = False
 
 
-# The keywords are what attacks differ in; each attack says its own.
 def strongest(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     threat: ThreatModel,
-    attempt: Attempt,
+    search: Search,
     *,
     restarts: int = 1,
     seed: int = 0,
-    scaled: bool = True,
-    gradients: bool = True,
-    minimum_norm: bool = False,
 ) -> Tensor:
-    """Returns images within `threat`: for each image the strongest version that `attempt` finds.
+    """Returns images within `threat`: for each image the strongest version that `search` finds.
 
     Every restart attacks the images that no earlier restart broke. An image keeps its first misclassified version;
     one that is never misclassified keeps the version of highest loss, the clean one included. If the logits of an
@@ -90,21 +100,16 @@ def strongest(
         images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
         labels: (N,) int64, the true classes.
         threat: Norm and budget; budget 0, or one that the images' type rounds to 0, returns the images unchanged.
-        attempt: The attack; called once per restart, on the wrapped model.
+        search: The attack; its attempt is called once per restart, on the wrapped model.
         restarts: Largest number of attempts per image, at least 1.
         seed: Seed of torch's global generators while attempts run, at least 0.
-        scaled: As in `Attacked`.
-        gradients: Whether the attack needs gradients; a model without them then raises an error.
-        minimum_norm: Whether the attack searches the smallest change, without a budget. Images that are misclassified
-            already are then skipped, and a change beyond the budget is dropped, not projected.
 
     Raises:
         AttackError: Images, labels or settings are invalid, the model does not return logits (N, K), or no finite
             gradient reaches the images.
     """
     check_images(images, labels)
-    if restarts < 1:
-        raise AttackError(f"restarts must be at least 1, not {restarts}.")
+    check_counts(restarts=restarts)
     if not 0 <= seed < 2**63:
         raise AttackError(f"seed must be at least 0 and below 2**63, not {seed}.")
     with differentiating(), evaluation_mode(model), _frozen(model), seeded(seed, images.device):
@@ -112,17 +117,18 @@ def strongest(
         targets = labels.to(images.device, copy=True)
         if threat.epsilon < torch.finfo(clean.dtype).tiny or len(clean) == 0:
             return clean
-        if gradients:
+        if search.gradients:
             _check_differentiable(model, clean[:1])
-        attacked = Attacked(model, clean, scaled=scaled).eval()  # otherwise torchattacks restores training mode
+        attacked = Attacked(model, clean, scaled=search.scaled).eval()  # otherwise torchattacks restores training mode
         worst = clean.clone()
         wrong, loss = outcome(model, clean, targets)
-        remaining = (~wrong if minimum_norm else torch.ones_like(wrong)).nonzero().flatten()
+        remaining = (~wrong if search.minimum_norm else torch.ones_like(wrong)).nonzero().flatten()
         for _ in range(restarts):
             if len(remaining) == 0:
                 break
             start = clean[remaining]
-            found = _allowed(attempt(attacked, start, targets[remaining]), start, threat, drop=minimum_norm)
+            found = search.attempt(attacked, start, targets[remaining])
+            found = _allowed(found, start, threat, drop=search.minimum_norm)
             found_wrong, found_loss = outcome(model, found, targets[remaining])
             was_wrong, was_loss = wrong[remaining], loss[remaining]
             better = (found_wrong & ~was_wrong) | ((found_wrong == was_wrong) & (found_loss >= was_loss))
@@ -139,11 +145,32 @@ def outcome(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, T
     Raises:
         AttackError: The model does not return logits (N, K), or a label is not one of its classes.
     """
+    logits = checked_logits(model, images)
+    check_images(images, labels, num_classes=logits.shape[1])
+    return logits.argmax(dim=1) != labels, cross_entropy(logits.double(), labels, reduction="none")
+
+
+def checked_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Returns the logits of `images`, (N, K).
+
+    Raises:
+        AttackError: The model returns something else.
+    """
     logits = model(images)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
         raise AttackError("The model must return logits of shape (N, K): one row per image, one column per class.")
-    check_images(images, labels, num_classes=logits.shape[1])
-    return logits.argmax(dim=1) != labels, cross_entropy(logits.double(), labels, reduction="none")
+    return logits
+
+
+def check_counts(**counts: int) -> None:
+    """Refuses settings that count something, such as steps, below 1.
+
+    Raises:
+        AttackError: One is below 1.
+    """
+    for name, value in counts.items():
+        if value < 1:
+            raise AttackError(f"{name} must be at least 1, not {value}.")
 
 
 def _allowed(found: Tensor, clean: Tensor, threat: ThreatModel, *, drop: bool) -> Tensor:
@@ -154,6 +181,28 @@ def _allowed(found: Tensor, clean: Tensor, threat: ThreatModel, *, drop: bool) -
         kept = (inside == found).flatten(1).all(dim=1).view(-1, 1, 1, 1)
         return torch.where(kept, inside, clean)
     return inside
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seeds torch's global generators of the CPU and of `device` within the block, then restores their states.
+
+    Generators of other devices are neither read nor set.
+    """
+    accelerators = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(accelerators, device_type="cuda" if device.type == "cpu" else device.type):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Records gradients within the block, even if the caller has turned them off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 @contextmanager

@@ -21,12 +21,8 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     It is positive for misclassified images. It does not change when all logits are scaled or shifted, so scaled logits
     cannot mask its gradient, as they can mask that of the cross-entropy.
 
-    Args:
-        logits: (N, K), at least three classes.
-        labels: (N,) int64.
-
     Raises:
-        AttackError: The logits have fewer than three classes.
+        AttackError: The logits (N, K) have fewer than three classes.
 
     Source:
         Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
@@ -34,20 +30,14 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """
     require_classes("The DLR loss", logits, 3)
     ordered = logits.sort(dim=1, descending=True).values
-    own = logits.gather(1, labels[:, None]).squeeze(1)
-    return (_largest_other(logits, labels) - own) / (ordered[:, 0] - ordered[:, 2] + _TINY)
+    return -margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + _TINY)
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Returns ``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)``.
-
-    Args:
-        logits: (N, K), at least four classes.
-        labels: (N,) int64, the true classes.
-        targets: (N,) int64, the target classes.
+    """Returns ``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)`` for target classes t.
 
     Raises:
-        AttackError: The logits have fewer than four classes.
+        AttackError: The logits (N, K) have fewer than four classes.
 
     Source:
         Croce & Hein, ICML 2020, eq. 7.
@@ -60,19 +50,15 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns ``z_y - max_{i != y} z_i``, (N,): below zero for misclassified images."""
-    return logits.gather(1, labels[:, None]).squeeze(1) - _largest_other(logits, labels)
+    others = logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1)
+    return logits.gather(1, labels[:, None]).squeeze(1) - others
 
 
-def negative_log(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns ``-z_y``: the loss of a model that returns mean log-probabilities, such as one averaged over lambdas."""
-    return -logits.gather(1, labels[:, None]).squeeze(1)
-
-
-#: Losses by name.
+#: Losses by name; ``-z_y`` is that of a model that returns mean log-probabilities, such as one averaged over lambdas.
 LOSSES: dict[str, Loss] = {
     "ce": lambda logits, labels: cross_entropy(logits, labels, reduction="none"),
     "dlr": dlr,
-    "nll": negative_log,
+    "nll": lambda logits, labels: -logits.gather(1, labels[:, None]).squeeze(1),
 }
 
 
@@ -81,11 +67,7 @@ class LossAsLogits(nn.Module):
 
     With ``z_y = -L`` at the label, where L is the loss of the image, and zeros at the other classes, the cross-entropy
     is ``L + log(K - 1 + exp(-L))``, which rises with L everywhere: the direction of the gradient is that of L.
-
-    Args:
-        model: Images to logits (N, K).
-        labels: (N,) int64, labels of the images that `forward` gets.
-        loss: The loss.
+    The labels are those of the images that `forward` gets.
     """
 
     def __init__(self, model: nn.Module, labels: Tensor, loss: Loss) -> None:
@@ -100,14 +82,6 @@ class LossAsLogits(nn.Module):
 
 
 def require_classes(what: str, logits: Tensor, least: int) -> None:
-    """Checks the number of classes of a model.
-
-    Raises:
-        AttackError: The logits have fewer than `least` columns.
-    """
+    """Raises an `AttackError` if the logits have fewer than `least` columns."""
     if logits.shape[1] < least:
         raise AttackError(f"{what} needs at least {least} classes, but the model has {logits.shape[1]}.")
-
-
-def _largest_other(logits: Tensor, labels: Tensor) -> Tensor:
-    return logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1)

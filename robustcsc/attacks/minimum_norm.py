@@ -22,109 +22,75 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from robustcsc.attacks.deepfool import MAX_STEPS, NUM_CLASSES, OVERSHOOT, deepfool
-from robustcsc.attacks.guard import NORM_NAMES, Attacked, strongest
+from robustcsc.attacks.deepfool import deepfool
+from robustcsc.attacks.guard import NORM_NAMES, Attacked, Search, check_counts
 from robustcsc.attacks.losses import margin
 from robustcsc.errors import AttackError
 from robustcsc.measurements.threats import ThreatModel
 
 _MARGIN = 1e-4
-#: Settings of `carlini_wagner`; the last two are the first c, and its growth until an attempt succeeds.
-CW_STEPS, CW_SEARCHES, CW_RATE, _FIRST_WEIGHT, _GROWTH = 100, 6, 0.05, 1.0, 10.0
-FAB_STEPS = 100
+#: The first c of Carlini & Wagner's attack, and its growth until an attempt succeeds.
+_FIRST_WEIGHT, _GROWTH = 1.0, 10.0
 
 
-def fab(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    steps: int = FAB_STEPS,
-    restarts: int = 1,
-    seed: int = 0,
-) -> Tensor:
-    """Returns the images, changed where the fast adaptive boundary attack breaks one within `threat`.
+def fab(threat: ThreatModel, *, steps: int) -> Search:
+    """Returns the fast adaptive boundary attack.
 
     The first restart begins at the image itself, further ones at random points of half the ball.
 
     Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
-        images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
-        labels: (N,) int64, the true classes.
         threat: Norm and budget.
         steps: Steps of each restart, at least 1; each takes K gradients.
-        restarts: Starting points, at least 1; every image keeps its worst case.
-        seed: Seed of the random starts, at least 0.
 
     Raises:
-        AttackError: Images, labels or settings are invalid, or no finite gradient reaches the images.
+        AttackError: The steps are below 1.
 
     Source:
         Croce & Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack", ICML 2020.
     """
-    _check_positive("steps", steps)
+    check_counts(steps=steps)
     starts = 0
 
-    def attempt(attacked: Attacked, start: Tensor, targets: Tensor) -> Tensor:
+    def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
         nonlocal starts
         search = torchattacks.FAB(attacked, norm=NORM_NAMES[threat.norm], eps=threat.epsilon, steps=steps)
-        found: Tensor = search.attack_single_run(start, targets, use_rand_start=starts > 0)
+        found: Tensor = search.attack_single_run(start, labels, use_rand_start=starts > 0)
         starts += 1
         return found
 
-    return strongest(
-        model, images, labels, threat, attempt, restarts=restarts, seed=seed, scaled=False, minimum_norm=True
-    )
+    return Search(attempt, scaled=False, minimum_norm=True)
 
 
-def carlini_wagner(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    steps: int = CW_STEPS,
-    searches: int = CW_SEARCHES,
-    rate: float = CW_RATE,
-    seed: int = 0,
-) -> Tensor:
-    """Returns the images, changed where the L2 attack of Carlini & Wagner breaks one within `threat`.
+def carlini_wagner(threat: ThreatModel, *, steps: int, searches: int, rate: float) -> Search:
+    """Returns the L2 attack of Carlini & Wagner.
 
     Minimises ``||x' - x||^2 + c max(z_y - max_{i != y} z_i, 0)`` over ``x' = (tanh(w) + 1) / 2`` with Adam. Every image
     has its own weight c, found by binary search: it falls after a success and rises after a failure.
 
     Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
-        images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
-        labels: (N,) int64, the true classes.
         threat: The norm l2, and the budget.
         steps: Steps for each c, at least 1.
         searches: Number of values of c, at least 1.
         rate: Learning rate of Adam, above 0.
-        seed: Seed of a random model; the attack itself draws no random numbers.
 
     Raises:
-        AttackError: Images, labels or settings are invalid, the norm is not l2, or no finite gradient reaches the
-            images.
+        AttackError: A setting is invalid.
 
     Source:
         Carlini & Wagner, "Towards evaluating the robustness of neural networks", IEEE S&P 2017, section VI-A.
     """
-    _check_l2("Carlini & Wagner's attack", threat)
-    _check_positive("steps", steps)
-    _check_positive("searches", searches)
+    check_counts(steps=steps, searches=searches)
     if not 0 < rate < float("inf"):
         raise AttackError(f"rate must be a positive number, not {rate}.")
 
-    def attempt(attacked: Attacked, start: Tensor, targets: Tensor) -> Tensor:
+    def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
         best, shortest = start.clone(), torch.full((len(start),), float("inf"), device=start.device)
         weights = torch.full_like(shortest, _FIRST_WEIGHT)
         low, high = torch.zeros_like(weights), torch.full_like(weights, float("inf"))
         for _ in range(searches):
-            found = _Weighted(attacked, weights, steps, rate)(start.clamp(_MARGIN, 1 - _MARGIN), targets)
+            found = _Weighted(attacked, weights, steps, rate)(start.clamp(_MARGIN, 1 - _MARGIN), labels)
             with torch.no_grad():
-                broken = attacked(found).argmax(dim=1) != targets
+                broken = attacked(found).argmax(dim=1) != labels
             lengths = torch.linalg.vector_norm(found - start, dim=(1, 2, 3)).float()
             better = broken & (lengths < shortest)
             best[better], shortest[better] = found[better], lengths[better]
@@ -132,49 +98,34 @@ def carlini_wagner(
             weights = torch.where(high.isfinite(), (low + high) / 2, weights * _GROWTH)
         return best
 
-    return strongest(model, images, labels, threat, attempt, seed=seed, scaled=False, minimum_norm=True)
+    return Search(attempt, scaled=False, minimum_norm=True)
 
 
-def deepfool_within(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    steps: int = MAX_STEPS,
-    overshoot: float = OVERSHOOT,
-    seed: int = 0,
-) -> Tensor:
-    """Returns the images, changed where DeepFool, clamped to [0, 1] after each step, breaks one within `threat`.
+def deepfool_within(threat: ThreatModel, *, steps: int, overshoot: float) -> Search:
+    """Returns DeepFool with images clamped to [0, 1] after each step.
 
     Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
-        images: (N, C, H, W), float32 or float64 in [0, 1], on the device of `model`.
-        labels: (N,) int64, the true classes.
         threat: The norm l2, and the budget.
         steps: Largest number of steps, at least 1.
         overshoot: Distance beyond the boundary relative to the distance to it, at least 0.
-        seed: Seed of a random model; the attack itself draws no random numbers.
 
     Raises:
-        AttackError: Images, labels or settings are invalid, the norm is not l2, or no finite gradient reaches the
-            images.
+        AttackError: The steps are below 1.
     """
-    _check_l2("DeepFool", threat)
-    _check_positive("steps", steps)
+    check_counts(steps=steps)
 
-    def attempt(attacked: Attacked, start: Tensor, targets: Tensor) -> Tensor:
+    def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
         found, remaining = start.clone(), torch.arange(len(start), device=start.device)
         for _ in range(steps):
-            way = deepfool(attacked, found[remaining], num_classes=NUM_CLASSES, overshoot=overshoot, max_steps=1)
+            way = deepfool(attacked, found[remaining], overshoot=overshoot, max_steps=1)
             found[remaining] = (found[remaining] + way.perturbations).clamp(0, 1)
             with torch.no_grad():
-                remaining = remaining[attacked(found[remaining]).argmax(dim=1) == targets[remaining]]
+                remaining = remaining[attacked(found[remaining]).argmax(dim=1) == labels[remaining]]
             if len(remaining) == 0:
                 break
         return found
 
-    return strongest(model, images, labels, threat, attempt, seed=seed, scaled=False, minimum_norm=True)
+    return Search(attempt, scaled=False, minimum_norm=True)
 
 
 class _Weighted(torchattacks.CW):  # type: ignore[misc]
@@ -189,13 +140,3 @@ class _Weighted(torchattacks.CW):  # type: ignore[misc]
         """Returns the weighted margins minus a growing constant: the cost never rises, so CW never stops early."""
         self.calls += 1
         return self.weights * margin(outputs, labels).clamp_min(0) - 1e12 * self.calls
-
-
-def _check_l2(name: str, threat: ThreatModel) -> None:
-    if threat.norm != "l2":
-        raise AttackError(f"{name} supports l2 only, not {threat.norm}: choose another attack or norm.")
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise AttackError(f"{name} must be at least 1, not {value}.")

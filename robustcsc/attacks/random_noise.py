@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,16 +28,8 @@ def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) ->
     """Returns zero-mean Gaussian noise v with ``E ||v||^2 = rho ||x||^2`` for each image x, not clamped.
 
     Every value of an image gets the standard deviation ``sqrt(rho ||x||^2 / d)`` for d values. The draws depend on
-    `seed` and the image's index only: the noise of an image is the same in any batch, and another rho only scales it.
-
-    Args:
-        images: (N, C, H, W) float, pixels in [0, 1].
-        rho: Energy of the noise relative to that of the image, at least 0.
-        seed: Seed of the draws.
-        indices: (N,) int64, position of each image in its data set.
-
-    Returns:
-        (N, C, H, W), to be added to the images.
+    `seed` and the image's position in its data set (`indices`, (N,) int64) only: the noise of an image is the same in
+    any batch, and another rho only scales it.
 
     Raises:
         AttackError: rho is negative or not finite.
@@ -52,11 +45,7 @@ def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) ->
 
 
 def check_rho(rho: float) -> None:
-    """Checks the relative energy of random noise.
-
-    Raises:
-        AttackError: rho is negative or not finite.
-    """
+    """Raises an `AttackError` if the relative energy of random noise is negative or not finite."""
     if not (math.isfinite(rho) and rho >= 0):
         raise AttackError(
             f"rho must be a finite number of at least 0, not {rho:g}: the energy of the noise relative to the image's."
@@ -64,16 +53,7 @@ def check_rho(rho: float) -> None:
 
 
 def random_signs(shape: tuple[int, int, int], threat: ThreatModel, seed: int) -> Tensor:
-    """Returns a perturbation whose values differ in sign only, for linf the longest one in the ball.
-
-    Args:
-        shape: Channels, height, width.
-        threat: Norm and radius; the perturbation lies on the surface of that ball.
-        seed: Seed of the signs.
-
-    Returns:
-        (C, H, W) float32 on the CPU.
-    """
+    """Returns a perturbation on the surface of the ball whose values differ in sign only; for linf the longest one."""
     signs = torch.where(uniform(_seeds(seed, "random-sign"), shape)[0] < 0.5, -1.0, 1.0)
     size = threat.epsilon if threat.norm == "linf" else threat.epsilon / math.sqrt(signs.numel())
     return project(signs * size, threat)
@@ -84,22 +64,15 @@ def gaussian_direction(shape: tuple[int, int, int], threat: ThreatModel, seed: i
 
     For l2 it is scaled to the radius. For linf its standard deviation is the radius and its values are clamped to it:
     scaled by its largest value instead, it would have too little energy for a control.
-
-    Args:
-        shape: Channels, height, width.
-        threat: Norm and radius.
-        seed: Seed of the values.
-
-    Returns:
-        (C, H, W) float32 on the CPU.
     """
     draws = normal(_seeds(seed, "gaussian"), shape)[0]
     scale = 1.0 if threat.norm == "linf" else 1.001 / float(torch.linalg.vector_norm(draws))
     return project(draws * (scale * threat.epsilon), threat)
 
 
-#: The controls for a universal perturbation: random perturbations of the same norm, by name.
-CONTROLS: dict[str, Callable[[tuple[int, int, int], ThreatModel, int], Tensor]] = {
+#: The controls for a universal perturbation: random perturbations of the same norm, by name; ``(shape, threat, seed)``
+#: with the shape (C, H, W) to float32 on the CPU.
+CONTROLS: dict[Literal["random-sign", "gaussian"], Callable[[tuple[int, int, int], ThreatModel, int], Tensor]] = {
     "random-sign": random_signs,
     "gaussian": gaussian_direction,
 }

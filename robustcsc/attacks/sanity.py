@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from robustcsc.attacks.gradient import pgd
-from robustcsc.attacks.guard import outcome
-from robustcsc.attacks.isolation import differentiating, seeded
+from robustcsc.attacks.guard import differentiating, outcome, seeded
 from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
 from robustcsc.layers.modes import evaluation_mode
@@ -26,11 +25,6 @@ def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> flo
 
     A share near 1 means that gradient attacks have nothing to follow (saturated or shattered gradients), and
     that accuracy under them says little. The share is 1 if no gradient reaches the images at all.
-
-    Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K).
-        images: (N, C, H, W) in [0, 1], at least one.
-        labels: (N,) int64, the true classes.
 
     Raises:
         AttackError: There are no images, or images or labels make no sense.
@@ -50,32 +44,23 @@ def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> flo
 
 
 def is_deterministic(model: nn.Module, images: Tensor) -> bool:
-    """Returns whether `model` in evaluation mode gives the same logits, bit for bit, when asked twice.
-
-    Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K).
-        images: (N, C, H, W) in [0, 1].
-    """
+    """Returns whether `model` in evaluation mode gives the same logits, bit for bit, when asked twice."""
     with torch.no_grad(), evaluation_mode(model), seeded(0, images.device):
         return torch.equal(model(images), model(images))
 
 
 #: Within this Linf budget an image can be grey all over, and within that of L2 about as far from itself.
 LARGE_EPSILON, LARGE_STEPS = 0.5, 30
+#: Steps that should raise the loss above that of one step.
+STEPS = 10
 
 
 def check_masking(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, steps: int = 10, loss: str = "ce"
+    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, loss: str = "ce"
 ) -> GradientChecks:
     """Returns what shows whether gradient attacks on `model` mean anything, from PGD on a few images.
 
-    Args:
-        model: Images (N, C, H, W) in [0, 1] to logits (N, K), differentiable.
-        images: (N, C, H, W) in [0, 1], at least one; twenty say enough.
-        labels: (N,) int64, the true classes.
-        threat: Norm and budget within which more steps should raise the loss, above 0.
-        steps: How many more steps those are.
-        loss: As in `gradient.pgd`.
+    There must be an image; twenty say enough. Within the budget, above 0, more steps should raise the loss.
 
     Raises:
         AttackError: Images or labels make no sense, or no finite gradient reaches the images.
@@ -85,7 +70,7 @@ def check_masking(
     size = threat.epsilon / 4
     found = [
         pgd(model, images, labels, threat, steps=number, step_size=size, random_start=False, loss=loss)
-        for number in (1, steps)
+        for number in (1, STEPS)
     ]
     anything = pgd(model, images, labels, large, steps=LARGE_STEPS, step_size=large.epsilon / 8, loss=loss)
     with evaluation_mode(model):
@@ -93,10 +78,10 @@ def check_masking(
         wrong, _ = outcome(model, anything, labels)
     return GradientChecks(
         images=len(images),
-        zero_gradients=zero_gradient_share(model, images, labels),
+        zero_gradients=round(zero_gradient_share(model, images, labels), 6),
         deterministic=is_deterministic(model, images),
-        one_step=float(first.mean()),
-        all_steps=float(last.mean()),
+        one_step=round(float(first.mean()), 6),
+        all_steps=round(float(last.mean()), 6),
         broken_in_one_step=int(first_wrong.sum()),
         right_at_large_budget=int((~wrong).sum()),
     )

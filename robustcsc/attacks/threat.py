@@ -19,13 +19,8 @@ def project(perturbed: Tensor, images: Tensor, threat: ThreatModel) -> Tensor:
     Where rounding to the images' dtype would leave the ball, the pixel is rounded towards the clean one
     instead, so that the budget holds for the returned numbers themselves, computed in float64.
 
-    Args:
-        perturbed: (N, C, H, W), finite.
-        images: (N, C, H, W), the clean images in [0, 1], of the same dtype (float32 or float64).
-        threat: Norm and budget.
-
-    Returns:
-        (N, C, H, W) of the same dtype; what lies inside already is unchanged.
+    Both are (N, C, H, W) of one dtype (float32 or float64), `perturbed` finite, `images` clean and in [0, 1]. What lies
+    inside already is unchanged.
     """
     clean, boxed = images.double(), perturbed.clamp(0, 1)
     change = boxed.double() - clean
@@ -44,13 +39,9 @@ def project(perturbed: Tensor, images: Tensor, threat: ThreatModel) -> Tensor:
 def check_images(images: Tensor, labels: Tensor, num_classes: int | None = None) -> None:
     """Refuses images and labels that no attack or evaluation makes sense of.
 
-    Args:
-        images: Should be (N, C, H, W), float32 or float64, finite, in [0, 1].
-        labels: Should be (N,), int64, in 0 to ``num_classes - 1``.
-        num_classes: Number of classes, if it is known.
-
     Raises:
-        AttackError: One of these does not hold; the sentence says which.
+        AttackError: Images are not (N, C, H, W), float32 or float64, finite, in [0, 1], or labels not (N,), int64, in 0
+            to ``num_classes - 1`` (if that is known); the sentence says which.
     """
     if images.ndim != 4:
         raise AttackError(f"images must have the shape (N, C, H, W), not {tuple(images.shape)}.")

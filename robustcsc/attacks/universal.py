@@ -49,6 +49,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.deepfool import deepfool
+from robustcsc.attacks.guard import checked_logits
 from robustcsc.attacks.threat import check_images
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError
@@ -56,7 +57,6 @@ from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
 
-DEFAULT_DELTA, DEFAULT_PASSES, DEFAULT_BATCH_SIZE = 0.2, 10, 25
 #: Largest number of DeepFool steps per image, as in the authors' code.
 INNER_STEPS = 10
 #: How often the fooled images are counted per pass when crafting in batches.
@@ -93,9 +93,9 @@ def universal_perturbation(
     images: ImageSet,
     threat: ThreatModel,
     *,
-    delta: float = DEFAULT_DELTA,
-    passes: int = DEFAULT_PASSES,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    delta: float = 0.2,
+    passes: int = 10,
+    batch_size: int = 25,
     seed: int = 0,
     device: str | torch.device = "cpu",
     progress: Progress = silent,
@@ -159,11 +159,7 @@ def project(perturbation: Tensor, threat: ThreatModel) -> Tensor:
     """Returns the perturbation projected onto the ball of `threat`: per pixel (linf) or along the ray (l2).
 
     Pixels that rounding would move out of the ball are rounded towards 0, so that the returned numbers, evaluated in
-    float64, lie in the ball exactly.
-
-    Args:
-        perturbation: (C, H, W), finite, of any sign.
-        threat: Norm and radius in pixel units of [0, 1].
+    float64, lie in the ball exactly. The perturbation is (C, H, W), finite, of any sign.
     """
     exact = perturbation.double()
     if threat.norm == "linf":
@@ -179,11 +175,7 @@ def project(perturbation: Tensor, threat: ThreatModel) -> Tensor:
 
 
 def check_crafting(threat: ThreatModel, delta: float, passes: int, batch_size: int) -> None:
-    """Checks the settings of a universal perturbation.
-
-    Raises:
-        AttackError: xi is 0, delta is outside [0, 1), or the passes or the batch size are below 1.
-    """
+    """Raises an `AttackError` if xi is 0, delta is outside [0, 1), or passes or batch size are below 1."""
     if threat.epsilon <= 0:
         raise AttackError(f"xi must be above 0, not {threat.epsilon:g}: a ball of radius 0 holds no perturbation.")
     if not 0 <= delta < 1:
@@ -225,9 +217,10 @@ class _Crafting:
 
     def count(self, perturbation: Tensor) -> bool:
         """Counts the predictions that the perturbation changes; returns whether it is the best, and keeps it then."""
-        fooled = 0
-        for images, clean in self.batches():
-            fooled += int((predictions(self._model, perturbed(images, perturbation)) != clean).sum())
+        changed = (
+            predictions(self._model, perturbed(images, perturbation)) != clean for images, clean in self.batches()
+        )
+        fooled = sum(int(each.sum()) for each in changed)
         better = fooled > self.most
         if better:
             self.most, self.best = fooled, perturbation
@@ -236,25 +229,12 @@ class _Crafting:
 
 @torch.no_grad()
 def predictions(model: nn.Module, images: Tensor) -> Tensor:
-    """Returns the predicted classes, (N,) int64.
-
-    Raises:
-        AttackError: The model does not return logits (N, K).
-    """
-    logits = model(images)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        raise AttackError("The model must return logits of shape (N, K): one row per image, one column per class.")
-    return logits.argmax(dim=1)
+    """Returns the predicted classes, (N,) int64."""
+    return checked_logits(model, images).argmax(dim=1)
 
 
 def _moved(
-    model: nn.Module,
-    images: Tensor,
-    clean: Tensor,
-    current: Tensor,
-    threat: ThreatModel,
-    *,
-    reselect: bool,
+    model: nn.Module, images: Tensor, clean: Tensor, current: Tensor, threat: ThreatModel, *, reselect: bool
 ) -> Tensor:
     """Returns the perturbation after one batch: the DeepFool steps of the images it does not fool are added to it."""
     shown = perturbed(images, current)

@@ -10,11 +10,11 @@ import io
 from collections.abc import Iterator, Sequence
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
 
 from robustcsc.adaptive.policies import AdaptiveModel
-from robustcsc.attacks.gradient import pgd
+from robustcsc.attacks.catalog import craft
 from robustcsc.corruptions import Spec, corrupt
 from robustcsc.data import Batch, ImageSet
 from robustcsc.evaluation.models import LoadedModel
@@ -29,7 +29,6 @@ from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 
 #: One corruption of each group, as far as they were measured; all at one severity.
 SHOWN, SEVERITY = ("gaussian_noise", "defocus_blur", "fog", "jpeg_compression"), 3
-_STEPS = 20
 
 
 def make_examples(
@@ -41,24 +40,15 @@ def make_examples(
     corruptions: Sequence[str] = SHOWN,
     seed: int = 0,
 ) -> ExampleSheet:
-    """Returns evenly spaced test images, clean, corrupted and attacked, with the model's answers.
-
-    Args:
-        model: The model.
-        images: Clean test images.
-        count: How many; all of them if there are fewer.
-        spec: Severity table.
-        corruptions: Names in `spec`.
-        seed: Seed of the corruptions and of the attack.
-    """
+    """Returns `count` evenly spaced test images (or all), clean, corrupted and attacked, with the model's answers."""
     count = min(count, len(images))
     chosen = images.subset(torch.arange(count) * len(images) // count)
     (batch,) = chosen.batches(count, device=model.device)
     versions: list[list[Version]] = [[] for _ in batch.labels]
-    for made, changed in _perturbed(model, batch, spec, corruptions, seed):
+    for perturbation, changed in _perturbed(model, batch, spec, corruptions, seed):
         answers = _answers(model, changed, batch.labels, images.classes)
         for row, image in enumerate(changed):
-            versions[row].append(Version(perturbation=made, png=_png(image), answers=tuple(answers[row])))
+            versions[row].append(Version(perturbation=perturbation, png=_png(image), answers=tuple(answers[row])))
     examples = tuple(
         Example(position=int(position), label=images.classes[int(label)], versions=tuple(shown))
         for position, label, shown in zip(batch.indices, batch.labels, versions, strict=True)
@@ -71,21 +61,19 @@ def _perturbed(
 ) -> Iterator[tuple[Perturbation, Tensor]]:
     yield Clean(), batch.images
     for name in corruptions:
-        made = Corruption(name=name, severity=SEVERITY, table=spec.table, seed=seed)
-        yield made, corrupt(batch.images, spec, name, SEVERITY, seed=seed, indices=batch.indices)
-    threat = ThreatModel("linf", DEFAULT_EPSILON["linf"])
-    step = AttackStep.of("pgd", steps=_STEPS)
-    changed = pgd(model.model, batch.images, batch.labels, threat, steps=_STEPS, seed=seed)
+        corruption = Corruption(name=name, severity=SEVERITY, table=spec.table, seed=seed)
+        yield corruption, corrupt(batch.images, spec, name, SEVERITY, seed=seed, indices=batch.indices)
+    threat, step = ThreatModel("linf", DEFAULT_EPSILON["linf"]), AttackStep.of("pgd")
+    changed = craft(step, model.model, batch.images, batch.labels, threat, seed=seed)
     yield Attack(steps=(step,), threat=threat, protocol=Protocol.PLAIN, seed=seed), changed
 
 
 def _answers(model: LoadedModel, images: Tensor, labels: Tensor, classes: Sequence[str]) -> list[list[Answer]]:
     """Returns for each image one answer per lambda policy."""
     policies: dict[Policy, nn.Module] = {model.facts.own_policy: model.model}
-    if model.facts.has_lambda and model.fits:
+    if model.facts.fitted:
         fit = model.facts.fit_for()
-        adaptive = AdaptiveModel(model.model, fit, Scope.IMAGE)
-        policies[Adaptive(scope=Scope.IMAGE, fit=fit.digest)] = adaptive
+        policies[Adaptive(scope=Scope.IMAGE, fit=fit.digest)] = AdaptiveModel(model.model, fit, Scope.IMAGE)
     answers: list[list[Answer]] = [[] for _ in images]
     for policy, scored in policies.items():
         with evaluation_mode(scored), torch.inference_mode():
@@ -99,8 +87,6 @@ def _answers(model: LoadedModel, images: Tensor, labels: Tensor, classes: Sequen
 
 def _png(image: Tensor) -> bytes:
     """Returns an image (C, H, W) in [0, 1] as a PNG file of its own size."""
-    levels = (255 * image).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(levels.squeeze(2) if levels.shape[2] == 1 else levels)
     content = io.BytesIO()
-    picture.save(content, format="png")
+    to_pil_image((255 * image).round().clamp(0, 255).to(torch.uint8)).save(content, format="png")
     return content.getvalue()

@@ -1,26 +1,26 @@
-"""One cell becomes records: the only place where the answers that reports show are counted."""
+"""Cells become records in a store: the only place where the answers that reports show are counted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from torch import Tensor
 
-from robustcsc.data import Batch, ImageSet
-from robustcsc.evaluation.attacks.crafting import Crafted, check_gradients
-from robustcsc.evaluation.attacks.minimal import RESISTED, smallest_budgets
+from robustcsc.attacks.random_noise import CONTROLS
+from robustcsc.data import Batch
+from robustcsc.errors import AttackError
+from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, check_gradients, smallest_budgets
 from robustcsc.evaluation.attacks.victims import Victim, victim_of
 from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, device_words, versions
-from robustcsc.evaluation.plan import Cell
+from robustcsc.evaluation.plan import Cell, Chain
 from robustcsc.evaluation.predictions import Predictions, Stream, predict
-from robustcsc.evaluation.sources import Inputs, added, control, corrupted_batches, noisy
+from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, noisy, required
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import (
     Attack,
     Clean,
@@ -34,6 +34,7 @@ from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import (
     AttackDetails,
+    BudgetDetails,
     CraftingDetails,
     GradientChecks,
     Measurement,
@@ -42,6 +43,8 @@ from robustcsc.measurements.records import (
     Provenance,
     Record,
 )
+from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
 
 
@@ -53,19 +56,56 @@ class Evaluator:
         model: The model.
         inputs: The images and all else that is read.
         batch_size: Images at a time.
-        recraft: Whether universal perturbations that are kept are crafted anew.
+        remeasure: Whether to measure again what is kept, and to craft universal perturbations anew.
         progress: Told after each batch.
     """
 
     model: LoadedModel
     inputs: Inputs
     batch_size: int = 250
-    recraft: bool = False
+    remeasure: bool = False
     progress: Progress = silent
-    _victim: str = field(default="", init=False)
-    _crafted: dict[AttackStep, Crafted] = field(default_factory=dict, init=False)
-    _checks: dict[str, GradientChecks] = field(default_factory=dict, init=False)
+    _crafted: dict[tuple[Victim, ThreatModel, int, int], dict[AttackStep, Crafted]] = field(
+        default_factory=dict, init=False
+    )
+    _checks: dict[tuple[Victim, ThreatModel], GradientChecks] = field(default_factory=dict, init=False)
     _clean: dict[Policy, Predictions] = field(default_factory=dict, init=False)
+
+    def run(self, plan: Iterable[Chain], store: ResultStore) -> Iterator[Record]:
+        """Yields the records of a plan; what the store has is not measured again, unless `remeasure` is set.
+
+        Each record is on the disk before the next cell begins, so that an interrupted command loses one cell at most.
+        Of attacks in turn, those after the last image was broken are left out.
+
+        Raises:
+            RobustCSCError: As `measure`, or the store cannot be written.
+        """
+        for chain in plan:
+            standing: Outcomes | None = None
+            for cell in chain:
+                records = self._stored(cell, store, standing)
+                yield from records
+                if len(chain) > 1:
+                    standing = records[0].outcomes
+                    if not records[0].correct:
+                        break
+
+    def _stored(self, cell: Cell, store: ResultStore, standing: Outcomes | None) -> list[Record]:
+        """Returns the records of a cell, measuring those that the store lacks."""
+        # No image may be classified as labelled when clean; then the last metric has no record, and none is missing.
+        lacking = tuple(
+            each
+            for each in cell.measurements
+            if each.metric is not Metric.FOOLING_OF_CORRECT and (self.remeasure or store.get(each) is None)
+        )
+        if lacking:
+            fooling = lacking[0].metric is not Metric.ACCURACY
+            measured = self.measure(cell if fooling else Cell(lacking), standing)
+            # The first metric of a cell is stored last: where it is, the others are too.
+            for record in reversed(measured) if fooling else measured:
+                store.add(record, remeasure=self.remeasure)
+        found = (store.get(each) for each in cell.measurements)
+        return [record for record in found if record is not None]
 
     def measure(self, cell: Cell, standing: Outcomes | None = None) -> list[Record]:
         """Returns a record of every measurement of a cell that counts any image.
@@ -79,137 +119,122 @@ class Evaluator:
         """
         match cell.perturbation:
             case Clean():
-                return self._accuracies(cell, partial(self._batches, self.inputs.images, "clean"))
-            case Corruption() as made:
-                return self._accuracies(cell, partial(self._corrupted, made))
-            case Attack(saved=None) as made:
-                return self._attacked(cell, made, standing)
+                return [self._record(*each) for each in self._predicted(cell, self._clean_images)]
+            case Corruption() as corruption:
+                return [self._record(*each) for each in self._predicted(cell, partial(self._corrupted, corruption))]
+            case Attack(saved=None) as attack:
+                return self._attacked(cell, attack, standing)
             case Attack():
-                assert self.inputs.saved is not None
                 size = cell.measurements[0].batch_size or self.batch_size
-                stream = partial(self.inputs.saved.stream, size, self.model.device)
-                return self._accuracies(cell, stream, rounded=True)
-            case MinimalBudget() as made:
-                return [self._minimal(cell, made)]
-            case Universal() as made:
-                return self._universal(cell, made)
-            case RandomControl() as made:
-                change = partial(added, control(made, self.inputs.images.image_shape), made.threat)
-                return self._fooled(cell, partial(self._changed, change, f"random control, seed {made.seed}"))
-            case RandomNoise() as made:
-                return self._fooled(cell, partial(self._changed, partial(noisy, made), f"random noise {made.rho:g}"))
+                stream = partial(required(self.inputs.saved, "saved").stream, size, self.model.device)
+                found = self._predicted(cell, stream, rounded=True)
+                return [self._record(*each, AttackDetails(rounded_correct=sum(each[1].rounded))) for each in found]
+            case MinimalBudget() as search:
+                return [self._minimal(cell.measurements[0], search)]
+            case Universal() as universal:
+                return self._universal(cell, universal)
+            case RandomControl(name=name, threat=threat, seed=seed):
+                perturbation = CONTROLS[name](self.inputs.images.image_shape, threat, seed)
+                return self._fooled(cell, partial(added, perturbation, threat), f"random control, seed {seed}")
+            case RandomNoise() as noise:
+                return self._fooled(cell, partial(noisy, noise), f"random noise {noise.rho:g}")
 
     def crafted(self, measurement: Measurement, standing: Outcomes | None = None) -> Crafted:
-        """Returns the adversarial images of an attack; those on all images are kept for equal attacks and victims."""
+        """Returns the adversarial images of an attack; those on all images are kept for equal attacks and victims.
+
+        Raises:
+            AttackError: What is measured is no attack.
+        """
         attack = measurement.perturbation
-        assert isinstance(attack, Attack)
-        victim = self._victim_of(attack.protocol, measurement.policy)
-        made = Crafted(
+        if not isinstance(attack, Attack):
+            raise AttackError("Only attacks have adversarial images: craft those of a measurement under attack.")
+        victim = victim_of(self.model, attack.protocol, measurement.policy, self.inputs.surrogate)
+        crafted = Crafted(
             images=self.inputs.images,
             victim=victim,
-            step=attack.steps[-1],
-            threat=attack.threat,
-            seed=attack.seed,
+            attack=attack,
             batch_size=measurement.batch_size or self.batch_size,
             standing=None if standing is None else standing.to_list(),
         )
         if standing is not None:
-            return made
-        shared = f"{victim.name} {attack.threat} {attack.seed} {made.batch_size}"
-        if self._victim != shared:
-            self._victim, self._crafted = shared, {}
-        return self._crafted.setdefault(made.step, made)
+            return crafted
+        shared = (victim, attack.threat, attack.seed, crafted.batch_size)
+        if shared not in self._crafted:
+            self._crafted = {shared: {}}  # those of one victim fit into memory
+        return self._crafted[shared].setdefault(attack.steps[-1], crafted)
 
-    def _victim_of(self, protocol: Protocol, policy: Policy) -> Victim:
-        return victim_of(self.model, protocol, policy, self.inputs.surrogate)
-
-    def _accuracies(self, cell: Cell, stream: Stream, *, rounded: bool = False) -> list[Record]:
-        """Returns how many images are classified as labelled under each policy of the cell."""
+    def _predicted(self, cell: Cell, stream: Stream, *, rounded: bool = False) -> list[tuple[Measurement, Predictions]]:
+        """Returns what is predicted under each policy of the cell."""
         policies = [each.policy for each in cell.measurements]
         found = predict(self.model, policies, stream, len(self.inputs.images.classes), rounded=rounded)
-        records = []
-        for each in cell.measurements:
-            seen = found[each.policy]
-            details = AttackDetails(rounded_correct=sum(seen.rounded)) if rounded else None
-            record = self._record(each, seen.right, seen, seen.seconds)
-            records.append(replace(record, outcomes=Outcomes.of(seen.right), details=details))
-        return records
+        return [(each, found[each.policy]) for each in cell.measurements]
 
     def _attacked(self, cell: Cell, attack: Attack, standing: Outcomes | None) -> list[Record]:
-        made = self.crafted(cell.measurements[0], standing)
-        stream = partial(made.stream, self.model.device, self.progress)
+        crafted = self.crafted(cell.measurements[0], standing)
+        stream = partial(crafted.stream, self.model.device, self.progress)
         records = []
-        for record in self._accuracies(cell, stream, rounded=standing is None):
-            outcomes, details = record.outcomes, record.details
-            assert outcomes is not None
-            if standing is not None:
-                pairs = zip(standing.to_list(), outcomes.to_list(), strict=True)
-                outcomes = Outcomes.of([before and now for before, now in pairs])
+        for measurement, found in self._predicted(cell, stream, rounded=standing is None):
+            before = [True] * len(found.right) if standing is None else standing.to_list()
+            right = [stood and stands for stood, stands in zip(before, found.right, strict=True)]
             details = AttackDetails(
-                cost=made.cost,
-                rounded_correct=details.rounded_correct if isinstance(details, AttackDetails) else None,
-                checks=self._gradient_checks(attack, made.victim),
+                cost=crafted.cost,
+                rounded_correct=sum(found.rounded) if standing is None else None,
+                checks=self._gradient_checks(attack, crafted.victim),
             )
-            seconds = round(record.provenance.seconds + made.seconds, 3)
-            records.append(
-                replace(
-                    record,
-                    correct=outcomes.bits.bit_count(),
-                    outcomes=outcomes,
-                    details=details,
-                    provenance=replace(record.provenance, seconds=seconds),
-                )
-            )
+            seconds = found.seconds + crafted.seconds
+            records.append(self._record(measurement, replace(found, right=right, seconds=seconds), details))
         return records
 
     def _gradient_checks(self, attack: Attack, victim: Victim) -> GradientChecks | None:
         known = attack.protocol.white_box or attack.protocol is Protocol.STATIC
         if not known or not attack.threat.epsilon:
             return None
-        key = f"{victim.name} {attack.threat}"
+        key = (victim, attack.threat)
         if key not in self._checks:
             self._checks[key] = check_gradients(victim, self.inputs.images, attack.threat, self.model.device)
         return self._checks[key]
 
-    def _minimal(self, cell: Cell, search: MinimalBudget) -> Record:
-        started, (measurement,) = time.perf_counter(), cell.measurements
+    def _minimal(self, measurement: Measurement, search: MinimalBudget) -> Record:
+        started = time.perf_counter()
         details = smallest_budgets(
             search,
-            self._victim_of(search.protocol, measurement.policy),
+            victim_of(self.model, search.protocol, measurement.policy, self.inputs.surrogate),
             self.inputs.images,
             batch_size=measurement.batch_size or self.batch_size,
             device=self.model.device,
             progress=self.progress,
         )
         resisted = [level == RESISTED for level in details.minimal]
-        record = self._record(measurement, resisted, None, time.perf_counter() - started)
-        return replace(record, outcomes=Outcomes.of(resisted), details=details)
+        return self._record(measurement, Predictions(resisted, seconds=time.perf_counter() - started), details)
 
-    def _universal(self, cell: Cell, made: Universal) -> list[Record]:
-        assert self.inputs.crafting_images is not None and self.inputs.perturbations is not None
-        policy = cell.measurements[0].policy
+    def _universal(self, cell: Cell, universal: Universal) -> list[Record]:
         found, file = crafted_or_kept(
-            made,
-            policy,
-            self.model,
-            self._victim_of(made.protocol, policy),
-            self.inputs.crafting_images,
-            self.inputs.perturbations,
-            again=self.recraft,
+            universal,
+            victim_of(self.model, universal.protocol, cell.measurements[0].policy, self.inputs.surrogate),
+            required(self.inputs.crafting_images, "crafting_images"),
+            required(self.inputs.perturbations, "perturbations"),
+            device=self.model.device,
+            remeasure=self.remeasure,
             progress=self.progress,
         )
         details = CraftingDetails(converged=found.converged, fooled=found.fooled, passes=found.passes, file=file)
-        change = partial(added, found.values, made.threat)
-        records = self._fooled(cell, partial(self._changed, change, f"uap {made.threat.epsilon:g}"), found.seconds)
-        return [replace(record, details=details) for record in records]
+        change, label = partial(added, found.values, universal.threat), f"uap {universal.threat.epsilon:g}"
+        return self._fooled(cell, change, label, details, found.seconds)
 
-    def _fooled(self, cell: Cell, stream: Stream, seconds: float = 0.0) -> list[Record]:
+    def _fooled(
+        self,
+        cell: Cell,
+        change: Callable[[Batch], Tensor],
+        label: str,
+        details: CraftingDetails | None = None,
+        seconds: float = 0.0,
+    ) -> list[Record]:
         """Returns how many predictions differ from those of the clean images; the first record has the time of all."""
         started, policy = time.perf_counter(), cell.measurements[0].policy
         classes = len(self.inputs.images.classes)
         if policy not in self._clean:
-            clean = partial(self._batches, self.inputs.images, "clean")
-            self._clean[policy] = predict(self.model, [policy], clean, classes)[policy]
+            self._clean[policy] = predict(self.model, [policy], self._clean_images, classes)[policy]
+        stream = partial(self._changed, change, label)
         before, after = self._clean[policy], predict(self.model, [policy], stream, classes)[policy]
         seconds += time.perf_counter() - started
         records: list[Record] = []
@@ -217,36 +242,41 @@ class Evaluator:
             pairs = zip(before.classes, after.classes, before.right, strict=True)
             changed = [old != new for old, new, right in pairs if right or each.metric is Metric.FOOLING]
             if changed:
-                records.append(self._record(each, changed, after, 0.0 if records else seconds))
+                fooled = replace(after, right=changed, seconds=0.0 if records else seconds)
+                records.append(self._record(each, fooled, details))
         return records
 
     def _record(
-        self, measurement: Measurement, met: Sequence[bool], seen: Predictions | None, seconds: float
+        self,
+        measurement: Measurement,
+        found: Predictions,
+        details: AttackDetails | BudgetDetails | CraftingDetails | None = None,
     ) -> Record:
-        lam = None if seen is None or seen.lam is None else round(seen.lam, 6)
         return Record(
             measurement=measurement,
-            correct=sum(met),
-            total=len(met),
-            lam=lam,
+            correct=sum(found.right),
+            total=len(found.right),
+            lam=None if found.lam is None else round(found.lam, 6),
+            outcomes=Outcomes.of(found.right) if measurement.metric is Metric.ACCURACY else None,
+            details=details,
             provenance=Provenance(
                 device=device_words(self.model.device),
                 versions=versions(),
-                seconds=round(seconds, 3),
+                seconds=round(found.seconds, 3),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
             location=self.inputs.location,
         )
 
-    def _batches(self, images: ImageSet, label: str) -> Iterator[Batch]:
-        return self._told(images.batches(self.batch_size, device=self.model.device), label)
+    def _clean_images(self, label: str = "clean") -> Iterator[Batch]:
+        return self._told(self.inputs.images.batches(self.batch_size, device=self.model.device), label)
 
-    def _corrupted(self, made: Corruption) -> Iterator[Batch]:
-        batches = corrupted_batches(self.inputs, made, self.batch_size, self.model.device)
-        return self._told(batches, f"{made.name} {made.severity}")
+    def _corrupted(self, corruption: Corruption) -> Iterator[Batch]:
+        batches = corrupted_batches(self.inputs, corruption, self.batch_size, self.model.device)
+        return self._told(batches, f"{corruption.name} {corruption.severity}")
 
-    def _changed(self, change: partial[Tensor], label: str) -> Iterator[Batch]:
-        for batch in self._batches(self.inputs.images, label):
+    def _changed(self, change: Callable[[Batch], Tensor], label: str) -> Iterator[Batch]:
+        for batch in self._clean_images(label):
             yield batch._replace(images=change(batch))
 
     def _told(self, batches: Iterator[Batch], label: str) -> Iterator[Batch]:

@@ -29,8 +29,7 @@ class LoadedModel:
         subject: Its name and weights.
         model: Images in [0, 1] to logits.
         device: Where it is evaluated.
-        fits: The lambda fits of its run by noise family.
-        given_fits: More fits of its weights, which policies name by their digests.
+        fits, given_fits: As in `ModelFacts`.
     """
 
     subject: Subject

@@ -1,6 +1,6 @@
 """What is to be measured: lists of cells, made without a model or an image at hand.
 
-A `Cell` is a pure description; who measures it is the business of `robustcsc.evaluation.engines`.
+A `Cell` is a pure description; `robustcsc.evaluation.measure` measures it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class ModelFacts:
         return bool(self.training_lambdas)
 
     @property
+    def fitted(self) -> bool:
+        """Whether an adaptive policy suits the model."""
+        return self.has_lambda and bool(self.fits)
+
+    @property
     def lam0(self) -> float | None:
         """The training lambda, ``None`` without one.
 
@@ -100,18 +105,16 @@ class ModelFacts:
         Raises:
             PolicyError: The model has no such fit.
         """
-        for fit in (*self.fits.values(), *self.given_fits):
-            if fit.digest == digest:
-                return fit
-        raise PolicyError(f"Run {self.subject.run!r} has no lambda fit {digest}: fit lambda again.")
+        known = {fit.digest: fit for fit in (*self.given_fits, *self.fits.values())}
+        if digest not in known:
+            raise PolicyError(f"Run {self.subject.run!r} has no lambda fit {digest}: fit lambda again.")
+        return known[digest]
 
     def policies(self, asked: Sequence[str | Policy]) -> tuple[Policy, ...]:
         """Returns the policies to measure: those asked for, checked, or every one that suits the model.
 
-        Args:
-            asked: Policies, or their names as people type them; ``"grid"`` stands for every lambda of the default
-                grid. If empty: no lambda without a layer of sparse coding, else the training lambda, and the adaptive
-                one where the run has a fit.
+        Names are those that people type; ``"grid"`` stands for every lambda of the default grid. If nothing is asked
+        for: no lambda without a layer of sparse coding, else the training lambda, and the adaptive one with a fit.
 
         Raises:
             PolicyError: The model has no lambda, or the run no fit that a policy needs.
@@ -120,7 +123,7 @@ class ModelFacts:
         chosen: list[Policy] = []
         for each in asked:
             if each == "grid":
-                chosen += [FixedLambda(lam) for lam in self.grid]
+                chosen += map(FixedLambda, self.grid)
             else:
                 chosen.append(parse_policy(each) if isinstance(each, str) else each)
         if not self.has_lambda:
@@ -146,11 +149,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Cell:
-    """Measurements that share the same perturbed images: they differ in policy or metric only.
-
-    Attributes:
-        measurements: At least one.
-    """
+    """Measurements, at least one, that share the same perturbed images: they differ in policy or metric only."""
 
     measurements: tuple[Measurement, ...]
 
@@ -187,21 +186,21 @@ class Planner:
         batched: bool = False,
     ) -> Cell:
         """Returns the cell of a perturbation under some policies; `batched` if counts depend on the batch size."""
-        resolved = dict.fromkeys(self.model.resolved(policy, perturbation) for policy in policies)
-        return Cell(
-            tuple(
+        measurements = []
+        for policy in dict.fromkeys(self.model.resolved(policy, perturbation) for policy in policies):
+            looks_at_batches = batched or (isinstance(policy, Adaptive) and policy.scope is Scope.BATCH)
+            measurements += [
                 Measurement(
                     subject=self.model.subject,
                     images=self.images,
                     perturbation=perturbation,
                     policy=policy,
                     metric=metric,
-                    batch_size=self.batch_size if batched or _looks_at_batches(policy) else None,
+                    batch_size=self.batch_size if looks_at_batches else None,
                 )
-                for policy in resolved
                 for metric in metrics
-            )
-        )
+            ]
+        return Cell(tuple(measurements))
 
     def clean(self, policies: Iterable[Policy]) -> Chain:
         """Returns the cell of the clean images."""
@@ -211,21 +210,13 @@ class Planner:
         """Yields the cell of each corruption."""
         return ((self.cell(corruption, policies),) for corruption in corruptions)
 
-    def attacks(self, attacks: Iterable[Attack], target: Target) -> Chain:
-        """Returns the cells of attacks on one target."""
+    def attacks(self, attacks: Iterable[Attack | MinimalBudget], target: Target) -> Chain:
+        """Returns the cells of attacks on one target, or of searches for the smallest budgets."""
         return tuple(self.cell(attack, target.policies, batched=True) for attack in attacks)
-
-    def minimal(self, search: MinimalBudget, target: Target) -> Chain:
-        """Returns the cell of a search for the smallest budgets."""
-        return (self.cell(search, target.policies, batched=True),)
 
     def fooling(self, perturbation: Perturbation, policy: Policy) -> Chain:
         """Returns the cell that counts the predictions a perturbation changes."""
         return (self.cell(perturbation, [policy], FOOLING_METRICS),)
-
-
-def _looks_at_batches(policy: Policy) -> bool:
-    return isinstance(policy, Adaptive) and policy.scope is Scope.BATCH
 
 
 @dataclass(frozen=True)
@@ -240,29 +231,18 @@ class Target:
     protocol: Protocol
     policies: tuple[Policy, ...]
 
-    @property
-    def alone(self) -> bool:
-        """Whether each attack starts with all images: lambda is chosen for the whole set, or they are of another model.
-
-        Otherwise an attack gets the images that earlier ones left.
-        """
-        return self.protocol in (Protocol.STATIC, Protocol.TRANSFER)
-
 
 def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | None = None) -> list[Target]:
     """Returns what a protocol attacks: one target, and for ``fixed`` one for each lambda.
 
-    Args:
-        model: The model that is scored.
-        protocol: How the attack meets lambda.
-        lambdas: The lambdas of ``fixed`` and ``grid``; by default those of `ModelFacts.grid`.
+    The `lambdas` are those of ``fixed`` and ``grid``; by default those of `ModelFacts.grid`.
 
     Raises:
-        PolicyError: The protocol needs a lambda or a fit that is not there.
+        PolicyError: As `check_protocol`.
     """
     check_protocol(model, protocol)
     own = model.own_policy
-    through = Adaptive(scope=Scope.IMAGE) if model.has_lambda and model.fits else own
+    through = Adaptive(scope=Scope.IMAGE) if model.fitted else own
     tried = tuple(model.grid if lambdas is None else lambdas)
     match protocol:
         case Protocol.STATIC:
@@ -282,11 +262,7 @@ def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | No
 
 
 def check_protocol(model: ModelFacts, protocol: Protocol) -> None:
-    """Refuses a protocol that does not suit the model.
-
-    Raises:
-        PolicyError: The protocol needs a lambda or a fit that is not there.
-    """
+    """Raises a `PolicyError` if the protocol needs a lambda or a fit that the model does not have."""
     if protocol.needs_lambda and not model.has_lambda:
         raise PolicyError(
             f"{model.subject.model} has no CSC layer and so no lambda for an attack to meet: leave {protocol} out of "

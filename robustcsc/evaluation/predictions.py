@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -47,12 +47,7 @@ def predict(
 ) -> dict[Policy, Predictions]:
     """Returns the predictions under each policy, from one pass over the images (two for a lambda per data set).
 
-    Args:
-        loaded: The model.
-        policies: Policies with their fits.
-        stream: The images; called once per pass.
-        num_classes: Number of classes of the images.
-        rounded: Whether to predict images rounded to 8 bits, too.
+    With `rounded`, images rounded to 8 bits are predicted, too.
 
     Raises:
         RobustCSCError: The model does not return one logit per class.
@@ -63,9 +58,8 @@ def predict(
     sums: dict[Policy, float] = {}
     with evaluation_mode(loaded.model), torch.inference_mode():
         for policy in dict.fromkeys(single for each in policies for single in _tried(loaded, each)):
-            started = time.perf_counter()
-            choices[policy] = _lambda_choice(loaded, policy, stream)
-            found[policy], sums[policy] = Predictions(seconds=time.perf_counter() - started), 0.0
+            found[policy], sums[policy] = Predictions(), 0.0
+            choices[policy] = _lambda_choice(loaded, policy, stream, found[policy])
         for batch in stream():
             images = batch.images.contiguous(memory_format=torch.channels_last)
             for policy, choose in choices.items():
@@ -99,19 +93,18 @@ def _tried(loaded: LoadedModel, policy: Policy) -> list[Policy]:
 
 def _joined(policy: Policy, tried: Sequence[Predictions]) -> Predictions:
     """Returns what a policy predicts from what was tried for it."""
-    best = max(tried, key=lambda each: sum(each.right))
-    seconds = sum(each.seconds for each in tried)
+    best = replace(max(tried, key=lambda each: sum(each.right)), seconds=sum(each.seconds for each in tried))
     if not isinstance(policy, WorstOf):
-        return Predictions(best.right, best.rounded, best.classes, best.lam, seconds)
+        return best
     right, rounded = (
         [all(outcomes) for outcomes in zip(*lists, strict=True)]
         for lists in ([each.right for each in tried], [each.rounded for each in tried])
     )
-    return Predictions(right, rounded, best.classes, None, seconds)
+    return replace(best, right=right, rounded=rounded, lam=None)
 
 
-def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream) -> _Choice:
-    """Returns the function that gives the lambda of a batch of images."""
+def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: Predictions) -> _Choice:
+    """Returns the function that gives the lambda of a batch of images; a pass for it counts in the tally's seconds."""
     lam: float | None = None
     match policy:
         case TrainingLambda():
@@ -119,28 +112,27 @@ def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream) -> _Choi
         case FixedLambda(value=value):
             lam = value
         case Adaptive(scope=Scope.DATASET, fit=digest):
-            images = (batch.images for batch in stream())
-            lam = dataset_lambda(loaded.model, loaded.facts.fit_by_digest(digest), images)
+            lam = dataset_lambda(loaded.model, loaded.facts.fit_by_digest(digest), _timed_between(stream(), tally))
         case Adaptive(scope=scope, fit=digest):
             return AdaptiveModel(loaded.model, loaded.facts.fit_by_digest(digest), scope).lambda_for
     return lambda images: lam
 
 
+def _timed_between(batches: Iterator[Batch], tally: Predictions) -> Iterator[Tensor]:
+    """Yields the images of batches; the time that their consumer takes, not that of reading them, goes to the tally."""
+    for batch in batches:
+        started = time.perf_counter()
+        yield batch.images
+        tally.seconds += time.perf_counter() - started
+
+
 def _classes(loaded: LoadedModel, images: Tensor, lam: Tensor | float | None, num_classes: int) -> Tensor:
+    """Returns the predicted classes; a model for other classes would give a wrong accuracy without a word."""
     logits = loaded.model(images) if lam is None else logits_at(loaded.model, images, lam)
-    check_logits(loaded.subject.model, logits, len(images), num_classes)
-    return logits.argmax(1)
-
-
-def check_logits(model: str, logits: object, count: int, num_classes: int) -> None:
-    """Refuses a model that was made for other classes: its accuracy would be a wrong number without a word.
-
-    Raises:
-        RobustCSCError: The logits do not have the shape ``(count, num_classes)``.
-    """
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if shape != (count, num_classes):
+    if shape != (len(images), num_classes):
         raise RobustCSCError(
-            f"{model} returned {shape} for {count} images of {num_classes} classes: a model must return one logit per "
-            "class."
+            f"{loaded.subject.model} returned {shape} for {len(images)} images of {num_classes} classes: a model must "
+            "return one logit per class."
         )
+    return logits.argmax(1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from robustcsc.attacks.random_noise import CONTROLS, relative_noise
+from robustcsc.attacks.random_noise import relative_noise
 from robustcsc.attacks.threat import project
 from robustcsc.corruptions import Spec, corrupt
 from robustcsc.corruptions.manifest import load_corrupted, read_manifest
@@ -18,9 +20,11 @@ from robustcsc.errors import DataError
 from robustcsc.evaluation.attacks.saved import AdversarialFile
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.measurements import records
-from robustcsc.measurements.perturbations import Corruption, Pixels, RandomControl, RandomNoise, Source
+from robustcsc.measurements.perturbations import Corruption, Pixels, RandomNoise, Source
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.threats import ThreatModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,13 @@ class Inputs:
     unreadable: list[str] = field(default_factory=list)
 
 
+def required(value: T | None, field_name: str) -> T:
+    """Returns a field of `Inputs` that a measurement cannot do without, or raises a `DataError`."""
+    if value is None:
+        raise DataError(f"What is measured needs `{field_name}`, which its inputs lack: give Inputs({field_name}=...).")
+    return value
+
+
 def images_fact(images: ImageSet) -> records.Images:
     """Returns what records say of a set of images."""
     return records.Images(dataset=images.name, split=images.split, fingerprint=images.fingerprint, count=len(images))
@@ -58,76 +69,53 @@ def images_fact(images: ImageSet) -> records.Images:
 def planned_corruptions(
     inputs: Inputs, names: Sequence[str], severities: Sequence[int], *, seed: int = 0, quantize: bool = False
 ) -> Iterator[Corruption]:
-    """Yields each corruption at each severity as it will be applied, or as it lies in files.
+    """Yields each corruption at each severity (1 to 5) as it will be applied, or as it lies in files.
 
-    Args:
-        inputs: The images, the severity table, and the folder of files if there is one.
-        names: Names in the severity table.
-        severities: 1 to 5.
-        seed: Seed of generated corruptions.
-        quantize: Whether generated images are truncated to 8 bits, as published files are.
+    The seed is that of generated corruptions; with `quantize` they are truncated to 8 bits, as published files are.
 
     Raises:
         DataError: Files are missing or do not fit the images.
     """
-    assert inputs.spec is not None
-    exported = read_manifest(inputs.corrupted_root) if inputs.corrupted_root else None
-    for name in names:
-        for severity in severities:
-            if exported is not None:
-                yield exported.corruption(name, severity)
-            elif inputs.corrupted_root is not None:
-                files = load_corrupted(inputs.corrupted_root, name, severity, inputs.images)
-                yield Corruption(
-                    name=name,
-                    severity=severity,
-                    table=inputs.spec.table,
-                    source=Source.OFFICIAL,
-                    pixels=Pixels.BYTES,
-                    files=files.fingerprint,
-                )
-            else:
-                pixels = Pixels.BYTES if quantize else Pixels.FLOAT
-                yield Corruption(name=name, severity=severity, table=inputs.spec.table, pixels=pixels, seed=seed)
+    spec, root = required(inputs.spec, "spec"), inputs.corrupted_root
+    exported = read_manifest(root) if root else None
+    for name, severity in product(names, severities):
+        if exported is not None:
+            yield exported.corruption(name, severity)
+        elif root is not None:
+            files = load_corrupted(root, name, severity, inputs.images).fingerprint
+            source, pixels = Source.OFFICIAL, Pixels.BYTES
+            yield Corruption(name=name, severity=severity, table=spec.table, source=source, pixels=pixels, files=files)
+        else:
+            pixels = Pixels.BYTES if quantize else Pixels.FLOAT
+            yield Corruption(name=name, severity=severity, table=spec.table, pixels=pixels, seed=seed)
 
 
-def corrupted_batches(inputs: Inputs, made: Corruption, batch_size: int, device: torch.device) -> Iterator[Batch]:
+def corrupted_batches(inputs: Inputs, corruption: Corruption, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """Yields the images under a corruption, generated or from files.
 
     Raises:
         DataError: Files are missing or do not fit the images, or the corruption cannot be applied to them.
     """
-    if made.source is not Source.GENERATED:
+    name, severity = corruption.name, corruption.severity
+    if corruption.source is not Source.GENERATED:
         if inputs.corrupted_root is None:
-            raise DataError(f"The images of {made.name} are files: name their folder with --corrupted-root.")
-        files = load_corrupted(inputs.corrupted_root, made.name, made.severity, inputs.images)
+            raise DataError(f"The images of {name} are files: name their folder with --corrupted-root.")
+        files = load_corrupted(inputs.corrupted_root, name, severity, inputs.images)
         yield from files.batches(batch_size, device=device)
         inputs.unreadable.extend(it for it in files.unreadable if it not in inputs.unreadable)
         return
-    assert inputs.spec is not None
-    quantize = made.pixels is Pixels.BYTES
+    spec, quantize = required(inputs.spec, "spec"), corruption.pixels is Pixels.BYTES
     for batch in inputs.images.batches(batch_size, device=device):
         changed = corrupt(
-            batch.images,
-            inputs.spec,
-            made.name,
-            made.severity,
-            seed=made.seed,
-            indices=batch.indices,
-            quantize=quantize,
+            batch.images, spec, name, severity, seed=corruption.seed, indices=batch.indices, quantize=quantize
         )
         yield batch._replace(images=changed)
 
 
-def noisy(made: RandomNoise, batch: Batch) -> Tensor:
+def noisy(noise: RandomNoise, batch: Batch) -> Tensor:
     """Returns the images of a batch with Gaussian noise, clamped to [0, 1]."""
-    noise = relative_noise(batch.images, made.rho, seed=made.seed, indices=batch.indices)
-    return (batch.images + noise).clamp_(0, 1)
-
-
-def control(made: RandomControl, image_shape: tuple[int, int, int]) -> Tensor:
-    """Returns the random perturbation of a control, ``(C, H, W)``."""
-    return CONTROLS[made.name](image_shape, made.threat, made.seed)
+    change = relative_noise(batch.images, noise.rho, seed=noise.seed, indices=batch.indices)
+    return (batch.images + change).clamp_(0, 1)
 
 
 def added(perturbation: Tensor, threat: ThreatModel, batch: Batch) -> Tensor:

@@ -81,12 +81,12 @@ class ResultStore:
             self.close()
             raise
 
-    def add(self, record: Record, *, replace: bool = False) -> bool:
+    def add(self, record: Record, *, remeasure: bool = False) -> bool:
         """Stores `record`; it is on disk when this returns.
 
         Args:
             record: What was measured.
-            replace: What happens if the measurement is stored already: by default the stored record stays, with
+            remeasure: What happens if the measurement is stored already: by default the stored record stays, with
                 ``True`` the new one takes its place (also in the order of `records`).
 
         Returns:
@@ -99,7 +99,7 @@ class ResultStore:
             raise StoreError(f"{self.path} was opened for reading only: open it for writing to add records.")
         with self._sentences():
             row = row_of(record)
-            cursor = self._connection.execute(_INSERT + (_REPLACE if replace else "NOTHING"), row)
+            cursor = self._connection.execute(_INSERT + (_REPLACE if remeasure else "NOTHING"), row)
             return cursor.rowcount > 0
 
     def get(self, measurement: Measurement) -> Record | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError
-from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
@@ -109,7 +108,7 @@ class Setup:
             model=self.model,
             inputs=self.inputs,
             batch_size=how.batch_size,
-            recraft=how.remeasure,
+            remeasure=how.remeasure,
             progress=how.progress,
         )
 
@@ -133,7 +132,7 @@ class Setup:
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
-        results = Results(local.run(plan, self.evaluator, store, remeasure=self.measuring.remeasure))
+        results = Results(self.evaluator.run(plan, store))
         note_unreadable([*self.images.unreadable, *self.inputs.unreadable], self.measuring.note)
         return results
 

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustcsc.attacks.catalog import RUN, craft
+from robustcsc.attacks.catalog import SEARCHES, craft
+from robustcsc.attacks.guard import Search
 from robustcsc.errors import AttackError
 from robustcsc.measurements.attacks import ATTACKS, AttackStep
 from robustcsc.measurements.threats import Norm, ThreatModel
@@ -151,15 +152,18 @@ def test_an_attack_never_helps_the_model(
 
 
 def test_every_attack_is_known_and_can_be_run() -> None:
-    assert ATTACKS.keys() == RUN.keys()
+    assert ATTACKS.keys() == SEARCHES.keys()
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_defaults_are_those_of_the_function(name: str) -> None:
-    kind, parameters = ATTACKS[name], inspect.signature(RUN[name]).parameters
-    assert {setting: parameters[setting].default for setting in kind.settings} == kind.settings
-    assert ("restarts" in parameters) == kind.random
+def test_settings_are_those_of_the_function(name: str) -> None:
+    kind, parameters = ATTACKS[name], inspect.signature(SEARCHES[name]).parameters
+    assert {"threat", *kind.settings} <= parameters.keys()
+    needed = {setting for setting, parameter in parameters.items() if parameter.default is parameter.empty}
+    assert needed == {"threat", *(setting for setting, value in kind.settings.items() if value is not None)}
     assert kind.effort in (*kind.settings, "")
+    search = SEARCHES[name](ThreatModel("l2", 0.5), **dict(AttackStep.of(name).settings))
+    assert search.gradients == kind.gradients
 
 
 def test_what_makes_no_sense_is_refused(network: nn.Sequential, inside: Tensor) -> None:
@@ -178,11 +182,11 @@ def test_log_probabilities_have_a_loss_of_their_own(
 ) -> None:
     asked: list[str] = []
 
-    def keep(model: nn.Module, images: Tensor, *positional: object, loss: str, **named: object) -> Tensor:
+    def keep(threat: ThreatModel, *, loss: str, **named: object) -> Search:
         asked.append(loss)
-        return images
+        return Search(lambda attacked, images, labels: images)
 
-    monkeypatch.setitem(RUN, "pgd", keep)
+    monkeypatch.setitem(SEARCHES, "pgd", keep)
     for averaged in (False, True):
         step, threat = AttackStep.of("pgd", loss=loss), ThreatModel("linf", 0.1)
         craft(step, network, inside, LABELS, threat, seed=0, averaged=averaged)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustcsc.attacks.losses import LOSSES, LossAsLogits, dlr, margin, negative_log, targeted_dlr
+from robustcsc.attacks.losses import LOSSES, LossAsLogits, dlr, margin, targeted_dlr
 from robustcsc.errors import AttackError
 
 LOGITS = torch.tensor([[4.0, 1.0, 0.0, -1.0], [-1.0, -2.0, -3.0, -5.0], [0.0, 2.0, 1.0, -1.0]])
@@ -26,7 +26,7 @@ def test_targeted_dlr_by_hand() -> None:
 
 def test_margin_and_negative_log_by_hand() -> None:
     assert margin(LOGITS, LABELS).tolist() == [3.0, -1.0, -1.0]
-    assert negative_log(LOGITS, LABELS).tolist() == [-4.0, 2.0, -1.0]
+    assert LOSSES["nll"](LOGITS, LABELS).tolist() == [-4.0, 2.0, -1.0]
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -1,4 +1,5 @@
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -71,7 +72,9 @@ def test_energies_that_make_no_sense_are_refused(rho: float) -> None:
     size=st.floats(1e-6, 1),
     seed=st.integers(0, 1000),
 )
-def test_controls_lie_on_the_surface_of_the_ball(name: str, norm: Norm, size: float, seed: int) -> None:
+def test_controls_lie_on_the_surface_of_the_ball(
+    name: Literal["random-sign", "gaussian"], norm: Norm, size: float, seed: int
+) -> None:
     found = CONTROLS[name]((3, 6, 5), ThreatModel(norm, size), seed).double()
     length = found.abs().max() if norm == "linf" else found.norm()
     assert size * (1 - 1e-6) <= length.item() <= size

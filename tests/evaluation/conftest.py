@@ -17,7 +17,6 @@ from robustcsc.adaptive.residuals import residuals
 from robustcsc.attacks import catalog
 from robustcsc.corruptions import Spec, load_spec
 from robustcsc.data import ImageSet, load
-from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
@@ -25,6 +24,7 @@ from robustcsc.evaluation.sources import Inputs, images_fact
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.csc import CSCConv2d, fit_image_size
 from robustcsc.layers.normalize import Normalize
+from robustcsc.measurements import facts
 from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.measurements.records import GradientChecks, Record, Subject
 from robustcsc.measurements.store import ResultStore
@@ -125,7 +125,7 @@ def with_fit(model: LoadedModel, fit: LambdaFit) -> Callable[..., LoadedModel]:
     """The model with a changed Gaussian fit."""
 
     def change(**changes: Any) -> LoadedModel:
-        return replace(model, fits={"gaussian": replace(fit, **changes)})
+        return replace(model, fits={"gaussian": facts.replace(fit, **changes)})
 
     return change
 
@@ -178,10 +178,10 @@ def measure(images: ImageSet, store: ResultStore) -> Callable[..., list[Record]]
             model=model,
             inputs=Inputs(images=images, **inputs),
             batch_size=batch_size,
-            recraft=remeasure,
+            remeasure=remeasure,
             progress=progress,
         )
-        return list(local.run(plan(planner), evaluator, store, remeasure=remeasure))
+        return list(evaluator.run(plan(planner), store))
 
     return run
 
@@ -196,8 +196,7 @@ def crafted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, Tensor, Te
         seen.append((model, images, found))
         return found
 
-    for module in ("crafting", "minimal"):
-        monkeypatch.setattr(f"robustcsc.evaluation.attacks.{module}.craft", spy)
+    monkeypatch.setattr("robustcsc.evaluation.attacks.crafting.craft", spy)
     return seen
 
 

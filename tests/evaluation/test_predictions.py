@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -19,6 +19,7 @@ from robustcsc.evaluation.predictions import predict
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.perturbations import Clean
 from robustcsc.measurements.policies import FixedLambda, NoLambda, Policy, WorstOf, typed_policy
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
@@ -157,6 +158,24 @@ def test_the_worst_case_has_to_be_right_at_every_lambda(model: LoadedModel, imag
     assert worst.rounded == [all(outcomes) for outcomes in zip(*(each.rounded for each in single), strict=True)]
     assert 0 < sum(worst.right) < min(sum(each.right) for each in single)
     assert worst.lam is None and [each.lam for each in single] == [pytest.approx(lam) for lam in lambdas]
+
+
+def test_reading_images_is_not_time_of_the_model(
+    model: LoadedModel, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("robustcsc.evaluation.predictions.time.perf_counter", lambda: clock[0])
+    model.model.register_forward_pre_hook(lambda module, inputs: clock.__setitem__(0, clock[0] + 1))
+
+    def slow() -> Iterator[Batch]:
+        for batch in images.batches(30):
+            clock[0] += 100
+            yield batch
+
+    train, adaptive = policies = [model.facts.resolved(it, Clean()) for it in model.facts.policies(())]
+    found = predict(model, policies, slow, 10)
+    assert found[train].seconds == 2  # forward passes
+    assert found[adaptive].seconds == 4  # for the residual, and at the lambda of the data set
 
 
 def test_classes_are_those_that_are_predicted(plain: LoadedModel, images: ImageSet) -> None:

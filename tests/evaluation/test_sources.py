@@ -19,12 +19,15 @@ from robustcsc.corruptions.export import Export
 from robustcsc.corruptions.manifest import MANIFEST
 from robustcsc.data import ImageSet, load
 from robustcsc.errors import DataError
+from robustcsc.evaluation.fooling.plans import uap_plan
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import Inputs, images_fact, planned_corruptions
 from robustcsc.measurements import facts
-from robustcsc.measurements.perturbations import Corruption, Pixels, Source
+from robustcsc.measurements.perturbations import Corruption, Crafting, Pixels, Source
+from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Images, Record
 from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.threats import ThreatModel
 
 Measure = Callable[..., list[Record]]
 
@@ -168,3 +171,17 @@ def test_records_of_files_need_their_folder(
     made = list(planned_corruptions(Inputs(images=images, spec=spec, corrupted_root=folder), ["shot_noise"], [1]))
     with pytest.raises(DataError, match="name their folder with --corrupted-root"):
         measure(model, lambda planner: planner.sweep(made, model.facts.policies(("train",))), spec=spec)
+
+
+def test_inputs_that_lack_what_is_measured_are_a_sentence(
+    model: LoadedModel, images: ImageSet, spec: Spec, measure: Measure
+) -> None:
+    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["fog"], [1]))
+    with pytest.raises(DataError, match="needs `spec`, which its inputs lack"):
+        measure(model, lambda planner: planner.sweep(made, model.facts.policies(("train",))))
+    with pytest.raises(DataError, match="needs `spec`, which its inputs lack"):
+        list(planned_corruptions(Inputs(images=images), ["fog"], [1]))
+    threat = ThreatModel("linf", 0.1)
+    crafting = Crafting(images="", count=1, delta=0.2, passes=1, batch_size=1)
+    with pytest.raises(DataError, match="needs `crafting_images`, which its inputs lack"):
+        measure(model, lambda planner: uap_plan(planner, crafting, [threat], [Protocol.PLAIN], []))

@@ -110,8 +110,8 @@ def test_replacing_a_record_keeps_its_place(path: Path) -> None:
     with ResultStore(path) as store:
         store.add(make(2))
         store.add(make(1))
-        assert store.add(make(2, correct=9), replace=True)
-        assert store.add(make(3), replace=True)
+        assert store.add(make(2, correct=9), remeasure=True)
+        assert store.add(make(3), remeasure=True)
         assert [corruption(record).severity for record in store.records()] == [2, 1, 3]
         assert [record.correct for record in store.records()] == [9, 5, 5]
 

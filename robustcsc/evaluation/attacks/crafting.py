@@ -1,4 +1,4 @@
-"""Adversarial images: made when first asked for, with what that cost."""
+"""Adversarial images, made when first asked for, and the smallest budget at which each image breaks, by bisection."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
-from robustcsc.attacks.budget import Calls, counted
-from robustcsc.attacks.catalog import craft
+from robustcsc.attacks.catalog import Calls, counted, craft
+from robustcsc.attacks.guard import differentiating, outcome
 from robustcsc.attacks.sanity import check_masking
 from robustcsc.data import Batch, ImageSet
 from robustcsc.data.splits import evenly_spaced
+from robustcsc.errors import PolicyError
 from robustcsc.evaluation.attacks.victims import Victim
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.facts import replace
-from robustcsc.measurements.records import Cost, GradientChecks
+from robustcsc.measurements.perturbations import Attack, MinimalBudget
+from robustcsc.measurements.records import BudgetDetails, Cost, GradientChecks
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress
 
 #: Images that the checks of gradients look at, evenly spaced.
 CHECKED_IMAGES = 20
+#: The budget is divided into 2^LEVELS parts; an image that resists all of it counts as `RESISTED`.
+LEVELS, RESISTED = 6, 255
 
 
 @dataclass(eq=False, kw_only=True)
@@ -32,18 +36,14 @@ class Crafted:
     Attributes:
         images: Clean images; adversarial ones are held in memory.
         victim: Whom the attack asks.
-        step: The attack.
-        threat: Norm and budget.
-        seed: Seed of everything random.
+        attack: The attack; its last step is carried out.
         batch_size: Images at a time; random starts depend on it.
         standing: Which images are worth attacking, in their order; all if ``None``. The others stay as they are.
     """
 
     images: ImageSet
     victim: Victim
-    step: AttackStep
-    threat: ThreatModel
-    seed: int
+    attack: Attack
     batch_size: int
     standing: Sequence[bool] | None = None
     cost: Cost = field(default=Cost(attacked=0, forward_calls=0, gradient_calls=0), init=False)
@@ -55,37 +55,37 @@ class Crafted:
         if not self._batches:
             started = time.perf_counter()
             # Measuring runs in inference mode, in which no gradient can be taken.
-            with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(self.victim.model):
+            with differentiating(), evaluation_mode(self.victim.model), counted(self.victim.model) as calls:
                 self._batches = list(self._craft(device, progress))
+            attacked = (
+                sum(len(batch.labels) for batch in self._batches) if self.standing is None else sum(self.standing)
+            )
+            self.cost = Cost(attacked=attacked, forward_calls=calls.forward, gradient_calls=calls.gradient)
             self.seconds = time.perf_counter() - started
         return (Batch(*(part.to(device) for part in batch)) for batch in self._batches)
 
     def _craft(self, device: torch.device, progress: Progress) -> Iterator[Batch]:
-        seen, attacked, total = 0, 0, Calls()
-        label = f"{self.step.name} {self.threat.norm} against {self.victim.name}"
+        seen = 0
+        step, threat = self.attack.steps[-1], self.attack.threat
+        label = f"{step.name} {threat.norm} against {self.victim.name}"
         for batch in self.images.batches(self.batch_size, device=device):
             count = len(batch.labels)
             standing = [True] * count if self.standing is None else self.standing[seen : seen + count]
             rows = torch.tensor(standing, device=batch.labels.device).nonzero().flatten()
             changed = batch.images.clone()
             if len(rows):
-                with counted(self.victim.model) as calls:
-                    changed[rows] = craft(
-                        self.step,
-                        self.victim.model,
-                        batch.images[rows],
-                        batch.labels[rows],
-                        self.threat,
-                        seed=self.seed * 1_000_003 + int(batch.indices[0]),
-                        averaged=self.victim.averaged,
-                    )
-                total.forward += calls.forward
-                total.gradient += calls.gradient
-            attacked += len(rows)
+                changed[rows] = craft(
+                    step,
+                    self.victim.model,
+                    batch.images[rows],
+                    batch.labels[rows],
+                    threat,
+                    seed=self.attack.seed * 1_000_003 + int(batch.indices[0]),
+                    averaged=self.victim.averaged,
+                )
             seen += count
             progress(label, seen, len(self.images))
             yield Batch(*(part.cpu() for part in batch._replace(images=changed)))
-        self.cost = Cost(attacked=attacked, forward_calls=total.forward, gradient_calls=total.gradient)
 
 
 def check_gradients(victim: Victim, images: ImageSet, threat: ThreatModel, device: torch.device) -> GradientChecks:
@@ -96,11 +96,69 @@ def check_gradients(victim: Victim, images: ImageSet, threat: ThreatModel, devic
     """
     (batch,) = evenly_spaced(images, CHECKED_IMAGES).batches(CHECKED_IMAGES, device=device)
     loss = "nll" if victim.averaged else "ce"
-    with torch.inference_mode(False), torch.enable_grad():
-        found = check_masking(victim.model, batch.images.clone(), batch.labels.clone(), threat, loss=loss)
-    return replace(
-        found,
-        zero_gradients=round(found.zero_gradients, 6),
-        one_step=round(found.one_step, 6),
-        all_steps=round(found.all_steps, 6),
-    )
+    with differentiating():
+        return check_masking(victim.model, batch.images.clone(), batch.labels.clone(), threat, loss=loss)
+
+
+def smallest_budgets(
+    search: MinimalBudget,
+    victim: Victim,
+    images: ImageSet,
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Progress,
+) -> BudgetDetails:
+    """Returns the smallest budgets, up to that of the search (above 0), at which the attack breaks each image.
+
+    The number for an image is an upper bound: a budget at which it was broken. That it resisted the next smaller budget
+    that was tried proves nothing about those between.
+
+    Raises:
+        PolicyError: The victim is not the model that is scored.
+        AttackError: The attack does not support the norm.
+    """
+    if not search.protocol.white_box or victim.averaged:
+        raise PolicyError(
+            f"--min-epsilon goes with the protocols plain, fixed and adaptive, not with {search.protocol}."
+        )
+    calls, levels = Calls(), list[int]()
+    label = f"smallest {search.threat.norm} budget against {victim.name}"
+    with differentiating(), evaluation_mode(victim.model):
+        for batch in images.batches(batch_size, device=device):
+            levels += _search(search, victim, batch.images, batch.labels, calls)
+            progress(label, len(levels), len(images))
+    cost = Cost(attacked=len(levels), forward_calls=calls.forward, gradient_calls=calls.gradient)
+    return BudgetDetails(levels=LEVELS, minimal=bytes(levels), cost=cost)
+
+
+def _search(search: MinimalBudget, victim: Victim, images: Tensor, labels: Tensor, calls: Calls) -> list[int]:
+    """Returns the level of each image, by bisection."""
+    broken = torch.full((len(labels),), RESISTED, device=labels.device)
+    wrong, _ = outcome(victim.model, images, labels)
+    broken[wrong] = 0
+    resisted = torch.zeros_like(broken)
+    level = torch.full_like(broken, 2**LEVELS)
+    for _ in range(LEVELS + 1):
+        undecided = (broken != 0) & (
+            (broken == RESISTED) & (resisted == 0) | (broken - resisted > 1) & (broken != RESISTED)
+        )
+        for size in sorted(set(level[undecided].tolist())):
+            rows = (undecided & (level == size)).nonzero().flatten()
+            found = _broken(search, victim, size, images[rows], labels[rows], calls)
+            broken[rows[found]], resisted[rows[~found]] = size, size
+        level = (broken + resisted) // 2
+    levels: list[int] = broken.tolist()
+    return levels
+
+
+def _broken(search: MinimalBudget, victim: Victim, level: int, images: Tensor, labels: Tensor, calls: Calls) -> Tensor:
+    """Returns which images the attack breaks at a level of the budget, ``(N,)`` bool."""
+    threat = ThreatModel(search.threat.norm, search.threat.epsilon * level / 2**LEVELS)
+    step = search.step
+    if "step_size" in step.kind.settings:
+        settings = {**dict(step.settings), "step_size": threat.epsilon / 4}
+        step = AttackStep.of(step.name, restarts=step.restarts, **settings)
+    with counted(victim.model, calls):
+        found = craft(step, victim.model, images, labels, threat, seed=search.seed)
+    return outcome(victim.model, found, labels)[0]

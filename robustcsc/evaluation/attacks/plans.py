@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from robustcsc.errors import AttackError, PolicyError, StoreError
-from robustcsc.evaluation.attacks.suites import Round, Suite
+from robustcsc.evaluation.attacks.suites import Suite
 from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target, check_protocol, targets
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogate
@@ -78,22 +78,18 @@ def attack_plan(planner: Planner, request: AttackRequest) -> list[Chain]:
     Raises:
         PolicyError: A protocol needs a lambda, a fit or another model that is not there.
     """
+    if Protocol.TRANSFER in request.protocols:
+        if request.surrogate is None:
+            raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
+        if request.surrogate.weights == planner.model.subject.weights:
+            raise PolicyError("A transfer attack is crafted on another model, but --from names the same weights.")
     return [
         chain
         for threat in request.threats
         for protocol in request.protocols
-        for target in _targets(planner.model, protocol, request)
+        for target in targets(planner.model, protocol, request.lambdas)
         for chain in _chains(planner, request, threat, target)
     ]
-
-
-def _targets(model: ModelFacts, protocol: Protocol, request: AttackRequest) -> list[Target]:
-    if protocol is Protocol.TRANSFER:
-        if request.surrogate is None:
-            raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
-        if request.surrogate.weights == model.subject.weights:
-            raise PolicyError("A transfer attack is crafted on another model, but --from names the same weights.")
-    return targets(model, protocol, request.lambdas)
 
 
 def _chains(planner: Planner, request: AttackRequest, threat: ThreatModel, target: Target) -> Iterator[Chain]:
@@ -101,14 +97,15 @@ def _chains(planner: Planner, request: AttackRequest, threat: ThreatModel, targe
     if request.smallest:
         for step in request.steps:
             search = MinimalBudget(step=step, threat=threat, protocol=target.protocol, seed=request.seed)
-            yield planner.minimal(search, target)
+            yield planner.attacks([search], target)
         return
     surrogate = request.surrogate if target.protocol is Protocol.TRANSFER else None
 
     def attack(*steps: AttackStep) -> Attack:
         return Attack(steps=steps, threat=threat, protocol=target.protocol, seed=request.seed, surrogate=surrogate)
 
-    if request.in_turn and not target.alone:
+    # Where lambda is chosen for the whole set or the images are of another model, each attack starts with all images.
+    if request.in_turn and target.protocol not in (Protocol.STATIC, Protocol.TRANSFER):
         counts = range(1, len(request.steps) + 1)
         yield planner.attacks([attack(*request.steps[:count]) for count in counts], target)
     else:
@@ -116,21 +113,15 @@ def _chains(planner: Planner, request: AttackRequest, threat: ThreatModel, targe
 
 
 def suiting(suite: Suite, model: ModelFacts, *, surrogate: bool) -> tuple[list[Protocol], list[Protocol]]:
-    """Returns which protocols of a suite suit the model, and which are left out for want of something.
-
-    Args:
-        suite: The suite.
-        model: The model.
-        surrogate: Whether there is a model that transfer attacks can be crafted on.
-    """
+    """Returns which protocols of a suite suit the model, and which are left out for want of a fit or a surrogate."""
     kept: list[Protocol] = []
     left_out: list[Protocol] = []
     for protocol in dict.fromkeys(each.protocol for each in (*suite.rounds, *suite.curve_rounds)):
+        transfer = protocol is Protocol.TRANSFER
         suits = (model.has_lambda or not protocol.needs_lambda) and (bool(model.fits) or not protocol.needs_fit)
-        suits = suits and (surrogate or protocol is not Protocol.TRANSFER)
-        if suits:
+        if suits and (surrogate or not transfer):
             kept.append(protocol)
-        elif model.has_lambda or protocol is Protocol.TRANSFER:
+        elif model.has_lambda or transfer:
             left_out.append(protocol)
     return kept, left_out
 
@@ -155,38 +146,35 @@ def suite_plan(
     needs = [f"{it} (needs {'--from RUN' if it is Protocol.TRANSFER else 'a lambda fit'})" for it in left_out]
     if needs:
         note(f"Left out: {', '.join(needs)}.")
-    chains: list[Chain] = []
-    for norm in norms:
-        curve = [(epsilon, suite.curve_rounds) for epsilon in suite.curve.get(norm, ())]
-        for epsilon, rounds in [(suite.epsilon[norm], suite.rounds), *curve]:
-            for each in rounds:
-                if each.protocol in kept:
-                    chains += attack_plan(planner, _round_request(each, norm, epsilon, planner.model, surrogate, seed))
-    return chains
-
-
-def _round_request(
-    each: Round, norm: Norm, epsilon: float, model: ModelFacts, surrogate: Surrogate | None, seed: int
-) -> AttackRequest:
-    return AttackRequest(
-        steps=tuple(step for step in each.attacks if norm in step.kind.norms),
-        threats=(ThreatModel(norm, epsilon),),
-        protocols=(each.protocol,),
-        lambdas=multiples_of(model.lam0, each.multiples) if each.multiples else None,
-        in_turn=True,
-        surrogate=surrogate,
-        seed=seed,
-    )
+    requests = [
+        AttackRequest(
+            steps=tuple(step for step in each.attacks if norm in step.kind.norms),
+            threats=(ThreatModel(norm, epsilon),),
+            protocols=(each.protocol,),
+            lambdas=multiples_of(planner.model.lam0, each.multiples) if each.multiples else None,
+            in_turn=True,
+            surrogate=surrogate,
+            seed=seed,
+        )
+        for norm in norms
+        for epsilon, rounds in suite.budgets(norm)
+        for each in rounds
+        if each.protocol in kept
+    ]
+    return [chain for request in requests for chain in attack_plan(planner, request)]
 
 
 def completed(request: AttackRequest, model: ModelFacts, surrogate: Surrogate | None) -> AttackRequest:
     """Returns a request with the protocols that suit the model where it names none, and with the other model.
 
+    Only ``plain`` suits a model without CSC layers or without a lambda fit.
+
     Raises:
         PolicyError: A protocol needs a lambda or a fit that is not there, or there is another model to craft on, but
             the request has no transfer.
     """
-    protocols = request.protocols or default_protocols(model, surrogate=surrogate is not None)
+    suited = BASIC if model.fitted else (Protocol.PLAIN,)
+    protocols = request.protocols or (suited if surrogate is None else (*suited, Protocol.TRANSFER))
     for protocol in protocols:
         check_protocol(model, protocol)
     if surrogate is not None and Protocol.TRANSFER not in protocols:
@@ -196,19 +184,8 @@ def completed(request: AttackRequest, model: ModelFacts, surrogate: Surrogate | 
     return replace(request, protocols=protocols, surrogate=surrogate)
 
 
-def default_protocols(model: ModelFacts, *, surrogate: bool = False) -> tuple[Protocol, ...]:
-    """Returns the protocols that suit a model: only ``plain`` without CSC layers or without a lambda fit."""
-    suited = BASIC if model.has_lambda and model.fits else (Protocol.PLAIN,)
-    return (*suited, Protocol.TRANSFER) if surrogate else suited
-
-
 def check_save(request: AttackRequest, save: Path | None) -> None:
-    """Refuses to keep the adversarial images of several attacks, or to write over a file.
-
-    Raises:
-        PolicyError: The images of several attacks, budgets or protocols are to be kept.
-        StoreError: The file exists.
-    """
+    """Raises an error if the adversarial images of several attacks are to be kept, or the file exists."""
     if save is None:
         return
     if request.smallest:

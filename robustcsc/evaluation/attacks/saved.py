@@ -24,13 +24,7 @@ _MEASUREMENT, _CLASSES = "measurement", "classes"
 
 @dataclass(frozen=True, eq=False)
 class AdversarialFile:
-    """Adversarial images that were kept.
-
-    Attributes:
-        batch: All images, their labels and positions.
-        measurement: What they were crafted for.
-        num_classes: Number of classes.
-    """
+    """Adversarial images that were kept, all in one batch, and what they were crafted for."""
 
     batch: Batch
     measurement: Measurement
@@ -54,11 +48,7 @@ class AdversarialFile:
 def save_adversarial(path: Path, batches: Iterable[Batch], measurement: Measurement, num_classes: int) -> None:
     """Writes adversarial images with their labels and how they were made, as safetensors.
 
-    Args:
-        path: The file; its folder is made if it does not exist.
-        batches: The images.
-        measurement: What they were crafted for.
-        num_classes: Number of classes.
+    The folder is made if it does not exist.
 
     Raises:
         StoreError: The file cannot be written.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.protocols import Protocol
@@ -39,9 +39,14 @@ class Suite:
 
     words: str
     rounds: tuple[Round, ...]
-    epsilon: Mapping[Norm, float]
-    curve: Mapping[Norm, tuple[float, ...]]
+    epsilon: Mapping[Norm, float] = field(default_factory=DEFAULT_EPSILON.copy)
+    curve: Mapping[Norm, tuple[float, ...]] = field(default_factory=dict)
     curve_rounds: tuple[Round, ...] = ()
+
+    def budgets(self, norm: Norm) -> list[tuple[float, tuple[Round, ...]]]:
+        """Returns the budgets of a norm, and what is measured at each."""
+        curve = [(epsilon, self.curve_rounds) for epsilon in self.curve.get(norm, ())]
+        return [(self.epsilon[norm], self.rounds), *curve]
 
 
 PGD = AttackStep.of("pgd")
@@ -55,48 +60,39 @@ THOROUGH = (
     AttackStep.of("cw"),
     AttackStep.of("fab", steps=30),
 )
+BASE, THROUGH = (Round(protocol=it, attacks=(PGD,)) for it in (Protocol.PLAIN, Protocol.ADAPTIVE))
+#: The paper's way: lambda is tuned once the images are crafted.
+TUNED_AFTERWARDS = tuple(Round(protocol=it, attacks=(PGD,)) for it in (Protocol.STATIC, Protocol.TUNED))
 #: Multiples of the training lambda, which itself is the protocol ``plain``.
 LARGER = (3, 5, 7, 9, 11, 13, 15)
 
 SUITES: dict[str, Suite] = {
     "paper": Suite(
         words="PGD as in Table 4 of the SDNet paper, and the same through the adaptive policy",
-        rounds=tuple(
-            Round(protocol=protocol, attacks=(PGD,))
-            for protocol in (Protocol.PLAIN, Protocol.STATIC, Protocol.TUNED, Protocol.ADAPTIVE)
-        ),
-        epsilon=DEFAULT_EPSILON,
-        curve={},
+        rounds=(BASE, *TUNED_AFTERWARDS, THROUGH),
     ),
     "standard": Suite(
         words="stronger white-box attacks, transfer and Square",
         rounds=(
             Round(protocol=Protocol.PLAIN, attacks=WHITE),
-            Round(protocol=Protocol.STATIC, attacks=(PGD,)),
-            Round(protocol=Protocol.TUNED, attacks=(PGD,)),
+            *TUNED_AFTERWARDS,
             Round(protocol=Protocol.ADAPTIVE, attacks=WHITE),
             Round(protocol=Protocol.TRANSFER, attacks=(PGD,)),
             Round(protocol=Protocol.BLACK_BOX, attacks=(AttackStep.of("square", queries=200),)),
         ),
-        epsilon=DEFAULT_EPSILON,
-        curve={},
     ),
     "full": Suite(
         words="all protocols and attacks, and an epsilon curve",
         rounds=(
             Round(protocol=Protocol.PLAIN, attacks=THOROUGH),
-            Round(protocol=Protocol.STATIC, attacks=(PGD,)),
-            Round(protocol=Protocol.TUNED, attacks=(PGD,)),
+            *TUNED_AFTERWARDS,
             Round(protocol=Protocol.ADAPTIVE, attacks=THOROUGH),
             Round(protocol=Protocol.TRANSFER, attacks=(PGD,)),
             Round(protocol=Protocol.FIXED, attacks=(AttackStep.of("fgsm"), PGD), multiples=LARGER),
             Round(protocol=Protocol.GRID, attacks=(AttackStep.of("pgd", steps=10),), multiples=(1, 5, 10, 15)),
             Round(protocol=Protocol.BLACK_BOX, attacks=(AttackStep.of("square", queries=300),)),
         ),
-        epsilon=DEFAULT_EPSILON,
         curve={"linf": (0.5 / 255, 1 / 255, 2 / 255, 4 / 255), "l2": (0.0625, 0.125, 0.25)},
-        curve_rounds=tuple(
-            Round(protocol=protocol, attacks=(PGD,)) for protocol in (Protocol.PLAIN, Protocol.ADAPTIVE)
-        ),
+        curve_rounds=(BASE, THROUGH),
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,12 @@ from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.measurements import policies
-from robustcsc.measurements.policies import Policy
+from robustcsc.measurements.policies import Adaptive, FixedLambda, Policy, Scope, WorstOf
 from robustcsc.measurements.protocols import Protocol
 
 
 class LambdaGrid(nn.Module):
-    """The mean over several lambdas of the log-probabilities of a model: its loss ``"nll"`` is the mean cross-entropy.
-
-    Args:
-        model: Images to logits, with CSC layers.
-        lambdas: The lambdas, at least one.
-    """
+    """The mean log-probabilities of a model over several lambdas: its loss ``"nll"`` is the mean cross-entropy."""
 
     def __init__(self, model: nn.Module, lambdas: Sequence[float]) -> None:
         super().__init__()
@@ -35,51 +29,52 @@ class LambdaGrid(nn.Module):
         return total.mean(dim=0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Victim:
-    """The model that an attacker asks.
+    """The model that an attacker asks; two are equal if weights and policy are.
 
     Attributes:
-        name: What it is, in words for progress; equal names are equal victims.
-        model: Images in [0, 1] to logits.
-        averaged: Whether it returns mean log-probabilities.
-        scored: Whether its gradients are those of the model that is scored.
+        weights: SHA-256 of its weights.
+        policy: How it chooses lambda.
+        name: What it is, in words for progress.
+        model: Images in [0, 1] to logits, or to mean log-probabilities if `averaged`.
     """
 
-    name: str
-    model: nn.Module
-    averaged: bool = False
-    scored: bool = True
+    weights: str
+    policy: Policy
+    name: str = field(compare=False)
+    model: nn.Module = field(compare=False)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the model returns mean log-probabilities."""
+        return isinstance(self.policy, WorstOf)
 
 
 def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate: LoadedModel | None) -> Victim:
-    """Returns whom an attack under a protocol asks.
-
-    Args:
-        loaded: The model that is scored.
-        protocol: How the attack meets lambda.
-        policy: The policy that scores the result.
-        surrogate: The model that transfer attacks are crafted on.
+    """Returns whom an attack under a protocol asks, if `loaded` is scored under a policy.
 
     Raises:
         PolicyError: A transfer attack has no other model to be crafted on.
     """
-    if protocol is Protocol.TRANSFER:
-        if surrogate is None:
-            raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
-        return Victim(surrogate.subject.weights, _at_training_lambda(surrogate), scored=False)
-    if protocol in (Protocol.ADAPTIVE, Protocol.BLACK_BOX) and isinstance(policy, policies.Adaptive):
-        through = AdaptiveModel(loaded.model, loaded.facts.fit_by_digest(policy.fit), policies.Scope.IMAGE)
-        return Victim("the adaptive policy", through, scored=protocol is Protocol.ADAPTIVE)
+    model, weights = loaded.model, loaded.subject.weights
     match policy:
-        case policies.FixedLambda(value=lam) if protocol is Protocol.FIXED:
-            return Victim(f"lambda {lam!r}", ModelAtLambda(loaded.model, lam))
-        case policies.WorstOf(values=values):
-            return Victim(f"lambdas {', '.join(map(repr, values))}", LambdaGrid(loaded.model, values), averaged=True)
-    name = "the training lambda" if loaded.facts.has_lambda else "the model"
-    return Victim(name, _at_training_lambda(loaded), scored=protocol is not Protocol.BLACK_BOX)
+        case _ if protocol is Protocol.TRANSFER:
+            if surrogate is None:
+                raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
+            return _at_training_lambda(surrogate, surrogate.subject.weights)
+        case Adaptive(fit=fit) if protocol in (Protocol.ADAPTIVE, Protocol.BLACK_BOX):
+            through = AdaptiveModel(model, loaded.facts.fit_by_digest(fit), Scope.IMAGE)
+            return Victim(weights, Adaptive(scope=Scope.IMAGE, fit=fit), "the adaptive policy", through)
+        case FixedLambda(value=lam) if protocol is Protocol.FIXED:
+            return Victim(weights, policy, f"lambda {lam!r}", ModelAtLambda(model, lam))
+        case WorstOf(values=values):
+            return Victim(weights, policy, f"lambdas {', '.join(map(repr, values))}", LambdaGrid(model, values))
+        case _:
+            return _at_training_lambda(loaded, "the training lambda" if loaded.facts.has_lambda else "the model")
 
 
-def _at_training_lambda(loaded: LoadedModel) -> nn.Module:
+def _at_training_lambda(loaded: LoadedModel, name: str) -> Victim:
     lam0 = loaded.facts.lam0
-    return loaded.model if lam0 is None else ModelAtLambda(loaded.model, lam0)
+    model = loaded.model if lam0 is None else ModelAtLambda(loaded.model, lam0)
+    return Victim(loaded.subject.weights, loaded.facts.own_policy, name, model)

@@ -1,18 +1,18 @@
-"""Plans of universal perturbations, their random controls, and random noise."""
+"""Plans of universal perturbations, their random controls, and random noise, and settings that are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-from robustcsc.errors import UnknownNameError
+from robustcsc.attacks.random_noise import CONTROLS, check_rho
+from robustcsc.attacks.universal import check_crafting
+from robustcsc.data import ImageSet
+from robustcsc.errors import AttackError, PolicyError, UnknownNameError
 from robustcsc.evaluation.plan import Chain, Planner, targets
 from robustcsc.measurements.perturbations import Crafting, RandomControl, RandomNoise, Universal
-from robustcsc.measurements.policies import Policy
+from robustcsc.measurements.policies import Oracle, Policy
 from robustcsc.measurements.protocols import BASIC, Protocol
 from robustcsc.measurements.threats import ThreatModel
-
-CONTROLS: tuple[Literal["random-sign", "gaussian"], ...] = ("random-sign", "gaussian")
 
 
 def uap_plan(
@@ -24,12 +24,7 @@ def uap_plan(
 ) -> list[Chain]:
     """Returns the cells of universal perturbations and of random ones of the same norm, one of each kind per seed.
 
-    Args:
-        planner: The model and the images.
-        crafting: How they are crafted; ``None`` for the random ones only.
-        threats: Norms and radii xi.
-        protocols: How crafting meets lambda: plain, static or adaptive.
-        control_seeds: Seeds of the random perturbations.
+    Without `crafting` there are the random ones only.
 
     Raises:
         UnknownNameError: A protocol says nothing about how a perturbation is crafted.
@@ -62,3 +57,34 @@ def noise_plan(
         for rho in rhos
         for seed in seeds
     ]
+
+
+def check_uap(threats: Sequence[ThreatModel], crafting: Crafting | None) -> None:
+    """Raises an `AttackError` if xi, delta, passes or batch size is out of range, before anything is read."""
+    settings = (crafting.delta, crafting.passes, crafting.batch_size) if crafting else (0.0, 1, 1)
+    for threat in threats:
+        check_crafting(threat, *settings)
+
+
+def check_split(images: ImageSet) -> None:
+    """Raises an `AttackError` if crafting images are not training images."""
+    if images.split != "train":
+        raise AttackError(
+            f"A universal perturbation is crafted on training images, not on the {images.split} split: the images it "
+            "is scored on must be new to it."
+        )
+
+
+def check_noise(rhos: Sequence[float], policies: Sequence[Policy]) -> None:
+    """Refuses settings of random noise that make no sense, before anything is measured.
+
+    Raises:
+        AttackError: An energy is negative or not finite.
+        PolicyError: The oracle is asked for.
+    """
+    for rho in rhos:
+        check_rho(rho)
+    if Oracle() in policies:
+        raise PolicyError(
+            "The oracle chooses lambda for accuracy, so it has no fooling rate: leave it out of --lambda."
+        )

@@ -1,4 +1,4 @@
-"""Universal perturbations for a measurement: crafted, or taken from the file that keeps them.
+"""Universal perturbations for a measurement: crafted, or taken from the file that keeps them beside a picture.
 
 A prediction counts as changed against the prediction of the same model, under the same lambda policy, for the clean
 image: over all images, and over those that are classified as labelled when clean. Images are clamped to [0, 1].
@@ -11,105 +11,128 @@ stand random perturbations of norm xi, the norm of a perturbation that uses up i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
 
-from robustcsc.attacks.random_noise import check_rho
-from robustcsc.attacks.universal import UniversalPerturbation, check_crafting, universal_perturbation
+import safetensors
+import torch
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from robustcsc.attacks.universal import UniversalPerturbation, universal_perturbation
 from robustcsc.data import ImageSet
-from robustcsc.errors import AttackError, PolicyError
+from robustcsc.errors import StoreError
 from robustcsc.evaluation.attacks.victims import Victim
-from robustcsc.evaluation.fooling.files import load_perturbation, save_perturbation
-from robustcsc.evaluation.models import LoadedModel
-from robustcsc.measurements.facts import digest_of
-from robustcsc.measurements.perturbations import Crafting, Universal
-from robustcsc.measurements.policies import Adaptive, Oracle, Policy
-from robustcsc.measurements.protocols import Protocol
+from robustcsc.files import replacing
+from robustcsc.measurements.facts import digest_of, from_plain, to_json
+from robustcsc.measurements.perturbations import Universal
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
 
+_TENSOR, _FACTS = "perturbation", "crafting"
+_PICTURE_WIDTH, _CAPTION_HEIGHT = 288, 16  # pixels; small images are enlarged to at least this width
+
 
 def crafted_or_kept(
-    made: Universal,
-    policy: Policy,
-    loaded: LoadedModel,
+    universal: Universal,
     victim: Victim,
     images: ImageSet,
     folder: Path,
     *,
-    again: bool = False,
+    device: torch.device,
+    remeasure: bool = False,
     progress: Progress = silent,
 ) -> tuple[UniversalPerturbation, str]:
     """Returns a universal perturbation and the name of its file; a file that is there is not crafted again.
 
-    Args:
-        made: Norm, radius and how it is crafted.
-        policy: The policy that scores it, with its fit.
-        loaded: The model that is scored.
-        victim: The model that it is crafted on.
-        images: The crafting images.
-        folder: Where perturbations are kept.
-        again: Whether to craft anew what is kept.
-        progress: Told after each batch.
+    It is crafted on `victim` and `images`; with `remeasure` anew, whatever the folder keeps.
 
     Raises:
         AttackError: No finite gradient reaches the images.
         StoreError: The file is damaged or cannot be written.
     """
-    fit = policy.fit if made.protocol is Protocol.ADAPTIVE and isinstance(policy, Adaptive) else ""
-    key = digest_of((loaded.subject.weights, victim.name, fit, made.threat, made.crafting))
-    path = folder / f"uap-{made.threat.norm}-{made.threat.epsilon:g}-{key[:8]}.safetensors"
-    found = None if again else load_perturbation(path, key)
+    threat, crafting = universal.threat, universal.crafting
+    key = digest_of((victim.weights, victim.policy, threat, crafting))
+    path = folder / f"uap-{threat.norm}-{threat.epsilon:g}-{key[:8]}.safetensors"
+    found = None if remeasure else load_perturbation(path, key)
     if found is None:
         found = universal_perturbation(
             victim.model,
             images,
-            made.threat,
-            delta=made.crafting.delta,
-            passes=made.crafting.passes,
-            batch_size=made.crafting.batch_size,
-            seed=made.crafting.seed,
-            device=loaded.device,
+            threat,
+            delta=crafting.delta,
+            passes=crafting.passes,
+            batch_size=crafting.batch_size,
+            seed=crafting.seed,
+            device=device,
             progress=progress,
         )
         save_perturbation(path, found, key)
     return found, path.name
 
 
-def check_uap(threats: Sequence[ThreatModel], crafting: Crafting | None) -> None:
-    """Refuses settings that make no sense, before anything is read.
+def save_perturbation(path: Path, found: UniversalPerturbation, key: str) -> None:
+    """Writes the values as safetensors to `path`, and beside them a picture with the ending ``.png``.
+
+    The folder is made if it does not exist; `key` names everything that decides the values.
 
     Raises:
-        AttackError: xi, delta, passes or batch size is out of range.
+        StoreError: The files cannot be written.
     """
-    settings = (crafting.delta, crafting.passes, crafting.batch_size) if crafting else (0.0, 1, 1)
-    for threat in threats:
-        check_crafting(threat, *settings)
+    facts = {name: getattr(found, name) for name in ("threat", "images", "fooled", "converged", "passes", "seconds")}
+    metadata = {_FACTS: to_json(facts).decode(), "key": key}
+    drawn, scale = draw_perturbation(found.values)
+    told = PngInfo()
+    told.add_text("Scale", scale)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, replacing(path.with_suffix(".png")) as picture:
+            drawn.save(picture, format="png", pnginfo=told)
+            save_file({_TENSOR: found.values.contiguous()}, partial, metadata)
+    except OSError as error:
+        raise StoreError(f"The perturbation cannot be written to {path}: {error.strerror or error}.") from error
 
 
-def check_split(images: ImageSet) -> None:
-    """Refuses crafting images that are not training images.
+def load_perturbation(path: Path, key: str) -> UniversalPerturbation | None:
+    """Returns the perturbation in a file, or ``None`` if there is no file or it was made in another way.
 
     Raises:
-        AttackError: They are of another split.
+        StoreError: The file is damaged.
     """
-    if images.split != "train":
-        raise AttackError(
-            f"A universal perturbation is crafted on training images, not on the {images.split} split: the images it "
-            "is scored on must be new to it."
-        )
+    if not path.is_file():
+        return None
+    try:
+        with safetensors.safe_open(path, "pt") as opened:
+            metadata = opened.metadata() or {}
+            if metadata.get("key") != key:
+                return None
+            facts = json.loads(metadata[_FACTS])
+            threat = from_plain(facts.pop("threat"), ThreatModel)
+            return UniversalPerturbation(values=opened.get_tensor(_TENSOR), threat=threat, **facts)
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is damaged or of another version: delete it, and it is crafted again.") from error
 
 
-def check_noise(rhos: Sequence[float], policies: Sequence[Policy]) -> None:
-    """Refuses settings of random noise that make no sense, before anything is measured.
+def draw_perturbation(values: Tensor) -> tuple[Image.Image, str]:
+    """Returns a picture of a perturbation with a caption, and its scale in words.
 
-    Raises:
-        AttackError: An energy is negative or not finite.
-        PolicyError: The oracle is asked for.
+    Zero is the middle grey, 127.5; the largest absolute value is 0 or 255. Small perturbations are enlarged by a whole
+    number.
+
+    Args:
+        values: (C, H, W), in pixel units of [0, 1], with 1 or 3 channels; of others the first is drawn.
     """
-    for rho in rhos:
-        check_rho(rho)
-    if Oracle() in policies:
-        raise PolicyError(
-            "The oracle chooses lambda for accuracy, so it has no fooling rate: leave it out of --lambda."
-        )
+    shown = values if len(values) == 3 else values[:1]
+    largest = float(values.abs().max())
+    levels = 127.5 + 127.5 * shown / (largest or 1.0)
+    picture = to_pil_image(levels.round().clamp(0, 255).to(torch.uint8))
+    enlarged = max(1, -(-_PICTURE_WIDTH // picture.width))
+    width, height = picture.width * enlarged, picture.height * enlarged
+    whole = Image.new("RGB", (width, height + _CAPTION_HEIGHT), "white")
+    whole.paste(picture.resize((width, height), Image.Resampling.NEAREST), (0, 0))
+    scale = f"0 to 255 is -{largest:.4g} to {largest:.4g}"
+    ImageDraw.Draw(whole).text((4, height + 2), scale, fill="black")
+    return whole, scale

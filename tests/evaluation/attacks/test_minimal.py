@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError, PolicyError
-from robustcsc.evaluation.attacks.minimal import LEVELS, RESISTED, smallest_budgets
-from robustcsc.evaluation.attacks.victims import LambdaGrid, Victim
+from robustcsc.evaluation.attacks.crafting import LEVELS, RESISTED, smallest_budgets
+from robustcsc.evaluation.attacks.victims import Victim, victim_of
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import MinimalBudget
+from robustcsc.measurements.policies import TrainingLambda, WorstOf
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import BudgetDetails, Record, Subject
 from robustcsc.measurements.threats import NORMS, Norm, ThreatModel
@@ -105,8 +106,8 @@ def test_searches_that_prove_nothing_are_refused(model: LoadedModel, images: Ima
         smallest_budgets(asked, victim, images, batch_size=60, device=torch.device("cpu"), progress=silent)
 
     with pytest.raises(PolicyError, match="not with static"):
-        search(Victim("the model", model.model), Protocol.STATIC)
+        search(victim_of(model, Protocol.PLAIN, TrainingLambda(), None), Protocol.STATIC)
     with pytest.raises(PolicyError, match="not with grid"):
-        search(Victim("several", LambdaGrid(model.model, (0.1, 0.2)), averaged=True), Protocol.GRID)
+        search(victim_of(model, Protocol.GRID, WorstOf((0.1, 0.2)), None), Protocol.GRID)
     with pytest.raises(AttackError, match="supports l2, not linf"):
-        search(Victim("the model", model.model), Protocol.PLAIN, "cw")
+        search(victim_of(model, Protocol.PLAIN, TrainingLambda(), None), Protocol.PLAIN, "cw")

@@ -13,7 +13,6 @@ from robustcsc.evaluation.attacks.plans import (
     attack_plan,
     check_save,
     completed,
-    default_protocols,
     suite_plan,
     suiting,
 )
@@ -122,6 +121,18 @@ def test_requests_that_make_no_sense_are_refused(planner: Planner, without_lambd
         attack_plan(replace(planner, model=without_lambda), replace(REQUEST, protocols=(Protocol.ADAPTIVE,)))
 
 
+@pytest.mark.parametrize("protocol", Protocol)
+def test_attacks_in_turn_share_images_unless_these_are_crafted_for_another_lambda_or_model(
+    protocol: Protocol, planner: Planner
+) -> None:
+    steps = tuple(AttackStep.of("square", queries=queries) for queries in (2, 3))
+    chains = attacks(planner, replace(REQUEST, steps=steps, protocols=(protocol,), in_turn=True, surrogate=OTHER))
+    alone = protocol in (Protocol.STATIC, Protocol.TUNED, Protocol.TRANSFER)
+    assert {tuple(it.steps for it in chain) for chain in chains} == (
+        {(steps[:1],), (steps[1:],)} if alone else {(steps[:1], steps)}
+    )
+
+
 @pytest.mark.parametrize(
     "protocol", [Protocol.STATIC, Protocol.TUNED, Protocol.GRID, Protocol.TRANSFER, Protocol.BLACK_BOX]
 )
@@ -134,9 +145,9 @@ def test_searches_go_with_white_box_protocols_of_one_lambda(protocol: Protocol, 
 
 def test_protocols_that_suit_are_those_of_a_request_without_any(facts: ModelFacts, without_lambda: ModelFacts) -> None:
     asked = replace(REQUEST, protocols=())
-    assert default_protocols(facts) == BASIC == (Protocol.PLAIN, Protocol.STATIC, Protocol.ADAPTIVE)
-    assert default_protocols(replace(facts, fits={})) == default_protocols(without_lambda) == (Protocol.PLAIN,)
-    assert completed(asked, facts, None).protocols == BASIC
+    assert completed(asked, facts, None).protocols == BASIC == (Protocol.PLAIN, Protocol.STATIC, Protocol.ADAPTIVE)
+    for model in (replace(facts, fits={}), without_lambda):
+        assert completed(asked, model, None).protocols == (Protocol.PLAIN,)
     assert completed(asked, facts, OTHER) == replace(asked, protocols=(*BASIC, Protocol.TRANSFER), surrogate=OTHER)
     assert completed(replace(asked, smallest=True), facts, None).protocols == (Protocol.PLAIN, Protocol.ADAPTIVE)
     assert completed(REQUEST, facts, None) == REQUEST

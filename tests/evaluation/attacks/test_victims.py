@@ -51,7 +51,6 @@ def test_the_model_is_asked_at_its_training_lambda(
     assert isinstance(victim.model, ModelAtLambda) and victim.name == "the training lambda"
     with torch.no_grad():
         torch.testing.assert_close(victim.model(clean), logits_at(model.model, clean, 0.1))
-    assert victim.scored == (protocol is not Protocol.BLACK_BOX)
 
 
 @pytest.mark.parametrize("protocol", [Protocol.ADAPTIVE, Protocol.BLACK_BOX])
@@ -63,7 +62,7 @@ def test_the_adaptive_policy_is_asked_with_its_fit(
     victim = victim_of(fitted, protocol, Adaptive(scope=Scope.IMAGE, fit=other.digest), None)
     assert isinstance(victim.model, AdaptiveModel)
     assert (victim.model.fit, victim.model.scope) == (other, Scope.IMAGE)
-    assert victim.scored == (protocol is Protocol.ADAPTIVE)
+    assert victim != victim_of(fitted, protocol, Adaptive(scope=Scope.IMAGE, fit=fit.digest), None)
 
 
 def test_one_lambda_or_several_are_asked(model: LoadedModel, clean: Tensor) -> None:
@@ -76,17 +75,20 @@ def test_one_lambda_or_several_are_asked(model: LoadedModel, clean: Tensor) -> N
         torch.testing.assert_close(grid.model(clean), sum(it.log_softmax(1) for it in single) / 2)
 
 
-def test_victims_that_differ_have_names_that_differ(model: LoadedModel) -> None:
+def test_victims_are_equal_if_their_weights_and_policies_are(model: LoadedModel, plain: LoadedModel) -> None:
     fixed = [FixedLambda(0.1), FixedLambda(0.1 + 1e-9)]
     grids = [WorstOf((0.1, 0.5)), WorstOf((0.1, 0.8))]
-    names = [victim_of(model, Protocol.FIXED, policy, None).name for policy in fixed]
-    names += [victim_of(model, Protocol.GRID, policy, None).name for policy in grids]
-    assert len(set(names)) == 4
+    victims = [victim_of(model, Protocol.FIXED, policy, None) for policy in fixed]
+    victims += [victim_of(model, Protocol.GRID, policy, None) for policy in grids]
+    victims += [victim_of(it, Protocol.PLAIN, it.facts.own_policy, None) for it in (model, plain)]
+    assert len(set(victims)) == len({victim.name for victim in victims}) == 6
+    static = victim_of(model, Protocol.STATIC, Oracle(), None)
+    assert static == victims[4] and static == victim_of(plain, Protocol.TRANSFER, NoLambda(), model)
 
 
 def test_transfer_attacks_ask_the_other_model(model: LoadedModel, plain: LoadedModel) -> None:
     victim = victim_of(model, Protocol.TRANSFER, TrainingLambda(), plain)
-    assert victim.model is plain.model and not victim.scored
+    assert victim.model is plain.model and victim.weights == plain.subject.weights
     at = victim_of(plain, Protocol.TRANSFER, NoLambda(), model).model
     assert isinstance(at, ModelAtLambda) and at.lam == 0.1
     with pytest.raises(PolicyError, match="name it with --from"):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustcsc.attacks.universal import UniversalPerturbation
 from robustcsc.errors import StoreError
-from robustcsc.evaluation.fooling.files import draw_perturbation, load_perturbation, save_perturbation
+from robustcsc.evaluation.fooling.universal import draw_perturbation, load_perturbation, save_perturbation
 from robustcsc.measurements.threats import ThreatModel
 
 

@@ -15,9 +15,8 @@ from robustcsc.attacks.random_noise import CONTROLS, relative_noise
 from robustcsc.attacks.universal import UniversalPerturbation, universal_perturbation
 from robustcsc.data import ImageSet, load
 from robustcsc.errors import AttackError, PolicyError
-from robustcsc.evaluation.fooling.files import load_perturbation
-from robustcsc.evaluation.fooling.plans import noise_plan, uap_plan
-from robustcsc.evaluation.fooling.universal import check_noise, check_split, check_uap
+from robustcsc.evaluation.fooling.plans import check_noise, check_split, check_uap, noise_plan, uap_plan
+from robustcsc.evaluation.fooling.universal import load_perturbation
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.measurements import facts
 from robustcsc.measurements.perturbations import Crafting, Perturbation, RandomControl, RandomNoise, Universal
@@ -133,7 +132,7 @@ def test_records_count_what_the_kept_perturbation_and_its_controls_change(
     for name, control in CONTROLS.items():
         for seed in (0, 1):
             moved = (batch.images + control((1, 8, 8), LINF, seed)).clamp(0, 1)
-            made = RandomControl(name=name, threat=LINF, protocol=Protocol.PLAIN, seed=seed)  # type: ignore[arg-type]
+            made = RandomControl(name=name, threat=LINF, protocol=Protocol.PLAIN, seed=seed)
             assert found_in(records, made) == counts(network, batch.images, moved, batch.labels)
 
 

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from robustcsc.attacks.budget import counted
+from robustcsc.attacks.catalog import counted
 from robustcsc.attacks.gradient import pgd
 from robustcsc.measurements.threats import ThreatModel
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustcsc.attacks.isolation import differentiating, seeded
+from robustcsc.attacks.guard import differentiating, seeded
 from robustcsc.layers.modes import evaluation_mode
 
 

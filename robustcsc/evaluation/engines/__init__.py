@@ -1,1 +1,0 @@
-"""Who measures the cells of a plan; only the driver of an engine writes the store."""
