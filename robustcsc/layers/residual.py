@@ -4,19 +4,25 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, in
 ImageNet form (7x7 stem of stride 2, max-pool).
 
 Differences from the paper: the shortcut of a block that changes the shape is a 1x1 convolution with batch normalisation
-(option B) on CIFAR too.
+(option B) on CIFAR too, unless `PaddedShortcut` (option A, the paper's on CIFAR) is asked for.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 #: Builds a layer without bias from ``(in_channels, out_channels, kernel_size, stride, padding)``.
 ConvBuilder = Callable[[int, int, int, int, int], nn.Module]
 #: Builds a block from ``(in_channels, out_channels, stride)``.
 BlockBuilder = Callable[[int, int, int], nn.Module]
 Form = Literal["cifar", "imagenet"]
+#: What stands beside the layers of a block that changes the shape: nothing learned, or a 1x1 convolution.
+Shortcut = Literal["A", "B"]
+
+_IN_PLACE = partial(nn.ReLU, inplace=True)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Conv2d:
@@ -24,8 +30,17 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, pad
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
 
 
-def stem(form: Form, in_channels: int, channels: int, layer: ConvBuilder, activation: nn.Module) -> nn.Module:
-    """Returns the first layer, batch normalisation and `activation` (and the max-pool of the ImageNet form).
+def stem(
+    form: Form,
+    in_channels: int,
+    channels: int,
+    layer: ConvBuilder,
+    activation: nn.Module,
+    pool: nn.Module | None = None,
+) -> nn.Module:
+    """Returns the first layer, batch normalisation and `activation` (and `pool`, in the ImageNet form only).
+
+    `pool` halves the image; a max-pool of 3x3 by default.
 
     Raises:
         ValueError: If `form` is unknown.
@@ -38,19 +53,46 @@ def stem(form: Form, in_channels: int, channels: int, layer: ConvBuilder, activa
         layer(in_channels, channels, 7, 2, 3),
         nn.BatchNorm2d(channels),
         activation,
-        nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        pool or nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
     )
 
 
-def shortcut_path(in_channels: int, channels: int, stride: int) -> nn.Module:
-    """Returns the identity, or where the shape changes, a 1x1 convolution with batch normalisation."""
+class PaddedShortcut(nn.Module):
+    """The option A of He et al.: every `stride`-th pixel, and zeros for the new channels, as many before as after.
+
+    Args:
+        new_channels: Channels of the output less those of the input.
+        stride: Distance of the pixels that are kept.
+    """
+
+    def __init__(self, new_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.before, self.after = new_channels // 2, new_channels - new_channels // 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the features ``(N, channels, h, w)``."""
+        kept = images[:, :, :: self.stride, :: self.stride]
+        return pad(kept, (0, 0, 0, 0, self.before, self.after))
+
+
+def shortcut_path(in_channels: int, channels: int, stride: int, kind: Shortcut = "B") -> nn.Module:
+    """Returns the identity, or where the shape changes, what `kind` says.
+
+    Raises:
+        ValueError: If `kind` is unknown.
+    """
+    if kind not in get_args(Shortcut):
+        raise ValueError(f"shortcut must be A or B, got {kind!r}")
     if stride == 1 and in_channels == channels:
         return nn.Identity()
+    if kind == "A":
+        return PaddedShortcut(channels - in_channels, stride)
     return nn.Sequential(conv(in_channels, channels, 1, stride, 0), nn.BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 layers and a shortcut: ``ReLU(BN(layer2(inner(BN(layer1(x))))) + shortcut(x))``.
+    """Two 3x3 layers and a shortcut: ``outer(BN(layer2(inner(BN(layer1(x))))) + shortcut(x))``.
 
     Args:
         in_channels: Channels of the input.
@@ -58,7 +100,11 @@ class BasicBlock(nn.Module):
         stride: Stride of the first layer.
         layer: Builder of the two 3x3 layers.
         inner: Activation between the two layers.
-        shortcut: Whether the input is added to the output.
+        outer: Activation of the output.
+        shortcut: How the input is added to the output where the shape changes; ``None`` if it never is.
+
+    Raises:
+        ValueError: If `shortcut` is unknown.
     """
 
     def __init__(
@@ -69,7 +115,8 @@ class BasicBlock(nn.Module):
         *,
         layer: ConvBuilder = conv,
         inner: Callable[[], nn.Module] = nn.ReLU,
-        shortcut: bool = True,
+        outer: Callable[[], nn.Module] = _IN_PLACE,
+        shortcut: Shortcut | None = "B",
     ) -> None:
         super().__init__()
         self.conv1 = layer(in_channels, channels, 3, stride, 1)
@@ -77,15 +124,15 @@ class BasicBlock(nn.Module):
         self.inner = inner()
         self.conv2 = layer(channels, channels, 3, 1, 1)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut = shortcut_path(in_channels, channels, stride) if shortcut else None
-        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = shortcut_path(in_channels, channels, stride, shortcut) if shortcut else None
+        self.outer = outer()
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the features ``(N, channels, h, w)``."""
         features: Tensor = self.bn2(self.conv2(self.inner(self.bn1(self.conv1(images)))))
         if self.shortcut is not None:
             features = features + self.shortcut(images)
-        activated: Tensor = self.relu(features)
+        activated: Tensor = self.outer(features)
         return activated
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from robustcsc.errors import CheckpointError, UnknownNameError
 from robustcsc.files import write_whole
 from robustcsc.models.catalog import ModelSpec, all_options, build
+from robustcsc.models.layouts import fitted, state_dicts_in
 
 #: Checkpoints that ship with the package.
 SHIPPED = ("sdnet-digits", "sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg")
@@ -95,25 +97,45 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
             f"{path} is for {spec.name}, code outside this package: add --model {spec.name} if you trust it."
         )
     model = build(spec)
-    _fill(model, tensors, path)
+    if (complete := fitted(tensors, model)) is None:
+        raise CheckpointError(_misfit(path, tensors, model, spec))
+    model.load_state_dict(complete)
     return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec), training=training)
 
 
 def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
-    """Builds `spec` and loads a bare state dict: ``.safetensors``, or ``.pth``/``.pt`` with nothing but tensors.
+    """Builds `spec` and loads a state dict from elsewhere, in any form of `robustcsc.models.layouts`.
 
-    It may be nested under the key ``state_dict`` or ``model``, and its names may have the prefix ``module.``.
+    The file is ``.safetensors``, or a pickle of PyTorch (``.pth``, ``.pt``, ``.th``, ``.ckpt``, ``.pth.tar``) with
+    nothing but tensors, plain values and ``argparse`` settings; nothing else is ever unpickled.
 
     Raises:
-        CheckpointError: If the file is missing, holds anything but tensors, or does not fit the model.
+        CheckpointError: If the file is missing, holds anything else or no state dict, or does not fit the model.
     """
+    model = build(spec)
+    found = list(state_dicts_in(_content(path)))
+    if not found:
+        raise CheckpointError(f"{path} holds no state dict: save the model's state_dict and load that.")
+    fitting = {keys: tensors for keys, it in found if (tensors := fitted(it, model)) is not None}
+    if not fitting:
+        raise CheckpointError(_misfit(path, max((it for _, it in found), key=len), model, spec))
+    tensors, *others = fitting.values()
+    if any(not torch.equal(tensors[name], other[name]) for other in others for name in tensors):
+        names = " and ".join(fitting)
+        raise CheckpointError(f"{path} holds several state dicts that fit, {names}: save the one to load by itself.")
+    model.load_state_dict(tensors)
+    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec))
+
+
+def _content(path: Path) -> object:
+    """Returns what a file of weights from elsewhere holds."""
     if not path.is_file():
         raise CheckpointError(f"There are no weights at {path}: check the path.")
     try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix.lower() == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([Namespace]):  # the settings that timm and others save beside weights
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): check the file.") from error
     except Exception as error:  # the restricted unpickler can raise almost anything for a damaged file
@@ -121,18 +143,25 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
             f"{path} does not hold plain tensors, and nothing else is ever unpickled: "
             "save the model's state_dict and load that."
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise CheckpointError(f"{path} is not a state dict: save the model's state_dict and load that.")
-    model = build(spec)
-    if content.keys() != model.state_dict().keys():
-        content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
-    _fill(model, content, path)
-    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec))
+
+
+def _misfit(path: Path, found: Mapping[str, Tensor], model: nn.Module, spec: ModelSpec) -> str:
+    """Returns the sentence that names what a file holds, and what the model wants instead."""
+    wanted = model.state_dict()
+    reshaped = [name for name in found if name in wanted and found[name].shape != wanted[name].shape]
+    if reshaped:
+        name = reshaped[0]
+        shapes = f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
+        differ = f"{len(reshaped)} tensors have another shape, {shapes}"
+    else:
+        only, lacking = ([name for name in a if name not in b] for a, b in ((found, wanted), (wanted, found)))
+        differ = f"it holds {_some(only or list(found))}, and the model wants {_some(lacking or list(wanted))}"
+    return f"{path} holds weights of another architecture than {spec.name}: {differ}; name the model they belong to."
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def load_shipped(name: str) -> Checkpoint:
@@ -167,17 +196,3 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(
             f"{path} is not a safetensors checkpoint: convert it, or give a .pth state dict."
         ) from error
-
-
-def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    expected = model.state_dict()
-    missing = sorted(expected.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - expected.keys())
-    reshaped = [name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape]
-    if missing or unexpected or reshaped:
-        example = (missing + unexpected + sorted(reshaped))[0]
-        raise CheckpointError(
-            f"{path} holds weights of another architecture ({len(missing)} tensors missing, {len(unexpected)} "
-            f"unexpected, {len(reshaped)} of another shape, for example {example}): name the model they belong to."
-        )
-    model.load_state_dict(dict(tensors))

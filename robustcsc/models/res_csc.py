@@ -31,7 +31,7 @@ from robustcsc.models.builder import Builder, described
 _KINDS: dict[str, tuple[str, BlockBuilder]] = {
     "res-csc{}": ("Res-CSC", ResidualCSCBlock),
     "res-csc{}-simplified": ("Res-CSC-Simplified", partial(ResidualCSCBlock, keep_start=False)),
-    "plain{}": ("the plain network", partial(BasicBlock, shortcut=False)),
+    "plain{}": ("the plain network", partial(BasicBlock, shortcut=None)),
 }
 
 

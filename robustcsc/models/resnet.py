@@ -16,7 +16,8 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 | `resnet218` | 36-36-36 | 16-32-64 | 3.48M |
 | `resnet-digits` | 1-1 | 16-32 | 20k |
 
-Differences from the paper: for shortcuts see `robustcsc.layers.residual`. ResNet-164 has 27 blocks of two 3x3 layers in
+Differences from the paper: shortcuts are 1x1 convolutions where the shape changes; `shortcut="A"` (no parameters) is
+the paper's on CIFAR, for the weights of others. ResNet-164 has 27 blocks of two 3x3 layers in
 each stage, as in DeTraMe-Net (table 2), not the bottleneck blocks that the name often stands for. The CIFAR form of
 ResNet-18 and -34 (3x3 stem, no max-pool) is the one SDNet compares with.
 """
@@ -25,7 +26,7 @@ from functools import partial
 
 from torch import nn
 
-from robustcsc.layers.residual import Form, ResidualNetwork, conv, stem
+from robustcsc.layers.residual import BasicBlock, Form, ResidualNetwork, Shortcut, conv, stem
 from robustcsc.models.builder import Builder, described
 
 
@@ -37,8 +38,10 @@ def _resnet(
     return ResidualNetwork(first, widths[0], widths, depths, num_classes)
 
 
-def _cifar(depths: tuple[int, ...], num_classes: int, in_channels: int = 3) -> nn.Module:
-    return _resnet(depths, (16, 32, 64)[: len(depths)], num_classes, in_channels)
+def _cifar(depths: tuple[int, ...], num_classes: int, in_channels: int = 3, *, shortcut: Shortcut = "B") -> nn.Module:
+    first = stem("cifar", in_channels, 16, conv, nn.ReLU(inplace=True))
+    block = partial(BasicBlock, shortcut=shortcut)
+    return ResidualNetwork(first, 16, (16, 32, 64)[: len(depths)], depths, num_classes, block)
 
 
 #: The networks, by their names in the catalog.

@@ -16,7 +16,9 @@ Defaults: lambda 0.1, two FISTA steps (section 4).
 Differences from the paper:
 - "Other layers are retained" (section 3.2) would keep the ReLU after a CSC layer. As in the authors' code, only batch
   normalisation follows it. The ReLU at the end of a block stays.
-- The 1x1 shortcuts of the -All networks stay convolutions; the networks named plain have no shortcuts.
+- The 1x1 shortcuts of the -All networks stay convolutions; the networks named plain have no shortcuts. As in the
+  authors' code, they have no ReLU either: a chain of codes and batch normalisations, which eq. 14 inverts.
+- In the ImageNet form of the -All networks a CSC layer of stride 2 stands in place of the max-pool, as there.
 - SDNet-20 and the digits network are ours, sized for a CPU.
 """
 
@@ -46,9 +48,12 @@ def _large(
 ) -> nn.Module:
     csc: ConvBuilder = partial(CSCConv2d, lam=lam, num_steps=num_steps, signed=signed)
     block: BlockBuilder = BasicBlock
-    if csc_layers != "first":
-        block = partial(BasicBlock, layer=csc, inner=nn.Identity, shortcut=csc_layers == "all")
-    first = stem(form, in_channels, 64, csc, nn.Identity())
+    if csc_layers == "all":
+        block = partial(BasicBlock, layer=csc, inner=nn.Identity)
+    elif csc_layers == "all, no shortcuts":
+        block = partial(BasicBlock, layer=csc, inner=nn.Identity, outer=nn.Identity, shortcut=None)
+    pool = csc(64, 64, 3, 2, 1) if form == "imagenet" and csc_layers != "first" else None
+    first = stem(form, in_channels, 64, csc, nn.Identity(), pool)
     return ResidualNetwork(first, 64, (64, 128, 256, 512), _DEPTHS[layers], num_classes, block)
 
 

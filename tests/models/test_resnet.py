@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from robustcsc.layers.residual import PaddedShortcut
 from robustcsc.models.catalog import MODELS
 
 torchvision_models = importlib.import_module("torchvision.models")
@@ -73,3 +74,21 @@ def test_the_imagenet_form_computes_what_torchvision_computes() -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(model(images), theirs(images))
+
+
+def test_padded_shortcuts_keep_every_other_pixel_between_zeros() -> None:
+    images = torch.arange(32.0).view(1, 2, 4, 4) + 1
+    padded = PaddedShortcut(5 - 2, 2)(images)
+    assert padded.shape == (1, 5, 2, 2)
+    assert torch.equal(padded[0, [0, 3, 4]], torch.zeros(3, 2, 2))  # 3 new channels: one before, two after
+    assert torch.equal(padded[0, 1:3], torch.tensor([[[1.0, 3.0], [9.0, 11.0]], [[17.0, 19.0], [25.0, 27.0]]]))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("resnet20", 269_722), ("resnet110", 1_727_962)])
+def test_with_padded_shortcuts_cifar_resnets_have_the_parameters_of_the_paper(name: str, expected: int) -> None:
+    """0.27M and 1.7M in table 6 of He et al.; the sums are over stem, blocks and head."""
+    with torch.device("meta"):
+        model = MODELS[name](10, shortcut="A")
+    assert parameters(model) == expected
+    with pytest.raises(ValueError, match="shortcut must be A or B, got 'C'"):
+        MODELS[name](10, shortcut="C")

@@ -22,7 +22,7 @@ from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 from robustcsc.layers.normalize import Normalize
-from robustcsc.layers.residual import BasicBlock, ResidualNetwork, stem
+from robustcsc.layers.residual import BasicBlock, ResidualNetwork, Shortcut, stem
 from robustcsc.models.catalog import build, default_spec
 
 IMAGES = torch.rand(3, 2, 9, 8, generator=torch.Generator().manual_seed(0))
@@ -183,8 +183,8 @@ def layer(in_channels: int, atoms: int, size: int, stride: int, padding: int) ->
     return CSCConv2d(in_channels, atoms, size, stride, padding)
 
 
-@pytest.mark.parametrize(("shortcut", "reached"), [(False, 5), (True, 3)])
-def test_the_network_of_sdnet_is_a_chain_up_to_its_first_shortcut(shortcut: bool, reached: int) -> None:
+@pytest.mark.parametrize(("shortcut", "reached"), [(None, 5), ("B", 3)])
+def test_the_network_of_sdnet_is_a_chain_up_to_its_first_shortcut(shortcut: Shortcut | None, reached: int) -> None:
     first = stem("cifar", 3, 4, layer, nn.Identity())
     block = partial(BasicBlock, layer=layer, inner=nn.Identity, shortcut=shortcut)
     found = reconstructions(ResidualNetwork(first, 4, (4, 6), (1, 1), 10, block), torch.rand(1, 3, 8, 8))
