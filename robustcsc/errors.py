@@ -33,6 +33,10 @@ class CheckpointError(RobustCSCError):
     """Weights cannot be loaded into the model that was asked for."""
 
 
+class ModelError(RobustCSCError):
+    """A model fails, or does not return one finite logit per class."""
+
+
 class StoreError(RobustCSCError):
     """Results or run folders cannot be read or written."""
 

@@ -36,7 +36,7 @@ STRANGERS = {"presentation": {"measurements", "layers", "data", "models", "adapt
 #: Modules of robustcsc.models that know every family ("" is the package), and those that every family may
 #: use. Each other module there is one family.
 MODELS_ABOVE_FAMILIES = {"", "catalog", "checkpoint"}
-MODELS_BELOW_FAMILIES = {"builder", "convert"}
+MODELS_BELOW_FAMILIES = {"builder", "convert", "guests", "layouts"}
 
 #: Everything a command module may load before it runs, beside the standard library.
 LIGHT = ("robustcsc", "robustcsc.allocator", "robustcsc.errors", "robustcsc.files", "robustcsc.progress")

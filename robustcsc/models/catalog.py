@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.errors import ModelError, UnknownNameError
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.models import detrame, ml_csc, mnist_cnn, msd_csc, plainnet, res_csc, resnet, sdnet, tddl, wide_resnet
 from robustcsc.models.builder import Builder
+from robustcsc.models.guests import error_words, receive
 
 #: Every model of the toolkit. To add one, write a builder in its family's file and a line in the family's `MODELS`.
 MODELS: dict[str, Builder] = {
@@ -75,6 +76,11 @@ class ModelSpec:
     std: tuple[float, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a model of the user's own."""
+        return ":" in self.name
+
     def to_json(self) -> str:
         """Returns the specification as JSON."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -107,7 +113,7 @@ def default_spec(
         UnknownNameError: If the catalog has no such model.
     """
     options = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
-    if ":" in name:
+    if ":" in name:  # a guest normalises its input itself
         return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
     large = min(image_shape[1:]) >= 96
     if "form" in inspect.signature(_builder(name)).parameters and large:
@@ -121,7 +127,7 @@ def default_spec(
 
 def all_options(spec: ModelSpec) -> dict[str, Any]:
     """Returns the options of `spec`, completed by the defaults of its builder."""
-    if ":" in spec.name:
+    if spec.foreign:
         return spec.options
     parameters = inspect.signature(_builder(spec.name)).parameters.values()
     # The image size is not an option, because `build` takes it from the specification.
@@ -134,37 +140,45 @@ def build(spec: ModelSpec) -> nn.Module:
 
     Raises:
         UnknownNameError: If the catalog has no such model.
-        RobustCSCError: If the builder refuses the options, or a user's factory cannot be imported.
+        ModelError: If the builder refuses the options, or a user's factory or its model fails.
     """
-    builder = _builder(spec.name)
-    try:
-        if ":" in spec.name:
-            model = builder(**spec.options)
-        else:
-            # Only networks with layers that depend on the image size take it as an argument.
-            sized = "image_size" in inspect.signature(builder).parameters
-            options = {"image_size": spec.image_shape[1:]} | spec.options if sized else spec.options
-            network = builder(spec.num_classes, spec.image_shape[0], **options)
-            layers = OrderedDict(normalize=Normalize(spec.mean, spec.std), network=network)
-            model = nn.Sequential(layers)
-    except (TypeError, ValueError) as error:
-        raise RobustCSCError(f"Model {spec.name!r} cannot be built with {spec.options}: {error}.") from error
-    if not isinstance(model, nn.Module):
-        raise RobustCSCError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")
+    model = _build_guest(spec) if spec.foreign else _build_own(spec)
     fit_image_size(model, spec.image_shape)
     return model
 
 
-def _builder(name: str) -> Builder:
-    if ":" not in name:
-        if name not in MODELS:
-            raise UnknownNameError("model", name, MODELS)
-        return MODELS[name]
-    module_name, _, attribute = name.partition(":")
+def _build_own(spec: ModelSpec) -> nn.Module:
+    builder = _builder(spec.name)
+    # Only networks with layers that depend on the image size take it as an argument.
+    sized = "image_size" in inspect.signature(builder).parameters
+    options = {"image_size": spec.image_shape[1:]} | spec.options if sized else spec.options
     try:
-        factory: Builder = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RobustCSCError(
-            f"Cannot import {name!r} ({error}): give --model package.module:factory with the package on PYTHONPATH."
+        network = builder(spec.num_classes, spec.image_shape[0], **options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error}.") from error
+    return nn.Sequential(OrderedDict(normalize=Normalize(spec.mean, spec.std), network=network))
+
+
+def _build_guest(spec: ModelSpec) -> nn.Module:
+    module_name, _, attribute = spec.name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # the module runs when it is imported
+        raise ModelError(
+            f"Cannot import {spec.name!r} ({error_words(error)}): give --model package.module:factory with the package "
+            "on PYTHONPATH."
         ) from error
-    return factory
+    try:
+        model = factory(**spec.options)
+    except Exception as error:
+        raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error_words(error)}.") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")
+    receive(model, spec.name, spec.num_classes, spec.image_shape)
+    return model
+
+
+def _builder(name: str) -> Builder:
+    if name not in MODELS:
+        raise UnknownNameError("model", name, MODELS)
+    return MODELS[name]

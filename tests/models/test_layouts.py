@@ -3,6 +3,7 @@
 The networks below have the names, layouts and forward passes of those in wide use; no checkpoint of theirs is needed.
 """
 
+import importlib
 import math
 from argparse import Namespace
 from collections.abc import Callable
@@ -12,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from robustcsc.errors import CheckpointError
 from robustcsc.layers.normalize import Normalize
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, build, default_spec
+
+torchvision_models = importlib.import_module("torchvision.models")
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(2, 3, 32, 32, generator=GENERATOR)
@@ -181,7 +183,7 @@ def test_cifar_resnet18s_load(tmp_path: Path, head: str, shortcut: str) -> None:
 
 def test_a_torchvision_resnet_loads_under_our_name(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = settled(torchvision.models.resnet18(num_classes=7))
+    network = settled(torchvision_models.resnet18(num_classes=7))
     torch.save(network.state_dict(), tmp_path / "resnet18.PTH")
     images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     compare(network, default_spec("resnet18", 7, (3, 96, 96)), tmp_path / "resnet18.PTH", images)
@@ -254,7 +256,7 @@ def test_a_form_of_saving_loads(tmp_path: Path, digits: nn.Module, form: str) ->
 
 
 def behind_normalization() -> nn.Module:
-    return nn.Sequential(Normalize((0.2, 0.3, 0.4), (0.5, 0.6, 0.7)), torchvision.models.resnet18(num_classes=10))
+    return nn.Sequential(Normalize((0.2, 0.3, 0.4), (0.5, 0.6, 0.7)), torchvision_models.resnet18(num_classes=10))
 
 
 @torch.no_grad()
