@@ -81,6 +81,8 @@ def learn_atoms(features: Tensor, count: int, lam: float, *, seed: int) -> Tenso
         count,
         alpha=lam,
         max_iter=PASSES,
+        tol=0,  # with neither rule for stopping early, all passes are made
+        max_no_improvement=None,
         batch_size=min(BATCH_SIZE, len(features)),
         fit_algorithm="cd",
         dict_init=F.normalize(features[chosen].double(), dim=1).numpy(),

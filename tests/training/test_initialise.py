@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from robustcsc.errors import DataError
 from robustcsc.layers.elastic_net import elastic_net
 from robustcsc.models.catalog import ModelSpec, build, default_spec
 from robustcsc.models.tddl import TaskDriven
-from robustcsc.training.initialise import fit_classifier, initialise, learn_atoms
+from robustcsc.training.initialise import BATCH_SIZE, PASSES, fit_classifier, initialise, learn_atoms
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,21 @@ def test_online_learning_finds_planted_atoms() -> None:
     found = learn_atoms(codes @ planted.T + 1e-3 * torch.randn(3000, 20, generator=generator), 5, 0.2, seed=1)
     assert found.norm(dim=0).max() <= 1 + 1e-6
     assert (F.normalize(found, dim=0).T @ planted).abs().amax(0).min() > 0.98
+
+
+@pytest.mark.parametrize("count", [130, 400])
+def test_dictionary_learning_makes_all_the_passes_it_states(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[MiniBatchDictionaryLearning] = []
+
+    class Kept(MiniBatchDictionaryLearning):  # type: ignore[misc]
+        def fit(self, features: Any, y: object = None) -> Any:
+            ended.append(self)
+            return super().fit(features, y)
+
+    monkeypatch.setattr("sklearn.decomposition.MiniBatchDictionaryLearning", Kept)
+    features = torch.randn(count, 20, generator=torch.Generator().manual_seed(0))
+    learn_atoms(features, 8, 0.5, seed=1)
+    assert ended[0].n_steps_ == PASSES * math.ceil(count / BATCH_SIZE)
 
 
 def test_the_classifier_is_the_minimum_of_its_objective() -> None:
