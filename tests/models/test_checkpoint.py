@@ -117,10 +117,12 @@ def test_foreign_safetensors_load(tmp_path: Path, model: nn.Module, prefix: str)
 def test_a_model_whose_own_parts_are_called_module_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "holder_of_module.py").write_text(
         "from torch import nn\n\n"
-        "def net():\n    holder = nn.Module()\n    holder.module = nn.Linear(2, 2)\n    return holder\n"
+        "class Holder(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.module = nn.Linear(2, 2)\n\n"
+        "    def forward(self, images):\n        return self.module(images.flatten(1))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    spec = default_spec("holder_of_module:net", 2, (1, 1, 2))
+    spec = default_spec("holder_of_module:Holder", 2, (1, 1, 2))
     weights = {"module.weight": torch.eye(2), "module.bias": torch.tensor([3.0, 4.0])}
     torch.save(weights, tmp_path / "theirs.pth")
     loaded = checkpoint.load_foreign(tmp_path / "theirs.pth", spec)

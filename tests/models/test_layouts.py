@@ -193,8 +193,8 @@ def test_a_torchvision_resnet_loads_under_our_name(tmp_path: Path) -> None:
     ("name", "layer", "shortcut"),
     [
         ("sdnet18", convolution, "shortcut"),
-        ("sdnet18-all", Dictionary, "shortcut"),
-        ("sdnet18-all-plain", Dictionary, "none"),
+        pytest.param("sdnet18-all", Dictionary, "shortcut", marks=pytest.mark.slow),
+        pytest.param("sdnet18-all-plain", Dictionary, "none", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("large", [False, True], ids=["cifar", "imagenet"])
