@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
+from robustcsc.cli import options
 from robustcsc.cli.console import note, progress_display
 
 if TYPE_CHECKING:
@@ -18,19 +20,19 @@ if TYPE_CHECKING:
 class Chosen:
     """The model and the images that the options of a command name."""
 
-    run: str | None
-    model: str | None
-    weights: Path | None
-    data: str | None
-    root: Path | None
-    download: bool = False
-    image_size: int | None = None
-    workers: int = 2
-    limit: int | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    run: options.Run = None
+    model: options.Model = None
+    weights: options.Weights = None
+    data: options.Data = None
+    root: options.Root = None
+    download: options.Download = False
+    image_size: options.ImageSize = None
+    workers: options.Workers = 2
 
     @contextmanager
-    def session(self, *, batch_size: int = 250, remeasure: bool = False) -> Iterator[Session]:
+    def session(
+        self, device: options.Device, limit: int | None = None, *, batch_size: int = 250, remeasure: bool = False
+    ) -> Iterator[Session]:
         """Opens the session, with progress and notes on standard error.
 
         Raises:
@@ -45,7 +47,29 @@ class Chosen:
                 self.run,
                 model=self.model,
                 weights=self.weights,
-                data=DataChoice(self.data, self.root, self.download, self.image_size, self.workers, self.limit),
-                device=self.device,
+                data=DataChoice(self.data, self.root, self.download, self.image_size, self.workers, limit),
+                device=device,
                 measuring=Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note),
             )
+
+
+def choosing(command: Callable[..., None]) -> Callable[..., None]:
+    """Returns a command whose parameter ``chosen`` is spelled out: typer sees an option for each field of `Chosen`."""
+    fields = inspect.signature(Chosen, eval_str=True).parameters
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [
+        option
+        for parameter in signature.parameters.values()
+        for option in (fields.values() if parameter.name == "chosen" else [parameter])
+    ]
+
+    @wraps(command)
+    def spelled_out(**values: Any) -> None:
+        command(chosen=Chosen(**{name: values.pop(name) for name in fields}), **values)
+
+    # What `inspect` and `typing` read.
+    vars(spelled_out)["__signature__"] = signature.replace(
+        parameters=[it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in parameters]
+    )
+    spelled_out.__annotations__ = {it.name: it.annotation for it in parameters}
+    return spelled_out

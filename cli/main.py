@@ -15,6 +15,7 @@ import typer
 
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
+from robustcsc.cli.choices import choosing
 from robustcsc.cli.commands import (
     attack,
     corruptions,
@@ -74,12 +75,12 @@ _MEASURE, _LOOK = "Measure", "What there is"
 
 app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)
 app.command("train", rich_help_panel=_MEASURE)(train.train)
-app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
-app.command("sweep", rich_help_panel=_MEASURE)(evaluate.sweep)
-app.command("fit-lambda", rich_help_panel=_MEASURE)(fit_lambda.fit_lambda)
-app.command("attack", rich_help_panel=_MEASURE)(attack.attack)
-app.command("uap", rich_help_panel=_MEASURE)(uap.uap)
-app.command("random-noise", rich_help_panel=_MEASURE)(uap.random_noise)
+app.command("evaluate", rich_help_panel=_MEASURE)(choosing(evaluate.evaluate))
+app.command("sweep", rich_help_panel=_MEASURE)(choosing(evaluate.sweep))
+app.command("fit-lambda", rich_help_panel=_MEASURE)(choosing(fit_lambda.fit_lambda))
+app.command("attack", rich_help_panel=_MEASURE)(choosing(attack.attack))
+app.command("uap", rich_help_panel=_MEASURE)(choosing(uap.uap))
+app.command("random-noise", rich_help_panel=_MEASURE)(choosing(uap.random_noise))
 app.command("report", rich_help_panel=_MEASURE)(report.report)
 app.command("leaderboard", rich_help_panel=_MEASURE)(leaderboard.leaderboard)
 app.add_typer(inspect.app, name="inspect", rich_help_panel=_LOOK)

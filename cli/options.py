@@ -6,6 +6,7 @@ A command uses an alias as the type of its parameter and gives the default itsel
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -143,151 +144,105 @@ def protocols(text: str, known: Sequence[str] = tuple(map(str, Protocol))) -> tu
 
 ALL_SEVERITIES = SeverityTuple((1, 2, 3, 4, 5))
 
-#: Panels of the help pages, in this order where a command has them all.
-MODEL, DATA, CORRUPTIONS, LAMBDA, COMPUTE, OUTPUT = "Model", "Data", "Corruptions", "Lambda", "Compute", "Output"
+#: An option in a panel of the help pages; the panels are in this order where a command has them all.
+in_model, in_data, in_corruptions, in_lambda, in_compute, in_output = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Model", "Data", "Corruptions", "Lambda", "Compute", "Output")
+)
 
 Run = Annotated[
     str | None,
-    typer.Option(
+    in_model(
         "--run",
         metavar="NAME",
         help="Run in runs/, or a model that ships with the package; the latest run if not given.",
-        rich_help_panel=MODEL,
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
+    in_model(
         "--model",
         metavar="NAME",
         help="With --weights, a model from elsewhere: a name from `robustcsc models`, or package.module:factory of a "
         "function that returns an nn.Module from images in [0, 1] to logits (a torchvision model behind its "
         "normalisation, say, as it is or with CSC layers from robustcsc.models.convert).",
-        rich_help_panel=MODEL,
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(
-        "--weights",
-        metavar="FILE",
-        help="The state dict for --model: .safetensors, or .pth with nothing but tensors.",
-        rich_help_panel=MODEL,
+    in_model(
+        "--weights", metavar="FILE", help="The state dict for --model: .safetensors, or .pth with nothing but tensors."
     ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option(
-        "--data",
-        metavar="NAME",
-        help="Data set, see `robustcsc data`; the one the run was trained on if not given.",
-        rich_help_panel=DATA,
+    in_data(
+        "--data", metavar="NAME", help="Data set, see `robustcsc data`; the one the run was trained on if not given."
     ),
 ]
-Root = Annotated[
-    Path | None,
-    typer.Option("--root", metavar="FOLDER", help="Folder the data set is in.", rich_help_panel=DATA),
-]
-Download = Annotated[
-    bool,
-    typer.Option("--download", help="Fetch the data set into --root if it is missing.", rich_help_panel=DATA),
-]
+Root = Annotated[Path | None, in_data("--root", metavar="FOLDER", help="Folder the data set is in.")]
+Download = Annotated[bool, in_data("--download", help="Fetch the data set into --root if it is missing.")]
 ImageSize = Annotated[
-    int | None,
-    typer.Option(
-        "--image-size", metavar="N", min=1, help="Resize and crop images of a folder to N.", rich_help_panel=DATA
-    ),
+    int | None, in_data("--image-size", metavar="N", min=1, help="Resize and crop images of a folder to N.")
 ]
-Workers = Annotated[
-    int,
-    typer.Option("--workers", metavar="N", min=0, help="Processes that read images.", rich_help_panel=DATA),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", metavar="N", min=1, help="Use N test images only, evenly spaced.", rich_help_panel=DATA),
-]
+Workers = Annotated[int, in_data("--workers", metavar="N", min=0, help="Processes that read images.")]
+Limit = Annotated[int | None, in_data("--limit", metavar="N", min=1, help="Use N test images only, evenly spaced.")]
 Spec = Annotated[
     str | None,
-    typer.Option(
+    in_corruptions(
         "--spec",
         metavar="NAME|FILE",
         help="Severity table: cifar10_c, imagenet_c or a TOML file; the one for the image size if not given.",
-        rich_help_panel=CORRUPTIONS,
     ),
 ]
 Corruptions = Annotated[
     str | None,
-    typer.Option(
+    in_corruptions(
         "--corruptions",
         metavar="LIST",
         help="all, standard, a group, or names with commas between them; see `robustcsc corruptions`. Without it, all "
         "that can be applied to the images.",
-        rich_help_panel=CORRUPTIONS,
     ),
 ]
 Severities = Annotated[
     SeverityTuple,
-    typer.Option(
-        "--severities",
-        metavar="LIST",
-        parser=SeverityTuple.parse,
-        help="Severities, like 1-5 or 1,3,5.",
-        rich_help_panel=CORRUPTIONS,
-    ),
+    in_corruptions("--severities", metavar="LIST", parser=SeverityTuple.parse, help="Severities, like 1-5 or 1,3,5."),
 ]
 CorruptedRoot = Annotated[
     Path | None,
-    typer.Option(
+    in_corruptions(
         "--corrupted-root",
         metavar="FOLDER",
         help="CIFAR-10-C / ImageNet-C files to use instead of generated corruptions: the published ones, or those of "
         "`robustcsc data corrupt`.",
-        rich_help_panel=CORRUPTIONS,
     ),
 ]
 FrostRoot = Annotated[
     Path | None,
-    typer.Option(
+    in_corruptions(
         "--frost-root",
         metavar="FOLDER",
         help="The original photographs of frost, frost1.png to frost5.jpg; without them, those of the package "
         "torch-uncertainty-assets.",
-        rich_help_panel=CORRUPTIONS,
     ),
 ]
 Quantize = Annotated[
-    bool,
-    typer.Option(
-        "--quantize", help="Truncate corrupted images to 8 bits, as published files are.", rich_help_panel=CORRUPTIONS
-    ),
+    bool, in_corruptions("--quantize", help="Truncate corrupted images to 8 bits, as published files are.")
 ]
 LambdaPolicies = Annotated[
     str,
-    typer.Option(
+    in_lambda(
         "--lambda",
         metavar="LIST",
         help="How lambda is chosen, commas between several: train, adaptive (once per data set), adaptive-batch, "
         "adaptive-image, oracle (uses the test labels), fixed=NUMBER, grid (every value, for lambda curves). "
         "By default train, and adaptive if there is a fit.",
-        rich_help_panel=LAMBDA,
     ),
 ]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.", rich_help_panel=COMPUTE),
+    Literal["auto", "cpu", "cuda"], in_compute("--device", help="Where to compute; auto takes a GPU if there is one.")
 ]
-BatchSize = Annotated[
-    int,
-    typer.Option("--batch-size", metavar="N", min=1, help="Images per step.", rich_help_panel=COMPUTE),
-]
-Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.", rich_help_panel=COMPUTE
-    ),
-]
-Remeasure = Annotated[
-    bool,
-    typer.Option("--remeasure", help="Measure again what the run has measured already.", rich_help_panel=OUTPUT),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
+BatchSize = Annotated[int, in_compute("--batch-size", metavar="N", min=1, help="Images per step.")]
+Seed = Annotated[int, in_compute("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
+Remeasure = Annotated[bool, in_output("--remeasure", help="Measure again what the run has measured already.")]
+Json = Annotated[bool, in_output("--json", help="Print the result as JSON.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robustcsc.cli.console import note, print_json, results_console
 from robustcsc.files import write_whole
@@ -26,16 +26,9 @@ def print_tables(tables: Iterable[Table]) -> None:
         console.print(sentence)
 
 
-def json_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Returns the facts of each record with its accuracy and the ends of its 95 % Wilson interval."""
-    from robustcsc.measurements.frames import flat
-
-    return [flat(record) for record in records]
-
-
 def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
     """Prints `records` as tables (or JSON) and writes all records of the run to its ``results.csv``."""
-    from robustcsc.measurements.frames import records_frame
+    from robustcsc.measurements.frames import flat, records_frame
     from robustcsc.measurements.store import ResultStore
     from robustcsc.reports.summary.short import short_tables
 
@@ -44,7 +37,7 @@ def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
     csv = run.folder / "results.csv"
     write_whole(csv, frame.to_csv(index=False).encode())
     if as_json:
-        print_json(json_rows(records))
+        print_json([flat(record) for record in records])
         return
     print_tables(short_tables(records))
     note(f"All results of run {run.name!r}: {csv}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,143 +20,101 @@ if TYPE_CHECKING:
     from robustcsc.measurements.attacks import AttackStep
     from robustcsc.measurements.threats import Norm, ThreatModel
 
-_ATTACKS, _ACCURACY = "Which attack", "Attacks"
+_which = partial(typer.Option, rich_help_panel="Which attack")
+_of_attack = partial(typer.Option, rich_help_panel="Attacks")
 _TO_NAMED = ("--pgd", "--attack")
 
 
 def attack(
+    *,
     pgd: Annotated[
-        Literal["linf", "l2"] | None,
-        typer.Option("--pgd", help="Projected gradient descent within this norm.", rich_help_panel=_ATTACKS),
+        Literal["linf", "l2"] | None, _which("--pgd", help="Projected gradient descent within this norm.")
     ] = None,
     attacks: Annotated[
         str | None,
-        typer.Option(
+        _which(
             "--attack",
             metavar="LIST",
             help="Attacks with commas between them: fgsm, pgd, apgd, apgd-t, square, fab, cw, deepfool, "
             "autoattack-port (not the original AutoAttack). Settings of one attack stand behind colons, like "
             "pgd:steps=40:restarts=5.",
-            rich_help_panel=_ATTACKS,
         ),
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(
+        _which(
             metavar="NAME",
             help="paper (PGD as in the SDNet paper, and through the adaptive policy), standard (stronger attacks, "
             "transfer, Square) or full (all protocols, an epsilon curve).",
-            rich_help_panel=_ATTACKS,
         ),
     ] = None,
     score: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Score adversarial images of an earlier --save again.", rich_help_panel=_ATTACKS
-        ),
+        Path | None, _which(metavar="FILE", help="Score adversarial images of an earlier --save again.")
     ] = None,
     norm: Annotated[
         Literal["linf", "l2"] | None,
-        typer.Option(
-            help="Norm of the perturbation (--attack: by default linf; --suite: both).", rich_help_panel=_ATTACKS
-        ),
+        _which(help="Norm of the perturbation (--attack: by default linf; --suite: both)."),
     ] = None,
     epsilon: Annotated[
         str | None,
-        typer.Option(
+        _of_attack(
             metavar="LIST",
             help="Budgets in pixel units of [0, 1], like 8/255 or 0.25,0.5; by default 8/255 (linf), 0.5 (l2).",
-            rich_help_panel=_ACCURACY,
         ),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Gradient steps, by default 20 (PGD).", rich_help_panel=_ACCURACY),
-    ] = None,
+    steps: Annotated[int | None, _of_attack(metavar="N", min=1, help="Gradient steps, by default 20 (PGD).")] = None,
     step_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER", help="Of PGD; by default 1/4 (linf) or 1/5 (l2) of the budget.", rich_help_panel=_ACCURACY
-        ),
+        str | None, _of_attack(metavar="NUMBER", help="Of PGD; by default 1/4 (linf) or 1/5 (l2) of the budget.")
     ] = None,
     restarts: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Random restarts, by default 1; each image keeps its worst case.",
-            rich_help_panel=_ACCURACY,
-        ),
+        _of_attack(metavar="N", min=1, help="Random restarts, by default 1; each image keeps its worst case."),
     ] = None,
     loss: Annotated[
         Literal["ce", "dlr"] | None,
-        typer.Option(
+        _of_attack(
             help="Loss that PGD and APGD raise: cross-entropy (default) or the difference of logits ratio, which "
-            "scaled logits cannot hide.",
-            rich_help_panel=_ACCURACY,
+            "scaled logits cannot hide."
         ),
     ] = None,
-    queries: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Queries of Square, by default 5000.", rich_help_panel=_ACCURACY),
-    ] = None,
+    queries: Annotated[int | None, _of_attack(metavar="N", min=1, help="Queries of Square, by default 5000.")] = None,
     in_turn: Annotated[
         bool,
-        typer.Option(
+        _of_attack(
             "--in-turn",
             help="Each attack gets only the images that the ones before it left, and all are counted together.",
-            rich_help_panel=_ACCURACY,
         ),
     ] = False,
     min_epsilon: Annotated[
         bool,
-        typer.Option(
-            "--min-epsilon",
-            help="The smallest budget that breaks each image, by binary search up to --epsilon.",
-            rich_help_panel=_ACCURACY,
+        _of_attack(
+            "--min-epsilon", help="The smallest budget that breaks each image, by binary search up to --epsilon."
         ),
     ] = False,
-    save: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Keep the adversarial images, for --score.", rich_help_panel=_ACCURACY),
-    ] = None,
+    save: Annotated[Path | None, _of_attack(metavar="FILE", help="Keep the adversarial images, for --score.")] = None,
     source: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Run or shipped model that transfer attacks are crafted on.",
-            rich_help_panel=_ACCURACY,
-        ),
+        _of_attack("--from", metavar="RUN", help="Run or shipped model that transfer attacks are crafted on."),
     ] = None,
     protocols: Annotated[
         str | None,
-        typer.Option(
+        options.in_lambda(
             metavar="LIST",
             help="How an attack meets lambda: plain, static (crafted at the training lambda, scored at the tuned one: "
             "a transfer test), tuned (the same at the best lambda by the test labels), fixed (each lambda of the "
             "grid), adaptive (crafted through the per-image policy), grid "
             "(against all lambdas at once), transfer (needs --from), black-box; by default plain, static and adaptive.",
-            rich_help_panel=options.LAMBDA,
         ),
     ] = None,
     lambdas: Annotated[
         str | None,
-        typer.Option(
+        options.in_lambda(
             metavar="LIST",
             help="Lambdas of the protocols fixed and grid; by default 1 to 15 times the training lambda.",
-            rich_help_panel=options.LAMBDA,
         ),
     ] = None,
     policies: options.LambdaPolicies = "",
-    run: options.Run = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    image_size: options.ImageSize = None,
-    workers: options.Workers = 2,
+    chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 250,
@@ -164,11 +123,11 @@ def attack(
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy under attack; PGD (linf) if nothing is named."""
-    chosen = options.one_of({"--pgd": pgd, "--attack": attacks, "--suite": suite, "--score": score}, default="--pgd")
+    kind = options.one_of({"--pgd": pgd, "--attack": attacks, "--suite": suite, "--score": score}, default="--pgd")
     settings = {"--steps": steps, "--step-size": step_size, "--loss": loss, "--queries": queries}
     more = {"--in-turn": in_turn or None, "--min-epsilon": min_epsilon or None, "--save": save, "--lambdas": lambdas}
     options.refuse_foreign(
-        chosen,
+        kind,
         {
             _TO_NAMED: {"--epsilon": epsilon, **settings, "--restarts": restarts, **more, "--protocols": protocols},
             ("--score",): {"--lambda": policies or None},
@@ -177,7 +136,7 @@ def attack(
         },
     )
     request: AttackRequest | None = None
-    if chosen in _TO_NAMED:
+    if kind in _TO_NAMED:
         from robustcsc.evaluation.attacks.plans import AttackRequest
 
         request = AttackRequest(
@@ -189,8 +148,7 @@ def attack(
             smallest=min_epsilon,
             seed=seed,
         )
-    named = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
-    with named.session(batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
         if score is not None:
             results = session.score(score, policies=options.words(policies))
         elif suite is not None:

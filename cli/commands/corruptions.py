@@ -22,19 +22,13 @@ def corruptions(
     ] = "cifar10_c",
     preview: Annotated[
         Path | None,
-        typer.Option(
-            metavar="IMAGE",
-            help="Draw an image file, of any size, under every corruption and severity instead.",
-            rich_help_panel=options.OUTPUT,
+        options.in_output(
+            metavar="IMAGE", help="Draw an image file, of any size, under every corruption and severity instead."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Where --preview draws; <table>-preview.png here if not given.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        options.in_output(metavar="FILE.png", help="Where --preview draws; <table>-preview.png here if not given."),
     ] = None,
     frost_root: options.FrostRoot = None,
     as_json: options.Json = False,

@@ -34,21 +34,14 @@ def data(context: typer.Context, as_json: options.Json = False) -> None:
 def corrupt(
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where to write: a new or empty folder, or one of an interrupted command.",
-            rich_help_panel=options.OUTPUT,
+        options.in_output(
+            metavar="FOLDER", help="Where to write: a new or empty folder, or one of an interrupted command."
         ),
     ],
-    name: Annotated[
-        str,
-        typer.Option("--data", metavar="NAME", help="Data set, see `robustcsc data`.", rich_help_panel=options.DATA),
-    ],
+    name: Annotated[str, options.in_data("--data", metavar="NAME", help="Data set, see `robustcsc data`.")],
     root: options.Root = None,
     download: options.Download = False,
-    split: Annotated[
-        Literal["train", "test"], typer.Option(help="Which images.", rich_help_panel=options.DATA)
-    ] = "test",
+    split: Annotated[Literal["train", "test"], options.in_data(help="Which images.")] = "test",
     image_size: options.ImageSize = None,
     workers: options.Workers = 2,
     limit: options.Limit = None,
@@ -61,17 +54,13 @@ def corrupt(
     seed: options.Seed = 0,
     form: Annotated[
         Literal["cifar-c", "imagenet-c"] | None,
-        typer.Option(
+        options.in_output(
             "--format",
             help="Layout of the published files: one array for each corruption, or JPEG files in folders; imagenet-c "
             "for images of 96 pixels and more if not given.",
-            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    png: Annotated[
-        bool,
-        typer.Option("--png", help="PNG files instead of JPEG, for imagenet-c.", rich_help_panel=options.OUTPUT),
-    ] = False,
+    png: Annotated[bool, options.in_output("--png", help="PNG files instead of JPEG, for imagenet-c.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Write corrupted copies of a data set in the layout of CIFAR-10-C or ImageNet-C.

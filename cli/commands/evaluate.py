@@ -8,14 +8,8 @@ from robustcsc.cli.render import show_results
 
 
 def evaluate(
-    run: options.Run = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    image_size: options.ImageSize = None,
-    workers: options.Workers = 2,
+    *,
+    chosen: Chosen,
     limit: options.Limit = None,
     policies: options.LambdaPolicies = "",
     device: options.Device = "auto",
@@ -24,21 +18,14 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
-    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
-    with chosen.session(batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
         results = session.evaluate(policies=options.words(policies))
     show_results(session.run, results, as_json)
 
 
 def sweep(
-    run: options.Run = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    image_size: options.ImageSize = None,
-    workers: options.Workers = 2,
+    *,
+    chosen: Chosen,
     limit: options.Limit = None,
     corruptions: options.Corruptions = None,
     severities: options.Severities = options.ALL_SEVERITIES,
@@ -59,8 +46,7 @@ def sweep(
     """
     if corrupted_root is not None and frost_root is not None:
         raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
-    chosen = Chosen(run, model, weights, data, root, download, image_size, workers, limit, device)
-    with chosen.session(batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
         results = session.sweep(
             corruptions=corruptions,
             severities=severities,

@@ -31,11 +31,7 @@ def leaderboard(
     ] = "clean",
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Also write every table there as CSV, Markdown and LaTeX.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        options.in_output(metavar="FOLDER", help="Also write every table there as CSV, Markdown and LaTeX."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:

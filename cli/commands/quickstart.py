@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
-from robustcsc.cli.render import json_rows, print_tables
+from robustcsc.cli.render import print_tables
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ EXAMPLES = 4
 
 def quickstart(device: options.Device = "cpu", as_json: options.Json = False) -> None:
     """Train a ResNet and an SDNet on digits, sweep noise, fit lambda, attack, and report: about a minute."""
+    from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import story
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
@@ -50,7 +51,7 @@ def quickstart(device: options.Device = "cpu", as_json: options.Json = False) ->
         title = "Quickstart: SDNet and ResNet on digits"
         paths = report(sessions, folder=Run(runs.RUNS / SDNET).reports, title=title, examples=EXAMPLES)
     if as_json:
-        print_json({"page": paths.page, "records": json_rows(records)})
+        print_json({"page": paths.page, "records": [flat(record) for record in records]})
         return
     note("")
     print_tables(story(records))

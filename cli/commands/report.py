@@ -16,13 +16,10 @@ def report(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs side by side; the latest run if none is given.")
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Title of the report.", rich_help_panel=options.OUTPUT)] = None,
+    title: Annotated[str | None, options.in_output(help="Title of the report.")] = None,
     paper: Annotated[
         Literal["sdnet", "detrame", "res-msd-csc", "tddl"] | None,
-        typer.Option(
-            help="Add this paper's tables, filled with what was measured beside what was printed.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        options.in_output(help="Add this paper's tables, filled with what was measured beside what was printed."),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -35,31 +32,21 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where to write; by default into the (first) run's folder.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        options.in_output(metavar="FOLDER", help="Where to write; by default into the (first) run's folder."),
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Where to put a copy of the page, which needs no other file.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        options.in_output("--html", metavar="FILE", help="Where to put a copy of the page, which needs no other file."),
     ] = None,
     examples: Annotated[
         int | None,
-        typer.Option(
+        options.in_output(
             "--examples",
             metavar="N",
             min=1,
             max=50,
             help="Make N example images of each run first (clean, corrupted, adversarial) with the model's answers; "
             "later reports show them, too.",
-            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     data: options.Data = None,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -20,20 +21,14 @@ if TYPE_CHECKING:
     from robustcsc.training.adversarial import AdversarialTraining
     from robustcsc.training.loop import Epoch
 
-_TRAINING = "Training"
+_of_training = partial(typer.Option, rich_help_panel="Training")
 _RunName = Annotated[
-    str | None,
-    typer.Option(
-        "--run", metavar="NAME", help="Name of the new run; MODEL-DATA if not given.", rich_help_panel=options.MODEL
-    ),
+    str | None, options.in_model("--run", metavar="NAME", help="Name of the new run; MODEL-DATA if not given.")
 ]
 _BuilderOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--option",
-        metavar="KEY=VALUE",
-        help="Option of the model's builder, e.g. atoms=32; see `robustcsc models`.",
-        rich_help_panel=options.MODEL,
+    options.in_model(
+        "--option", metavar="KEY=VALUE", help="Option of the model's builder, e.g. atoms=32; see `robustcsc models`."
     ),
 ]
 
@@ -42,80 +37,60 @@ def train(
     model: Annotated[str, typer.Argument(help="A name from `robustcsc models`, or package.module:factory.")],
     option: _BuilderOption = None,
     run: _RunName = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume an interrupted training.", rich_help_panel=options.MODEL)
-    ] = False,
-    data: Annotated[
-        str, typer.Option(metavar="NAME", help="Data set, see `robustcsc data`.", rich_help_panel=options.DATA)
-    ] = "digits",
+    resume: Annotated[bool, options.in_model("--resume", help="Resume an interrupted training.")] = False,
+    data: Annotated[str, options.in_data(metavar="NAME", help="Data set, see `robustcsc data`.")] = "digits",
     root: options.Root = None,
     download: options.Download = False,
     image_size: options.ImageSize = None,
     workers: options.Workers = 2,
     heldout: Annotated[
-        float,
-        typer.Option(
-            min=0, max=0.9, help="Share of training images kept back for the lambda fit.", rich_help_panel=options.DATA
-        ),
+        float, options.in_data(min=0, max=0.9, help="Share of training images kept back for the lambda fit.")
     ] = 0.1,
     train_images: Annotated[
         int | None,
-        typer.Option(
+        options.in_data(
             "--train-images",
             metavar="N",
             min=1,
             help="Train on N of them only, chosen by the seed, equally many of each class.",
-            rich_help_panel=options.DATA,
         ),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(
+        _of_training(
             help="A recipe's name; by default digits for digits, tddl-1k or -60k for tddl models, mnist-cnn for "
-            "mnist-cnn, else cpu, or on a GPU sdnet-cifar.",
-            rich_help_panel=_TRAINING,
+            "mnist-cnn, else cpu, or on a GPU sdnet-cifar."
         ),
     ] = None,
     epochs: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Another number of epochs than the recipe's.", rich_help_panel=_TRAINING),
+        int | None, _of_training(metavar="N", min=1, help="Another number of epochs than the recipe's.")
     ] = None,
     learning_rate: Annotated[
-        float | None,
-        typer.Option(metavar="NUMBER", help="Another learning rate than the recipe's.", rich_help_panel=_TRAINING),
+        float | None, _of_training(metavar="NUMBER", help="Another learning rate than the recipe's.")
     ] = None,
     augment: Annotated[
-        Literal["none", "gaussian"],
-        typer.Option(help="gaussian: half of the images of a batch get Gaussian noise.", rich_help_panel=_TRAINING),
+        Literal["none", "gaussian"], _of_training(help="gaussian: half of the images of a batch get Gaussian noise.")
     ] = "none",
     adversarial: Annotated[
-        Literal["none", "pgd-7", "fgsm"],
-        typer.Option(help="Train on attacked images: the baseline of a defence.", rich_help_panel=_TRAINING),
+        Literal["none", "pgd-7", "fgsm"], _of_training(help="Train on attacked images: the baseline of a defence.")
     ] = "none",
     epsilon: Annotated[
         str | None,
-        typer.Option(
+        _of_training(
             metavar="NUMBER",
             help="Budget of --adversarial in the maximum norm, in pixel units of [0, 1]; 8/255 if not given.",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     device: options.Device = "auto",
-    devices: Annotated[
-        int, typer.Option(metavar="N", min=1, help="GPUs, one process each.", rich_help_panel=options.COMPUTE)
-    ] = 1,
+    devices: Annotated[int, options.in_compute(metavar="N", min=1, help="GPUs, one process each.")] = 1,
     precision: Annotated[
-        Literal["auto", "32-true", "bf16-mixed"],
-        typer.Option(help="auto: bfloat16 on a GPU, 32 bit elsewhere.", rich_help_panel=options.COMPUTE),
+        Literal["auto", "32-true", "bf16-mixed"], options.in_compute(help="auto: bfloat16 on a GPU, 32 bit elsewhere.")
     ] = "auto",
     compile_model: Annotated[
-        bool,
-        typer.Option("--compile", help="Compile the model with torch.compile.", rich_help_panel=options.COMPUTE),
+        bool, options.in_compute("--compile", help="Compile the model with torch.compile.")
     ] = False,
     seed: options.Seed = 0,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Log to runs/NAME/tensorboard.", rich_help_panel=options.OUTPUT)
-    ] = False,
+    tensorboard: Annotated[bool, options.in_output("--tensorboard", help="Log to runs/NAME/tensorboard.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a model from fresh weights into a run folder.

@@ -11,7 +11,11 @@ from robustcsc.measurements.facts import Fact, as_float, replace
 
 
 class Scope(StrEnum):
-    """Which images share one adaptive lambda."""
+    """Which images share one adaptive lambda.
+
+    >>> parse_policy("adaptive-batch").scope == Scope.BATCH
+    True
+    """
 
     DATASET = "dataset"
     BATCH = "batch"

@@ -274,6 +274,14 @@ class Record(Fact, frozen=True):
         outcomes: Which images met the metric; ``None`` if that was not kept.
         details: What else is known, by kind of perturbation.
         location: Where the inputs lay.
+
+    >>> import robustcsc as rc
+    >>> sdnet = rc.open("sdnet-digits")
+    >>> (record,) = sdnet.evaluate(sdnet.images(limit=50))
+    >>> record.measurement.perturbation, record.measurement.policy, record.lam
+    (Clean(), TrainingLambda(), 0.1)
+    >>> record.correct, record.total
+    (48, 50)
     """
 
     measurement: Measurement

@@ -20,7 +20,7 @@ from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreEr
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, default_spec
 from robustcsc.models.checkpoint import Checkpoint
-from robustcsc.progress import Note, quiet
+from robustcsc.progress import Note
 from robustcsc.runs import Run
 
 #: Run that stands in where there is none yet, and the shipped checkpoint it gets.
@@ -105,61 +105,57 @@ def note_unreadable(left_out: Sequence[str], note: Note) -> None:
         note(f"{count} left out: {', '.join(left_out[:_NAMED_FILES])}{more}.")
 
 
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which model is asked for: a run's, a shipped one, or one of the user's own with its weights.
+def find_model(
+    name: str | None, model: str | None, weights: Path | None, data: DataChoice, note: Note
+) -> tuple[Run, Checkpoint]:
+    """Returns a run and its checkpoint; writes nothing, also if the run is a new one.
 
-    Attributes:
-        run: Name or folder of a run, or a shipped model.
-        model: Name in the catalog, or ``package.module:factory``.
-        weights: Weights from elsewhere.
+    Without any choice this is the latest run; on a machine without runs the shipped digits model becomes one.
+
+    Args:
+        name: Name or folder of a run, or a shipped model.
+        model: A model from elsewhere: a name in the catalog, or ``package.module:factory``.
+        weights: Its weights.
+        data: The images, which say the classes of a model from elsewhere.
+        note: Told which model was taken where nobody named one.
+
+    Raises:
+        RobustCSCError: There is no such run or model, or its weights cannot be loaded.
     """
-
-    run: str | None = None
-    model: str | None = None
-    weights: Path | None = None
-
-    def open(self, data: DataChoice, note: Note = quiet) -> tuple[Run, Checkpoint]:
-        """Returns the run and its checkpoint; writes nothing, also if the run is a new one.
-
-        Without any choice this is the latest run; on a machine without runs the shipped digits model becomes one.
-
-        Args:
-            data: The images, which say the classes of a model from elsewhere.
-            note: Told which model was taken where nobody named one.
-
-        Raises:
-            RobustCSCError: There is no such run or model, or its weights cannot be loaded.
-        """
-        allow_own_code(self.model)
-        if self.weights is not None or (self.model is not None and ":" not in self.model):
-            return self._adopt(data)
-        if self.run in checkpoint.SHIPPED and not (runs.RUNS / self.run).exists():
-            note(f"Taking the shipped model {self.run} as {runs.RUNS / self.run}.")
-            return Run(runs.RUNS / self.run), checkpoint.load_shipped(self.run)
-        run = runs.find(self.run or _run_name(self.model)) if self.run or self.model else latest_run()
-        if run is not None:
-            return run, checkpoint.load(run.weights_path, trusted=self.model)
+    allow_own_code(model)
+    wanted = name or (model or "").replace(":", "-")
+    if weights is not None or (model is not None and ":" not in model):
+        if model is None or weights is None:
+            raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
+        return _adopted(Run(runs.RUNS / wanted), model, weights, data)
+    if name in checkpoint.SHIPPED and not (runs.RUNS / name).exists():
+        note(f"Taking the shipped model {name} as {runs.RUNS / name}.")
+        return Run(runs.RUNS / name), checkpoint.load_shipped(name)
+    run = runs.find(wanted) if wanted else runs.latest()
+    if run is None:
         run = Run(runs.RUNS / DEMO_RUN)
         note(
             f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits "
             f"as {run.folder}."
         )
         return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
+    if not wanted and not run.weights_path.is_file():
+        raise CheckpointError(
+            f"The latest run {run.name!r} has no weights yet: finish its training, or choose with --run."
+        )
+    return run, checkpoint.load(run.weights_path, trusted=model)
 
-    def _adopt(self, data: DataChoice) -> tuple[Run, Checkpoint]:
-        """Returns the run that foreign weights become."""
-        if self.model is None or self.weights is None:
-            raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
-        images = data.load(None, "test")
-        spec = default_spec(self.model, len(images.classes), images.image_shape, normalization=data.name or "")
-        facts = {"data": data.name, "root": str(Path(data.root).absolute()) if data.root else None}
-        trained = replace(checkpoint.load_foreign(self.weights, spec), training=facts)
-        run = Run(runs.RUNS / (self.run or _run_name(self.model)))
-        held = checkpoint.load(run.weights_path, trusted=self.model) if run.weights_path.exists() else trained
-        if held.weights != trained.weights:
-            raise StoreError(_OTHER_WEIGHTS.format(run.name))
-        return run, trained
+
+def _adopted(run: Run, model: str, weights: Path, data: DataChoice) -> tuple[Run, Checkpoint]:
+    """Returns the run with the weights of a model from elsewhere."""
+    images = data.load(None, "test")
+    spec = default_spec(model, len(images.classes), images.image_shape, normalization=data.name or "")
+    facts = {"data": data.name, "root": str(Path(data.root).absolute()) if data.root else None}
+    trained = replace(checkpoint.load_foreign(weights, spec), training=facts)
+    held = checkpoint.load(run.weights_path, trusted=model) if run.weights_path.exists() else trained
+    if held.weights != trained.weights:
+        raise StoreError(_OTHER_WEIGHTS.format(run.name))
+    return run, trained
 
 
 def adopt_module(module: nn.Module, name: str, images: ImageSet) -> tuple[Run, Checkpoint]:
@@ -189,25 +185,6 @@ def allow_own_code(model: str | None) -> None:
     """Lets a model of the user's own, ``package.module:factory``, lie in the working directory."""
     if model is not None and ":" in model and "" not in sys.path:
         sys.path.append("")
-
-
-def _run_name(model: str | None) -> str:
-    """Returns the name of the run that a user's own model gets if none is given."""
-    return (model or "").replace(":", "-")
-
-
-def latest_run() -> Run | None:
-    """Returns the run that changed last, if there is any.
-
-    Raises:
-        CheckpointError: Its training is not finished.
-    """
-    run = runs.latest()
-    if run is not None and not run.weights_path.is_file():
-        raise CheckpointError(
-            f"The latest run {run.name!r} has no weights yet: finish its training, or choose with --run."
-        )
-    return run
 
 
 def choose_device(asked: DeviceName) -> torch.device:

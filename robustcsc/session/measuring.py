@@ -13,16 +13,14 @@ from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import Chain, Planner
+from robustcsc.evaluation.plan import Planner
 from robustcsc.evaluation.sources import Inputs, images_fact
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.policies import Adaptive, Policy, Scope
 from robustcsc.measurements.records import Record
-from robustcsc.measurements.store import ResultStore
 from robustcsc.progress import Note, Progress, quiet, silent
-from robustcsc.session.choices import note_unreadable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +38,10 @@ class Measuring:
         remeasure: Whether to measure again what the run has.
         progress: Told after each batch.
         note: Told what is worth knowing but no result.
+
+    >>> import robustcsc as rc
+    >>> sdnet = rc.open("sdnet-digits", measuring=rc.Measuring(batch_size=10, note=print))
+    Taking the shipped model sdnet-digits as runs/sdnet-digits.
     """
 
     batch_size: int = 250
@@ -49,7 +51,19 @@ class Measuring:
 
 
 class Results(Sequence[Record]):
-    """Records that one call measured or found in the run."""
+    """Records that one call measured or found in the run.
+
+    >>> import robustcsc as rc
+    >>> sdnet = rc.open("sdnet-digits")
+    >>> results = sdnet.sweep(sdnet.images(limit=50), corruptions="gaussian_noise", severities=[1, 5])
+    >>> [record.correct for record in results]
+    [48, 48, 49]
+    >>> results.to_frame()[["name", "severity", "accuracy"]]
+                 name  severity  accuracy
+    0             NaN      <NA>      0.96
+    1  gaussian_noise         1      0.96
+    2  gaussian_noise         5      0.98
+    """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._records = tuple(records)
@@ -125,16 +139,6 @@ class Setup:
         places = {part: it.expanduser().absolute() if isinstance(it, Path) else it for part, it in located.items()}
         location = replace(self.inputs.location, **{part: str(it) for part, it in places.items() if it})
         return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, location=location, **inputs))
-
-    def run(self, plan: Iterable[Chain], store: ResultStore) -> Results:
-        """Measures a plan; what the store has is not measured again.
-
-        Raises:
-            RobustCSCError: The model, the images or the files do not suit what is measured.
-        """
-        results = Results(self.evaluator.run(plan, store))
-        note_unreadable([*self.images.unreadable, *self.inputs.unreadable], self.measuring.note)
-        return results
 
 
 def chosen_policies(model: LoadedModel, asked: Sequence[AnyPolicy]) -> tuple[LoadedModel, tuple[Policy, ...]]:

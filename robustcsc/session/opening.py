@@ -8,7 +8,7 @@ from torch import nn
 
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
-from robustcsc.session.choices import DataChoice, DeviceName, ModelChoice, adopt_module, choose_device
+from robustcsc.session.choices import DataChoice, DeviceName, adopt_module, choose_device, find_model
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session
 
@@ -39,6 +39,13 @@ def open(
 
     Raises:
         RobustCSCError: There is no such run, model or device, or its weights cannot be loaded.
+
+    >>> import robustcsc as rc
+    >>> sdnet = rc.open("sdnet-digits")
+    >>> sdnet.trained.spec.image_shape, len(sdnet.images().classes)
+    ((1, 8, 8), 10)
+    >>> sdnet.run.folder.exists()  # nothing is written before something is measured
+    False
     """
     place, data, measuring = choose_device(device), data or DataChoice(), measuring or Measuring()
     if isinstance(model, nn.Module):
@@ -46,6 +53,6 @@ def open(
             raise DataError("A module needs a name for its run, and test images: open(NAME, model=..., images=...).")
         run, trained = adopt_module(model, str(name), images)
     else:
-        choice = ModelChoice(None if name is None else str(name), model, None if weights is None else Path(weights))
-        run, trained = choice.open(data, measuring.note)
+        wanted, file = None if name is None else str(name), None if weights is None else Path(weights)
+        run, trained = find_model(wanted, model, file, data, measuring.note)
     return Session(run=run, trained=trained, device=place, data=data, measuring=measuring, test_images=images)

@@ -62,16 +62,24 @@ def report(
         StoreError: A run does not exist or has no results, nothing in them can be related to the baseline, or the
             report cannot be written.
         RobustCSCError: The images for examples cannot be read.
+
+    >>> import robustcsc as rc
+    >>> sdnet = rc.open("sdnet-digits")
+    >>> measured = sdnet.evaluate(sdnet.images(limit=50))
+    >>> paths = rc.report([sdnet], folder="out", title="Digits")
+    >>> paths.folder.name, paths.page.name, paths.page.exists()
+    ('out', 'index.html', True)
     """
     related, joining = _related(baseline)
-    sessions = [it for it in of if isinstance(it, Session)]
     chosen = [_run(it) for it in of] or [_latest_measured(measuring or Measuring())]
     chosen += [run for run in joining if run.folder.resolve() not in {other.folder.resolve() for other in chosen}]
     records, fits = collected(chosen)
     if examples is not None:
-        opened = {session.run: session for session in sessions}
+        opened = {it.run: it for it in of if isinstance(it, Session)}
         for run in chosen:
-            _keep_examples(opened.get(run) or open_session(run.folder, data=data, measuring=measuring), examples)
+            session = opened.get(run) or open_session(run.folder, data=data, measuring=measuring)
+            spec = session.severity_table()
+            make_examples(session.model, session.images(), count=examples, spec=spec).save(run.folder)
     paths = write_report(
         Report(
             title=title or f"Robustness of {', '.join(run.name for run in chosen)}",
@@ -120,11 +128,6 @@ def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
         records += measured
         fits += [LambdaFit.load(path) for path in lambda_fits(run).values()]
     return records, fits
-
-
-def _keep_examples(session: Session, count: int) -> None:
-    sheet = make_examples(session.model, session.images(), count=count, spec=session.severity_table())
-    sheet.save(session.run.folder)
 
 
 def _run(of: Session | Run | str) -> Run:

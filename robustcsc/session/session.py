@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -30,7 +29,7 @@ from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
 from robustcsc.session import attacking, fooling
-from robustcsc.session.choices import DataChoice, ModelChoice, check_suits, note_unreadable, written
+from robustcsc.session.choices import DataChoice, check_suits, find_model, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
 from robustcsc.training.run import heldout_images
 
@@ -48,6 +47,14 @@ class Session:
         data: Where its images lie.
         measuring: How measuring is done.
         test_images: The test images, if they are not those of the run.
+
+    >>> import robustcsc as rc
+    >>> sdnet = rc.open("sdnet-digits")
+    >>> (clean,) = sdnet.evaluate(sdnet.images(limit=50))
+    >>> f"{clean.correct} of {clean.total} are right"
+    '48 of 50 are right'
+    >>> sdnet.evaluate(sdnet.images(limit=50))[0] == clean  # read from the run, not measured again
+    True
     """
 
     run: Run
@@ -221,7 +228,7 @@ class Session:
         Raises:
             RobustCSCError: There is no such run, or its weights cannot be loaded.
         """
-        run, trained = ModelChoice(run=name).open(self.data, self.measuring.note)
+        run, trained = find_model(name, None, None, self.data, self.measuring.note)
         return dataclasses.replace(self, run=run, trained=trained)
 
     def keep(self) -> None:
@@ -230,13 +237,6 @@ class Session:
             with written(self.run):
                 spec, model = self.trained.spec, self.trained.model
                 checkpoint.save(self.run.weights_path, spec, model, self.trained.training)
-
-    @contextmanager
-    def store(self) -> Iterator[ResultStore]:
-        """Opens the results of the run, which is kept from now on."""
-        self.keep()
-        with ResultStore(self.run.store_path) as store:
-            yield store
 
     @property
     def surrogate(self) -> Surrogate:
@@ -280,6 +280,13 @@ class Session:
         return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model)
 
     def measured(self, setup: Setup, plan: Iterable[Chain]) -> Results:
-        """Measures a plan and keeps its records in the run; what the run has is not measured again."""
-        with self.store() as store:
-            return setup.run(plan, store)
+        """Measures a plan and keeps its records in the run; what the run has is not measured again.
+
+        Raises:
+            RobustCSCError: The model, the images or the files do not suit what is measured.
+        """
+        self.keep()
+        with ResultStore(self.run.store_path) as store:
+            results = Results(setup.evaluator.run(plan, store))
+        note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
+        return results

@@ -302,14 +302,14 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         def chosen(_: ImageSet, table: Spec, names: str, *__: object, **___: object) -> list[str]:
             return select(table, names)
 
-        def keep(_: object, plan: Any, *__: object) -> Results:
+        def keep(_: object, __: object, plan: Any) -> Results:
             found.planned.extend(each for chain in plan for cell in chain for each in cell.measurements)
             return Results(())
 
         patched.setattr("robustcsc.session.opening.open", opened)
         patched.setattr("robustcsc.session.session.Session.opened", lambda _, name: sessions[name])
         patched.setattr("robustcsc.session.session.chosen_corruptions", chosen)
-        patched.setattr("robustcsc.session.measuring.Setup.run", keep)
+        patched.setattr("robustcsc.session.session.Session.measured", keep)
         for module in ("evaluate", "attack", "uap"):
             patched.setattr(f"robustcsc.cli.commands.{module}.show_results", lambda *_: None)
         yield found

@@ -36,6 +36,14 @@ class AttackRequest:
         AttackError: An attack does not support a norm, takes gradients under the protocol black-box, or cannot be part
             of a search for the smallest budgets.
         PolicyError: A protocol does not go with that search.
+
+    >>> import robustcsc as rc
+    >>> from robustcsc.measurements.attacks import AttackStep
+    >>> request = rc.AttackRequest(steps=(AttackStep.of("fgsm"),), threats=(rc.ThreatModel("linf", 8 / 255),))
+    >>> sdnet = rc.open("sdnet-digits")
+    >>> clean, attacked = sdnet.attack(sdnet.images(limit=50), request)
+    >>> clean.correct, attacked.correct
+    (48, 45)
     """
 
     steps: tuple[AttackStep, ...]
