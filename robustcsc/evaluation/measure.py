@@ -1,9 +1,9 @@
-"""Cells become records in a store: the only place where the answers that reports show are counted."""
+"""One cell becomes records: the only place where the answers that reports show are counted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, check_gradi
 from robustcsc.evaluation.attacks.victims import Victim, victim_of
 from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, device_words, versions
-from robustcsc.evaluation.plan import Cell, Chain
+from robustcsc.evaluation.plan import Cell
 from robustcsc.evaluation.predictions import Predictions, Stream, predict
 from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, noisy, required
 from robustcsc.measurements.attacks import AttackStep
@@ -43,7 +43,6 @@ from robustcsc.measurements.records import (
     Provenance,
     Record,
 )
-from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
 
@@ -56,7 +55,7 @@ class Evaluator:
         model: The model.
         inputs: The images and all else that is read.
         batch_size: Images at a time.
-        remeasure: Whether to measure again what is kept, and to craft universal perturbations anew.
+        remeasure: Whether universal perturbations that are kept are crafted anew.
         progress: Told after each batch.
     """
 
@@ -70,42 +69,6 @@ class Evaluator:
     )
     _checks: dict[tuple[Victim, ThreatModel], GradientChecks] = field(default_factory=dict, init=False)
     _clean: dict[Policy, Predictions] = field(default_factory=dict, init=False)
-
-    def run(self, plan: Iterable[Chain], store: ResultStore) -> Iterator[Record]:
-        """Yields the records of a plan; what the store has is not measured again, unless `remeasure` is set.
-
-        Each record is on the disk before the next cell begins, so that an interrupted command loses one cell at most.
-        Of attacks in turn, those after the last image was broken are left out.
-
-        Raises:
-            RobustCSCError: As `measure`, or the store cannot be written.
-        """
-        for chain in plan:
-            standing: Outcomes | None = None
-            for cell in chain:
-                records = self._stored(cell, store, standing)
-                yield from records
-                if len(chain) > 1:
-                    standing = records[0].outcomes
-                    if not records[0].correct:
-                        break
-
-    def _stored(self, cell: Cell, store: ResultStore, standing: Outcomes | None) -> list[Record]:
-        """Returns the records of a cell, measuring those that the store lacks."""
-        # No image may be classified as labelled when clean; then the last metric has no record, and none is missing.
-        lacking = tuple(
-            each
-            for each in cell.measurements
-            if each.metric is not Metric.FOOLING_OF_CORRECT and (self.remeasure or store.get(each) is None)
-        )
-        if lacking:
-            fooling = lacking[0].metric is not Metric.ACCURACY
-            measured = self.measure(cell if fooling else Cell(lacking), standing)
-            # The first metric of a cell is stored last: where it is, the others are too.
-            for record in reversed(measured) if fooling else measured:
-                store.add(record, remeasure=self.remeasure)
-        found = (store.get(each) for each in cell.measurements)
-        return [record for record in found if record is not None]
 
     def measure(self, cell: Cell, standing: Outcomes | None = None) -> list[Record]:
         """Returns a record of every measurement of a cell that counts any image.

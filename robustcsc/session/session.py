@@ -18,6 +18,7 @@ from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import PolicyError
+from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
@@ -287,6 +288,6 @@ class Session:
         """
         self.keep()
         with ResultStore(self.run.store_path) as store:
-            results = Results(setup.evaluator.run(plan, store))
+            results = Results(local.run(plan, setup.evaluator, store))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
         return results
