@@ -10,6 +10,11 @@ def hint(name: str, known: Sequence[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(known)}."
 
 
+def grey_levels(what: str, value: float) -> str:
+    """Returns the sentence about a number that was probably meant in grey levels from 0 to 255."""
+    return f"{what} in pixel units of [0, 1], so {value:g} is too large: did you mean {value:g}/255?"
+
+
 class RobustCSCError(Exception):
     """A user can put this right; the command line prints the message and exits with code 2."""
 

@@ -53,13 +53,14 @@ def attack(
     ] = None,
     norm: Annotated[
         Literal["linf", "l2"] | None,
-        _which(help="Norm of the perturbation (--attack: by default linf; --suite: both)."),
+        _which(help="Norm of the perturbation; by default linf, and for a --suite with its own budgets both."),
     ] = None,
     epsilon: Annotated[
         str | None,
         _of_attack(
             metavar="LIST",
-            help="Budgets in pixel units of [0, 1], like 8/255 or 0.25,0.5; by default 8/255 (linf), 0.5 (l2).",
+            help="Budgets in pixel units of [0, 1], like 8/255 or 0.25,0.5; by default 8/255 (linf), 0.5 (l2), or "
+            "those of the suite.",
         ),
     ] = None,
     steps: Annotated[int | None, _of_attack(metavar="N", min=1, help="Gradient steps, by default 20 (PGD).")] = None,
@@ -129,19 +130,20 @@ def attack(
     options.refuse_foreign(
         kind,
         {
-            _TO_NAMED: {"--epsilon": epsilon, **settings, "--restarts": restarts, **more, "--protocols": protocols},
+            _TO_NAMED: {**settings, "--restarts": restarts, **more, "--protocols": protocols},
             ("--score",): {"--lambda": policies or None},
-            (*_TO_NAMED, "--suite"): {"--from": source},
+            (*_TO_NAMED, "--suite"): {"--epsilon": epsilon, "--from": source},
             ("--attack", "--suite"): {"--norm": norm},
         },
     )
     request: AttackRequest | None = None
+    threats = _threats(pgd or norm or "linf", epsilon)
     if kind in _TO_NAMED:
         from robustcsc.evaluation.attacks.plans import AttackRequest
 
         request = AttackRequest(
             steps=_steps("pgd" if attacks is None else attacks, settings, restarts),
-            threats=_threats(pgd or norm or "linf", epsilon),
+            threats=threats,
             protocols=() if protocols is None else options.protocols(protocols),
             lambdas=None if lambdas is None else options.numbers("--lambdas", lambdas),
             in_turn=in_turn,
@@ -152,8 +154,8 @@ def attack(
         if score is not None:
             results = session.score(score, policies=options.words(policies))
         elif suite is not None:
-            norms: tuple[Norm, ...] = ("linf", "l2") if norm is None else (norm,)
-            results = session.suite(suite, norms=norms, surrogate=source, seed=seed)
+            sizes = [threat.epsilon for threat in threats] if epsilon else None
+            results = session.suite(suite, norms=norm and [norm], epsilon=sizes, surrogate=source, seed=seed)
         else:
             results = session.attack(request=request, surrogate=source, save=save)
     if save is not None:

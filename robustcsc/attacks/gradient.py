@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from robustcsc.attacks.guard import Attacked, Search, check_counts, strongest
 from robustcsc.attacks.losses import LOSSES, LossAsLogits
 from robustcsc.errors import AttackError, UnknownNameError
-from robustcsc.measurements.threats import Norm, ThreatModel
+from robustcsc.measurements.threats import Norm, ThreatModel, check_step_size
 
 #: Step sizes as shares of the budget: 2/255 of 8/255 (linf), 0.1 of 0.5 (l2).
 DEFAULT_STEP_SIZE: dict[Norm, float] = {"linf": 1 / 4, "l2": 1 / 5}
@@ -86,6 +86,7 @@ def pgd(
     if restarts > 1 and not random_start:
         raise AttackError("Restarts without a random start are all the same: use one restart, or random starts.")
     search = pgd_search(threat, steps=steps, step_size=step_size, random_start=random_start, loss=loss)
+    check_step_size(step_size, threat)
     return strongest(model, images, labels, threat, search, restarts=restarts, seed=seed)
 
 

@@ -32,7 +32,7 @@ def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) ->
     any batch, and another rho only scales it.
 
     Raises:
-        AttackError: rho is negative or not finite.
+        AttackError: rho is negative, above 1 or not finite.
     """
     check_rho(rho)
     draws = normal(image_seeds(seed, "random-noise", 0, indices), images.shape[1:])
@@ -45,10 +45,15 @@ def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) ->
 
 
 def check_rho(rho: float) -> None:
-    """Raises an `AttackError` if the relative energy of random noise is negative or not finite."""
+    """Raises an `AttackError` if the relative energy of random noise is negative, above 1 or not finite."""
     if not (math.isfinite(rho) and rho >= 0):
         raise AttackError(
             f"rho must be a finite number of at least 0, not {rho:g}: the energy of the noise relative to the image's."
+        )
+    if rho > 1:
+        raise AttackError(
+            f"rho is the energy of the noise relative to the image's, so at {rho:g} the noise is stronger than the "
+            f"image: did you mean {rho / 100:g}?"
         )
 
 

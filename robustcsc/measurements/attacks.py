@@ -23,6 +23,7 @@ class AttackKind:
         norms: Norms it supports.
         gradients: Whether it takes gradients of the attacked model.
         random: Whether another seed gives another result, so that restarts make sense.
+        classes: Smallest number of classes that it is defined for.
     """
 
     words: str
@@ -31,6 +32,7 @@ class AttackKind:
     norms: tuple[Norm, ...] = NORMS
     gradients: bool = True
     random: bool = True
+    classes: int = 2
 
 
 #: Every attack on the accuracy.
@@ -38,12 +40,12 @@ ATTACKS: dict[str, AttackKind] = {
     "fgsm": AttackKind(words="FGSM", effort="", random=False),
     "pgd": AttackKind(words="PGD", settings={"steps": 20, "step_size": None, "loss": "ce"}),
     "apgd": AttackKind(words="APGD", settings={"steps": 100, "loss": "ce"}),
-    "apgd-t": AttackKind(words="APGD-T", settings={"steps": 100, "targets": 9}),
+    "apgd-t": AttackKind(words="APGD-T", settings={"steps": 100, "targets": 9}, classes=4),
     "square": AttackKind(words="Square", effort="queries", settings={"queries": 5000}, gradients=False),
     "fab": AttackKind(words="FAB", settings={"steps": 100}),
     "cw": AttackKind(words="C&W", settings={"steps": 100, "searches": 6, "rate": 0.05}, norms=("l2",), random=False),
     "deepfool": AttackKind(words="DeepFool", settings={"steps": 50, "overshoot": 0.02}, norms=("l2",), random=False),
-    "autoattack-port": AttackKind(words="AutoAttack port", effort="", random=False),
+    "autoattack-port": AttackKind(words="AutoAttack port", effort="", random=False, classes=4),
 }
 
 
@@ -92,6 +94,11 @@ class AttackStep(Fact, frozen=True):
         return None if value is None else int(value)
 
     @property
+    def classes(self) -> int:
+        """Smallest number of classes that it is defined for: the DLR loss needs three."""
+        return max(self.kind.classes, 3 if dict(self.settings).get("loss") == "dlr" else 0)
+
+    @property
     def changed(self) -> dict[str, Value]:
         """The settings that differ from their defaults."""
         return {setting: value for setting, value in self.settings if value != self.kind.settings[setting]}
@@ -104,6 +111,14 @@ class AttackStep(Fact, frozen=True):
         """
         if norm not in self.kind.norms:
             raise AttackError(f"The attack {self.name} supports {' and '.join(self.kind.norms)}, not {norm}.")
+
+    def check_classes(self, num_classes: int) -> None:
+        """Raises an `AttackError` if the attack is not defined for so few classes."""
+        if self.classes > num_classes:
+            raise AttackError(
+                f"The attack {typed_step(self)} needs at least {self.classes} classes, but the model has "
+                f"{num_classes}: leave it out."
+            )
 
 
 def kind_of(name: str) -> AttackKind:

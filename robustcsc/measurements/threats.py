@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from robustcsc.errors import AttackError
+from robustcsc.errors import AttackError, grey_levels
 from robustcsc.measurements.facts import Fact, as_float
 
 Norm = Literal["linf", "l2"]
@@ -18,6 +18,9 @@ DEFAULT_EPSILON: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
 #: Default radii xi of universal perturbations: that of the DeTraMe-Net paper; a tenth of the usual l2 norm of a CIFAR
 #: image.
 DEFAULT_XI: dict[Norm, float] = {"linf": 5e-2, "l2": 2.0}
+
+#: Larger L2 budgets are taken for grey levels: published ones are below 10, and a whole CIFAR image has a norm near 30.
+LARGEST_L2 = 32.0
 
 
 class ThreatModel(Fact, frozen=True, kw_only=False):
@@ -43,11 +46,20 @@ class ThreatModel(Fact, frozen=True, kw_only=False):
         if not math.isfinite(self.epsilon) or self.epsilon < 0:
             raise AttackError(f"epsilon must be a finite number of at least 0, not {self.epsilon}.")
         if self.norm == "linf" and self.epsilon > 1:
-            raise AttackError(
-                f"epsilon is in pixel units of [0, 1], so {self.epsilon} is too large for linf: "
-                f"did you mean {self.epsilon:g}/255?"
-            )
+            raise AttackError(grey_levels("Budgets in linf are", self.epsilon))
         as_float(self, "epsilon")
+
+
+def check_budget(threat: ThreatModel) -> None:
+    """Raises an `AttackError` if a budget in l2 was probably meant in grey levels; in linf no threat has such a one."""
+    if threat.norm == "l2" and threat.epsilon > LARGEST_L2:
+        raise AttackError(grey_levels("Budgets in l2 are", threat.epsilon))
+
+
+def check_step_size(step_size: float | str | None, threat: ThreatModel) -> None:
+    """Raises an `AttackError` if a step is at least 1 and longer than the ball is wide: grey levels, probably."""
+    if step_size is not None and float(step_size) >= max(1.0, 2 * threat.epsilon):
+        raise AttackError(grey_levels("Step sizes are", float(step_size)))
 
 
 def parse_epsilon(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,9 @@ from robustcsc.errors import DataError, PolicyError, UnknownNameError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, check_save, completed, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
 from robustcsc.evaluation.attacks.suites import SUITES
-from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.attacks import AttackStep, typed_step
 from robustcsc.measurements.store import ResultStore
-from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel
+from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel, check_budget
 from robustcsc.session.measuring import AnyPolicy, Results
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def attack(
             f"`robustcsc fit-lambda --run {session.run.name}`."
         )
     # Mistakes are told before the images are read.
+    for step in request.steps:
+        step.check_classes(session.trained.spec.num_classes)
     request = completed(request, facts, other.surrogate if other else None)
     save = None if save is None else Path(save).expanduser()
     check_save(request, save)
@@ -76,17 +79,22 @@ def suite(
     name: str,
     images: ImageSet | None = None,
     *,
-    norms: Sequence[Norm] = NORMS,
+    norms: Sequence[Norm] | None = None,
+    epsilon: float | Sequence[float] | None = None,
     surrogate: Session | str | None = None,
     seed: int = 0,
 ) -> Results:
     """Measures everything of a suite of attacks that suits the model, and the accuracy on clean images.
 
+    Attacks that need more classes than the model has are left out, as are protocols that need what is not there.
+
     Args:
         session: The model and its run.
         name: A key of `robustcsc.evaluation.attacks.suites.SUITES`.
         images: Test images; those of the run if ``None``.
-        norms: Norms of the suite to measure.
+        norms: Norms of the suite to measure; if ``None`` both, or with `epsilon` linf only, since a budget of one norm
+            means little in the other.
+        epsilon: Budgets in pixel units of [0, 1], for all attacks of the suite instead of its own.
         surrogate: The model, run or shipped model that transfer attacks are crafted on; without one there is no
             transfer.
         seed: Seed of everything random.
@@ -96,10 +104,18 @@ def suite(
     """
     if name not in SUITES:
         raise UnknownNameError("suite", name, SUITES)
-    other = session.other(surrogate)
+    epsilons = () if epsilon is None else tuple(epsilon) if isinstance(epsilon, Sequence) else (epsilon,)
+    norms = norms or (("linf",) if epsilons else NORMS)
+    for norm, size in product(norms, epsilons):
+        check_budget(ThreatModel(norm, size))
+    other, note, classes = session.other(surrogate), session.measuring.note, session.trained.spec.num_classes
+    chosen, left_out = SUITES[name].within(classes)
+    if left_out:
+        needs = ", ".join(f"{typed_step(step)} (needs {step.classes} classes)" for step in left_out)
+        note(f"Left out for a model of {classes} classes: {needs}.")
     setup = session.setup(images, (), other)
-    source, note = other.surrogate if other else None, session.measuring.note
-    plan = suite_plan(setup.planner, SUITES[name], norms, surrogate=source, seed=seed, note=note)
+    source = other.surrogate if other else None
+    plan = suite_plan(setup.planner, chosen, norms, epsilons=epsilons, surrogate=source, seed=seed, note=note)
     return session.measured(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
 
 

@@ -68,12 +68,12 @@ def random_noise(
     Args:
         session: The model and its run.
         images: Images; the test images of the run if ``None``.
-        rhos: Energies ``E ||v||^2 / ||x||^2`` of the noise, at least 0.
+        rhos: Energies ``E ||v||^2 / ||x||^2`` of the noise, 0 to 1.
         policies: As for `evaluate`, without the oracle.
         seeds: Seeds of the noise.
 
     Raises:
-        RobustCSCError: An energy is negative, or as for `evaluate`.
+        RobustCSCError: An energy is outside [0, 1], or as for `evaluate`.
     """
     check_noise(rhos, chosen_policies(session.model, policies)[1])
     setup = session.setup(images, policies)

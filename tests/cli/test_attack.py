@@ -84,6 +84,42 @@ def test_a_suite_with_transfer(few_digits: None, robustcsc: Command, make_run: M
     assert refused.code == 2 and "This suite has no transfer attacks: leave --from out." in refused.err
 
 
+def test_a_suite_within_budgets_that_were_typed(few_digits: None, robustcsc: Command) -> None:
+    done = robustcsc("attack --suite paper --epsilon 4/255,0.1 --json")
+    assert done.code == 0, done.err
+    found = [(row["norm"], row["epsilon"], row["protocol"]) for row in json.loads(done.out)[1:]]
+    assert found == [("linf", size, protocol) for size in (4 / 255, 0.1) for protocol in ("plain", "static")]
+    again = json.loads(robustcsc("attack --pgd linf --epsilon 0.1 --protocols plain --json").out)[-1]
+    assert again == json.loads(done.out)[3]  # the same key: found, not measured again
+    l2 = json.loads(robustcsc("attack --suite paper --norm l2 --epsilon 0.25 --json").out)
+    assert {(row["norm"], row["epsilon"]) for row in l2[1:]} == {("l2", 0.25)}
+    shown = robustcsc("attack --suite paper --epsilon 4/255").out
+    assert "L∞ 4/255" in shown and "8/255" not in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--step-size 2", "2/255"),
+        ("--step-size 1", "1/255"),
+        ("--pgd l2 --epsilon 128", "128/255"),
+        ("--pgd l2 --step-size 25.5", "25.5/255"),
+        ("--attack pgd:step-size=2", "2/255"),
+        ("--min-epsilon --pgd l2 --epsilon 255", "255/255"),
+        ("--suite paper --epsilon 8", "8/255"),
+        ("--suite paper --norm l2 --epsilon 128", "128/255"),
+    ],
+)
+def test_numbers_in_grey_levels_are_refused_with_what_was_meant(
+    typed: str, meant: str, robustcsc: Command, place: Path
+) -> None:
+    done = robustcsc(f"attack {typed}")
+    assert (done.code, done.out) == (2, "")
+    sentence = done.err.splitlines()[-1]
+    assert "in pixel units of [0, 1]" in sentence and sentence.endswith(f"did you mean {meant}?")
+    assert not list(place.iterdir())
+
+
 def test_saved_images_are_scored_again(few_digits: None, robustcsc: Command, make_run: MakeRun, place: Path) -> None:
     make_run("resnet", "resnet-digits")
     make_run("sdnet", "sdnet-digits")

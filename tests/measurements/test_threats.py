@@ -13,6 +13,8 @@ from robustcsc.measurements.threats import (
     NORMS,
     Norm,
     ThreatModel,
+    check_budget,
+    check_step_size,
     parse_epsilon,
     typed_epsilon,
 )
@@ -77,3 +79,31 @@ def test_budgets_are_typed_in_the_shortest_way(epsilon: float, text: str) -> Non
 @given(st.floats(0, allow_infinity=False) | st.integers(0, 1000).map(lambda levels: levels / 255))
 def test_budgets_are_read_as_the_very_number_that_was_typed(epsilon: float) -> None:
     assert parse_epsilon(typed_epsilon(epsilon)) == epsilon
+
+
+@pytest.mark.parametrize(
+    ("step_size", "threat", "meant"),
+    [
+        (2, ThreatModel("linf", 8 / 255), "2/255"),
+        (1, ThreatModel("linf", 8 / 255), "1/255"),
+        (25.5, ThreatModel("l2", 0.5), "25.5/255"),
+    ],
+)
+def test_a_step_in_255ths_is_refused_with_the_likely_meaning(step_size: float, threat: ThreatModel, meant: str) -> None:
+    with pytest.raises(AttackError, match=f"Step sizes are in pixel units .*: did you mean {meant}"):
+        check_step_size(step_size, threat)
+
+
+@pytest.mark.parametrize(
+    ("step_size", "threat"),
+    [(None, ThreatModel("linf", 0.1)), (2 / 255, ThreatModel("linf", 0.5 / 255)), (1.5, ThreatModel("l2", 3.0))],
+)
+def test_a_step_that_may_be_meant_is_kept(step_size: float | None, threat: ThreatModel) -> None:
+    check_step_size(step_size, threat)
+
+
+def test_an_l2_budget_in_255ths_is_refused_with_the_likely_meaning() -> None:
+    check_budget(ThreatModel("l2", 20))
+    check_budget(ThreatModel("linf", 1))
+    with pytest.raises(AttackError, match=r"Budgets in l2 are in pixel units .*: did you mean 128/255"):
+        check_budget(ThreatModel("l2", 128))

@@ -13,7 +13,7 @@ from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogate
 from robustcsc.measurements.policies import multiples_of
 from robustcsc.measurements.protocols import BASIC, Protocol
-from robustcsc.measurements.threats import Norm, ThreatModel
+from robustcsc.measurements.threats import Norm, ThreatModel, check_budget, check_step_size
 from robustcsc.progress import Note, quiet
 
 
@@ -33,8 +33,8 @@ class AttackRequest:
         seed: Seed of everything random.
 
     Raises:
-        AttackError: An attack does not support a norm, takes gradients under the protocol black-box, or cannot be part
-            of a search for the smallest budgets.
+        AttackError: A budget or step size looks like grey levels, an attack does not support a norm, takes gradients
+            under the protocol black-box, or cannot be part of a search for the smallest budgets.
         PolicyError: A protocol does not go with that search.
 
     >>> import robustcsc as rc
@@ -58,9 +58,12 @@ class AttackRequest:
     def __post_init__(self) -> None:
         if self.smallest:
             self._check_search()
+        for threat in self.threats:
+            check_budget(threat)
         for step in self.steps:
             for threat in self.threats:
                 step.check_norm(threat.norm)
+                check_step_size(dict(step.settings).get("step_size"), threat)
             if Protocol.BLACK_BOX in self.protocols and step.kind.gradients:
                 raise AttackError(
                     f"The protocol black-box is without gradients: leave it or the attack {step.name} out."
@@ -139,11 +142,14 @@ def suite_plan(
     suite: Suite,
     norms: Sequence[Norm],
     *,
+    epsilons: Sequence[float] = (),
     surrogate: Surrogate | None = None,
     seed: int = 0,
     note: Note = quiet,
 ) -> list[Chain]:
-    """Returns the cells of a suite; protocols that do not suit the model are left out (`suiting`).
+    """Returns the cells of a suite, at `epsilons` if there are any (`Suite.budgets`).
+
+    Protocols that do not suit the model are left out (`suiting`).
 
     Raises:
         PolicyError: The surrogate has the weights of the model, or the suite has no transfer attacks for it.
@@ -165,7 +171,7 @@ def suite_plan(
             seed=seed,
         )
         for norm in norms
-        for epsilon, rounds in suite.budgets(norm)
+        for epsilon, rounds in suite.budgets(norm, epsilons)
         for each in rounds
         if each.protocol in kept
     ]

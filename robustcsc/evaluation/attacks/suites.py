@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.protocols import Protocol
@@ -43,10 +43,23 @@ class Suite:
     curve: Mapping[Norm, tuple[float, ...]] = field(default_factory=dict)
     curve_rounds: tuple[Round, ...] = ()
 
-    def budgets(self, norm: Norm) -> list[tuple[float, tuple[Round, ...]]]:
-        """Returns the budgets of a norm, and what is measured at each."""
+    def budgets(self, norm: Norm, chosen: Sequence[float] = ()) -> list[tuple[float, tuple[Round, ...]]]:
+        """Returns the budgets of a norm, and what is measured at each; those that were `chosen` stand for all."""
+        if chosen:
+            return [(epsilon, self.rounds) for epsilon in chosen]
         curve = [(epsilon, self.curve_rounds) for epsilon in self.curve.get(norm, ())]
         return [(self.epsilon[norm], self.rounds), *curve]
+
+    def within(self, num_classes: int) -> tuple[Suite, tuple[AttackStep, ...]]:
+        """Returns the suite without the attacks that need more classes, and those attacks."""
+
+        def kept(rounds: tuple[Round, ...]) -> tuple[Round, ...]:
+            left = ((each, tuple(it for it in each.attacks if it.classes <= num_classes)) for each in rounds)
+            return tuple(replace(each, attacks=attacks) for each, attacks in left if attacks)
+
+        steps = (it for each in (*self.rounds, *self.curve_rounds) for it in each.attacks)
+        left_out = tuple(dict.fromkeys(it for it in steps if it.classes > num_classes))
+        return replace(self, rounds=kept(self.rounds), curve_rounds=kept(self.curve_rounds)), left_out
 
 
 PGD = AttackStep.of("pgd")

@@ -12,7 +12,7 @@ from robustcsc.evaluation.plan import Chain, Planner, targets
 from robustcsc.measurements.perturbations import Crafting, RandomControl, RandomNoise, Universal
 from robustcsc.measurements.policies import Oracle, Policy
 from robustcsc.measurements.protocols import BASIC, Protocol
-from robustcsc.measurements.threats import ThreatModel
+from robustcsc.measurements.threats import ThreatModel, check_budget
 
 
 def uap_plan(
@@ -60,9 +60,10 @@ def noise_plan(
 
 
 def check_uap(threats: Sequence[ThreatModel], crafting: Crafting | None) -> None:
-    """Raises an `AttackError` if xi, delta, passes or batch size is out of range, before anything is read."""
+    """Raises an `AttackError` if xi, delta, passes or batch size is out of range."""
     settings = (crafting.delta, crafting.passes, crafting.batch_size) if crafting else (0.0, 1, 1)
     for threat in threats:
+        check_budget(threat)
         check_crafting(threat, *settings)
 
 
@@ -79,7 +80,7 @@ def check_noise(rhos: Sequence[float], policies: Sequence[Policy]) -> None:
     """Refuses settings of random noise that make no sense, before anything is measured.
 
     Raises:
-        AttackError: An energy is negative or not finite.
+        AttackError: An energy is outside [0, 1].
         PolicyError: The oracle is asked for.
     """
     for rho in rhos:
