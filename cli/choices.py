@@ -23,6 +23,9 @@ class Chosen:
     run: options.Run = None
     model: options.Model = None
     weights: options.Weights = None
+    option: options.BuilderOption = None
+    mean: options.Mean = None
+    std: options.Std = None
     data: options.Data = None
     root: options.Root = None
     download: options.Download = False
@@ -38,7 +41,10 @@ class Chosen:
         Raises:
             RobustCSCError: There is no such run, model or device, or what the run holds cannot be read.
         """
-        from robustcsc.session.choices import DataChoice
+        built = options.builder_options(self.option)
+        mean, std = options.per_channel("--mean", self.mean), options.per_channel("--std", self.std)
+
+        from robustcsc.session.choices import BuildChoice, DataChoice
         from robustcsc.session.measuring import Measuring
         from robustcsc.session.opening import open as open_session
 
@@ -47,6 +53,7 @@ class Chosen:
                 self.run,
                 model=self.model,
                 weights=self.weights,
+                build=BuildChoice(options=built, mean=mean, std=std),
                 data=DataChoice(self.data, self.root, self.download, self.image_size, self.workers, limit),
                 device=device,
                 measuring=Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note),

@@ -3,6 +3,7 @@
 A command uses an alias as the type of its parameter and gives the default itself: `seed: Seed = 0`.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -128,6 +129,40 @@ def _number(text: str) -> float:
     return float(numerator) / (float(denominator) if slash else 1.0)
 
 
+def per_channel(option: str, text: str | None) -> tuple[float, ...]:
+    """Returns the numbers of a list such as `0.4914,0.4822,0.4465` or `125/255`; none if the option was not given.
+
+    Raises:
+        OptionError: Something else was typed.
+    """
+    if text is None:
+        return ()
+    try:
+        return tuple(map(_number, text.split(",")))
+    except (ValueError, ZeroDivisionError) as error:
+        raise OptionError(
+            f"{option} {text!r} is no list of numbers: write one per channel, like 0.49,0.48,0.45."
+        ) from error
+
+
+def builder_options(pairs: Sequence[str] | None) -> dict[str, object]:
+    """Returns options of a builder as typed: numbers and true/false are read as such.
+
+    Raises:
+        OptionError: One is not of the form KEY=VALUE.
+    """
+    parsed: dict[str, object] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise OptionError(f"--option {pair!r}: write KEY=VALUE, for example atoms=32.")
+        try:
+            parsed[key] = json.loads(value)
+        except ValueError:
+            parsed[key] = value
+    return parsed
+
+
 def protocols(text: str, known: Sequence[str] = tuple(map(str, Protocol))) -> tuple[Protocol, ...]:
     """Returns the attack protocols of a list with commas.
 
@@ -174,6 +209,17 @@ Weights = Annotated[
         "--weights", metavar="FILE", help="The state dict for --model: .safetensors, or .pth with nothing but tensors."
     ),
 ]
+BuilderOption = Annotated[
+    list[str] | None,
+    in_model(
+        "--option",
+        metavar="KEY=VALUE",
+        help="Option of the builder of --model, e.g. shortcut=A or atoms=32; see `robustcsc models`.",
+    ),
+]
+_of_weights = "per channel, in pixel units of [0, 1], if the --weights were trained with another than the default."
+Mean = Annotated[str | None, in_model("--mean", metavar="LIST", help=f"Mean of the pixels {_of_weights}")]
+Std = Annotated[str | None, in_model("--std", metavar="LIST", help=f"Standard deviation of the pixels {_of_weights}")]
 Data = Annotated[
     str | None,
     in_data(

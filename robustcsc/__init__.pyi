@@ -11,6 +11,7 @@ from .measurements.policies import Adaptive, FixedLambda, Oracle, Scope, Trainin
 from .measurements.records import Record
 from .measurements.threats import ThreatModel
 from .models.convert import convert
+from .session.choices import BuildChoice, DataChoice
 from .session.measuring import Measuring, Results
 from .session.opening import open
 from .session.reporting import report
@@ -21,6 +22,8 @@ __version__: str
 __all__ = [
     "Adaptive",
     "AttackRequest",
+    "BuildChoice",
+    "DataChoice",
     "FixedLambda",
     "LambdaFit",
     "Measuring",

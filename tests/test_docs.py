@@ -238,6 +238,17 @@ def write_cifar(root: Path, corrupted: Path) -> None:
         np.save(corrupted / f"{name}.npy", np.concatenate([pixels] * 5))
 
 
+def write_weights(path: Path) -> None:
+    """Writes the state dict of a ResNet-20 with padded shortcuts as `DataParallel` names it."""
+    import torch
+
+    from robustcsc.models.catalog import build, default_spec
+
+    model = build(default_spec("resnet20", 10, (3, 32, 32), options={"shortcut": "A"}))
+    network = {f"module.{name}": it for name, it in model.get_submodule("network").state_dict().items()}
+    torch.save({"state_dict": network, "epoch": 200}, path)
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A fresh directory with the data that documents name, in which a page is read out."""
@@ -247,6 +258,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write_images(tmp_path / "path/to/cifar10", classes=10, train=10, test=2)
     write_images(tmp_path / "path/to/imagenet", classes=2, train=10, test=2)
     write_cifar(tmp_path / "path/to/cifar10-files", tmp_path / "path/to/cifar10-c")
+    write_weights(tmp_path / "path/to/resnet20.th")
     Image.fromarray(np.random.default_rng(2).integers(0, 256, (96, 96, 3), dtype=np.uint8)).save("photo.jpg")
     known = set(sys.modules)
     yield tmp_path

@@ -74,13 +74,9 @@ def classifier(
 
 
 def metric(
-    run: options.Run = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
+    *,
+    chosen: Chosen,
     layers: _Layers = None,
-    data: options.Data = None,
-    root: options.Root = None,
-    image_size: options.ImageSize = None,
     device: options.Device = "auto",
     out: _Out = None,
     as_json: options.Json = False,
@@ -91,7 +87,6 @@ def metric(
     """
     from robustcsc.inspection.learned.metric import inspect_metrics
 
-    chosen = Chosen(run, model, weights, data, root, image_size=image_size)
     find(inspect_metrics, chosen, device, out, as_json, layers=layers)
 
 
@@ -208,7 +203,7 @@ _LEARNED, _DONE = "What it has learned", "What it does with images"
 
 app.command("atoms", rich_help_panel=_LEARNED)(choosing(atoms))
 app.command("classifier", rich_help_panel=_LEARNED)(choosing(classifier))
-app.command("metric", rich_help_panel=_LEARNED)(metric)
+app.command("metric", rich_help_panel=_LEARNED)(choosing(metric))
 app.command("coding", rich_help_panel=_DONE)(choosing(coding))
 app.command("codes", rich_help_panel=_DONE)(choosing(codes))
 app.command("reconstruction", rich_help_panel=_DONE)(choosing(reconstruction))

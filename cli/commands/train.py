@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,17 +25,11 @@ _of_training = partial(typer.Option, rich_help_panel="Training")
 _RunName = Annotated[
     str | None, options.in_model("--run", metavar="NAME", help="Name of the new run; MODEL-DATA if not given.")
 ]
-_BuilderOption = Annotated[
-    list[str] | None,
-    options.in_model(
-        "--option", metavar="KEY=VALUE", help="Option of the model's builder, e.g. atoms=32; see `robustcsc models`."
-    ),
-]
 
 
 def train(
     model: Annotated[str, typer.Argument(help="A name from `robustcsc models`, or package.module:factory.")],
-    option: _BuilderOption = None,
+    option: options.BuilderOption = None,
     run: _RunName = None,
     resume: Annotated[bool, options.in_model("--resume", help="Resume an interrupted training.")] = False,
     data: Annotated[str, options.in_data(metavar="NAME", help="Data set, see `robustcsc data`.")] = "digits",
@@ -107,7 +101,7 @@ def train(
     allow_own_code(model)
     adapted_recipe(recipe or "cpu", epochs, learning_rate)  # a mistake is told before images are read
     adversary = _adversary(adversarial, epsilon)
-    builder_options = _options(option or [])
+    builder_options = options.builder_options(option)
     images = DataChoice(data, root, download, image_size, workers).load(None, "train")
     chosen = recipe or default_recipe(model, data, place, train_images or len(images))
     settings = adapted_recipe(chosen, epochs, learning_rate)
@@ -206,19 +200,3 @@ def _epoch_notes(run: Run, of_epochs: str, tensorboard: bool) -> Iterator[Callab
             if run.training_path.exists():
                 note("Training was interrupted: rerun the command with --resume to continue after the last epoch.")
             raise
-
-
-def _options(pairs: Sequence[str]) -> dict[str, object]:
-    """Returns builder options: numbers and true/false are read as such."""
-    import json
-
-    parsed: dict[str, object] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise options.OptionError(f"--option {pair!r}: write KEY=VALUE, for example atoms=32.")
-        try:
-            parsed[key] = json.loads(value)
-        except ValueError:
-            parsed[key] = value
-    return parsed

@@ -6,13 +6,14 @@ import importlib
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from torch import nn
 
-from robustcsc.errors import ModelError, UnknownNameError
+from robustcsc.errors import ModelError, UnknownNameError, grey_levels
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.models import detrame, ml_csc, mnist_cnn, msd_csc, plainnet, res_csc, resnet, sdnet, tddl, wide_resnet
@@ -123,6 +124,31 @@ def default_spec(
     if len(mean) != channels:
         mean, std = (0.5,) * channels, (0.5,) * channels
     return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, mean=mean, std=std, options=options)
+
+
+def with_normalization(spec: ModelSpec, mean: Sequence[float], std: Sequence[float]) -> ModelSpec:
+    """Returns the specification with another mean and standard deviation per channel, in pixel units of [0, 1].
+
+    Raises:
+        ModelError: The model is a user's own, which normalises its input itself, or the values are not one per channel,
+            means in [0, 1] and deviations above 0 and at most 1.
+    """
+    if spec.foreign:
+        raise ModelError(f"{spec.name} normalises its input itself: leave --mean and --std out.")
+    for option, values in (("--mean", mean), ("--std", std)):
+        if len(values) != spec.image_shape[0]:
+            raise ModelError(
+                f"{option} needs one value per channel of the images, {spec.image_shape[0]} and not {len(values)}: "
+                "give both --mean and --std."
+            )
+        for value in values:
+            if not (isfinite(value) and value >= 0):
+                raise ModelError(f"{option} needs numbers of at least 0, not {value:g}.")
+            if value > 1:
+                raise ModelError(grey_levels(f"{option} is", value))
+    if min(std) == 0:
+        raise ModelError("--std divides the pixels, so it has to be above 0: write 1 to leave them as they are.")
+    return replace(spec, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
 
 def all_options(spec: ModelSpec) -> dict[str, Any]:

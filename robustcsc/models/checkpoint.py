@@ -6,7 +6,7 @@ import hashlib
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,9 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
         raise CheckpointError(f"{path} holds no state dict: save the model's state_dict and load that.")
     fitting = {keys: tensors for keys, it in found if (tensors := fitted(it, model)) is not None}
     if not fitting:
+        padded = replace(spec, options={**spec.options, "shortcut": "A"})
+        if all_options(spec).get("shortcut") == "B" and any(fitted(it, build(padded)) for _, it in found):
+            raise CheckpointError(f"{path} holds a {spec.name} with padded shortcuts: add --option shortcut=A.")
         raise CheckpointError(_misfit(path, max((it for _, it in found), key=len), model, spec))
     tensors, *others = fitting.values()
     if any(not torch.equal(tensors[name], other[name]) for other in others for name in tensors):

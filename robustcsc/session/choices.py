@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from robustcsc.data import ImageSet, load
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreError
 from robustcsc.models import checkpoint
-from robustcsc.models.catalog import ModelSpec, default_spec
+from robustcsc.models.catalog import ModelSpec, default_spec, with_normalization
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.progress import Note
 from robustcsc.runs import Run
@@ -30,6 +30,11 @@ DEMO_RUN, DEMO_CHECKPOINT = "digits-demo", "sdnet-digits"
 _NAMED_FILES = 5
 
 _OTHER_WEIGHTS = "The run {!r} holds other weights: choose another name (--run)."
+
+_OF_WEIGHTS = (
+    "--option, --mean and --std say how to build a model for weights from elsewhere, which a run knows of its own: add "
+    "--model and --weights, or leave them out."
+)
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
@@ -45,6 +50,10 @@ class DataChoice:
         image_size: Size that images of a folder are resized and cropped to.
         workers: Threads or processes that read images.
         limit: Number of test images to take, evenly spaced; all if ``None``.
+
+    >>> import robustcsc as rc
+    >>> len(rc.open("sdnet-digits", data=rc.DataChoice(limit=50)).images())
+    50
     """
 
     name: str | None = None
@@ -82,6 +91,43 @@ class DataChoice:
         return images if limit is None else evenly_spaced(images, limit)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuildChoice:
+    """How a model of the catalog, or of a user's own code, is built for weights from elsewhere.
+
+    All of it is part of the weights' identity, and kept with them in the run.
+
+    Attributes:
+        options: Keyword arguments of the builder; those that are left out have their defaults.
+        mean: Mean per channel that the weights were trained with, in pixel units of [0, 1]; with `std`, or both empty
+            for the default of the data set.
+        std: Standard deviation per channel, above 0.
+
+    >>> import robustcsc as rc, torch
+    >>> from robustcsc.models.catalog import build, default_spec
+    >>> torch.save(build(default_spec("sdnet-digits", 10, (1, 8, 8), options={"atoms": 8})).state_dict(), "small.pth")
+    >>> choice = rc.BuildChoice(options={"atoms": 8}, mean=(0.3,), std=(0.4,))
+    >>> session = rc.open(model="sdnet-digits", weights="small.pth", build=choice, data=rc.DataChoice("digits"))
+    >>> session.trained.spec.options, session.trained.spec.mean
+    ({'atoms': 8}, (0.3,))
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def spec(self, model: str, images: ImageSet, data: str) -> ModelSpec:
+        """Returns the specification of a model for images of the data set called `data`.
+
+        Raises:
+            UnknownNameError: The catalog has no such model.
+            ModelError: Mean and deviation do not suit the images or the model.
+        """
+        classes, options = len(images.classes), self.options
+        spec = default_spec(model, classes, images.image_shape, normalization=data, options=options)
+        return with_normalization(spec, self.mean, self.std) if self.mean or self.std else spec
+
+
 def check_suits(images: ImageSet, spec: ModelSpec) -> None:
     """Refuses images that a model was not made for.
 
@@ -106,7 +152,7 @@ def note_unreadable(left_out: Sequence[str], note: Note) -> None:
 
 
 def find_model(
-    name: str | None, model: str | None, weights: Path | None, data: DataChoice, note: Note
+    name: str | None, model: str | None, weights: Path | None, data: DataChoice, note: Note, build: BuildChoice
 ) -> tuple[Run, Checkpoint]:
     """Returns a run and its checkpoint; writes nothing, also if the run is a new one.
 
@@ -118,6 +164,7 @@ def find_model(
         weights: Its weights.
         data: The images, which say the classes of a model from elsewhere.
         note: Told which model was taken where nobody named one.
+        build: How a model from elsewhere is built.
 
     Raises:
         RobustCSCError: There is no such run or model, or its weights cannot be loaded.
@@ -127,7 +174,9 @@ def find_model(
     if weights is not None or (model is not None and ":" not in model):
         if model is None or weights is None:
             raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
-        return _adopted(Run(runs.RUNS / wanted), model, weights, data)
+        return _adopted(Run(runs.RUNS / wanted), model, weights, data, build)
+    if build != BuildChoice():
+        raise CheckpointError(_OF_WEIGHTS)
     if name in checkpoint.SHIPPED and not (runs.RUNS / name).exists():
         note(f"Taking the shipped model {name} as {runs.RUNS / name}.")
         return Run(runs.RUNS / name), checkpoint.load_shipped(name)
@@ -146,10 +195,10 @@ def find_model(
     return run, checkpoint.load(run.weights_path, trusted=model)
 
 
-def _adopted(run: Run, model: str, weights: Path, data: DataChoice) -> tuple[Run, Checkpoint]:
+def _adopted(run: Run, model: str, weights: Path, data: DataChoice, build: BuildChoice) -> tuple[Run, Checkpoint]:
     """Returns the run with the weights of a model from elsewhere."""
     images = data.load(None, "test")
-    spec = default_spec(model, len(images.classes), images.image_shape, normalization=data.name or "")
+    spec = build.spec(model, images, data.name or "")
     facts = {"data": data.name, "root": str(Path(data.root).absolute()) if data.root else None}
     trained = replace(checkpoint.load_foreign(weights, spec), training=facts)
     held = checkpoint.load(run.weights_path, trusted=model) if run.weights_path.exists() else trained

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from robustcsc.data import ImageSet
-from robustcsc.errors import DataError
-from robustcsc.session.choices import DataChoice, DeviceName, adopt_module, choose_device, find_model
+from robustcsc.errors import DataError, ModelError
+from robustcsc.session.choices import BuildChoice, DataChoice, DeviceName, adopt_module, choose_device, find_model
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session
 
@@ -19,6 +19,7 @@ def open(
     *,
     model: str | nn.Module | None = None,
     weights: str | Path | None = None,
+    build: BuildChoice | None = None,
     images: ImageSet | None = None,
     data: DataChoice | None = None,
     device: DeviceName = "auto",
@@ -32,6 +33,7 @@ def open(
         model: A module (images in [0, 1] to logits), which is put in evaluation mode and moved to the device; or with
             `weights` a name from the catalog or ``package.module:factory``.
         weights: A state dict for `model`.
+        build: Options and normalisation of `model`, where they are not the default.
         images: Test images of a module.
         data: Where the images lie, if the run does not say it.
         device: Where to evaluate; ``"auto"`` takes a GPU if there is one.
@@ -47,12 +49,15 @@ def open(
     >>> sdnet.run.folder.exists()  # nothing is written before something is measured
     False
     """
-    place, data, measuring = choose_device(device), data or DataChoice(), measuring or Measuring()
+    place, measuring = choose_device(device), measuring or Measuring()
+    data, build = data or DataChoice(), build or BuildChoice()
     if isinstance(model, nn.Module):
         if name is None or images is None:
             raise DataError("A module needs a name for its run, and test images: open(NAME, model=..., images=...).")
+        if build != BuildChoice():
+            raise ModelError("A module is built already: leave build out.")
         run, trained = adopt_module(model, str(name), images)
     else:
         wanted, file = None if name is None else str(name), None if weights is None else Path(weights)
-        run, trained = find_model(wanted, model, file, data, measuring.note)
+        run, trained = find_model(wanted, model, file, data, measuring.note, build)
     return Session(run=run, trained=trained, device=place, data=data, measuring=measuring, test_images=images)

@@ -30,7 +30,7 @@ from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
 from robustcsc.session import attacking, fooling
-from robustcsc.session.choices import DataChoice, check_suits, find_model, note_unreadable, written
+from robustcsc.session.choices import BuildChoice, DataChoice, check_suits, find_model, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
 from robustcsc.training.run import heldout_images
 
@@ -229,7 +229,7 @@ class Session:
         Raises:
             RobustCSCError: There is no such run, or its weights cannot be loaded.
         """
-        run, trained = find_model(name, None, None, self.data, self.measuring.note)
+        run, trained = find_model(name, None, None, self.data, self.measuring.note, BuildChoice())
         return dataclasses.replace(self, run=run, trained=trained)
 
     def keep(self) -> None:

@@ -75,7 +75,7 @@ def test_a_budget_stands_for_those_of_the_suite_in_every_member() -> None:
 def test_several_budgets_are_measured_one_after_the_other_in_the_norms_that_were_named() -> None:
     found = session(4).suite("paper", norms=["l2", "linf"], epsilon=[0.25, 0.125])
     threats = list(dict.fromkeys(it.threat for it in made(found)))
-    assert threats == [ThreatModel(norm, size) for norm in ("l2", "linf") for size in (0.25, 0.125)]  # type: ignore[arg-type]
+    assert threats == [ThreatModel(norm, size) for norm in ("l2", "linf") for size in (0.25, 0.125)]
 
 
 def test_the_curve_of_a_suite_goes_with_its_own_budgets() -> None:
