@@ -13,14 +13,14 @@ _Z = NormalDist().inv_cdf(0.975)
 
 
 @lru_cache(maxsize=2**16)  # a report asks for the same counts again and again
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+def wilson_interval(correct: float, total: int) -> tuple[float, float]:
     """Returns the ends of the 95 % Wilson score interval for the share ``correct / total``, both in [0, 1].
 
     With ``p = correct / total``, ``n = total`` and ``z`` the normal quantile of 0.975:
     ``(p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``.
 
     Args:
-        correct: Number of images that met the metric, 0 to `total`.
+        correct: Number of images that met the metric, 0 to `total`; a mean of such numbers need not be whole.
         total: Number of images, at least 1.
 
     Raises:
@@ -48,19 +48,19 @@ class Score(NamedTuple):
     """Counts of one cell or of several pooled ones, and what follows from them.
 
     Attributes:
-        correct: Images that met the metric, over all cells that were pooled.
+        correct: Images that met the metric, over all cells that were pooled; a mean of counts need not be whole.
         total: Images that were classified, over all cells.
         cells: Number of pooled cells, each of the same ``total / cells`` images.
     """
 
-    correct: int
+    correct: float
     total: int
     cells: int = 1
 
     @classmethod
     def mean_of(cls, scores: Sequence[Score]) -> Score:
-        """Returns the mean of scores of as many images, at least one, in whole images."""
-        return scores[0]._replace(correct=round(fmean(score.correct for score in scores)))
+        """Returns the mean of scores of as many images, at least one, without rounding."""
+        return scores[0]._replace(correct=fmean(score.correct for score in scores))
 
     @property
     def accuracy(self) -> float:
@@ -76,7 +76,7 @@ class Score(NamedTuple):
         """
         if not self.total:
             return math.nan, math.nan
-        return wilson_interval(round(self.correct / self.cells), self.total // self.cells)
+        return wilson_interval(self.correct / self.cells, self.total // self.cells)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,40 @@ def test_pooled_cells_of_the_same_images_get_the_interval_of_one_cell() -> None:
     assert Score(8, 10).interval == wilson_interval(8, 10)
 
 
-def test_the_mean_of_scores_keeps_images_and_cells() -> None:
-    assert Score.mean_of([Score(20, 30, 3), Score(23, 30, 3), Score(24, 30, 3)]) == Score(22, 30, 3)  # 67 / 3
+def wilson(share: Fraction, total: int) -> tuple[float, float]:
+    """The interval by hand: z is that of the 95 % interval, and only the root is no fraction."""
+    z2 = Fraction(1.959963984540054) ** 2
+    centre, scale = share + z2 / (2 * total), 1 + z2 / total
+    reach = math.sqrt(z2 * (share * (1 - share) / total + z2 / (4 * total**2)))
+    return (float(centre) - reach) / float(scale), (float(centre) + reach) / float(scale)
+
+
+@pytest.mark.parametrize(
+    ("counts", "total", "cells"),
+    [
+        ((20, 23, 24), 30, 3),  # 67 / 3 images in three cells
+        ((8537, 8538), 10_000, 1),  # half an image is 0.005 points
+        ((1, 1, 1, 2, 2, 2, 2), 1000, 1),  # 11 / 7 images, nearly 0.05 points from a whole one
+        ((34_231,), 50_000, 5),  # one score: 6,846.2 images of each cell
+        ((0, 0, 1), 7, 1),
+        ((50_000, 49_999), 50_000, 5),
+    ],
+)
+def test_the_mean_of_scores_and_its_interval_are_those_of_unrounded_counts(
+    counts: tuple[int, ...], total: int, cells: int
+) -> None:
+    mean = Score.mean_of([Score(count, total, cells) for count in counts])
+    share = Fraction(sum(counts), len(counts) * total)
+    assert (mean.total, mean.cells) == (total, cells)
+    assert mean.accuracy == pytest.approx(float(share), rel=1e-15, abs=0)
+    assert mean.interval == pytest.approx(wilson(share, total // cells), rel=1e-12)
+
+
+def test_equal_scores_have_themselves_as_mean_also_at_the_ends() -> None:
+    for count in (0, 30):
+        assert Score.mean_of([Score(count, 30, 3)] * 3) == Score(count, 30, 3)
+    assert Score.mean_of([Score(0, 30, 3)] * 3).interval[0] == 0.0
+    assert Score.mean_of([Score(30, 30, 3)] * 3).interval[1] == 1.0
 
 
 def test_the_spread_over_training_seeds_is_the_sample_standard_deviation() -> None:

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from fractions import Fraction
 from statistics import stdev
 
 import pytest
 
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.trainings import Training
-from robustcsc.presentation.table import Table
+from robustcsc.presentation.table import Estimate, Table
 from robustcsc.presentation.words import MISSING
 from robustcsc.reports.comparisons.trainings import seed_tables
 from tests.reports.trained import run_of, training
@@ -47,6 +48,16 @@ def test_the_spread_is_that_over_training_seeds(records: list[Record], trainings
     universal = row(table, "fooling rate, UAP L∞ 0.04")
     assert universal[1].endswith(", crafted on 1000 train images (fccffccffccffccf), delta 0.2, batches of 25")
     assert universal[2:] == ("41.00 ± 1.41", "31.00 ± 1.41")
+
+
+def test_the_mean_over_crafting_seeds_is_not_rounded_to_images(universal: RecordMaker) -> None:
+    known = training("resnet8", 0)
+    fooled = enumerate((1, 2, 2))
+    made = [universal(correct=n, total=10, crafting={"seed": seed}, **run_of(known)) for seed, n in fooled]
+    (table,) = seed_tables(made, [known])
+    (cell,) = table.rows[-1][2:]
+    assert isinstance(cell, Estimate) and cell.n == 10
+    assert cell.value == pytest.approx(float(Fraction(5, 30)), rel=1e-15, abs=0)
 
 
 def test_trainings_that_differ_in_more_than_the_seed_stand_apart(records: list[Record]) -> None:

@@ -117,6 +117,12 @@ def test_the_rate_of_a_perturbation_is_the_mean_over_its_seeds(universal: Record
     assert alone["rate"] == 0.1 and pd.isna(alone["std"])
 
 
+def test_the_interval_of_a_mean_rate_is_around_the_mean_itself(universal: RecordMaker) -> None:
+    (row,) = fooling_frame([universal(correct=n, total=10, crafting={"seed": n}) for n in (1, 2)]).to_dict("records")
+    # By hand with z = 1.96, 3 / 2 of 10: (0.15 + 0.19207 -+ 1.95996 sqrt(0.01275 + 0.0096037)) / 1.38415
+    assert (row["rate"], row["low"], row["high"]) == pytest.approx((0.15, 0.03543, 0.45884), abs=2e-5)
+
+
 def test_of_two_lambda_fits_the_newer_one_is_shown(universal: RecordMaker) -> None:
     old = [universal(correct=1, total=100, policy="adaptive", fit="01d", crafting={"seed": at}) for at in range(2)]
     new = universal(correct=60, total=100, policy="adaptive", fit="e3", created="2026-06-01T00:00:00+00:00")
