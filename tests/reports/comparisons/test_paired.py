@@ -1,14 +1,48 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import csv
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Pair
 from robustcsc.reports.comparisons.paired import pair_of, paired_tables
+from robustcsc.reports.page.build import write_report
+from robustcsc.reports.page.sections import Report
+from tests.measurements.reading import read_records
 
 RecordMaker = Callable[..., Record]
+RESULTS = Path(__file__).parents[3] / "benchmarks/results"
+
+
+def outcomes_of(row: Mapping[str, str]) -> list[bool]:
+    """One entry per image, by the documentation alone: base64, the first image is the highest bit of the first byte."""
+    bits = "".join(f"{byte:08b}" for byte in base64.b64decode(row["outcomes"], validate=True))
+    return [bit == "1" for bit in bits[: int(row["outcome_count"])]]
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Fraction:
+    """Twice the smaller tail of as many throws of a coin as there are images on which the two differ."""
+    wins = sum(one and not other for one, other in zip(first, second, strict=True))
+    losses = sum(other and not one for one, other in zip(first, second, strict=True))
+    tail = sum(math.comb(wins + losses, at) for at in range(min(wins, losses) + 1))
+    return min(Fraction(1), Fraction(2 * tail, 2 ** (wins + losses)))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def drawn(seed: int, count: int, share: float) -> list[bool]:
+    generator = random.Random(seed)
+    return [generator.random() < share for _ in range(count)]
 
 
 def test_images_are_compared_one_by_one(clean: RecordMaker) -> None:
@@ -59,3 +93,32 @@ def test_the_oracle_and_fixed_lambdas_compete_with_nobody(corruption: RecordMake
     policies = ("train", "oracle", "fixed=0.5", "adaptive")
     (table,) = paired_tables([corruption(policy=policy, outcomes=[True, False]) for policy in policies])
     assert [row[:2] for row in table.rows] == [("sdnet, adaptive lambda", "sdnet, training lambda")]
+
+
+@pytest.mark.parametrize("count", [1, 8, 97, 1000])
+def test_the_p_value_of_a_report_follows_from_its_records_file_alone(
+    clean: RecordMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("robustcsc.reports.page.build._figures", lambda *_: {})
+    monkeypatch.setattr("robustcsc.reports.page.build.render_page", lambda *_, **__: "")
+    kept = {"train": drawn(1, count, 0.75), "adaptive": drawn(2, count, 0.8)}
+    made = [clean(policy=policy, outcomes=outcomes) for policy, outcomes in kept.items()]
+    report = write_report(Report(title="Pairs", records=made), tmp_path / "report")
+    found = {row["policy"]: outcomes_of(row) for row in rows_of(report.records)}
+    assert found == kept
+    ((told,),) = (rows_of(path) for path in report.tables if path.match("paired-*.csv"))
+    assert (told["first"], told["second"]) == ("sdnet, adaptive lambda", "sdnet, training lambda")
+    assert float(told["p"]) == pytest.approx(float(mcnemar(found["adaptive"], found["train"])), rel=1e-9)
+    first, second = sorted(
+        read_records(report.records), key=lambda it: it.measurement.policy != made[1].measurement.policy
+    )
+    pair = pair_of(first, second)
+    assert pair is not None and pair.p_value == float(told["p"])
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("records.csv")), ids=lambda it: it.parent.name)
+def test_committed_outcomes_agree_with_the_committed_counts(path: Path) -> None:
+    for row in rows_of(path):
+        if row.get("outcomes"):
+            outcomes = outcomes_of(row)
+            assert (sum(outcomes), len(outcomes)) == (int(row["correct"]), int(row["total"]))
