@@ -193,6 +193,7 @@ Run = Annotated[
         help="Run in runs/, or a model that ships with the package; the latest run if not given.",
     ),
 ]
+Runs = Annotated[list[str] | None, typer.Option("--run", metavar="NAME", help="A run to show; may be repeated.")]
 Model = Annotated[
     str | None,
     in_model(

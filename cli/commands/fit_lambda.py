@@ -8,6 +8,7 @@ from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note, print_json, results_console
 from robustcsc.cli.render import print_tables
+from robustcsc.measurements.facts import to_plain
 
 
 def fit_lambda(
@@ -33,20 +34,24 @@ def fit_lambda(
     device: options.Device = "auto",
     batch_size: options.BatchSize = 250,
     seed: options.Seed = 0,
+    remeasure: options.Remeasure = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fit the line from the residual of the CSC layers to the best lambda, on held-out training images."""
+    """Fit the line from the residual of the CSC layers to the best lambda, on held-out training images.
+
+    A fit of the same weights, images and settings that the run has is not measured again.
+    """
     from robustcsc.reports.summary.lambda_fits import fit_tables, line_words
     from robustcsc.session.reporting import keep_fit_tables
 
     lambdas = None if grid is None else options.numbers("--grid", grid)
-    with chosen.session(device, batch_size=batch_size) as session:
+    with chosen.session(device, batch_size=batch_size, remeasure=remeasure) as session:
         table = session.severity_table(spec)
         found = session.fit_lambdas(options.noises(noise), grid=lambdas, limit=limit, spec=table, seed=seed)
     fits = list(found.values())
     keep_fit_tables(session.run, fits)
     if as_json:
-        print_json(fits)
+        print_json(list(map(to_plain, fits)))
         return
     _, *levels = fit_tables(fits)  # the overview is too wide for a terminal
     print_tables(levels)

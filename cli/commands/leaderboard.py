@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def leaderboard(
     folder: Annotated[Path, typer.Argument(help="Folder of runs.")] = runs.RUNS,
+    run: options.Runs = None,
     by: Annotated[
         Literal["clean", "noise", "corruptions", "robust"],
         typer.Option(
@@ -35,14 +36,14 @@ def leaderboard(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Rank all runs of a folder, one table for each set of images that they were measured on.
+    """Rank the runs of a folder, one table for each set of images that they were measured on.
 
     Training seeds of the same model and recipe are one row, as mean and standard deviation.
     """
     from robustcsc.measurements.trainings import Training
     from robustcsc.reports.comparisons.leaderboard import leaderboards
 
-    found = runs.existing(folder)
+    found = [runs.find(name, folder) for name in dict.fromkeys(run or ())] or runs.existing(folder)
     if not found:
         raise StoreError(f"There are no runs in {folder}: name the folder that holds them, or train a model first.")
     records, left_out = _collect(found)

@@ -16,6 +16,7 @@ def report(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs side by side; the latest run if none is given.")
     ] = None,
+    run: options.Runs = None,
     title: Annotated[str | None, options.in_output(help="Title of the report.")] = None,
     paper: Annotated[
         Literal["sdnet", "detrame", "res-msd-csc", "tddl"] | None,
@@ -64,7 +65,7 @@ def report(
 
     with progress_display() as progress:
         paths = write(
-            names or (),
+            [*(names or ()), *(run or ())],
             folder=out,
             html=html,
             title=title,

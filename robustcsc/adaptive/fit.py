@@ -52,6 +52,7 @@ def fit_lambda(
     batch_size: int = 250,
     device: str | torch.device = "cpu",
     progress: Progress = silent,
+    known: Mapping[str, LambdaFit] | None = None,
 ) -> dict[str, LambdaFit]:
     """Returns, by noise family, the line that predicts the best lambda from the residual (Algorithm 1, steps 3-12).
 
@@ -71,6 +72,7 @@ def fit_lambda(
         batch_size: Images per forward pass.
         device: Where to compute.
         progress: Called after each batch.
+        known: Fits by noise family; one of the same weights, images and settings is returned instead of a new one.
 
     Raises:
         PolicyError: If the images are test images or fewer than two, the model has no CSC layer, or the grid has fewer
@@ -103,19 +105,30 @@ def fit_lambda(
         raise PolicyError("The lambda fit needs at least two images and two different lambdas of at least 0.")
     if lam0 is None:
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
-    known = (*NOISE_KERNELS, "pooled")
+    named = (*NOISE_KERNELS, "pooled")
     for noise in noises or ("",):
-        if noise not in known:
-            raise UnknownNameError("noise", noise, known)
+        if noise not in named:
+            raise UnknownNameError("noise", noise, named)
     rows = torch.arange(len(images))
-    fits = {}
+    families = {noise: [it for it in NOISE_KERNELS if noise in (it, "pooled")] for noise in noises}
+
+    def settings(fit: LambdaFit) -> tuple[object, ...]:
+        levels = [(level.noise, dict(level.parameters)) for level in fit.levels]
+        return fit.weights, fit.seed, fit.heldout, fit.trained_on_heldout, fit.grid, levels
+
+    def asked(noise: str) -> tuple[object, ...]:
+        levels = [(NOISE_KERNELS[it], level) for it in families[noise] for level in noise_levels(it, spec)]
+        return weights, seed, images.fingerprint, trained_on_images, grid, levels
+
+    fits = {it: known[it] for it in families if known and it in known and settings(known[it]) == asked(it)}
+    lacking = [noise for noise in families if noise not in fits]
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
         search = _Search(model, grid, spec, seed, batch_size, device, progress)
-        used = [family for family in NOISE_KERNELS if {family, "pooled"} & {*noises}]
+        used = dict.fromkeys(family for noise in lacking for family in families[noise])
         levels = {family: search.family(family, images.subset(rows[::2])) for family in used}
-        for noise in dict.fromkeys(noises):
-            measured = [level for family in (used if noise == "pooled" else [noise]) for level in levels[family]]
+        for noise in lacking:
+            measured = [level for family in families[noise] for level in levels[family]]
             lines, image_lines = _lines(measured)
             candidates = search.compare(images.subset(rows[1::2]), [level.summary for level in measured], image_lines)
             definition, image_line = image_lines[max(candidates, key=candidates.__getitem__)]
@@ -137,7 +150,7 @@ def fit_lambda(
                 image_candidates=candidates,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
-    return fits
+    return {noise: fits[noise] for noise in families}
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def report(
     """Writes a report on runs side by side, and returns where its parts lie.
 
     Args:
-        of: Sessions, runs or names of runs; the latest run if there are none.
+        of: Sessions, runs or names of runs, each shown once; the latest run if there are none.
         folder: Where the report goes; by default into the first run's folder.
         html: Where a copy of the page goes, which needs no other file.
         title: Heading of the report.
@@ -71,8 +71,10 @@ def report(
     ('out', 'index.html', True)
     """
     related, joining = _related(baseline)
-    chosen = [_run(it) for it in of] or [_latest_measured(measuring or Measuring())]
-    chosen += [run for run in joining if run.folder.resolve() not in {other.folder.resolve() for other in chosen}]
+    once: dict[Path, Run] = {}
+    for run in ([_run(it) for it in of] or [_latest_measured(measuring or Measuring())]) + joining:
+        once.setdefault(run.folder.resolve(), run)
+    chosen = list(once.values())
     records, fits = collected(chosen)
     if examples is not None:
         opened = {it.run: it for it in of if isinstance(it, Session)}

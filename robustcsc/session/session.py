@@ -186,6 +186,8 @@ class Session:
     ) -> dict[str, LambdaFit]:
         """Returns the lines from the residual to the best lambda, and keeps them in the run.
 
+        A fit that the run has is not measured again, if weights, images and settings are the same.
+
         Args:
             noises: Noise families, as for `fit_lambda`.
             images: The whole training split; that of the run if ``None``.
@@ -198,29 +200,33 @@ class Session:
             RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
         """
         images = self.images("train") if images is None else images
-        heldout, known = heldout_images(images, self.trained)
+        heldout, trained_on = heldout_images(images, self.trained)
         if limit < len(heldout):
             order = torch.randperm(len(heldout), generator=torch.Generator().manual_seed(seed))
             heldout = heldout.subset(order[:limit].sort().values)
+        model = self.model
+        known = {} if self.measuring.remeasure else model.fits
         fits = fit_lines(
-            self.model.model,
+            model.model,
             heldout,
             model_name=self.trained.spec.name,
             weights=self.trained.weights,
             noises=noises,
             spec=spec or self.severity_table(),
-            trained_on_images=known,
+            trained_on_images=trained_on,
             grid=grid,
             seed=seed,
             batch_size=self.measuring.batch_size,
             device=self.device,
             progress=self.measuring.progress,
+            known=known,
         )
         note_unreadable(images.unreadable, self.measuring.note)
         self.keep()
         with written(self.run) as run:
             for name, fitted in fits.items():
-                fitted.save(run.fit_path(name))
+                if fitted is not known.get(name):
+                    fitted.save(run.fit_path(name))
         return fits
 
     def opened(self, name: str) -> Session:

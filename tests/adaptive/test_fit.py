@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,6 +157,38 @@ def test_pooled_uses_the_levels_of_all_families_without_measuring_any_twice(spec
 def test_the_fit_depends_on_the_seed_and_on_nothing_else_that_changes(spec: Spec) -> None:
     first, again, other = (fitted(Planted(), grey(4), spec, ["gaussian"], seed=seed).digest for seed in (0, 0, 1))
     assert first == again != other
+
+
+def test_a_known_fit_of_the_same_settings_is_not_measured_again(spec: Spec) -> None:
+    known = {"gaussian": fitted(Planted(), grey(4), spec, ["gaussian"])}
+    model = Planted()
+    assert fitted(model, grey(4), spec, ["gaussian"], known=known) is known["gaussian"]
+    assert model.calls == 0
+    shot = fitted(model, grey(4), spec, ["gaussian", "shot"], known=known)  # the one that is lacking
+    assert {level.noise for level in shot.levels} == {"shot_noise"}
+    alone = Planted()
+    assert fitted(alone, grey(4), spec, ["shot"]).digest == shot.digest and model.calls == alone.calls
+
+
+@pytest.mark.parametrize(
+    ("images", "changes"),
+    [
+        (grey(4), {"seed": 1}),
+        (grey(4), {"grid": (0.1, 0.2)}),
+        (grey(4), {"trained_on_images": True}),
+        (grey(4), {"spec": load_spec("imagenet_c")}),
+        (grey(4), {"weights": "cd"}),
+        (grey(6), {}),
+    ],
+)
+def test_a_known_fit_of_other_settings_is_measured_again(
+    spec: Spec, images: MemoryImages, changes: dict[str, Any]
+) -> None:
+    known = {"gaussian": fitted(Planted(), grey(4), spec, ["gaussian"])}
+    model = Planted()
+    settings: dict[str, Any] = {"weights": "ab", "spec": spec, "trained_on_images": False, **changes}
+    fits = fit_lambda(model, images, model_name="planted", noises=["gaussian"], known=known, **settings)
+    assert model.calls > 0 and fits["gaussian"].digest != known["gaussian"].digest
 
 
 def test_the_model_is_left_as_it_was(spec: Spec) -> None:

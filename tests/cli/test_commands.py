@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -58,6 +58,32 @@ def test_fit_lambda_as_typed_in_an_empty_directory(few_digits: None, robustcsc: 
     assert len(list(folder.glob("*.csv"))) == 2
     assert len(list(folder.glob("*.png"))) >= 2
     assert not list(place.rglob("*.partial"))
+
+
+def test_an_unchanged_fit_is_found_and_measured_again_on_request(
+    few_digits: None, robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = "fit-lambda --grid 0.1,0.5 --noise gaussian,shot --limit 20 --json"
+    first = robustcsc(typed)
+    file = place / "runs/digits-demo/lambda/gaussian.json"
+    assert [fit["noise"] for fit in json.loads(first.out)] == ["gaussian", "shot"]
+    assert json.loads(first.out)[0] == json.loads(file.read_text())
+    written = file.stat().st_mtime_ns
+
+    def measured(*arguments: object, **settings: object) -> NoReturn:
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("robustcsc.adaptive.fit._Search.family", measured)
+        assert robustcsc(typed).out == first.out
+        assert robustcsc(typed.replace("gaussian,shot", "shot")).code == 0
+        for changed in ("--remeasure", "--seed 1", "--grid 0.1,0.4"):
+            with pytest.raises(AssertionError):
+                robustcsc(f"{typed} {changed}")
+    assert file.stat().st_mtime_ns == written
+    again, before = (json.loads(text) for text in (robustcsc(f"{typed} --remeasure").out, first.out))
+    assert [it | {"created": ""} for it in again] == [it | {"created": ""} for it in before]
+    assert file.stat().st_mtime_ns > written
 
 
 def test_report_as_typed_in_an_empty_directory_measures_something_first(

@@ -49,6 +49,19 @@ def test_runs_are_ranked_and_unreadable_ones_named_in_one_sentence(robustcsc: Co
 
 
 @pytest.mark.usefixtures("three")
+def test_runs_that_were_named_are_ranked_alone(robustcsc: Command) -> None:
+    def ranked(typed: str) -> list[str]:
+        (table,) = json.loads(robustcsc(f"leaderboard {typed} --json").out)["tables"]
+        return [row["model"] for row in table["rows"]]
+
+    assert ranked("--run good") == ["good"]
+    assert ranked("runs --run good --run better --run good") == ["better", "good"]
+    assert "Left out: empty (no results yet)." in robustcsc("leaderboard --run good --run empty").err
+    refused = robustcsc("leaderboard --run goood")
+    assert (refused.code, refused.out) == (2, "") and "did you mean 'good'?" in refused.err
+
+
+@pytest.mark.usefixtures("three")
 def test_json_and_files_say_the_same(robustcsc: Command, place: Path) -> None:
     done = robustcsc("leaderboard runs --by clean --json --out ranking")
     told = json.loads(done.out)

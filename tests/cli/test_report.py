@@ -75,6 +75,28 @@ def test_a_baseline_named_twice_joins_once_and_a_folder_will_do(robustcsc: Comma
     assert (place / "both/records.csv").read_text().count("\n") == 1 + 2 * 6
 
 
+@pytest.mark.parametrize(
+    "typed",
+    ["--run model --run base", "model --run base", "--run base model", "model base --run model --run runs/base"],
+)
+def test_runs_are_named_as_words_or_options_and_shown_once(robustcsc: Command, place: Path, typed: str) -> None:
+    store_run("model", 300, 100, ["fog"])
+    store_run("base", 500, 200, ["fog"])
+    store_run("latest", 500, 200, ["fog"])
+    done = robustcsc(f"report {typed} --out both")
+    assert done.code == 0, done.err
+    with (place / "both/records.csv").open(newline="") as opened:
+        rows = [row["run"] for row in csv.DictReader(opened)]
+    assert (rows.count("model"), rows.count("base"), len(rows)) == (6, 6, 12)
+
+
+def test_a_run_that_is_not_there_is_refused_as_an_option_too(robustcsc: Command, place: Path) -> None:
+    store_run("model", 300, 100, ["fog"])
+    done = robustcsc("report model --run modell --out both")
+    assert (done.code, done.out) == (2, "") and "did you mean 'model'?" in done.err
+    assert not (place / "both").exists()
+
+
 def test_published_errors_of_alexnet(robustcsc: Command) -> None:
     store_run("model", 300, 100)
     done = robustcsc("report model --baseline alexnet")
