@@ -30,6 +30,7 @@ from robustcsc.corruptions import Spec, apply_kernel, image_seeds, noise_levels
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.lambdas import lambda_layers
+from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
@@ -232,7 +233,8 @@ class _Search:
         return apply_kernel(batch.images, kernel, level, seeds)
 
     def _correct(self, batch: Batch, images: Tensor, lam: float | Tensor) -> int:
-        return int((logits_at(self.model, images, lam).argmax(1) == batch.labels).sum())
+        logits = finite_logits(logits_at(self.model, images, lam), len(images))
+        return int((logits.argmax(1) == batch.labels).sum())
 
 
 def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str, tuple[Definition, Line]]]:

@@ -25,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.guard import check_counts, differentiating
+from robustcsc.attacks.losses import require_classes
 from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
+from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 
 #: The settings of the authors' code.
@@ -72,8 +74,9 @@ def deepfool(
             clean image is kept, and further steps take one backward pass each.
 
     Raises:
-        AttackError: Images or settings are invalid, the model does not return logits (N, K) of at least two classes,
-            or no finite gradient reaches the images.
+        AttackError: Images or settings are invalid, there are fewer than two classes, or no finite gradient reaches
+            the images.
+        ModelError: The model does not return finite logits (N, K).
     """
     check_images(images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
     check_counts(max_steps=max_steps)
@@ -92,9 +95,8 @@ def deepfool(
             if len(active) == 0:  # all have changed their class or have no gradient
                 break
             inputs = torch.add(clean[active], way[active], alpha=1 + overshoot).requires_grad_()
-            logits = model(inputs)
-            if not isinstance(logits, Tensor) or logits.shape[:-1] != (len(inputs),) or logits.shape[1] < 2:
-                raise AttackError("The model must return logits of shape (N, K) for at least two classes.")
+            logits = finite_logits(model(inputs), len(inputs))
+            require_classes("DeepFool", logits, 2)
             if not logits.requires_grad:
                 raise AttackError("No gradient reaches the images through the model: make it differentiable.")
             if step == 0:

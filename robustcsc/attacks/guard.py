@@ -27,6 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from robustcsc.attacks.threat import check_images, project
 from robustcsc.errors import AttackError
+from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.threats import Norm, ThreatModel
 
@@ -105,8 +106,8 @@ def strongest(
         seed: Seed of torch's global generators while attempts run, at least 0.
 
     Raises:
-        AttackError: Images, labels or settings are invalid, the model does not return logits (N, K), or no finite
-            gradient reaches the images.
+        AttackError: Images, labels or settings are invalid, or no finite gradient reaches the images.
+        ModelError: The model does not return finite logits (N, K).
     """
     check_images(images, labels)
     check_counts(restarts=restarts)
@@ -117,11 +118,11 @@ def strongest(
         targets = labels.to(images.device, copy=True)
         if threat.epsilon < torch.finfo(clean.dtype).tiny or len(clean) == 0:
             return clean
+        wrong, loss = outcome(model, clean, targets)  # logits are checked first: without them gradients mean nothing
         if search.gradients:
             _check_differentiable(model, clean[:1])
         attacked = Attacked(model, clean, scaled=search.scaled).eval()  # otherwise torchattacks restores training mode
         worst = clean.clone()
-        wrong, loss = outcome(model, clean, targets)
         remaining = (~wrong if search.minimum_norm else torch.ones_like(wrong)).nonzero().flatten()
         for _ in range(restarts):
             if len(remaining) == 0:
@@ -143,23 +144,12 @@ def outcome(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, T
     """Returns which images are misclassified, (N,) bool, and their cross-entropy, (N,).
 
     Raises:
-        AttackError: The model does not return logits (N, K), or a label is not one of its classes.
+        AttackError: A label is not one of the classes of the model.
+        ModelError: The model does not return finite logits (N, K).
     """
-    logits = checked_logits(model, images)
+    logits = finite_logits(model(images), len(images))
     check_images(images, labels, num_classes=logits.shape[1])
     return logits.argmax(dim=1) != labels, cross_entropy(logits.double(), labels, reduction="none")
-
-
-def checked_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Returns the logits of `images`, (N, K).
-
-    Raises:
-        AttackError: The model returns something else.
-    """
-    logits = model(images)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        raise AttackError("The model must return logits of shape (N, K): one row per image, one column per class.")
-    return logits
 
 
 def check_counts(**counts: int) -> None:

@@ -19,6 +19,9 @@ from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.records import GradientChecks
 from robustcsc.measurements.threats import ThreatModel
 
+#: Half a level of 8 bits: no picture differs by it from another.
+_INSIDE = 1 / 512
+
 
 def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Returns the share in [0, 1] of pixels in which the gradient of the cross-entropy is exactly zero.
@@ -29,6 +32,28 @@ def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> flo
     Raises:
         AttackError: There are no images, or images or labels make no sense.
     """
+    return _zero_gradients(model, images, labels).double().mean().item()
+
+
+def lost_at_bounds_share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Returns the share of the pixels at exactly 0 or 1 that have a gradient only a little inside these bounds.
+
+    There a model that clamps its input to numbers has none: PyTorch's derivative of ``clamp(0, 1)`` is 0 at 0 and 1.
+    The share is 0 if there are no such pixels.
+
+    Raises:
+        AttackError: As for `zero_gradient_share`.
+    """
+    bound = (images == 0) | (images == 1)
+    if not bound.any():
+        return 0.0
+    at_bounds = _zero_gradients(model, images, labels)
+    inside = _zero_gradients(model, images.clamp(_INSIDE, 1 - _INSIDE), labels)
+    return (at_bounds & ~inside)[bound].double().mean().item()
+
+
+def _zero_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Returns in which pixels the gradient of the cross-entropy is exactly zero, (N, C, H, W) bool."""
     if len(images) == 0:
         raise AttackError("There are no images to take gradients at: give at least one.")
     check_images(images, labels)
@@ -37,10 +62,10 @@ def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> flo
         logits = model(inputs)
         check_images(images, labels, num_classes=logits.shape[1])
         if not logits.requires_grad:
-            return 1.0
+            return torch.ones_like(images, dtype=torch.bool)
         loss = cross_entropy(logits, labels.to(logits.device, copy=True), reduction="sum")
         gradient = torch.autograd.grad(loss, inputs, allow_unused=True)[0]
-        return 1.0 if gradient is None else (gradient == 0).double().mean().item()
+        return torch.ones_like(images, dtype=torch.bool) if gradient is None else gradient == 0
 
 
 def is_deterministic(model: nn.Module, images: Tensor) -> bool:
@@ -79,6 +104,7 @@ def check_masking(
     return GradientChecks(
         images=len(images),
         zero_gradients=round(zero_gradient_share(model, images, labels), 6),
+        lost_at_bounds=round(lost_at_bounds_share(model, images, labels), 6),
         deterministic=is_deterministic(model, images),
         one_step=round(float(first.mean()), 6),
         all_steps=round(float(last.mean()), 6),

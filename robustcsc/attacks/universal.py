@@ -49,10 +49,10 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.attacks.deepfool import deepfool
-from robustcsc.attacks.guard import checked_logits
 from robustcsc.attacks.threat import check_images
 from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError
+from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
@@ -229,8 +229,12 @@ class _Crafting:
 
 @torch.no_grad()
 def predictions(model: nn.Module, images: Tensor) -> Tensor:
-    """Returns the predicted classes, (N,) int64."""
-    return checked_logits(model, images).argmax(dim=1)
+    """Returns the predicted classes, (N,) int64.
+
+    Raises:
+        ModelError: The model does not return finite logits (N, K).
+    """
+    return finite_logits(model(images), len(images)).argmax(dim=1)
 
 
 def _moved(

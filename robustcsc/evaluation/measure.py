@@ -227,6 +227,7 @@ class Evaluator:
                 versions=versions(),
                 seconds=round(found.seconds, 3),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
+                doubts=self.model.doubts,
             ),
             location=self.inputs.location,
         )

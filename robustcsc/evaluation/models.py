@@ -16,8 +16,9 @@ from robustcsc.evaluation.plan import ModelFacts
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.records import Subject
+from robustcsc.measurements.records import Doubt, Subject
 from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.models.guests import memory_format_of
 from robustcsc.runs import Run
 
 
@@ -30,6 +31,7 @@ class LoadedModel:
         model: Images in [0, 1] to logits.
         device: Where it is evaluated.
         fits, given_fits: As in `ModelFacts`.
+        doubts: What was seen when it was tried, for its records.
     """
 
     subject: Subject
@@ -37,6 +39,7 @@ class LoadedModel:
     device: torch.device
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
     given_fits: tuple[LambdaFit, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
     @classmethod
     def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
@@ -44,7 +47,7 @@ class LoadedModel:
         fits = {name: LambdaFit.load(path) for name, path in lambda_fits(run).items()}
         return cls(
             subject=Subject(run=run.name, model=checkpoint.spec.name, weights=checkpoint.weights),
-            model=checkpoint.model.to(device).to(memory_format=torch.channels_last),
+            model=checkpoint.model.to(device).to(memory_format=memory_format_of(checkpoint.model)),
             device=device,
             fits={name: fit for name, fit in fits.items() if fit.weights == checkpoint.weights},
         )

@@ -12,10 +12,11 @@ from torch import Tensor
 from robustcsc.adaptive.policies import AdaptiveModel, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
-from robustcsc.errors import RobustCSCError
 from robustcsc.evaluation.models import LoadedModel
+from robustcsc.layers.logits import checked_logits, count_not_finite, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
+from robustcsc.models.guests import memory_format_of
 
 #: Starts a new pass over perturbed images.
 Stream = Callable[[], Iterator[Batch]]
@@ -33,6 +34,7 @@ class Predictions:
         classes: The predicted class of each image.
         lam: Mean lambda; ``None`` without one.
         seconds: Time spent on the model.
+        not_finite: Number of answers with a logit that is infinite or not a number.
     """
 
     right: list[bool] = field(default_factory=list)
@@ -40,6 +42,7 @@ class Predictions:
     classes: list[int] = field(default_factory=list)
     lam: float | None = None
     seconds: float = 0.0
+    not_finite: int = 0
 
 
 def predict(
@@ -50,7 +53,7 @@ def predict(
     With `rounded`, images rounded to 8 bits are predicted, too.
 
     Raises:
-        RobustCSCError: The model does not return one logit per class.
+        ModelError: The model does not return one finite logit per class.
     """
     policies = list(policies)
     choices: dict[Policy, _Choice] = {}
@@ -61,22 +64,24 @@ def predict(
             found[policy], sums[policy] = Predictions(), 0.0
             choices[policy] = _lambda_choice(loaded, policy, stream, found[policy])
         for batch in stream():
-            images = batch.images.contiguous(memory_format=torch.channels_last)
+            images = batch.images.contiguous(memory_format=memory_format_of(loaded.model))
             for policy, choose in choices.items():
                 started = time.perf_counter()
                 lam = choose(images)
-                classes = _classes(loaded, images, lam, num_classes)
                 tally = found[policy]
+                classes = _classes(loaded, images, lam, num_classes, tally)
                 tally.classes += classes.tolist()
                 tally.right += (classes == batch.labels).tolist()
                 if rounded:
                     levels = images.mul(255).round_().div_(255)
-                    answers = _classes(loaded, levels, choose(levels), num_classes)
+                    answers = _classes(loaded, levels, choose(levels), num_classes, tally)
                     tally.rounded += (answers == batch.labels).tolist()
                 if lam is not None:
                     sums[policy] += float(torch.as_tensor(lam).mean()) * len(batch.labels)
                     tally.lam = sums[policy] / len(tally.right)
                 tally.seconds += time.perf_counter() - started
+    for tally in found.values():
+        refuse_not_finite(tally.not_finite, len(tally.right) + len(tally.rounded), model=loaded.subject.model)
     return {policy: _joined(policy, [found[it] for it in _tried(loaded, policy)]) for policy in policies}
 
 
@@ -126,13 +131,11 @@ def _timed_between(batches: Iterator[Batch], tally: Predictions) -> Iterator[Ten
         tally.seconds += time.perf_counter() - started
 
 
-def _classes(loaded: LoadedModel, images: Tensor, lam: Tensor | float | None, num_classes: int) -> Tensor:
-    """Returns the predicted classes; a model for other classes would give a wrong accuracy without a word."""
-    logits = loaded.model(images) if lam is None else logits_at(loaded.model, images, lam)
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if shape != (len(images), num_classes):
-        raise RobustCSCError(
-            f"{loaded.subject.model} returned {shape} for {len(images)} images of {num_classes} classes: a model must "
-            "return one logit per class."
-        )
+def _classes(
+    loaded: LoadedModel, images: Tensor, lam: Tensor | float | None, num_classes: int, tally: Predictions
+) -> Tensor:
+    """Returns the predicted classes, and counts those that no finite logits stand behind."""
+    output = loaded.model(images) if lam is None else logits_at(loaded.model, images, lam)
+    logits = checked_logits(output, len(images), num_classes, model=loaded.subject.model)
+    tally.not_finite += count_not_finite(logits)
     return logits.argmax(1)

@@ -48,12 +48,12 @@ def refuse_not_finite(count: int, total: int, *, model: str = "The model") -> No
         )
 
 
-def finite_logits(output: object, count: int) -> Tensor:
+def finite_logits(output: object, count: int, *, model: str = "The model") -> Tensor:
     """Returns the output of a classifier after checking its form and its values.
 
     Raises:
         ModelError: It is no tensor ``(count, K)``, or a logit is infinite or not a number.
     """
-    logits = checked_logits(output, count)
-    refuse_not_finite(count_not_finite(logits), count)
+    logits = checked_logits(output, count, model=model)
+    refuse_not_finite(count_not_finite(logits), count, model=model)
     return logits

@@ -68,7 +68,7 @@ def _fields(path: str, value: object) -> Iterator[tuple[str, Any]]:
             yield from _fields(f"{path}.{name}", getattr(value, name))
     elif isinstance(value, dict):
         yield from ((_column(f"{path}.{key}"), entry) for key, entry in value.items())
-    elif value not in (None, ""):
+    elif value not in (None, "", ()):
         yield _column(path), to_plain(value)
 
 

@@ -139,7 +139,7 @@ class Flag(StrEnum):
     TRANSFER_BEATS_WHITE_BOX = "transfer-beats-white-box"
 
 
-#: Above this share of zeros a gradient counts as missing.
+#: Above this share of its pixels the gradient of an image counts as missing.
 ZERO_GRADIENTS = 0.1
 
 
@@ -149,6 +149,7 @@ class GradientChecks(Fact, frozen=True):
     Attributes:
         images: Images looked at, those that are misclassified when clean among them.
         zero_gradients: Share in [0, 1] of pixels in which the gradient of the loss is exactly zero.
+        lost_at_bounds: Share of the pixels at exactly 0 or 1 that have a gradient only a little inside these bounds.
         deterministic: Whether the model gives the same logits twice.
         one_step: Mean cross-entropy after one step of PGD.
         all_steps: Mean cross-entropy after all steps.
@@ -163,13 +164,14 @@ class GradientChecks(Fact, frozen=True):
     all_steps: float
     broken_in_one_step: int
     right_at_large_budget: int
+    lost_at_bounds: float = 0.0
 
     @property
     def flags(self) -> tuple[Flag, ...]:
         """What speaks against accuracies that gradient attacks measure on this model."""
         stuck = self.broken_in_one_step < self.images and not self.all_steps > self.one_step
         found = {
-            Flag.ZERO_GRADIENTS: self.zero_gradients > ZERO_GRADIENTS,
+            Flag.ZERO_GRADIENTS: max(self.zero_gradients, self.lost_at_bounds) > ZERO_GRADIENTS,
             Flag.NOT_DETERMINISTIC: not self.deterministic,
             Flag.LOSS_DOES_NOT_RISE: stuck,
             Flag.NOT_ZERO_AT_A_LARGE_BUDGET: self.right_at_large_budget > 0,
@@ -246,6 +248,29 @@ class Location(Fact, frozen=True):
     source_run: str = ""
 
 
+class Doubt(StrEnum):
+    """What speaks against every figure of a model of the user's own."""
+
+    PROBABILITIES = "probabilities"
+    RANDOM = "random"
+    DEPENDS_ON_BATCH = "depends-on-batch"
+    NOT_NORMALISED = "not-normalised"
+
+    @property
+    def words(self) -> str:
+        """What was seen, with the model as its subject."""
+        return _DOUBTS[self]
+
+
+_DOUBTS = {
+    Doubt.PROBABILITIES: "returns probabilities, not logits: attacks on it are weaker than they look",
+    Doubt.RANDOM: "answers the same images differently each time: dropout or noise is active in evaluation mode",
+    Doubt.DEPENDS_ON_BATCH: "answers an image differently in another batch: batch statistics are active in evaluation "
+    "mode",
+    Doubt.NOT_NORMALISED: "is right far more often on normalised images: its normalisation is missing",
+}
+
+
 class Provenance(Fact, frozen=True):
     """How the counts came about.
 
@@ -254,12 +279,14 @@ class Provenance(Fact, frozen=True):
         versions: Versions that can change bits, by package.
         seconds: Wall-clock time.
         created: UTC time, ISO 8601.
+        doubts: What was seen when the model was tried.
     """
 
     device: str
     versions: dict[str, str]
     seconds: float = 0.0
     created: str = ""
+    doubts: tuple[Doubt, ...] = ()
 
 
 class Record(Fact, frozen=True):

@@ -116,13 +116,9 @@ def default_spec(
     options = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
     if ":" in name:  # a guest normalises its input itself
         return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
-    large = min(image_shape[1:]) >= 96
-    if "form" in inspect.signature(_builder(name)).parameters and large:
+    if "form" in inspect.signature(_builder(name)).parameters and _is_large(image_shape):
         options.setdefault("form", "imagenet")
-    channels = image_shape[0]
-    mean, std = NORMALIZATION.get(normalization) or NORMALIZATION["imagenet" if large else "cifar10"]
-    if len(mean) != channels:
-        mean, std = (0.5,) * channels, (0.5,) * channels
+    mean, std = normalization_for(image_shape, normalization)
     return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, mean=mean, std=std, options=options)
 
 
@@ -149,6 +145,19 @@ def with_normalization(spec: ModelSpec, mean: Sequence[float], std: Sequence[flo
     if min(std) == 0:
         raise ModelError("--std divides the pixels, so it has to be above 0: write 1 to leave them as they are.")
     return replace(spec, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+
+
+def normalization_for(
+    image_shape: tuple[int, int, int], dataset: str = ""
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation per channel: of a data set, or the usual ones of images of this shape."""
+    mean, std = NORMALIZATION.get(dataset) or NORMALIZATION["imagenet" if _is_large(image_shape) else "cifar10"]
+    channels = image_shape[0]
+    return (mean, std) if len(mean) == channels else ((0.5,) * channels, (0.5,) * channels)
+
+
+def _is_large(image_shape: tuple[int, int, int]) -> bool:
+    return min(image_shape[1:]) >= 96
 
 
 def all_options(spec: ModelSpec) -> dict[str, Any]:

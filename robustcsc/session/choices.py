@@ -20,6 +20,7 @@ from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreEr
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, default_spec, with_normalization
 from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.models.guests import receive
 from robustcsc.progress import Note
 from robustcsc.runs import Run
 
@@ -213,17 +214,19 @@ def adopt_module(module: nn.Module, name: str, images: ImageSet) -> tuple[Run, C
     Commands can load the run again if the class of the module is a factory: ``--model package.module:Class``.
 
     Args:
-        module: Images in [0, 1] to logits; it is put in evaluation mode.
+        module: Images in [0, 1] to logits; it is put in evaluation mode, and gets copies of its inputs from now on.
         name: Name of the run.
         images: Images it is made for.
 
     Raises:
+        ModelError: The module fails, or does not return one logit per class.
         StoreError: The run holds other weights.
     """
     kind = type(module)
     spec = ModelSpec(
         name=f"{kind.__module__}:{kind.__qualname__}", num_classes=len(images.classes), image_shape=images.image_shape
     )
+    receive(module, spec.name, spec.num_classes, spec.image_shape)
     run, weights = Run(runs.RUNS / name), checkpoint.weights_hash(module, spec)
     if run.weights_path.exists() and checkpoint.saved_hash(run.weights_path) != weights:
         raise StoreError(_OTHER_WEIGHTS.format(run.name))

@@ -30,6 +30,7 @@ from robustcsc.data.images import as_floats
 from robustcsc.errors import CheckpointError, RobustCSCError
 from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
+from robustcsc.models.guests import memory_format_of
 from robustcsc.progress import Progress, silent
 from robustcsc.training.adversarial import AdversarialTraining
 from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
@@ -91,7 +92,7 @@ def train(
     """
     signature = _signature(model, images, recipe, seed, augment, adversarial, fabric)
     device = fabric.device
-    model.to(device).to(memory_format=torch.channels_last)
+    model.to(device).to(memory_format=memory_format_of(model))
     optimizer = _optimizer(model, recipe)
     history: list[Epoch] = []
     if resume and state_path is not None and state_path.exists():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustcsc.attacks.gradient import pgd
-from robustcsc.errors import AttackError
+from robustcsc.errors import AttackError, ModelError
 from robustcsc.measurements.threats import Norm, ThreatModel
 
 NORMS: list[Norm] = ["linf", "l2"]
@@ -403,8 +403,20 @@ def test_a_model_that_returns_no_logits_is_refused(shape: tuple[int, ...]) -> No
         def forward(self, images: Tensor) -> Tensor:
             return images.sum() * torch.ones(shape)
 
-    with pytest.raises(AttackError, match="logits of shape"):
+    with pytest.raises(ModelError, match="must return one logit per image and class"):
         pgd(Shaped(), random_images(2), torch.tensor([0, 1]), LINF)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_blamed_before_gradients(value: float) -> None:
+    class Broken(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = images.flatten(1)[:, :2].clone()
+            logits[1:, 0] *= value
+            return logits
+
+    with pytest.raises(ModelError, match="logits that are not finite for 2 of 3 images"):
+        pgd(Broken(), random_images(3), torch.tensor([0, 1, 0]), LINF)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -6,11 +7,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustcsc.attacks.catalog import craft
-from robustcsc.attacks.sanity import check_masking, is_deterministic, zero_gradient_share
+from robustcsc.attacks.sanity import check_masking, is_deterministic, lost_at_bounds_share, zero_gradient_share
 from robustcsc.data import load
 from robustcsc.errors import AttackError
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.records import Flag
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.models.checkpoint import load_shipped
@@ -201,3 +203,30 @@ def test_a_planted_adversarial_example_is_found() -> None:
     for name in ("pgd", "apgd", "fgsm"):
         found = craft(AttackStep.of(name), model, images, labels, threat, seed=0)
         assert int(model(found).argmax()) == 1, name
+
+
+CLAMPS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "clamp": (lambda images: images.clamp(0, 1), 1.0),
+    "clip": (lambda images: torch.clip(images, 0.0, 1.0), 1.0),
+    "hardtanh": (lambda images: nn.functional.hardtanh(images, 0.0, 1.0), 1.0),
+    "above": (lambda images: images.clamp_max(1), 0.5),
+    "wider": (lambda images: images.clamp(-1, 2), 0.0),
+    "none": (lambda images: images, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", CLAMPS)
+def test_a_clamp_hides_the_gradient_of_pixels_at_its_bounds(name: str) -> None:
+    clamp, expected = CLAMPS[name]
+
+    class Clamped(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(clamp(images))
+
+    model = Clamped([1.0] * 8)
+    images = IMAGES.clone()
+    images.flatten(1)[:, 0], images.flatten(1)[:, 1] = 0, 1
+    assert lost_at_bounds_share(model, images, LABELS) == expected
+    assert lost_at_bounds_share(model, images.clamp(0.01, 0.99), LABELS) == 0
+    checks = check_masking(model, images, LABELS, ThreatModel("linf", 0.1))
+    assert (checks.lost_at_bounds, Flag.ZERO_GRADIENTS in checks.flags) == (expected, expected > 0)

@@ -190,6 +190,6 @@ def test_a_model_for_other_classes_is_refused_instead_of_scored(
     plain: LoadedModel, images: ImageSet, store: ResultStore, measure: Measure
 ) -> None:
     wide = replace(plain, model=nn.Sequential(nn.Flatten(), nn.Linear(64, len(images.classes) + 3)))
-    with pytest.raises(RobustCSCError, match="one logit per class"):
+    with pytest.raises(RobustCSCError, match="must return one logit per image and class"):
         measure(wide, lambda planner: [planner.clean([NoLambda()])])
     assert store.records() == []

@@ -83,7 +83,7 @@ def test_the_fit_of_the_run_given_twice_is_measured_once(sdnet: Session, fit: La
 
 
 class Mean(nn.Module):
-    """Two logits from the mean of the image."""
+    """Two logits from the mean of the image, which are no probabilities."""
 
     def __init__(self, weight: float) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Mean(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         mean = images.mean((1, 2, 3)) * self.weight
-        return torch.stack((mean, 1 - mean), 1)
+        return torch.stack((mean, 2 - mean), 1) - 0.5
 
 
 def write_images(folder: Path) -> None:

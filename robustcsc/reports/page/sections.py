@@ -26,6 +26,7 @@ from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise
 from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables
 from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables, severity_tables
 from robustcsc.reports.papers.papers import Paper, paper_charts, paper_tables
+from robustcsc.reports.summary.doubts import doubt_tables
 from robustcsc.reports.summary.headline import headline_charts, headline_tables
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.reports.summary.provenance import command_tables, provenance_table
@@ -89,6 +90,7 @@ def report_sections(report: Report) -> list[Section]:
     fits, paper, trainings = report.fits, report.paper, report.trainings
     sections = [
         Section("headline", "Headline", charts=headline_charts(records), tables=headline_tables(records)),
+        Section("doubts", "Doubts: what speaks against all figures of a model", "Doubts", tables=doubt_tables(records)),
         Section("flags", "Flags: what speaks against attack figures", "Flags", tables=flag_tables(records)),
         Section(
             "means",

@@ -1,0 +1,68 @@
+"""What speaks against every figure of a guest, seen on a few clean images before anything is measured."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustcsc.data import ImageSet
+from robustcsc.data.splits import evenly_spaced
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.layers.logits import finite_logits
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.normalize import Normalize
+from robustcsc.measurements.records import Doubt
+from robustcsc.measurements.statistics import Pair
+from robustcsc.models.catalog import normalization_for
+
+#: Number of images that are looked at, and of those that are also answered in a batch of their own.
+IMAGES, ALONE = 64, 8
+#: Relative and absolute difference of logits, the latter in their standard deviations, that rounding explains.
+TOLERANCE = 1e-3
+#: p-value of McNemar's test below which normalised images are answered better.
+SURE = 1e-6
+
+
+def doubts_about(loaded: LoadedModel, images: ImageSet) -> tuple[Doubt, ...]:
+    """Returns what was seen of a model on a few evenly spaced images of `images`.
+
+    Raises:
+        ModelError: The model does not return finite logits (N, K).
+    """
+    chosen = evenly_spaced(images, min(IMAGES, len(images)))
+    (batch,) = chosen.batches(IMAGES, device=loaded.device)
+
+    def answers(images: Tensor) -> Tensor:
+        return finite_logits(loaded.model(images), len(images), model=loaded.subject.model)
+
+    with evaluation_mode(loaded.model), torch.no_grad():
+        first, second = answers(batch.images), answers(batch.images)
+        alone, normalised = answers(batch.images[:ALONE]), answers(_normalised(batch.images))
+        found = {
+            Doubt.PROBABILITIES: _are_probabilities(first),
+            Doubt.RANDOM: not _equal(first, second),
+            Doubt.DEPENDS_ON_BATCH: _equal(first, second) and not _equal(alone, first[:ALONE]),
+            Doubt.NOT_NORMALISED: _are_better(normalised, first, batch.labels),
+        }
+    return tuple(doubt for doubt, raised in found.items() if raised)
+
+
+def _equal(logits: Tensor, others: Tensor) -> bool:
+    return torch.allclose(logits, others, rtol=TOLERANCE, atol=TOLERANCE * float(others.std(correction=0)))
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    return bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=TOLERANCE)
+
+
+def _normalised(images: Tensor) -> Tensor:
+    _, channels, height, width = images.shape
+    normalised: Tensor = Normalize(*normalization_for((channels, height, width))).to(images.device)(images)
+    return normalised
+
+
+def _are_better(logits: Tensor, others: Tensor, labels: Tensor) -> bool:
+    """Returns whether significantly more images are answered right by `logits` than by `others`."""
+    right, before = logits.argmax(1) == labels, others.argmax(1) == labels
+    gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
+    return gained > lost and Pair(gained, lost, len(labels)).p_value < SURE

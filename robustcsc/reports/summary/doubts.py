@@ -1,0 +1,25 @@
+"""What speaks against every figure of a model of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustcsc.measurements.records import Record
+from robustcsc.presentation.table import Column, Table
+from robustcsc.reports.cohorts.cells import WHO
+from robustcsc.reports.cohorts.cohorts import Cohort, Variant, labels_of
+
+
+def doubt_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns one table per cohort with a row for each doubt about a model; empty where there is none."""
+    labels = labels_of(records)
+    rows: dict[Cohort, dict[tuple[object, ...], None]] = {}
+    for record in records:
+        label = labels[Variant.of(record)]
+        for doubt in record.provenance.doubts:
+            rows.setdefault(Cohort.of(record), {})[label[0], doubt.words] = None
+    columns = (WHO[0], Column("doubt"))
+    return [
+        Table(cohort.file_name("doubts"), f"Doubts about models: {cohort.title}", columns, tuple(found))
+        for cohort, found in rows.items()
+    ]

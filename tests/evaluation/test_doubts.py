@@ -1,0 +1,125 @@
+"""What is seen of a guest on a few images, and that own models and honest guests raise nothing."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustcsc.data import load
+from robustcsc.errors import ModelError
+from robustcsc.evaluation.doubts import doubts_about
+from robustcsc.evaluation.models import LoadedModel
+from robustcsc.measurements.records import Doubt, Subject
+from robustcsc.models.checkpoint import load_shipped
+
+DIGITS = load("digits", split="test")
+TRAINED = load_shipped("sdnet-digits").model
+NETWORK = TRAINED.get_submodule("network")  # what follows the normalisation
+
+
+class Guest(nn.Module):
+    """The shipped digits model, in a form that this class's children spoil."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return TRAINED(images)  # type: ignore[no-any-return]
+
+
+class Probabilities(Guest):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).softmax(1)
+
+
+class Rounded(Guest):
+    """Positive, but no probabilities."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).softmax(1).mul(2)
+
+
+class Sigmoids(Guest):
+    """One probability per class, which need not add up to 1."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).sigmoid()
+
+
+class Dropout(Guest):
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(images), 0.1, training=True)
+
+
+class Noisy(Guest):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + 0.05 * torch.randn_like(images))
+
+
+class BatchStatistics(Guest):
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        return nn.functional.batch_norm(logits, None, None, training=True)
+
+
+class Centred(Guest):
+    """Subtracts the mean image of the batch."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images - images.mean(0) + 0.3)
+
+
+class Bare(Guest):
+    """The network without its normalisation, as weights of others often come."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return NETWORK(images)  # type: ignore[no-any-return]
+
+
+class Untrained(Guest):
+    """Is wrong on images of either kind."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(1 - images)
+
+
+def guest(model: nn.Module) -> LoadedModel:
+    return LoadedModel(
+        subject=Subject(run="r", model="own:net", weights="0" * 64), model=model, device=torch.device("cpu")
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Guest, ()),
+        (Rounded, ()),
+        (Sigmoids, ()),
+        (Untrained, ()),
+        (Probabilities, (Doubt.PROBABILITIES,)),
+        (Dropout, (Doubt.RANDOM,)),
+        (Noisy, (Doubt.RANDOM,)),
+        (BatchStatistics, (Doubt.DEPENDS_ON_BATCH,)),
+        (Centred, (Doubt.DEPENDS_ON_BATCH,)),
+    ],
+)
+def test_what_is_wrong_with_a_guest_is_seen(kind: type[nn.Module], expected: tuple[Doubt, ...]) -> None:
+    torch.manual_seed(0)
+    model = kind().train()
+    assert doubts_about(guest(model), DIGITS) == expected
+    assert model.training
+
+
+def test_a_missing_normalisation_is_seen() -> None:
+    (batch,) = DIGITS.subset(torch.arange(200)).batches(200)
+    right = [int((model.eval()(batch.images).argmax(1) == batch.labels).sum()) for model in (TRAINED, NETWORK)]
+    assert right == [198, 20]
+    assert doubts_about(guest(Bare()), DIGITS) == (Doubt.NOT_NORMALISED,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_logits_that_are_no_numbers_are_refused_with_their_number(value: float) -> None:
+    class Broken(Guest):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            logits[::2, 3] = value
+            return logits
+
+    with pytest.raises(ModelError, match="own:net returned logits that are not finite for 32 of 64 images"):
+        doubts_about(guest(Broken()), DIGITS)
