@@ -256,20 +256,6 @@ class Doubt(StrEnum):
     DEPENDS_ON_BATCH = "depends-on-batch"
     NOT_NORMALISED = "not-normalised"
 
-    @property
-    def words(self) -> str:
-        """What was seen, with the model as its subject."""
-        return _DOUBTS[self]
-
-
-_DOUBTS = {
-    Doubt.PROBABILITIES: "returns probabilities, not logits: attacks on it are weaker than they look",
-    Doubt.RANDOM: "answers the same images differently each time: dropout or noise is active in evaluation mode",
-    Doubt.DEPENDS_ON_BATCH: "answers an image differently in another batch: batch statistics are active in evaluation "
-    "mode",
-    Doubt.NOT_NORMALISED: "is right far more often on normalised images: its normalisation is missing",
-}
-
 
 class Provenance(Fact, frozen=True):
     """How the counts came about.

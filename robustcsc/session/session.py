@@ -31,6 +31,7 @@ from robustcsc.measurements.store import ResultStore
 from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.guests import is_guest
+from robustcsc.reports.summary.doubts import DOUBT_WORDS
 from robustcsc.runs import Run
 from robustcsc.session import attacking, fooling
 from robustcsc.session.choices import BuildChoice, DataChoice, check_suits, find_model, note_unreadable, written
@@ -300,7 +301,7 @@ class Session:
             return ()
         doubts = doubts_about(model, images)
         for doubt in doubts:
-            self.measuring.note(f"{model.subject.model} {doubt.words}.")
+            self.measuring.note(f"{model.subject.model} {DOUBT_WORDS[doubt]}.")
         return doubts
 
     def measured(self, setup: Setup, plan: Iterable[Chain]) -> Results:

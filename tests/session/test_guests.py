@@ -45,8 +45,8 @@ class Guest(nn.Module):
 
 
 def opened(model: nn.Module, told: list[str] | None = None) -> Session:
-    note = [].append if told is None else told.append
-    return rc.open("mine", model=model, images=IMAGES, measuring=Measuring(note=note))
+    told = [] if told is None else told
+    return rc.open("mine", model=model, images=IMAGES, measuring=Measuring(note=told.append))
 
 
 WRITERS: dict[str, Callable[[Tensor], Tensor]] = {

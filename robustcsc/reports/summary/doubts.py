@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustcsc.measurements.records import Record
+from robustcsc.measurements.records import Doubt, Record
 from robustcsc.presentation.table import Column, Table
 from robustcsc.reports.cohorts.cells import WHO
 from robustcsc.reports.cohorts.cohorts import Cohort, Variant, labels_of
+
+#: What was seen, with the model as its subject.
+DOUBT_WORDS = {
+    Doubt.PROBABILITIES: "returns probabilities, not logits: attacks on it are weaker than they look",
+    Doubt.RANDOM: "answers the same images differently each time: dropout or noise is active in evaluation mode",
+    Doubt.DEPENDS_ON_BATCH: "answers an image differently in another batch: batch statistics are active in evaluation "
+    "mode",
+    Doubt.NOT_NORMALISED: "is right far more often on normalised images: its normalisation is missing",
+}
 
 
 def doubt_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort with a row for each doubt about a model; empty where there is none."""
     labels = labels_of(records)
-    rows: dict[Cohort, dict[tuple[object, ...], None]] = {}
+    rows: dict[Cohort, dict[tuple[str, str], None]] = {}
     for record in records:
         label = labels[Variant.of(record)]
         for doubt in record.provenance.doubts:
-            rows.setdefault(Cohort.of(record), {})[label[0], doubt.words] = None
+            rows.setdefault(Cohort.of(record), {})[label[0], DOUBT_WORDS[doubt]] = None
     columns = (WHO[0], Column("doubt"))
     return [
         Table(cohort.file_name("doubts"), f"Doubts about models: {cohort.title}", columns, tuple(found))
