@@ -30,6 +30,7 @@ class Chosen:
     root: options.Root = None
     download: options.Download = False
     image_size: options.ImageSize = None
+    class_order: options.ClassOrder = None
     workers: options.Workers = 2
 
     @contextmanager
@@ -54,7 +55,9 @@ class Chosen:
                 model=self.model,
                 weights=self.weights,
                 build=BuildChoice(options=built, mean=mean, std=std),
-                data=DataChoice(self.data, self.root, self.download, self.image_size, self.workers, limit),
+                data=DataChoice(
+                    self.data, self.root, self.download, self.image_size, self.class_order, self.workers, limit
+                ),
                 device=device,
                 measuring=Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note),
             )

@@ -43,6 +43,7 @@ def corrupt(
     download: options.Download = False,
     split: Annotated[Literal["train", "test"], options.in_data(help="Which images.")] = "test",
     image_size: options.ImageSize = None,
+    class_order: options.ClassOrder = None,
     workers: options.Workers = 2,
     limit: options.Limit = None,
     corruptions: options.Corruptions = None,
@@ -74,7 +75,7 @@ def corrupt(
     from robustcsc.session.choices import DataChoice, choose_device, note_unreadable
 
     place = choose_device(device)
-    images = DataChoice(name, root, download, image_size, workers).load(None, split, limit)
+    images = DataChoice(name, root, download, image_size, class_order, workers).load(None, split, limit, note)
     table_name = default_spec_name(images.image_shape)
     table = load_spec(spec or table_name, frost_root)
     names = chosen_corruptions(images, table, corruptions, severities, device=place, note=note)

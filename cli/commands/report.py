@@ -52,11 +52,12 @@ def report(
     ] = None,
     data: options.Data = None,
     root: options.Root = None,
+    class_order: options.ClassOrder = None,
     as_json: options.Json = False,
 ) -> None:
     """Print the tables of one or more runs and write CSV, Markdown, LaTeX, figures and one HTML page.
 
-    --data and --root say where the images for --examples lie, if the run does not know.
+    --data, --root and --class-order say where the images for --examples lie, if the run does not know.
     """
     from robustcsc.reports.summary.short import terminal_tables
     from robustcsc.session.choices import DataChoice
@@ -72,7 +73,7 @@ def report(
             paper=paper,
             baseline=baseline,
             examples=examples,
-            data=DataChoice(data, root),
+            data=DataChoice(data, root, class_order=class_order),
             measuring=Measuring(progress=progress, note=note),
         )
     if as_json:

@@ -36,6 +36,7 @@ def train(
     root: options.Root = None,
     download: options.Download = False,
     image_size: options.ImageSize = None,
+    class_order: options.ClassOrder = None,
     workers: options.Workers = 2,
     heldout: Annotated[
         float, options.in_data(min=0, max=0.9, help="Share of training images kept back for the lambda fit.")
@@ -102,7 +103,7 @@ def train(
     adapted_recipe(recipe or "cpu", epochs, learning_rate)  # a mistake is told before images are read
     adversary = _adversary(adversarial, epsilon)
     builder_options = options.builder_options(option)
-    images = DataChoice(data, root, download, image_size, workers).load(None, "train")
+    images = DataChoice(data, root, download, image_size, class_order, workers).load(None, "train", note=note)
     chosen = recipe or default_recipe(model, data, place, train_images or len(images))
     settings = adapted_recipe(chosen, epochs, learning_rate)
     name = run or re.sub(r"[^\w.-]+", "-", f"{model}-{images.name}")

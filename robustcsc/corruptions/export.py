@@ -119,6 +119,7 @@ class Export:
             dataset=images.name,
             split=images.split,
             images=images.fingerprint,
+            classes=images.classes,
             count=len(images),
             whole=torch.equal(images.positions, torch.arange(len(images))),
             table=self.spec.table,

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from robustcsc.data import ImageSet, MemoryImages, StreamedImages, load_official
+from robustcsc.data.official import held_corruptions
 from robustcsc.errors import DataError
 from robustcsc.measurements.facts import Fact, from_json
 from robustcsc.measurements.perturbations import Corruption, Pixels, SeverityTable, Source
@@ -35,6 +36,7 @@ class Manifest(Fact, frozen=True):
         seed: Seed of the corruptions.
         device: ``"cpu"`` or ``"cuda"``; the two may differ in bits.
         version: Version of robustcsc.
+        classes: Names of the classes in label order; empty in folders of earlier versions.
     """
 
     form: Literal["cifar-c", "imagenet-c"]
@@ -48,6 +50,7 @@ class Manifest(Fact, frozen=True):
     seed: int
     device: str
     version: str
+    classes: tuple[str, ...] = ()
 
     def corruption(self, name: str, severity: int) -> Corruption:
         """Returns what was done to the images of one corruption and severity, as records name it."""
@@ -61,13 +64,13 @@ class Manifest(Fact, frozen=True):
         )
 
     def check_continues(self, earlier: Manifest, root: Path) -> None:
-        """Checks that an export resumes one with the same settings and images; names may differ.
+        """Checks that an export resumes one with the same settings and images; the name of these may differ.
 
         Raises:
-            DataError: If a field other than `dataset` differs.
+            DataError: If another field differs.
         """
         for field in self.__struct_fields__:
-            if field == "dataset":  # a renamed folder holds the same images
+            if field in ("dataset", "classes"):  # a label, and what the fingerprint of the images covers
                 continue
             before, now = getattr(earlier, field), getattr(self, field)
             if before != now:
@@ -95,6 +98,12 @@ def read_manifest(root: Path) -> Manifest | None:
         raise DataError(f"{path} is damaged or of another version: delete the folder and export it again.") from error
 
 
+def exported_corruptions(root: Path) -> tuple[str, ...]:
+    """Returns the names of the corruptions in a folder that was exported; none for other folders."""
+    root = root.expanduser()
+    return tuple(held_corruptions(root)) if read_manifest(root) else ()
+
+
 def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) -> ImageSet:
     """Returns the corrupted copies of the images in `clean` from a published or an exported folder.
 
@@ -102,11 +111,21 @@ def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) 
     is then the i-th image of that part, which `clean` must be.
 
     Raises:
-        DataError: In the cases of `load_official`, or if the folder was exported for a part other than `clean`.
+        DataError: In the cases of `load_official`, or if arrays were exported for a part other than `clean`, or with
+            the classes in another order.
     """
     root = Path(root).expanduser()
     manifest = read_manifest(root)
-    if manifest is None or manifest.whole or manifest.form != "cifar-c":
+    if manifest is None or manifest.form != "cifar-c":
+        return load_official(root, corruption, severity, clean)
+    if manifest.classes not in ((), clean.classes):  # the labels alone can agree by chance
+        other = "number" if clean.location.class_order == "text" else "text"
+        same = sorted(manifest.classes) == sorted(clean.classes)
+        advice = f"type --class-order {other}" if same else "load the images that it was exported for"
+        raise DataError(
+            f"{root} was exported for other classes than those of {clean.name}, or another order: {advice}."
+        )
+    if manifest.whole:
         return load_official(root, corruption, severity, clean)
     if manifest.images != clean.fingerprint or not isinstance(clean, MemoryImages | StreamedImages):
         raise DataError(

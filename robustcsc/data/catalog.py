@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from robustcsc.data.folder import load_folder
 from robustcsc.data.images import ImageSet
 from robustcsc.data.torchvision_sets import load_torchvision
 from robustcsc.errors import DataError, UnknownNameError
-from robustcsc.measurements.records import Location
+from robustcsc.measurements.records import ClassOrder, Location
+from robustcsc.progress import Note
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def load(
     download: bool = False,
     image_size: int | None = None,
     workers: int = 2,
+    class_order: ClassOrder | None = None,
+    note: Note = warnings.warn,
 ) -> ImageSet:
     """Returns one split of a data set.
 
@@ -69,6 +73,9 @@ def load(
         image_size: Height and width to which images of a folder are resized and cropped (`decode.evaluation_view`);
             by default all must have the same size.
         workers: Threads that decode a small image folder, or processes that read a large one; at least 0.
+        class_order: Order of the class folders 0, 1, 10, 2 and the like as labels: ``"number"`` (also if ``None``, and
+            `note` is told), or ``"text"``, which is the one of torchvision's ImageFolder.
+        note: Told what the folders were taken for, if that is in doubt.
 
     Raises:
         UnknownNameError: There is no such data set or split.
@@ -89,6 +96,8 @@ def load(
         raise DataError(
             f"{name} has images of {size}x{size} pixels: an image size of {image_size} needs the imagefolder data set."
         )
+    if class_order is not None and name != "imagefolder":
+        raise DataError(f"{name} has no class folders: leave --class-order out.")
     if name == "digits":
         return replace(load_digits(split), location=Location(data=name))
     if root is None:
@@ -98,7 +107,7 @@ def load(
     folder = Path(root).expanduser()
     if download and not source.can_download:
         raise DataError(f"{name} cannot be downloaded: give the folder that holds its images.")
-    location = Location(data=name, root=str(folder.absolute()), image_size=image_size)
     if name == "imagefolder":
-        return replace(load_folder(folder, split, image_size, workers), location=location)
+        return load_folder(folder, split, image_size=image_size, workers=workers, class_order=class_order, note=note)
+    location = Location(data=name, root=str(folder.absolute()), image_size=image_size)
     return replace(load_torchvision(name, folder, split, download), location=location)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,39 +11,48 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustcsc.data.decode import IMAGE_SUFFIXES, UnreadableImageError, as_array, decode, read_header
+from robustcsc.data.decode import UnreadableImageError, as_array, decode, read_header
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.streamed import StreamedImages
+from robustcsc.data.tree import bare_note, find_split, image_files, ordered_classes
 from robustcsc.errors import DataError
+from robustcsc.measurements.records import ClassOrder, Location
+from robustcsc.progress import Note, quiet
 
 #: Largest total size of decoded RGB images that are kept in memory, in bytes: 2 GiB.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 
-#: Names of the folder of each split, in the order of preference; ImageNet calls its test images ``val``.
-SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val")}
-
-_SPLIT_NAMES = tuple(name for names in SPLIT_FOLDERS.values() for name in names)
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of one split, sorted by class and then by path; a file's index is the image's position.
+    """The image files of one split, by class and then by path; a file's index is the image's position.
 
     Attributes:
         root: The folder that holds the class folders.
-        classes: Names of the class folders, sorted.
+        classes: Names of the class folders, in the order of their labels.
+        order: That order, if their numbers give another one than their text.
         files: ``"<class>/<image>"``, relative to `root`.
         labels: (N,), int64.
     """
 
     root: Path
     classes: tuple[str, ...]
+    order: ClassOrder | None
     files: tuple[str, ...]
     labels: Tensor
 
 
-def load_folder(root: Path, split: str, image_size: int | None, workers: int) -> MemoryImages | StreamedImages:
+def load_folder(
+    root: Path,
+    split: str,
+    *,
+    image_size: int | None,
+    workers: int,
+    class_order: ClassOrder | None,
+    note: Note,
+) -> MemoryImages | StreamedImages:
     """Returns one split of an image folder, named after the folder; `open_listing` decides what is kept in memory.
 
     Raises:
@@ -52,61 +60,37 @@ def load_folder(root: Path, split: str, image_size: int | None, workers: int) ->
             the images differ in size and `image_size` is ``None``.
     """
     try:
-        listing = list_images(find_split(root, split))
+        listing = list_images(find_split(root, split), class_order, note)
     except OSError as error:
         raise DataError(f"The image folder {root} cannot be read: {error.strerror or error}.") from error
+    if listing.root == root:
+        note(bare_note(root, listing.classes))
+    location = Location(data="imagefolder", root=str(root.absolute()), image_size=image_size, class_order=listing.order)
     images = open_listing(listing, split, image_size, workers, MEMORY_LIMIT_BYTES)
-    return replace(images, name=root.absolute().name)
+    return replace(images, name=root.absolute().name, location=location)
 
 
-def find_split(root: Path, split: str) -> Path:
-    """Returns the folder with the class folders of a split.
-
-    That is ``train`` for training and ``test`` or ``val`` for testing. A root with none of them is itself the test
-    split, so that a plain folder of classes can be evaluated, but not trained on.
-
-    Raises:
-        DataError: The folder is missing, or the classes of the two splits differ.
-    """
-    if not root.is_dir():
-        raise DataError(
-            f"{root} is not a folder: give the one that holds train/<class>/<image> and test/<class>/<image>."
-        )
-    folders = {name: _first_with_classes(root, SPLIT_FOLDERS[name]) for name in SPLIT_FOLDERS}
-    train, test = folders["train"], folders["test"]
-    if train and test:
-        different = sorted(set(_class_names(train)) ^ set(_class_names(test)))
-        if different:
-            raise DataError(
-                f"{train} and {test} must have the same class folders, but {different[0]!r} is only in one of them."
-            )
-    found = folders[split]
-    if found is None and split == "test" and not any((root / name).exists() for name in _SPLIT_NAMES):
-        return root
-    if found is None:
-        wanted = " or ".join(f"{name}/<class>/<image>" for name in SPLIT_FOLDERS[split])
-        raise DataError(f"{root} has no {split} images: they must lie in {wanted}.")
-    return found
-
-
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Path, class_order: ClassOrder | None = None, note: Note = quiet) -> Listing:
     """Returns the image files below the class folders of `folder`; other and hidden files are ignored.
 
+    Args:
+        folder: The folder that holds the class folders.
+        class_order: As for `robustcsc.data.load`.
+        note: Told which order was taken where nobody chose.
+
     Raises:
-        DataError: There are no class folders, or one of them has no images.
+        DataError: A class folder has no images.
     """
-    classes = _class_names(folder)
-    if not classes:
-        raise DataError(f"{folder} has no class folders: images must lie in {folder}/<class>/<image>.")
+    classes, order = ordered_classes(folder, class_order, note)
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = _image_files(folder, name)
+        found = image_files(folder, name)
         if not found:
             raise DataError(f"The class folder {folder / name} has no images: add some or remove the folder.")
         files += found
         labels += [label] * len(found)
-    return Listing(folder, classes, tuple(files), torch.tensor(labels))
+    return Listing(folder, classes, order, tuple(files), torch.tensor(labels))
 
 
 def open_listing(
@@ -220,28 +204,3 @@ def _decode_all(listing: Listing, height: int, width: int, threads: int) -> tupl
         return None
     kept = pixels if (channels == 3).any() else np.ascontiguousarray(pixels[:, :1])
     return torch.from_numpy(kept), torch.from_numpy(channels > 0)
-
-
-def _first_with_classes(root: Path, names: tuple[str, ...]) -> Path | None:
-    """Returns the first of the named folders that has class folders (the test folder of ImageNet has none)."""
-    return next((root / name for name in names if (root / name).is_dir() and _class_names(root / name)), None)
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    return tuple(
-        sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    )
-
-
-def _image_files(folder: Path, name: str) -> list[str]:
-    """Returns ``"<name>/<image>"`` for the image files anywhere below the class folder `name`, sorted."""
-    prefix = len(os.path.join(folder, ""))
-    found = []
-    for where, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
-        folders[:] = [below for below in folders if not below.startswith(".")]
-        found += [
-            os.path.join(where, file)[prefix:].replace(os.sep, "/")
-            for file in files
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found)

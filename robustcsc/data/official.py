@@ -7,16 +7,18 @@ Perturbations", ICLR 2019.
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from robustcsc.data.decode import IMAGE_SUFFIXES
+from robustcsc.data.decode import UnreadableImageError, decode
 from robustcsc.data.images import ImageSet
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.streamed import StreamedImages
+from robustcsc.data.tree import is_image
 from robustcsc.errors import DataError
 from robustcsc.measurements.perturbations import SEVERITIES
 
@@ -30,7 +32,8 @@ def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -
         corruption: Name of the corruption, as the files spell it.
         severity: 1 to 5.
         clean: The test images, or a part of them. For arrays they must be in the original order; for trees they must
-            come from an image folder whose classes and file names (apart from the suffix) are those of the tree.
+            come from an image folder whose folders and file names are those of the tree; suffixes may differ where
+            that is not ambiguous.
 
     Raises:
         DataError: Files are missing or malformed, or do not match the images of `clean`.
@@ -42,11 +45,43 @@ def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -
         raise DataError(f"{root} is not a folder: give the one that holds the official corrupted images.")
     if (root / f"{corruption}.npy").is_file():
         return _from_arrays(root, corruption, severity, clean)
-    if (root / corruption).is_dir():
-        return _from_tree(root, corruption, severity, clean)
-    arrays = {path.stem for path in root.glob("*.npy")} - {"labels"}
-    known = ", ".join(sorted(arrays | {path.name for path in root.iterdir() if path.is_dir()})) or "no corruptions"
-    raise DataError(f"{root} has no corruption {corruption!r}: it holds {known}.")
+    if (root / corruption / str(severity)).is_dir():
+        return _from_tree(root / corruption / str(severity), clean)
+    raise DataError(_what_there_is(root, corruption, severity))
+
+
+def held_corruptions(root: Path) -> dict[str, tuple[int, ...]]:
+    """Returns the corruptions that a folder holds, with their severities."""
+    folders = {path: tuple(it for it in SEVERITIES if (path / str(it)).is_dir()) for path in root.iterdir()}
+    arrays = {path.stem: SEVERITIES for path in root.glob("*.npy") if path.stem != "labels"}
+    return dict(sorted((arrays | {path.name: its for path, its in folders.items() if its}).items()))
+
+
+def _what_there_is(root: Path, corruption: str, severity: int) -> str:
+    """Returns what to do about a corruption or severity that is not there."""
+    held = held_corruptions(root)
+    if not held:
+        if root.name in held_corruptions(root.absolute().parent):
+            return (
+                f"{root} is one corruption: type --corrupted-root {root.absolute().parent} --corruptions {root.name}."
+            )
+        if inner := [path for path in sorted(root.iterdir()) if path.is_dir() and held_corruptions(path)]:
+            return f"{root} holds no corruptions, but {inner[0]} does: type --corrupted-root {inner[0]}."
+        return f"{root} holds no corruptions: they must lie in NAME.npy, or in NAME/SEVERITY/CLASS/IMAGE."
+    common = tuple(it for it in SEVERITIES if all(it in its for its in held.values()))
+    names = list(held) if common else [corruption if corruption in held else next(iter(held))]
+    severities = common or held[names[0]]
+    advice = []
+    if corruption not in held or not common:
+        advice.append(f"--corruptions {','.join(names)}")
+    if severities != SEVERITIES:
+        advice.append(f"--severities {','.join(map(str, severities))}")
+    if corruption not in held:
+        lacks = f"{root} has no corruption {corruption!r}: it holds {', '.join(held)}"
+    else:
+        there = ", ".join(map(str, held[corruption]))
+        lacks = f"{root / corruption} has no folder for severity {severity}: it holds {there}"
+    return f"{lacks}; choose with {' '.join(advice)}."
 
 
 def _from_arrays(root: Path, corruption: str, severity: int, clean: ImageSet) -> MemoryImages:
@@ -107,28 +142,16 @@ def _mapped(path: Path) -> npt.NDArray[np.generic]:
     return array
 
 
-def _from_tree(root: Path, corruption: str, severity: int, clean: ImageSet) -> StreamedImages:
-    """Streams the files of one corruption and severity that have the names of the clean files."""
-    folder = root / corruption / str(severity)
-    if not folder.is_dir():
-        raise DataError(f"{root / corruption} has no folder for severity {severity}: fetch the official files again.")
+def _from_tree(folder: Path, clean: ImageSet) -> StreamedImages:
+    """Streams the files of one corruption and severity that belong to the clean files."""
     if not clean.files:
         raise DataError(f"{clean.name} has no file names to look up in {folder}: load the clean images as imagefolder.")
-    names = _files_by_stem(folder, sorted({clean.classes[label] for label in clean.labels.tolist()}))
-    stems = [os.path.splitext(file)[0] for file in clean.files]
-    missing = [stem for stem in stems if stem not in names]
-    if missing:
-        raise DataError(
-            f"{folder} lacks {len(missing)} of the {len(clean)} images of {clean.name}, such as {missing[0]}: "
-            "folders and file names must be those of the clean images."
-        )
-    files = [names[stem] for stem in stems]
     return StreamedImages(
         name=clean.name,
         split=clean.split,
         classes=clean.classes,
-        root=root,
-        files=tuple(f"{corruption}/{severity}/{file}" for file in files),
+        root=folder,
+        files=_paired(folder, clean),
         labels=clean.labels,
         positions=clean.positions,
         image_shape=clean.image_shape,
@@ -137,12 +160,49 @@ def _from_tree(root: Path, corruption: str, severity: int, clean: ImageSet) -> S
     )
 
 
-def _files_by_stem(folder: Path, classes: list[str]) -> dict[str, str]:
-    """Returns ``"<class>/<stem>"`` -> ``"<class>/<image>"`` for the image files of the given classes."""
-    return {
-        f"{name}/{path.stem}": f"{name}/{path.name}"
-        for name in classes
-        if (folder / name).is_dir()
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    }
+def _paired(folder: Path, clean: ImageSet) -> tuple[str, ...]:
+    """Returns the file below `folder` that belongs to each clean file, both relative to their folders.
+
+    It is the one of the same name, or else the only one that differs in nothing but the suffix. A clean file that
+    cannot be decoded needs none: it gets its own name, which is in no batch either.
+
+    Raises:
+        DataError: A clean file has none, or it may be one of several.
+    """
+    there: dict[str, list[str]] = defaultdict(list)
+    for where in {os.path.dirname(file) for file in clean.files}:
+        _, _, names = next(os.walk(folder / where), ("", [], []))  # a folder that is missing holds none
+        for name in filter(is_image, names):
+            there[_stem(f"{where}/{name}")].append(f"{where}/{name}")
+    alike = Counter(map(_stem, clean.files))
+    found, missing = [], []
+    for file in clean.files:
+        files = there[_stem(file)]
+        if file not in files and files and (len(files) > 1 or alike[_stem(file)] > 1):
+            raise DataError(
+                f"{file} of {clean.name} may belong to {' or '.join(sorted(files))} in {folder}, or to none: "
+                "file names must be those of the clean images, suffix included, where only the suffix tells them apart."
+            )
+        found.append(file if file in files or not files else files[0])
+        missing += [] if files else [file]
+    if any(not _is_damaged(file, clean) for file in missing):
+        raise DataError(
+            f"{folder} lacks {len(missing)} of the {len(clean)} images of {clean.name}, such as {missing[0]}: "
+            "folders and file names must be those of the clean images."
+        )
+    return tuple(found)
+
+
+def _stem(file: str) -> str:
+    return os.path.splitext(file)[0]
+
+
+def _is_damaged(file: str, clean: ImageSet) -> bool:
+    """Tells whether a clean file cannot be decoded; sets in memory hold none of those."""
+    if not isinstance(clean, StreamedImages):
+        return False
+    try:
+        decode(clean.root / file)
+    except UnreadableImageError:
+        return True
+    return False

@@ -114,6 +114,7 @@ def _where(record: Record) -> dict[str, Value]:
         "--data": location.data,
         "--root": location.root,
         "--image-size": f"{location.image_size or ''}",
+        "--class-order": location.class_order or "",
         "--limit": f"{limit or ''}",
         "--batch-size": f"{it.batch_size or ''}",
     }

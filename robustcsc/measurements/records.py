@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 from robustcsc.measurements.facts import Fact, digest_of
 from robustcsc.measurements.perturbations import Perturbation
 from robustcsc.measurements.policies import Policy
+
+#: How class folders with numbers in their names are ordered: 0, 1, 2, 10 or 0, 1, 10, 2.
+ClassOrder = Literal["number", "text"]
 
 
 class Metric(StrEnum):
@@ -231,6 +235,7 @@ class Location(Fact, frozen=True):
         data: The data set, as typed for ``--data``; ``""`` for images that `robustcsc.data.load` did not open.
         root: Its folder; ``""`` if it has none.
         image_size: Size that images of a folder were resized and cropped to.
+        class_order: Order of its class folders as labels, if their numbers give another one than their text.
         limit: How many evenly spaced images were used; ``None`` for all.
         table: File of the severity table; ``""`` for one of the package.
         frost_root: Folder of the photographs of frost; ``""`` for those of the package.
@@ -241,6 +246,7 @@ class Location(Fact, frozen=True):
     data: str = ""
     root: str = ""
     image_size: int | None = None
+    class_order: ClassOrder | None = None
     limit: int | None = None
     table: str = ""
     frost_root: str = ""

@@ -17,11 +17,12 @@ from robustcsc import runs
 from robustcsc.data import ImageSet, load
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreError
+from robustcsc.measurements.records import ClassOrder
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, default_spec, with_normalization
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.guests import receive
-from robustcsc.progress import Note
+from robustcsc.progress import Note, quiet
 from robustcsc.runs import Run
 
 #: Run that stands in where there is none yet, and the shipped checkpoint it gets.
@@ -49,6 +50,7 @@ class DataChoice:
         root: Folder with its files.
         download: Whether missing files may be fetched.
         image_size: Size that images of a folder are resized and cropped to.
+        class_order: Order of class folders with numbers, as for `robustcsc.data.load`.
         workers: Threads or processes that read images.
         limit: Number of test images to take, evenly spaced; all if ``None``.
 
@@ -61,16 +63,18 @@ class DataChoice:
     root: str | Path | None = None
     download: bool = False
     image_size: int | None = None
+    class_order: ClassOrder | None = None
     workers: int = 2
     limit: int | None = None
 
-    def load(self, trained: Checkpoint | None, split: str, limit: int | None = None) -> ImageSet:
+    def load(self, trained: Checkpoint | None, split: str, limit: int | None = None, note: Note = quiet) -> ImageSet:
         """Returns the images, or `limit` of them, evenly spaced (image folders are sorted by class).
 
         Args:
             trained: The model they are for.
             split: ``"train"`` or ``"test"``.
             limit: How many to take; for the test split that of the choice if ``None``.
+            note: Told what a folder was taken for, if that is in doubt.
 
         Raises:
             DataError: Neither the user nor the run says which data set, it cannot be loaded, or it does not suit the
@@ -80,12 +84,25 @@ class DataChoice:
         name = self.name or training.get("data")
         if name is None:
             raise DataError("It is not known which images this model is for: give --data (and --root).")
-        root, size = self.root, self.image_size
-        if root is None and name == training.get("data") and training.get("root"):
-            root = Path(training["root"])
+        root, size, order = self.root, self.image_size, self.class_order
+        if name == training.get("data"):
+            root = root or training.get("root")
+            # What the run was made with needs no note; a folder was ordered as text before runs remembered the order.
+            known = name == "imagefolder" and training.get("root") == str(Path(root or "").expanduser().absolute())
+            order = order or training.get("class_order", "text" if known else None)
+            note = quiet if known else note
         if size is None and name == "imagefolder" and trained is not None:
             size = trained.spec.image_shape[1]
-        images = load(name, root, split, download=self.download, image_size=size, workers=self.workers)
+        images = load(
+            name,
+            root,
+            split,
+            download=self.download,
+            image_size=size,
+            workers=self.workers,
+            class_order=order,
+            note=note,
+        )
         if trained is not None:
             check_suits(images, trained.spec)
         limit = self.limit if limit is None and split == "test" else limit
@@ -175,7 +192,7 @@ def find_model(
     if weights is not None or (model is not None and ":" not in model):
         if model is None or weights is None:
             raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
-        return _adopted(Run(runs.RUNS / wanted), model, weights, data, build)
+        return _adopted(Run(runs.RUNS / wanted), model, weights, data, build, note)
     if build != BuildChoice():
         raise CheckpointError(_OF_WEIGHTS)
     if name in checkpoint.SHIPPED and not (runs.RUNS / name).exists():
@@ -196,16 +213,20 @@ def find_model(
     return run, checkpoint.load(run.weights_path, trusted=model)
 
 
-def _adopted(run: Run, model: str, weights: Path, data: DataChoice, build: BuildChoice) -> tuple[Run, Checkpoint]:
+def _adopted(
+    run: Run, model: str, weights: Path, data: DataChoice, build: BuildChoice, note: Note
+) -> tuple[Run, Checkpoint]:
     """Returns the run with the weights of a model from elsewhere."""
-    images = data.load(None, "test")
+    known = run.weights_path.exists()
+    images = data.load(None, "test", note=quiet if known else note)
     spec = build.spec(model, images, data.name or "")
-    facts = {"data": data.name, "root": str(Path(data.root).absolute()) if data.root else None}
+    at = images.location
+    facts = {"data": data.name, "root": at.root or None, "class_order": at.class_order}
     trained = replace(checkpoint.load_foreign(weights, spec), training=facts)
-    held = checkpoint.load(run.weights_path, trusted=model) if run.weights_path.exists() else trained
+    held = checkpoint.load(run.weights_path, trusted=model) if known else trained
     if held.weights != trained.weights:
         raise StoreError(_OTHER_WEIGHTS.format(run.name))
-    return run, trained
+    return run, held
 
 
 def adopt_module(module: nn.Module, name: str, images: ImageSet) -> tuple[Run, Checkpoint]:

@@ -12,7 +12,7 @@ import torch
 
 from robustcsc.adaptive.fit import fit_lambda as fit_lines
 from robustcsc.corruptions import Spec, load_spec, select
-from robustcsc.corruptions.manifest import load_corrupted
+from robustcsc.corruptions.manifest import exported_corruptions, load_corrupted
 from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
@@ -94,7 +94,7 @@ class Session:
         """
         if self.test_images is not None and split == "test":
             return self.test_images if limit is None else evenly_spaced(self.test_images, limit)
-        return self.data.load(self.trained, split, limit)
+        return self.data.load(self.trained, split, limit, self.measuring.note)
 
     def evaluate(self, images: ImageSet | None = None, *, policies: Sequence[AnyPolicy] = ()) -> Results:
         """Measures the accuracy on uncorrupted images.
@@ -127,7 +127,8 @@ class Session:
         Args:
             images: Test images; those of the run if ``None``.
             corruptions: ``"all"``, ``"standard"``, a group, or names with commas between them; if ``None`` all that
-                can be applied to the images, or all of the table if there are files.
+                can be applied to the images, those of a folder that was exported, or all of the table for published
+                files.
             severities: 1 to 5.
             policies: As for `evaluate`.
             spec: Severity table; the one for the image size if ``None``.
@@ -146,7 +147,7 @@ class Session:
                 setup.images, spec, corruptions, severities, device=self.device, note=self.measuring.note
             )
         else:
-            names = select(spec, corruptions or "all")
+            names = select(spec, corruptions or ",".join(exported_corruptions(corrupted_root)) or "all")
             for name, severity in product(names, severities):  # a missing file is told now and not after hours
                 load_corrupted(corrupted_root, name, severity, setup.images)
         located = {"table": spec.path, "frost_root": spec.frost_root, "files": corrupted_root}
@@ -258,15 +259,17 @@ class Session:
         """Returns the session of the model that transfer attacks are crafted on.
 
         Raises:
-            PolicyError: It is made for other images.
+            PolicyError: It is made for other images, or another order of their classes.
         """
         if of is None:
             return None
         other = self.opened(of) if isinstance(of, str) else of
         theirs, own = other.trained.spec, self.trained.spec
-        if (theirs.image_shape, theirs.num_classes) != (own.image_shape, own.num_classes):
+        orders = {it.trained.training.get("class_order") for it in (self, other)} - {None}
+        if (theirs.image_shape, theirs.num_classes) != (own.image_shape, own.num_classes) or len(orders) > 1:
+            its = "another order of classes" if len(orders) > 1 else "other images"
             raise PolicyError(
-                f"--from {other.run.name}: {theirs.name} was made for other images than {own.name}, choose another run."
+                f"--from {other.run.name}: {theirs.name} was made for {its} than {own.name}, choose another run."
             )
         return other
 

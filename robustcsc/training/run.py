@@ -128,6 +128,7 @@ def train_run(
     facts = {
         "data": data,
         "root": str(root.absolute()) if root else None,
+        "class_order": images.location.class_order,
         "images": images.fingerprint,
         "heldout": heldout,
         "subset": None if train_images is None else {"images": len(seen), "fingerprint": seen.fingerprint},

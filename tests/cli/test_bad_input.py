@@ -339,7 +339,7 @@ def test_published_files_that_are_missing_are_reported_before_anything_is_measur
     make_run("sdnet", "sdnet-digits")
     (place / "official").mkdir()
     sentence = refused("sweep --corruptions noise --corrupted-root official")
-    assert "official has no corruption 'gaussian_noise': it holds no corruptions" in sentence
+    assert "official holds no corruptions: they must lie in NAME.npy" in sentence
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,10 @@ def seven() -> MemoryImages:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A bare image folder: two classes of two and three smooth 48x40 colour images."""
+    """An image folder: two classes of two and three smooth 48x40 colour images."""
     height, width = np.mgrid[0:48, 0:40]
     for number, file in enumerate(("cat/n1.JPEG", "cat/n2.png", "dog/m1.png", "dog/m2.jpg", "dog/m3.png")):
-        path = tmp_path / "tree" / file
+        path = tmp_path / "tree" / "test" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.stack((4 * height, 5 * width, 40 * number + 0 * height), axis=2).astype(np.uint8)
         Image.fromarray(pixels).save(path)
@@ -351,7 +351,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 @pytest.mark.usefixtures("streamed")
 def test_damaged_images_are_left_out_of_a_tree_and_refused_for_an_array(tree: Path, spec: Spec, tmp_path: Path) -> None:
-    (tree / "dog" / "m2.jpg").write_bytes(b"no image")
+    (tree / "test" / "dog" / "m2.jpg").write_bytes(b"no image")
 
     def export(form: Any) -> Export:
         return Export(images=load("imagefolder", tree, workers=0), spec=spec, form=form, batch_size=2)

@@ -63,7 +63,10 @@ def test_val_is_the_test_split_even_beside_a_flat_test_folder(tmp_path: Path, wr
 
 def test_a_bare_folder_of_classes_can_be_tested_but_not_trained_on(tmp_path: Path, write_image: Writer) -> None:
     write_image(tmp_path / "a" / "1.png", colour(8))
-    assert load("imagefolder", tmp_path).split == "test"
+    with pytest.warns(
+        UserWarning, match=r"has no folders train and test: it is read as the test images, 1 class folder"
+    ):
+        assert load("imagefolder", tmp_path).split == "test"
     with pytest.raises(DataError, match="has no train images: they must lie in train/<class>/<image>"):
         load("imagefolder", tmp_path, "train")
 
@@ -110,8 +113,8 @@ def test_grey_files_stay_grey_unless_one_has_colour(tmp_path: Path, write_image:
 
 
 def test_mixed_sizes_need_an_image_size(tmp_path: Path, write_image: Writer) -> None:
-    write_image(tmp_path / "a" / "1.png", colour(20, 50))
-    write_image(tmp_path / "a" / "2.png", colour(30, 90))
+    write_image(tmp_path / "test" / "a" / "1.png", colour(20, 50))
+    write_image(tmp_path / "test" / "a" / "2.png", colour(30, 90))
     with pytest.raises(DataError, match="20x20 and 30x30 pixels"):
         load("imagefolder", tmp_path)
     images = load("imagefolder", tmp_path, image_size=16, workers=0)

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,9 +137,9 @@ def test_what_a_tree_lacks_is_named(
     tree: tuple[Path, dict[str, Pixels]], corrupted_tree: Path, clean: MemoryImages
 ) -> None:
     images = load("imagefolder", tree[0])
-    with pytest.raises(DataError, match="blur has no folder for severity 3"):
+    with pytest.raises(DataError, match="blur has no folder for severity 3: it holds 4; choose with --severities 4"):
         load_official(corrupted_tree, "blur", 3, images)
-    with pytest.raises(DataError, match="no corruption 'fog': it holds blur"):
+    with pytest.raises(DataError, match="no corruption 'fog': it holds blur; choose with --corruptions blur --sev"):
         load_official(corrupted_tree, "fog", 4, images)
     with pytest.raises(DataError, match="load the clean images as imagefolder"):
         load_official(corrupted_tree, "blur", 4, clean)
@@ -147,3 +147,98 @@ def test_what_a_tree_lacks_is_named(
     with pytest.raises(DataError, match=r"lacks 1 of the 12 images of tree, such as dog/1"):
         load_official(corrupted_tree, "blur", 4, images)
     assert len(load_official(corrupted_tree, "blur", 4, images.subset(torch.tensor([0, 11])))) == 2
+
+
+def paired(root: Path, clean_files: Sequence[str], files: Sequence[str], write_image: Writer) -> list[str]:
+    """The files that clean ones are paired with."""
+    for file in clean_files:
+        write_image(root / "photos" / "test" / file, np.zeros((8, 8, 3), dtype=np.uint8))
+    for file in files:
+        write_image(root / "c" / "blur" / "2" / file, np.ones((8, 8, 3), dtype=np.uint8))
+    clean = load("imagefolder", root / "photos")
+    assert clean.files == tuple(sorted(clean_files))
+    found = load_official(root / "c", "blur", 2, clean)
+    assert int(next(found.batches(len(found))).images.mul(255).sum()) == 192 * len(clean)
+    return [*found.files]
+
+
+@pytest.mark.parametrize(
+    ("clean_files", "files", "expected"),
+    [
+        ("a/1.bmp a/1.png", "a/1.bmp a/1.png", "a/1.bmp a/1.png"),
+        ("a/1.png", "a/1.bmp a/1.png a/1.tif", "a/1.png"),
+        ("a/1.png b/1.bmp", "a/1.bmp b/1.png", "a/1.bmp b/1.png"),
+        ("a/s/1.png a/t/1.png b/1.png", "a/s/1.bmp a/t/1.png b/1.bmp", "a/s/1.bmp a/t/1.png b/1.bmp"),
+        ("a/s/t/u/1.png a/s/1.png", "a/s/t/u/1.bmp a/s/1.bmp", "a/s/1.bmp a/s/t/u/1.bmp"),
+        ("a/1.v2.png a/1.v3.png", "a/1.v3.bmp a/1.v2.bmp", "a/1.v2.bmp a/1.v3.bmp"),
+        ("a/1.PNG", "a/1.png", "a/1.png"),
+        ("a/1.bmp a/1.png a/2.png", "a/1.bmp a/1.png a/2.bmp a/9.png", "a/1.bmp a/1.png a/2.bmp"),
+    ],
+)
+def test_a_corrupted_file_has_the_path_of_its_clean_one_up_to_a_clear_suffix(
+    clean_files: str, files: str, expected: str, tmp_path: Path, write_image: Writer
+) -> None:
+    assert paired(tmp_path, clean_files.split(), files.split(), write_image) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("clean_files", "files", "named"),
+    [
+        ("a/1.png", "a/1.bmp a/1.tif", "a/1.png of photos may belong to a/1.bmp or a/1.tif in "),
+        ("a/1.bmp a/1.png", "a/1.png", "a/1.bmp of photos may belong to a/1.png in "),
+        ("a/1.bmp a/1.png", "a/1.tif", "a/1.bmp of photos may belong to a/1.tif in "),
+        ("a/s/1.png a/s/1.tif a/t/1.png", "a/s/1.png a/t/1.png", "a/s/1.tif of photos may belong to a/s/1.png in "),
+    ],
+)
+def test_files_that_may_belong_to_several_are_refused_by_name(
+    clean_files: str, files: str, named: str, tmp_path: Path, write_image: Writer
+) -> None:
+    with pytest.raises(DataError, match="suffix included") as caught:
+        paired(tmp_path, clean_files.split(), files.split(), write_image)
+    assert str(caught.value).startswith(named)
+
+
+@pytest.mark.parametrize("files", ["a/1.png", "a/t/1.png", "b/s/1.png", "a/s/t/1.png", "a/s/1.png/1.png"])
+def test_a_file_in_another_folder_is_another_image(files: str, tmp_path: Path, write_image: Writer) -> None:
+    with pytest.raises(
+        DataError, match=r"lacks 1 of the 1 images of photos, such as a/s/1.png: folders and file names"
+    ):
+        paired(tmp_path, ["a/s/1.png"], [files], write_image)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "told"),
+    [
+        ("fog/1 fog/3 snow/1 snow/3", "fog/2", "c/fog has no folder for severity 2: it holds 1, 3|--severities 1,3"),
+        ("fog/1 fog/3 snow/3 snow/5", "fog/5", "c/fog has no folder for severity 5: it holds 1, 3|--severities 3"),
+        ("fog/1 snow/2", "fog/2", "c/fog has no folder for severity 2: it holds 1|--corruptions fog --severities 1"),
+        ("fog/1 ice/1", "hail/1", "c has no corruption 'hail': it holds fog, ice|--corruptions fog,ice --severities 1"),
+        ("fog/1 fog/2 fog/3 fog/4 fog/5 x/y", "hail/1", "c has no corruption 'hail': it holds fog|--corruptions fog"),
+    ],
+)  # fmt: skip
+def test_what_a_partial_tree_holds_can_be_typed(
+    held: str, asked: str, told: str, clean: MemoryImages, tmp_path: Path
+) -> None:
+    for folder in held.split():
+        (tmp_path / "c" / folder).mkdir(parents=True)
+    with pytest.raises(DataError) as caught:
+        load_official(tmp_path / "c", asked[:-2], int(asked[-1]), clean)
+    assert str(caught.value) == f"{tmp_path}/{told.replace('|', '; choose with ')}."
+
+
+def test_a_folder_without_corruptions_says_where_they_lie(clean: MemoryImages, tmp_path: Path) -> None:
+    (tmp_path / "archive" / "noise" / "shot" / "2").mkdir(parents=True)
+    for root, told in (
+        ("archive", f"type --corrupted-root {tmp_path}/archive/noise."),
+        (".", "they must lie in NAME.npy, or in NAME/SEVERITY/CLASS/IMAGE."),
+    ):
+        with pytest.raises(DataError, match="holds no corruptions") as caught:
+            load_official(tmp_path / root, "fog", 1, clean)
+        assert str(caught.value).endswith(told)
+
+
+def test_one_corruption_names_the_folder_of_all(clean: MemoryImages, tmp_path: Path) -> None:
+    for severity in range(1, 6):
+        (tmp_path / "fog" / str(severity)).mkdir(parents=True)
+    with pytest.raises(DataError, match=f"fog is one corruption: type --corrupted-root {tmp_path} --corruptions fog"):
+        load_official(tmp_path / "fog", "blur", 1, clean)

@@ -72,7 +72,7 @@ def test_no_batch_of_an_image_folder_is_held_but_the_current_one(
 ) -> None:
     for label in range(10):
         for number in range(2):
-            path = tmp_path / "tree" / str(label) / f"{number}.png"
+            path = tmp_path / "tree" / "test" / str(label) / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((8, 8), 20 * label + number, np.uint8)).save(path)
     monkeypatch.setattr("robustcsc.data.folder.MEMORY_LIMIT_BYTES", 0)

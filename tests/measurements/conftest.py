@@ -165,6 +165,7 @@ RECORDS = st.builds(
     location=st.builds(
         Location,
         image_size=st.none() | COUNT,
+        class_order=st.sampled_from([None, "number", "text"]),
         limit=st.none() | COUNT,
         **dict.fromkeys(["data", "root", "table", "frost_root", "files", "source_run"], LABEL),
     ),

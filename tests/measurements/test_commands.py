@@ -141,11 +141,11 @@ def test_each_kind_has_its_command(made: Perturbation, policy: Policy, words: st
 
 
 def test_images_and_models_are_found_again() -> None:
-    location = Location(data="imagefolder", root="/data/my images", image_size=64, limit=200)
+    location = Location(data="imagefolder", root="/data/my images", image_size=64, class_order="text", limit=200)
     made = record(Clean(), location=location, batch_size=10, model="mine:network", count=200)
     assert command_of(made).words == [
         *("evaluate", "--run", "r", "--model", "mine:network", "--data", "imagefolder", "--root", "/data/my images"),
-        *("--image-size", "64", "--limit", "200", "--batch-size", "10", "--lambda", "train"),
+        *("--image-size", "64", "--class-order", "text", "--limit", "200", "--batch-size", "10", "--lambda", "train"),
     ]
 
 
