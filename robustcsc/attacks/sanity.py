@@ -38,8 +38,8 @@ def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> flo
 def lost_at_bounds_share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Returns the share of the pixels at exactly 0 or 1 that have a gradient only a little inside these bounds.
 
-    There a model that clamps its input to numbers has none: PyTorch's derivative of ``clamp(0, 1)`` is 0 at 0 and 1.
-    The share is 0 if there are no such pixels.
+    There a model that clamps its input may have none: since PyTorch 2.14 the derivative of ``clamp(0, 1)`` is 0 at 0
+    and 1. The share is 0 if there are no such pixels.
 
     Raises:
         AttackError: As for `zero_gradient_share`.

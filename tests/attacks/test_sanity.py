@@ -205,11 +205,15 @@ def test_a_planted_adversarial_example_is_found() -> None:
         assert int(model(found).argmax()) == 1, name
 
 
+ONE = torch.ones(1, requires_grad=True)
+CLAMPED = 1.0 - torch.autograd.grad(ONE.clamp(0, 1), ONE)[0].item()
 CLAMPS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
-    "clamp": (lambda images: images.clamp(0, 1), 1.0),
-    "clip": (lambda images: torch.clip(images, 0.0, 1.0), 1.0),
+    # Before PyTorch 2.14 the derivative of clamp was 1 at its bounds; that of hardtanh and relu6 has always been 0.
+    "clamp": (lambda images: images.clamp(0, 1), CLAMPED),
+    "clip": (lambda images: torch.clip(images, 0.0, 1.0), CLAMPED),
     "hardtanh": (lambda images: nn.functional.hardtanh(images, 0.0, 1.0), 1.0),
-    "above": (lambda images: images.clamp_max(1), 0.5),
+    "relu6": (lambda images: nn.functional.relu6(6 * images) / 6, 1.0),
+    "black only": (lambda images: nn.functional.relu(images), 0.5),
     "wider": (lambda images: images.clamp(-1, 2), 0.0),
     "none": (lambda images: images, 0.0),
 }
