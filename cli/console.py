@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,13 @@ FILE_WIDTH = 1000
 LINE_INTERVAL = 30.0
 
 
+def allow_any_terminal() -> None:
+    """Makes output print a replacement character where the terminal's encoding lacks one, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
 def results_console() -> Console:
     """Returns the console on standard output; text is printed as it is, without markup."""
     fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
@@ -35,7 +43,7 @@ def results_console() -> Console:
 
 def note(sentence: str) -> None:
     """Prints a sentence that is not a result on standard error."""
-    typer.echo(sentence, err=True)
+    sys.stderr.write(f"{sentence}\n")  # not typer.echo, which takes an ASCII terminal for one of UTF-8
 
 
 def print_json(value: object) -> None:

@@ -30,6 +30,7 @@ from robustcsc.cli.commands import (
     train,
     uap,
 )
+from robustcsc.cli.console import allow_any_terminal, note
 from robustcsc.errors import RobustCSCError
 
 USER_ERROR = 2
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # this process is the program's own
         keep_freed_memory()
+    allow_any_terminal()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -111,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RobustCSCError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        typer.echo("Interrupted; what was finished is kept.", err=True)
+        note("Interrupted; what was finished is kept.")
         return INTERRUPTED
     except BrokenPipeError:
         _close_output()
@@ -142,7 +144,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _fail(sentence: str) -> int:
     """Prints a sentence on standard error and returns the exit code of user errors."""
-    typer.echo(f"Error: {sentence}", err=True)
+    note(f"Error: {sentence}")
     return USER_ERROR
 
 

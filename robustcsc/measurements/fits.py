@@ -115,7 +115,7 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
             PolicyError: If the file is not a complete fit of this version.
         """
         try:
-            return from_plain(json.loads(path.read_text()), cls)
+            return from_plain(json.loads(path.read_bytes()), cls)
         except ValueError as error:
             raise PolicyError(
                 f"{path} is damaged or of another version: delete it and run `robustcsc fit-lambda` again."
