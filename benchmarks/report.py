@@ -61,16 +61,12 @@ def made_up(runs: int) -> Iterator[Record]:
                 yield record(subject, attack, policy, 300 + run, outcomes)
 
 
-def record(
-    subject: Subject, made: Perturbation, policy: Policy, correct: int, outcomes: Outcomes | None = None
-) -> Record:
+def record(subject: Subject, made: Perturbation, policy: Policy, met: int, outcomes: Outcomes | None = None) -> Record:
     """Returns a record with these counts."""
     total = outcomes.count if outcomes else TOTAL
     images = Images(dataset="cifar10", split="test", fingerprint="0123456789abcdef", count=total)
     measurement = Measurement(subject=subject, images=images, perturbation=made, policy=policy)
-    return Record(
-        measurement=measurement, correct=correct, total=total, lam=0.1, provenance=PROVENANCE, outcomes=outcomes
-    )
+    return Record(measurement=measurement, met=met, total=total, lam=0.1, provenance=PROVENANCE, outcomes=outcomes)
 
 
 def fill(path: Path, records: Iterator[Record]) -> int:

@@ -119,7 +119,7 @@ def _swept(session: Session) -> Results:
 def _attacked(session: Session) -> Sequence[Record]:
     """Attacks under every protocol that makes sense, and tells what is left."""
     attacked = session.attack()[1:]  # the first is clean
-    _tell(f"{session.trained.spec.name}: {attacked[0].correct / attacked[0].total:.1%} are still right.")
+    _tell(f"{session.trained.spec.name}: {attacked[0].met / attacked[0].total:.1%} are still right.")
     return attacked
 
 
@@ -127,7 +127,7 @@ def _accuracy(records: Sequence[Record], kind: type[Perturbation]) -> float:
     """Returns the mean accuracy under one kind of perturbation and the first policy."""
     policy = records[0].measurement.policy
     chosen = [it for it in records if isinstance(it.measurement.perturbation, kind) and it.measurement.policy == policy]
-    return sum(record.correct for record in chosen) / sum(record.total for record in chosen)
+    return sum(record.met for record in chosen) / sum(record.total for record in chosen)
 
 
 def _tell(sentence: str) -> None:

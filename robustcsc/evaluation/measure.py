@@ -217,7 +217,7 @@ class Evaluator:
     ) -> Record:
         return Record(
             measurement=measurement,
-            correct=sum(found.right),
+            met=sum(found.right),
             total=len(found.right),
             lam=None if found.lam is None else round(found.lam, 6),
             outcomes=Outcomes.of(found.right) if measurement.metric is Metric.ACCURACY else None,

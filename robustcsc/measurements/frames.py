@@ -41,10 +41,10 @@ NAMES = {
 _FIRST = (
     *("run", "model", "weights", "dataset", "split", "images", "image_count", "kind", "name", "severity"),
     *("norm", "epsilon", "protocol", "steps", "seed", "policy", "policy.value", "policy.scope", "policy.fit"),
-    *("metric", "correct", "total", "accuracy", "low", "high", "lambda"),
+    *("metric", "met", "total", "rate", "low", "high", "lambda"),
 )
 #: Columns that follow from others.
-DERIVED = ("accuracy", "low", "high")
+DERIVED = ("rate", "low", "high")
 #: Columns that say when and how long: the only ones in which two runs of one command differ.
 TIMING = ("seconds", "created")
 
@@ -52,11 +52,11 @@ TIMING = ("seconds", "created")
 def flat(record: Record) -> dict[str, Any]:
     """Returns a record as one row for JSON: numbers, text and ``True`` or ``False``, one fact a column.
 
-    Steps of attacks and several lambdas are tuples. `accuracy` is the share of images that met the metric, `low`
+    Steps of attacks and several lambdas are tuples. `rate` is the share of images that met the metric, `low`
     and `high` end its 95 % Wilson interval; none of them is there without images.
     """
     parts = (_fields(name, getattr(record, name)) for name in record.__struct_fields__)
-    return dict(chain(*parts, _shares((record.correct, record.total))))
+    return dict(chain(*parts, _shares((record.met, record.total))))
 
 
 def _fields(path: str, value: object) -> Iterator[tuple[str, Any]]:
@@ -73,9 +73,9 @@ def _fields(path: str, value: object) -> Iterator[tuple[str, Any]]:
 
 
 def _shares(counts: tuple[int, int]) -> Iterator[tuple[str, float]]:
-    correct, total = counts
+    met, total = counts
     if total:
-        yield from zip(DERIVED, (correct / total, *wilson_interval(correct, total)), strict=True)
+        yield from zip(DERIVED, (met / total, *wilson_interval(met, total)), strict=True)
 
 
 def factors(records: Sequence[Record], *, timing: bool = True) -> dict[str, Factor]:
@@ -90,7 +90,7 @@ def factors(records: Sequence[Record], *, timing: bool = True) -> dict[str, Fact
         for name in facts[0].__struct_fields__ if facts else ():
             if f"{path}{name}." not in parts:
                 found |= _factors([getattr(fact, name) for fact in facts], partial(_fields, f"{path}{name}"))
-    found |= _factors([(record.correct, record.total) for record in records], _shares)
+    found |= _factors([(record.met, record.total) for record in records], _shares)
     left_out = () if timing else TIMING
     return {name: found[name] for name in dict.fromkeys((*_FIRST, *found)) if name in found and name not in left_out}
 

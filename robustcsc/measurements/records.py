@@ -16,7 +16,7 @@ ClassOrder = Literal["number", "text"]
 
 
 class Metric(StrEnum):
-    """What ``correct`` counts."""
+    """What ``met`` counts."""
 
     #: Images that are classified as labelled.
     ACCURACY = "accuracy"
@@ -286,7 +286,7 @@ class Record(Fact, frozen=True):
 
     Attributes:
         measurement: What was measured.
-        correct: How many images met the metric.
+        met: How many images met the metric.
         total: Out of how many.
         provenance: How the counts came about.
         lam: The lambda that was used (the mean over images for per-image policies); ``None`` without one.
@@ -299,12 +299,12 @@ class Record(Fact, frozen=True):
     >>> (record,) = sdnet.evaluate(sdnet.images(limit=50))
     >>> record.measurement.perturbation, record.measurement.policy, record.lam
     (Clean(), TrainingLambda(), 0.1)
-    >>> record.correct, record.total
+    >>> record.met, record.total
     (48, 50)
     """
 
     measurement: Measurement
-    correct: int
+    met: int
     total: int
     provenance: Provenance
     lam: float | None = None

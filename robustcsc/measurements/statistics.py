@@ -13,14 +13,14 @@ _Z = NormalDist().inv_cdf(0.975)
 
 
 @lru_cache(maxsize=2**16)  # a report asks for the same counts again and again
-def wilson_interval(correct: float, total: int) -> tuple[float, float]:
-    """Returns the ends of the 95 % Wilson score interval for the share ``correct / total``, both in [0, 1].
+def wilson_interval(met: float, total: int) -> tuple[float, float]:
+    """Returns the ends of the 95 % Wilson score interval for the share ``met / total``, both in [0, 1].
 
-    With ``p = correct / total``, ``n = total`` and ``z`` the normal quantile of 0.975:
+    With ``p = met / total``, ``n = total`` and ``z`` the normal quantile of 0.975:
     ``(p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``.
 
     Args:
-        correct: Number of images that met the metric, 0 to `total`; a mean of such numbers need not be whole.
+        met: Number of images that met the metric, 0 to `total`; a mean of such numbers need not be whole.
         total: Number of images, at least 1.
 
     Raises:
@@ -32,15 +32,15 @@ def wilson_interval(correct: float, total: int) -> tuple[float, float]:
     # scipy's binomtest computes a p-value before it gives the interval: ~1 ms, too slow for 200,000 records.
     if total < 1:
         raise ValueError(f"total must be at least 1, not {total}: nothing was measured")
-    if not 0 <= correct <= total:
-        raise ValueError(f"correct must be 0 to {total}, not {correct}")
-    share = correct / total
+    if not 0 <= met <= total:
+        raise ValueError(f"met must be 0 to {total}, not {met}")
+    share = met / total
     centre = share + _Z * _Z / (2 * total)
     reach = _Z * math.sqrt(share * (1 - share) / total + (_Z / (2 * total)) ** 2)
     scale = 1 + _Z * _Z / total
     # At the ends of the range the formula gives exactly 0 and 1; floats do not.
-    lower = 0.0 if correct == 0 else (centre - reach) / scale
-    upper = 1.0 if correct == total else (centre + reach) / scale
+    lower = 0.0 if met == 0 else (centre - reach) / scale
+    upper = 1.0 if met == total else (centre + reach) / scale
     return lower, upper
 
 
@@ -48,24 +48,24 @@ class Score(NamedTuple):
     """Counts of one cell or of several pooled ones, and what follows from them.
 
     Attributes:
-        correct: Images that met the metric, over all cells that were pooled; a mean of counts need not be whole.
+        met: Images that met the metric, over all cells that were pooled; a mean of counts need not be whole.
         total: Images that were classified, over all cells.
         cells: Number of pooled cells, each of the same ``total / cells`` images.
     """
 
-    correct: float
+    met: float
     total: int
     cells: int = 1
 
     @classmethod
     def mean_of(cls, scores: Sequence[Score]) -> Score:
         """Returns the mean of scores of as many images, at least one, without rounding."""
-        return scores[0]._replace(correct=fmean(score.correct for score in scores))
+        return scores[0]._replace(met=fmean(score.met for score in scores))
 
     @property
-    def accuracy(self) -> float:
-        """`correct / total`, in [0, 1]; NaN without images."""
-        return self.correct / self.total if self.total else math.nan
+    def rate(self) -> float:
+        """`met / total`, in [0, 1]; NaN without images."""
+        return self.met / self.total if self.total else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -76,7 +76,7 @@ class Score(NamedTuple):
         """
         if not self.total:
             return math.nan, math.nan
-        return wilson_interval(self.correct / self.cells, self.total // self.cells)
+        return wilson_interval(self.met / self.cells, self.total // self.cells)
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,17 @@ class SeedScores:
     @property
     def mean(self) -> float:
         """Mean share over training seeds, in [0, 1]."""
-        return fmean(score.accuracy for score in self.scores)
+        return fmean(score.rate for score in self.scores)
 
     @property
     def std(self) -> float | None:
         """Standard deviation of the share over training seeds (n - 1); ``None`` for a single seed."""
-        return stdev(score.accuracy for score in self.scores) if len(self.scores) > 1 else None
+        return stdev(score.rate for score in self.scores) if len(self.scores) > 1 else None
 
     @property
     def best(self) -> float:
         """Largest share, in [0, 1]."""
-        return max(score.accuracy for score in self.scores)
+        return max(score.rate for score in self.scores)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Gain:
             R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison
             of eleven methods", Statistics in Medicine 17 (1998), method 10.
         """
-        p, q = first.accuracy, second.accuracy
+        p, q = first.rate, second.rate
         (low, high), (other_low, other_high) = first.interval, second.interval
         down = math.hypot(p - low, other_high - q)
         up = math.hypot(high - p, q - other_low)

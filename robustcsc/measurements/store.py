@@ -15,7 +15,7 @@ from robustcsc.measurements.records import Measurement, Record
 
 #: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns, and of a fact
 #: that stored records would not have. A new field with a default needs no new version.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 #: The columns: the key that is looked up, some facts for people who open the file, and the record as JSON.
 COLUMNS = {
@@ -25,7 +25,7 @@ COLUMNS = {
     "dataset": "TEXT NOT NULL",
     "kind": "TEXT NOT NULL",
     "metric": "TEXT NOT NULL",
-    "correct": "INTEGER NOT NULL",
+    "met": "INTEGER NOT NULL",
     "total": "INTEGER NOT NULL",
     "created": "TEXT NOT NULL",
     "record": "TEXT NOT NULL",
@@ -212,7 +212,7 @@ def row_of(record: Record) -> dict[str, object]:
         "dataset": measurement.images.dataset,
         "kind": tag_of(measurement.perturbation),
         "metric": measurement.metric.value,
-        "correct": record.correct,
+        "met": record.met,
         "total": record.total,
         "created": record.provenance.created,
         "record": content.decode(),

@@ -56,13 +56,13 @@ class Results(Sequence[Record]):
     >>> import robustcsc as rc
     >>> sdnet = rc.open("sdnet-digits")
     >>> results = sdnet.sweep(sdnet.images(limit=50), corruptions="gaussian_noise", severities=[1, 5])
-    >>> [record.correct for record in results]
+    >>> [record.met for record in results]
     [48, 48, 49]
-    >>> results.to_frame()[["name", "severity", "accuracy"]]
-                 name  severity  accuracy
-    0             NaN      <NA>      0.96
-    1  gaussian_noise         1      0.96
-    2  gaussian_noise         5      0.98
+    >>> results.to_frame()[["name", "severity", "rate"]]
+                 name  severity  rate
+    0             NaN      <NA>  0.96
+    1  gaussian_noise         1  0.96
+    2  gaussian_noise         5  0.98
     """
 
     def __init__(self, records: Iterable[Record]) -> None:

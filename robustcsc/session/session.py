@@ -56,7 +56,7 @@ class Session:
     >>> import robustcsc as rc
     >>> sdnet = rc.open("sdnet-digits")
     >>> (clean,) = sdnet.evaluate(sdnet.images(limit=50))
-    >>> f"{clean.correct} of {clean.total} are right"
+    >>> f"{clean.met} of {clean.total} are right"
     '48 of 50 are right'
     >>> sdnet.evaluate(sdnet.images(limit=50))[0] == clean  # read from the run, not measured again
     True

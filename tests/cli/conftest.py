@@ -79,7 +79,7 @@ def make_run(place: Path) -> Callable[[str, str], Run]:
 
 def record_by_hand(
     model: str,
-    correct: int,
+    met: int,
     total: int = 1000,
     *,
     name: str | None = None,
@@ -95,7 +95,7 @@ def record_by_hand(
             perturbation=perturbation or Clean(),
             policy=policy or NoLambda(),
         ),
-        correct=correct,
+        met=met,
         total=total,
         provenance=Provenance(device="cpu", versions={}, seconds=1.0, created="2026-01-02T03:04:05+00:00"),
     )

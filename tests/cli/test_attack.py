@@ -45,8 +45,8 @@ def test_attacks_in_turn_are_counted_together(few_digits: None, robustcsc: Comma
     typed = "attack --attack fgsm,pgd --steps 2 --epsilon 0.1 --in-turn --json"
     _, first, both = json.loads(robustcsc(typed).out)
     assert [name for name, *_ in settings_of(both)] == ["fgsm", "pgd"]
-    assert both["details.cost.attacked"] == first["correct"] < 20  # those that the first one left
-    assert both["correct"] <= first["correct"]
+    assert both["details.cost.attacked"] == first["met"] < 20  # those that the first one left
+    assert both["met"] <= first["met"]
 
 
 def test_the_loss_is_part_of_the_measurement(few_digits: None, robustcsc: Command) -> None:

@@ -35,7 +35,7 @@ def test_attack_as_typed_in_an_empty_directory(few_digits: None, robustcsc: Comm
     (step,) = json.loads(attacked["steps"])
     assert (step["name"], dict(step["settings"])) == ("pgd", {"steps": 20, "loss": "ce"})
     assert float(attacked["epsilon"]) == 8 / 255
-    assert int(attacked["correct"]) <= int(clean["correct"])
+    assert int(attacked["met"]) <= int(clean["met"])
 
 
 def test_attack_without_a_name_is_pgd_linf(few_digits: None, robustcsc: Command) -> None:
@@ -121,7 +121,7 @@ def test_sweep_compares_policies_on_the_same_images(few_digits: None, robustcsc:
         ("adaptive", "image"),
         ("oracle", None),
     }
-    correct = {(row.get("name"), row.get("severity"), row["policy"]): row["correct"] for row in rows}
+    correct = {(row.get("name"), row.get("severity"), row["policy"]): row["met"] for row in rows}
     assert all(
         correct[name, severity, "oracle"] >= correct[name, severity, "train"] for name, severity, _ in correct
     )  # the oracle chooses among lambdas of which one is the training lambda

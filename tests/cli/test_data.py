@@ -44,7 +44,7 @@ def test_arrays_give_the_counts_of_the_sweep_that_is_truncated(
     counts = []
     for source in ("--quantize --seed 5", "--corrupted-root made/files --seed 6"):
         rows = json.loads(robustcsc(f"sweep --corruptions noise {source} --json").out)
-        counts.append([(row.get("name"), row.get("severity"), row["correct"], row["lambda"]) for row in rows])
+        counts.append([(row.get("name"), row.get("severity"), row["met"], row["lambda"]) for row in rows])
     assert len(counts[0]) == 21
     assert counts[0] == counts[1]
 
@@ -173,7 +173,7 @@ def test_a_table_of_ones_own_is_taken_everywhere(few_digits: None, robustcsc: Co
     clean, *rows = json.loads(robustcsc("sweep --spec own.toml --json").out)
     assert [(row["name"], row["severity"]) for row in rows] == [("snowflakes", severity) for severity in range(1, 6)]
     assert {(row["table.name"], row["location.table"]) for row in rows} == {("own", str(place / "own.toml"))}
-    assert rows[-1]["correct"] < clean["correct"]
+    assert rows[-1]["met"] < clean["met"]
     assert robustcsc("fit-lambda --spec own.toml --noise impulse --grid 0.1,1").code == 0
 
 

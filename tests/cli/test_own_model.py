@@ -52,7 +52,7 @@ def test_own_model_is_evaluated_and_attacked(package: str, robustcsc: Command, p
     assert done.code == 0, done.err
     (clean,) = json.loads(done.out)
     # 51 of the 500 test images are a three: the model is right exactly on them
-    assert (clean["correct"], clean["total"], clean["policy"]) == (51, 500, "none")
+    assert (clean["met"], clean["total"], clean["policy"]) == (51, 500, "none")
     assert clean["run"] == f"{package}-linear"
     refused = robustcsc("attack --steps 2 --json")  # a run folder alone is no reason to run code that it names
     assert (refused.code, refused.out) == (2, "")
@@ -60,7 +60,7 @@ def test_own_model_is_evaluated_and_attacked(package: str, robustcsc: Command, p
     attacked = json.loads(robustcsc(f"attack --model {package}:linear --steps 2 --json").out)[-1]
     assert attacked["run"] == clean["run"]
     # nothing the attacker does to the pixels changes the answer
-    assert (attacked["kind"], attacked["correct"], attacked["total"]) == ("attack", 51, 500)
+    assert (attacked["kind"], attacked["met"], attacked["total"]) == ("attack", 51, 500)
 
 
 def test_own_model_with_csc_layers_has_a_lambda(package: str, robustcsc: Command, place: Path) -> None:
@@ -98,5 +98,5 @@ def test_weights_of_a_known_model_from_elsewhere(
     (ours,) = json.loads(robustcsc("evaluate --run ours --limit 50 --json").out)
     (theirs,) = json.loads(done.out)
     assert theirs["weights"] == ours["weights"] == shipped.weights
-    assert theirs["correct"] == ours["correct"]
+    assert theirs["met"] == ours["met"]
     assert json.loads(robustcsc(typed).out) == [theirs]  # the same weights once more are the same run

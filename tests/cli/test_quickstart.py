@@ -48,11 +48,11 @@ def test_quickstart_tells_its_story_and_reuses_its_weights(
     counted = json.loads(again.out)["records"]
     measured = {(row["model"], row["kind"], row["policy"]) for row in counted}
     assert {("resnet-digits", "attack", "none"), ("sdnet-digits", "corruption", "oracle")} <= measured
-    assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in counted)
+    assert all(0 <= row["low"] <= row["rate"] <= row["high"] <= 1 for row in counted)
 
 
 @pytest.mark.slow
 def test_digits_are_learned_by_the_shipped_recipe(robustcsc: Command) -> None:
     assert robustcsc("train sdnet-digits").code == 0
     (clean,) = json.loads(robustcsc("evaluate --json").out)
-    assert clean["accuracy"] >= 0.95
+    assert clean["rate"] >= 0.95

@@ -386,7 +386,7 @@ def test_a_measurement_as_a_command_is_that_measurement_again(
     )
     record = Record(
         measurement=measurement,
-        correct=0,
+        met=0,
         total=1,
         provenance=Provenance(device="cpu", versions={}),
         location=replace_fact(images.location, source_run="resnet"),

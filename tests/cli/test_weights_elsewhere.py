@@ -81,7 +81,7 @@ def test_published_weights_load_in_one_command(robustcsc: Command) -> None:
     done = robustcsc(f"evaluate {PUBLISHED} {BUILT} --json")
     assert done.code == 0, done.err
     (clean,) = json.loads(done.out)
-    assert (clean["correct"], clean["total"]) == (12, 12)
+    assert (clean["met"], clean["total"]) == (12, 12)
     spec = load(Path("runs/theirs/weights.safetensors")).spec
     assert (spec.options, spec.mean, spec.std) == ({"shortcut": "A"}, MEAN, STD)
     assert json.loads(robustcsc(f"evaluate {PUBLISHED} {BUILT} --json").out) == [clean]
@@ -96,7 +96,7 @@ def test_options_and_normalisation_are_part_of_the_weights(robustcsc: Command) -
     assert refused.code == 2 and "The run 'theirs' holds other weights" in refused.err
     other = robustcsc(f"evaluate {PUBLISHED} --option shortcut=A --run other --json".replace("--run theirs", ""))
     (by_default,) = json.loads(other.out)
-    assert by_default["weights"] != clean["weights"] and by_default["correct"] < 12
+    assert by_default["weights"] != clean["weights"] and by_default["met"] < 12
     as_fractions = BUILT.replace("0.2,0.5,0.7", "51/255,0.5,7/10")
     assert json.loads(robustcsc(f"evaluate {PUBLISHED} {as_fractions} --json").out) == [clean]
 
@@ -112,7 +112,7 @@ def test_a_session_takes_the_same(robustcsc: Command) -> None:
         data=rc.DataChoice("imagefolder", "images"),
     )
     assert session.trained.weights == clean["weights"]
-    assert session.evaluate()[0].correct == 12
+    assert session.evaluate()[0].met == 12
     with pytest.raises(CheckpointError, match="which a run knows of its own"):
         rc.open("theirs", build=rc.BuildChoice(mean=MEAN, std=STD))
     with pytest.raises(ModelError, match="A module is built already"):
@@ -176,7 +176,7 @@ def test_a_factory_of_ones_own_takes_options(robustcsc: Command) -> None:
     torch.save(state | {"2.bias": torch.eye(10)[3]}, "w.pth")
     typed = "evaluate --model guest:wide --weights w.pth --data digits --json"
     (clean,) = json.loads(robustcsc(f"{typed} --option width=5").out)
-    assert clean["correct"] == 51  # of the 500 test images, 51 are a three
+    assert clean["met"] == 51  # of the 500 test images, 51 are a three
     refused = robustcsc(f"{typed} --option width=4 --run other")
     assert refused.code == 2 and "instead of (4, 64)" in refused.err
 

@@ -47,7 +47,7 @@ def test_records_say_what_was_measured(
         assert record.provenance.device.startswith("cpu")
         assert record.provenance.versions["torch"] == torch.__version__
         assert record.provenance.seconds > 0 and record.provenance.created.endswith("+00:00")
-    assert train.correct < clean.correct
+    assert train.met < clean.met
 
 
 def test_modes_and_lambdas_are_restored(model: LoadedModel, images: ImageSet, spec: Spec, measure: Measure) -> None:

@@ -97,12 +97,12 @@ def test_every_policy_counts_what_a_naive_loop_counts(
         assert [typed_policy(record.measurement.policy) for record in records] == list(ALL)
         for name, record in zip(ALL, records, strict=True):
             count, lam = expected[name]
-            assert (name, record.correct, record.total) == (name, count, 60)
+            assert (name, record.met, record.total) == (name, count, 60)
             assert record.lam == pytest.approx(lam, abs=1e-5)
             assert record.outcomes is not None and record.outcomes.bits.bit_count() == count
     # The numbers can tell the policies apart.
     assert len({record.lam for record in corrupted[2:5]}) == 3
-    assert len({record.correct for record in corrupted}) > 1
+    assert len({record.met for record in corrupted}) > 1
 
 
 def test_a_model_without_lambda_is_measured_as_it_is(
@@ -115,7 +115,7 @@ def test_a_model_without_lambda_is_measured_as_it_is(
     for record, seen in ((clean, batch), (noisier, noisy(images, spec, "impulse_noise", 2))):
         with torch.no_grad():
             right = (plain.model(seen.images).argmax(1) == seen.labels).tolist()
-        assert (record.correct, record.total, record.lam) == (sum(right), 60, None)
+        assert (record.met, record.total, record.lam) == (sum(right), 60, None)
         assert record.outcomes is not None and record.outcomes.to_list() == right
 
 
@@ -134,7 +134,7 @@ def test_results_do_not_depend_on_the_batch_size(
             spec=spec,
             remeasure=True,
         )
-        results.append([(r.measurement.key, r.correct, pytest.approx(r.lam, abs=2e-6)) for r in records])
+        results.append([(r.measurement.key, r.met, pytest.approx(r.lam, abs=2e-6)) for r in records])
     assert results[0] == results[1]
 
 

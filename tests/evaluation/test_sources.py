@@ -101,7 +101,7 @@ def test_truncated_images_are_those_that_are_scored(
 def test_the_seed_decides_the_noise(sweep: Callable[..., list[Record]]) -> None:
     def counts(seed: int) -> list[tuple[int, float | None]]:
         records = sweep(["gaussian_noise", "shot_noise"], [4, 5], ("adaptive",), seed=seed)
-        return [(record.correct, record.lam) for record in records]
+        return [(record.met, record.lam) for record in records]
 
     first, other = counts(0), counts(1)
     assert all(a != b for a, b in zip(first, other, strict=True))

@@ -150,7 +150,7 @@ MEASUREMENTS = st.builds(
 RECORDS = st.builds(
     Record,
     measurement=MEASUREMENTS,
-    correct=st.integers(0, 2**40),
+    met=st.integers(0, 2**40),
     total=st.integers(2**40, 2**41),
     provenance=st.builds(
         Provenance,

@@ -67,9 +67,7 @@ def record(
         batch_size=batch_size,
     )
     provenance = Provenance(device="cpu", versions={"torch": "2"})
-    return Record(
-        measurement=measurement, correct=1, total=count, provenance=provenance, location=location or Location()
-    )
+    return Record(measurement=measurement, met=1, total=count, provenance=provenance, location=location or Location())
 
 
 def attack(

@@ -27,7 +27,7 @@ CLEAN = Record(
         perturbation=Clean(),
         policy=FixedLambda(0.1 + 0.2),
     ),
-    correct=6,
+    met=6,
     total=8,
     provenance=Provenance(device="cpu", versions={"torch": "2.11"}, seconds=1.5, created="2026-01-01T00:00:00+00:00"),
     lam=0.3,
@@ -89,7 +89,7 @@ def test_rows_are_flat_and_have_one_fact_a_column() -> None:
         "policy.fit": "0123456789ab",
         "metric": "accuracy",
         "batch_size": 250,
-        "correct": 6,
+        "met": 6,
         "total": 8,
         "device": "cpu",
         "versions.torch": "2.11",
@@ -98,7 +98,7 @@ def test_rows_are_flat_and_have_one_fact_a_column() -> None:
         "lambda": 0.3,
         "outcomes": "/A==",  # 1111 1100
         "outcome_count": 8,
-        "accuracy": 0.75,
+        "rate": 0.75,
     }
     assert {name: row[name] for name in expected} == expected
     assert set(row) - set(expected) == {"low", "high"}

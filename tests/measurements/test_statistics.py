@@ -10,11 +10,11 @@ from robustcsc.measurements.statistics import Gain, Pair, Score, SeedScores, hol
 
 
 def test_accuracy_is_the_share() -> None:
-    assert [Score(correct, 5).accuracy for correct in (3, 0, 5)] == [0.6, 0.0, 1.0]
+    assert [Score(correct, 5).rate for correct in (3, 0, 5)] == [0.6, 0.0, 1.0]
 
 
 def test_a_score_without_images_has_no_accuracy() -> None:
-    assert math.isnan(Score(0, 0).accuracy)
+    assert math.isnan(Score(0, 0).rate)
     assert all(map(math.isnan, Score(0, 0).interval))
 
 
@@ -48,7 +48,7 @@ def test_the_mean_of_scores_and_its_interval_are_those_of_unrounded_counts(
     mean = Score.mean_of([Score(count, total, cells) for count in counts])
     share = Fraction(sum(counts), len(counts) * total)
     assert (mean.total, mean.cells) == (total, cells)
-    assert mean.accuracy == pytest.approx(float(share), rel=1e-15, abs=0)
+    assert mean.rate == pytest.approx(float(share), rel=1e-15, abs=0)
     assert mean.interval == pytest.approx(wilson(share, total // cells), rel=1e-12)
 
 

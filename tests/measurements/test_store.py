@@ -22,7 +22,7 @@ from robustcsc.measurements.records import Images, Measurement, Provenance, Reco
 from robustcsc.measurements.store import COLUMNS, SCHEMA_VERSION, ResultStore
 
 
-def make(severity: int, seed: int = 0, correct: int = 5) -> Record:
+def make(severity: int, seed: int = 0, met: int = 5) -> Record:
     measurement = Measurement(
         subject=Subject(run="r", model="m", weights="w"),
         images=Images(dataset="d", split="test", fingerprint="i", count=10),
@@ -30,7 +30,7 @@ def make(severity: int, seed: int = 0, correct: int = 5) -> Record:
         policy=TrainingLambda(),
     )
     provenance = Provenance(device="cpu", versions={"torch": "v"}, seconds=0.1, created="now")
-    return Record(measurement=measurement, correct=correct, total=10, provenance=provenance)
+    return Record(measurement=measurement, met=met, total=10, provenance=provenance)
 
 
 def corruption(record: Record) -> Corruption:
@@ -80,7 +80,7 @@ def test_people_who_open_the_file_see_what_was_measured(path: Path) -> None:
     connection.close()
     assert from_json(row.pop("record"), Record) == make(1)
     told = {"run": "r", "model": "m", "dataset": "d", "kind": "corruption", "metric": "accuracy", "created": "now"}
-    assert row == {"id": 1, "key": make(1).measurement.key, **told, "correct": 5, "total": 10}
+    assert row == {"id": 1, "key": make(1).measurement.key, **told, "met": 5, "total": 10}
     assert [*row, "record"] == ["id", *COLUMNS]
 
 
@@ -101,19 +101,19 @@ def test_records_come_back_as_they_went_in_and_in_order(
 
 def test_a_measurement_is_stored_once_and_the_first_record_stays(path: Path) -> None:
     with ResultStore(path) as store:
-        assert store.add(make(1, correct=5))
-        assert not store.add(make(1, correct=7))
-        assert [record.correct for record in store.records()] == [5]
+        assert store.add(make(1, met=5))
+        assert not store.add(make(1, met=7))
+        assert [record.met for record in store.records()] == [5]
 
 
 def test_replacing_a_record_keeps_its_place(path: Path) -> None:
     with ResultStore(path) as store:
         store.add(make(2))
         store.add(make(1))
-        assert store.add(make(2, correct=9), remeasure=True)
+        assert store.add(make(2, met=9), remeasure=True)
         assert store.add(make(3), remeasure=True)
         assert [corruption(record).severity for record in store.records()] == [2, 1, 3]
-        assert [record.correct for record in store.records()] == [9, 5, 5]
+        assert [record.met for record in store.records()] == [9, 5, 5]
 
 
 def test_a_measurement_of_another_run_is_found(path: Path) -> None:
@@ -241,7 +241,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")
 connection.execute("PRAGMA cache_spill = 1")
 connection.execute("BEGIN IMMEDIATE")
-connection.execute("UPDATE records SET created = hex(zeroblob(200000)), correct = 0")
+connection.execute("UPDATE records SET created = hex(zeroblob(200000)), met = 0")
 os._exit(9)
 """
     )
@@ -363,8 +363,8 @@ else:
     "record",
     [
         replace(make(1), lam=float("nan")),
-        replace(make(1), correct=2**63),
-        replace(make(1), correct=2**64),
+        replace(make(1), met=2**63),
+        replace(make(1), met=2**64),
         on_device(make(1), "\ud800"),
         replace(make(1), total=None),
         on_device(make(1), ["cpu"]),  # type: ignore[arg-type]
@@ -400,7 +400,7 @@ def test_paths_with_special_characters_work(tmp_path: Path) -> None:
 def test_a_store_of_an_older_version_is_refused_and_kept(path: Path, version: int, read_only: bool) -> None:
     path.parent.mkdir()
     connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT, run TEXT, correct INTEGER)")
+    connection.execute("CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT, run TEXT, met INTEGER)")
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     before = path.read_bytes()

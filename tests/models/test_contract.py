@@ -191,8 +191,8 @@ def test_it_is_swept_attacked_and_reported_like_any_other(
     with ResultStore(tmp_path / "results.sqlite") as store:
         records = list(local.run(plan, Evaluator(model=model, inputs=inputs), store))
     clean, noisy, attacked = records[:3]
-    assert (clean.correct, clean.total) == (right, 3)
-    assert noisy.total == 3 and attacked.correct <= clean.correct
+    assert (clean.met, clean.total) == (right, 3)
+    assert noisy.total == 3 and attacked.met <= clean.met
     assert {type(record.measurement.perturbation) for record in records[3:]} == {Universal, RandomControl}
     assert torch.equal(entry.logits(), logits)  # nothing stays behind
     sections = {section.anchor for section in report_sections(Report(title="Contract", records=records))}

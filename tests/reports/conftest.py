@@ -1,7 +1,7 @@
 """Records of every kind, made tersely; `_record` says which arguments all makers share.
 
-`clean(correct=90, total=100, run="sdnet", policy="adaptive")`, `corruption("fog", 3, correct=80)`,
-`attack("pgd:steps=40", correct=7, epsilon=0.5, norm="l2", protocol="static")`, `attack("pgd", "square", correct=5)`
+`clean(met=90, total=100, run="sdnet", policy="adaptive")`, `corruption("fog", 3, met=80)`,
+`attack("pgd:steps=40", met=7, epsilon=0.5, norm="l2", protocol="static")`, `attack("pgd", "square", met=5)`
 (the second on the images that the first one left), `minimal("pgd", ...)`, `universal(...)`,
 `control("random-sign", ...)`, `random_noise(0.1, ...)`.
 """
@@ -65,7 +65,7 @@ LAMBDAS = (0.49, 0.60, 0.75, 0.84, 0.94)
 def _record(
     perturbation: Perturbation,
     *,
-    correct: int | None = None,
+    met: int | None = None,
     total: int = 10000,
     run: str = "sdnet",
     model: str = "sdnet18",
@@ -90,8 +90,8 @@ def _record(
     """One record: `policy` as typed ("none" for no lambda); `count` is `total` by default; outcomes give the counts."""
     if outcomes is not None:
         outcomes = outcomes if isinstance(outcomes, Outcomes) else Outcomes.of(outcomes)
-        correct, total = outcomes.bits.bit_count(), outcomes.count
-    assert correct is not None
+        met, total = outcomes.bits.bit_count(), outcomes.count
+    assert met is not None
     chosen = policy if not isinstance(policy, str) else NoLambda() if policy == "none" else parse_policy(policy)
     if fit:
         assert isinstance(chosen, Adaptive)
@@ -105,7 +105,7 @@ def _record(
             metric=Metric(metric),
             batch_size=batch_size,
         ),
-        correct=correct,
+        met=met,
         total=total,
         provenance=Provenance(device=device, versions=dict(versions), seconds=seconds, created=created),
         lam=lam,
@@ -269,20 +269,20 @@ def records() -> list[Record]:
     for at in range(5):
         severity = at + 1
         noisy: dict[str, Any] = {"severity": severity}
-        made.append(_corruption(**noisy, correct=RESNET[at], **resnet))
-        made.append(_corruption(**noisy, correct=TRAIN[at], **train))
-        made.append(_corruption(**noisy, correct=ADAPTIVE[at], lam=LAMBDAS[at], **adaptive))
-        made.append(_corruption(**noisy, correct=ADAPTIVE[at] + 10, policy="oracle", lam=LAMBDAS[at]))
+        made.append(_corruption(**noisy, met=RESNET[at], **resnet))
+        made.append(_corruption(**noisy, met=TRAIN[at], **train))
+        made.append(_corruption(**noisy, met=ADAPTIVE[at], lam=LAMBDAS[at], **adaptive))
+        made.append(_corruption(**noisy, met=ADAPTIVE[at] + 10, policy="oracle", lam=LAMBDAS[at]))
         for lam in (0.1, 0.5, 0.9):
             correct = round(9000 - 1000 * severity - 4000 * (lam - 0.2 * severity) ** 2)
-            made.append(_corruption(**noisy, correct=correct, policy=f"fixed={lam}", lam=lam))
-    made.append(_clean(correct=9520, **train))
-    made.append(_clean(correct=9500, lam=0.1, **adaptive))
-    made.append(_clean(correct=9530, **resnet))
-    made.append(_attack(correct=1, total=1000, **resnet))
-    made.append(_attack(correct=11, total=1000, **train))
-    made.append(_attack(correct=352, total=1000, protocol="static", lam=0.9, **adaptive))
-    made.append(_attack(correct=5, total=1000, protocol="adaptive", lam=0.9, **adaptive))
+            made.append(_corruption(**noisy, met=correct, policy=f"fixed={lam}", lam=lam))
+    made.append(_clean(met=9520, **train))
+    made.append(_clean(met=9500, lam=0.1, **adaptive))
+    made.append(_clean(met=9530, **resnet))
+    made.append(_attack(met=1, total=1000, **resnet))
+    made.append(_attack(met=11, total=1000, **train))
+    made.append(_attack(met=352, total=1000, protocol="static", lam=0.9, **adaptive))
+    made.append(_attack(met=5, total=1000, protocol="adaptive", lam=0.9, **adaptive))
     return made
 
 

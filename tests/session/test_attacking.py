@@ -66,10 +66,10 @@ def test_a_budget_stands_for_those_of_the_suite_in_every_member() -> None:
     threats = {it.threat for it in made(rc.Results(attacked))}
     assert threats == {ThreatModel("linf", 4 / 255)}
     # A budget of 4 grey levels closes a gap of 8: no image changes; one of 8 closes 16 and changes a third.
-    assert clean.correct == 12 and {record.correct for record in attacked[:3]} == {12}
+    assert clean.met == 12 and {record.met for record in attacked[:3]} == {12}
     by_default = session(4).suite("standard", norms=["linf"])
     assert {it.threat for it in made(by_default)} == {ThreatModel("linf", 8 / 255)}
-    assert min(record.correct for record in by_default) == 8
+    assert min(record.met for record in by_default) == 8
 
 
 def test_several_budgets_are_measured_one_after_the_other_in_the_norms_that_were_named() -> None:
@@ -81,7 +81,7 @@ def test_several_budgets_are_measured_one_after_the_other_in_the_norms_that_were
 def test_the_curve_of_a_suite_goes_with_its_own_budgets() -> None:
     found = session(2).suite("full", epsilon=12 / 255)
     assert {it.threat.epsilon for it in made(found)} == {12 / 255}
-    assert min(record.correct for record in found) == 2  # 24 levels close gaps of 10 and 20
+    assert min(record.met for record in found) == 2  # 24 levels close gaps of 10 and 20
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_attacks_that_need_more_classes_are_left_out_and_named(
     told: list[str] = []
     clean, *attacked = session(channels, told).suite(name, epsilon=8 / 255)
     assert [it for it in told if "classes" in it] == notes
-    assert clean.correct == 3 * channels
+    assert clean.met == 3 * channels
     # A budget of 8 grey levels closes a gap of 16, so the third with a gap of 10 changes, under every attack or all.
-    assert min(record.correct for record in attacked) == 2 * channels
+    assert min(record.met for record in attacked) == 2 * channels
     assert not any(step.classes > channels for it in made(rc.Results(attacked)) for step in it.steps)
     (table,) = worst_case_tables([clean, *attacked])
     count = table.rows[-1][3]

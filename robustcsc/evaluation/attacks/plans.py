@@ -42,7 +42,7 @@ class AttackRequest:
     >>> request = rc.AttackRequest(steps=(AttackStep.of("fgsm"),), threats=(rc.ThreatModel("linf", 8 / 255),))
     >>> sdnet = rc.open("sdnet-digits")
     >>> clean, attacked = sdnet.attack(sdnet.images(limit=50), request)
-    >>> clean.correct, attacked.correct
+    >>> clean.met, attacked.met
     (48, 45)
     """
 

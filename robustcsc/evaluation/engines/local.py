@@ -26,7 +26,7 @@ def run(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore) -> Iter
             yield from records
             if len(chain) > 1:
                 standing = records[0].outcomes
-                if not records[0].correct:
+                if not records[0].met:
                     break
 
 

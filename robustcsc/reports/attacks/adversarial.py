@@ -20,7 +20,7 @@ from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.reports.attacks.flags import FLAG_WORDS, Flags, flags_by_measurement, is_white_box
 from robustcsc.reports.attacks.tables import BUDGETS, attacks_by_cohort
-from robustcsc.reports.cohorts.cells import PERCENT, WHO, accuracy_of, estimate, percentages
+from robustcsc.reports.cohorts.cells import PERCENT, WHO, estimate, percentages, rate_of
 from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, of_newest_fit
 from robustcsc.reports.cohorts.words import (
     THEN,
@@ -145,7 +145,7 @@ def attacked_directly(records: Iterable[Record]) -> bool:
 
 def left_by_all(records: Sequence[Record]) -> Score:
     """Returns what several attacks leave, image by image, as far as single outcomes were kept; at most the fewest."""
-    fewest = min(record.correct for record in records)
+    fewest = min(record.met for record in records)
     kept = [record.outcomes.bits for record in records if record.outcomes is not None]
     return Score(min(fewest, reduce(and_, kept).bit_count()) if kept else fewest, records[0].total)
 
@@ -153,7 +153,7 @@ def left_by_all(records: Sequence[Record]) -> Score:
 def _worst_rows(threat: ThreatModel, attacks: Sequence[Record], labels: Labels) -> list[tuple[Cell, ...]]:
     by_variant = _by_variant(attacks)
     fixed = {variant: found for variant, found in by_variant.items() if isinstance(variant.policy, FixedLambda)}
-    best = max(fixed, key=lambda variant: left_by_all(fixed[variant]).correct, default=None)
+    best = max(fixed, key=lambda variant: left_by_all(fixed[variant]).met, default=None)
     budget = threat_words(threat)
     rows: list[tuple[Cell, ...]] = []
     for variant, found in by_variant.items():
@@ -171,12 +171,12 @@ def _worst_rows(threat: ThreatModel, attacks: Sequence[Record], labels: Labels) 
 
 
 def _worst_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
-    strongest = min(records, key=lambda record: record.correct)
+    strongest = min(records, key=lambda record: record.met)
     made = strongest.measurement.perturbation
     assert isinstance(made, Attack)
     protocol = protocol_name(made)
     words = attack_words(made) if protocol == Protocol.PLAIN else f"{attack_words(made)} ({protocol})"
-    return (len(records), words, accuracy_of(strongest), estimate(left_by_all(records)))
+    return (len(records), words, rate_of(strongest), estimate(left_by_all(records)))
 
 
 def _attack_cells(made: Attack, record: Record, flags: Flags) -> tuple[Cell, ...]:
@@ -186,7 +186,7 @@ def _attack_cells(made: Attack, record: Record, flags: Flags) -> tuple[Cell, ...
     return (
         protocol_words(made, record.measurement.policy),
         attack_words(made),
-        accuracy_of(record),
+        rate_of(record),
         None if rounded is None else rounded / record.total,
         cost.attacked if cost else None,
         *(calls or (None, None)),

@@ -59,13 +59,13 @@ def flags_by_measurement(records: Iterable[Record]) -> Flags:
 
 def _raised_together(group: Sequence[tuple[Attack, Record]]) -> tuple[tuple[Flag, ...], list[Measurement]]:
     """Returns which flags the attacks on one model under one policy raise together, and the white-box attacks."""
-    single = [(made, record.correct) for made, record in group if len(made.steps) == 1]
+    single = [(made, record.met) for made, record in group if len(made.steps) == 1]
     blind = [correct for made, correct in single if not made.steps[0].kind.gradients]
     foreign = [correct for made, correct in single if made.protocol is Protocol.TRANSFER]
     white = [
         record for made, record in group if is_white_box(made) and (len(made.steps) > 1 or made.steps[0].kind.gradients)
     ]
-    least = min((record.correct for record in white), default=0)
+    least = min((record.met for record in white), default=0)
     found = {Flag.BLACK_BOX_BEATS_WHITE_BOX: blind, Flag.TRANSFER_BEATS_WHITE_BOX: foreign}
     raised = tuple(flag for flag, counts in found.items() if any(correct < least for correct in counts))
     return raised, [record.measurement for record in white]

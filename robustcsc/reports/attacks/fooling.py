@@ -19,7 +19,7 @@ from robustcsc.presentation.chart import MOST_LINES, Chart, line_chart
 from robustcsc.presentation.picture import Picture
 from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
 from robustcsc.presentation.words import slug
-from robustcsc.reports.cohorts.cells import WHO, accuracy_of, estimate, over_seeds, percentages
+from robustcsc.reports.cohorts.cells import WHO, estimate, over_seeds, percentages, rate_of
 from robustcsc.reports.cohorts.cohorts import (
     Cohort,
     Labels,
@@ -250,7 +250,7 @@ def _picture(made: Universal, record: Record, png: bytes) -> Picture:
     return Picture(
         name=slug("perturbation", it.subject.run, key=(it.key,)),
         title=f"{it.subject.run}, {policy_words(it.policy)}, {threat_words(made.threat)}, seed {made.crafting.seed}",
-        description=f"Added to every image, it changes {column.text(accuracy_of(record))} % of the predictions. Grey "
+        description=f"Added to every image, it changes {column.text(rate_of(record))} % of the predictions. Grey "
         f"is zero; the caption in the picture has the scale. It was {crafting_words(made.crafting)}.",
         png=png,
     )

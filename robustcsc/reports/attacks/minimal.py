@@ -12,7 +12,7 @@ from robustcsc.measurements.records import BudgetDetails, Record
 from robustcsc.measurements.statistics import Score
 from robustcsc.presentation.chart import MOST_LINES, Chart, line_chart
 from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
-from robustcsc.reports.cohorts.cells import WHO, accuracy_of, estimate, percentages
+from robustcsc.reports.cohorts.cells import WHO, estimate, percentages, rate_of
 from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, labels_of, part_of
 from robustcsc.reports.cohorts.words import (
     attack_words,
@@ -89,7 +89,7 @@ def _cells(search: _Search) -> tuple[Cell, ...]:
         protocol_words(made, search.variant.policy),
         attack_words(made),
         *(beyond if size == math.inf else size for size in quartiles),
-        accuracy_of(search.record),
+        rate_of(search.record),
     )
 
 

@@ -12,7 +12,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.measurements.threats import Norm
 from robustcsc.presentation.chart import Chart, line_chart
 from robustcsc.presentation.table import Column, Estimate, Table
-from robustcsc.reports.cohorts.cells import PERCENT, WHO, accuracy_of, curve_of, percentages
+from robustcsc.reports.cohorts.cells import PERCENT, WHO, curve_of, percentages, rate_of
 from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, is_basic, labels_of, part_of
 from robustcsc.reports.cohorts.words import (
     attack_words,
@@ -73,7 +73,7 @@ def _attack_table(cohort: Cohort, attacks: Sequence[Attacked], labels: Labels) -
     cells = []
     for (variant, _), found in rows.items():
         how = protocol_words(next(iter(found.values())).made, variant.policy)
-        accuracies = (accuracy_of(found[words].record) if words in found else None for words in columns)
+        accuracies = (rate_of(found[words].record) if words in found else None for words in columns)
         cells.append((*labels[variant], how, *accuracies))
     return Table(
         name=cohort.file_name("attacks"),

@@ -33,11 +33,11 @@ def estimate(counts: Score | None) -> Estimate | None:
     """Returns a share with its interval and the number of images, as fractions; ``None`` if there are no images."""
     if counts is None or not counts.total:
         return None
-    return Estimate(counts.accuracy, *counts.interval, counts.total)
+    return Estimate(counts.rate, *counts.interval, counts.total)
 
 
-def accuracy_of(record: Record | None) -> Estimate | None:
-    """Returns the accuracy that one record counts."""
+def rate_of(record: Record | None) -> Estimate | None:
+    """Returns the rate that one record counts."""
     return None if record is None else estimate(score(record))
 
 
@@ -50,7 +50,7 @@ def over_seeds(scores: SeedScores) -> Estimate | Spread | None:
 
 def curve_of(measured: Mapping[int, Record] | Mapping[float, Record]) -> dict[float, Estimate]:
     """Returns the accuracies that records count, as points of a line of a chart."""
-    return {x: found for x, record in measured.items() if (found := accuracy_of(record)) is not None}
+    return {x: found for x, record in measured.items() if (found := rate_of(record)) is not None}
 
 
 def mean_of(parts: Sequence[Part]) -> Estimate | Noted | None:

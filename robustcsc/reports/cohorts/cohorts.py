@@ -182,12 +182,12 @@ def of_newest_fit(records: Iterable[Record]) -> list[Record]:
 
 def score(record: Record) -> Score:
     """Returns the counts of one record."""
-    return Score(record.correct, record.total)
+    return Score(record.met, record.total)
 
 
 def total_score(records: Sequence[Record]) -> Score:
     """Adds the counts of cells of the same images."""
-    return Score(sum(record.correct for record in records), sum(record.total for record in records), len(records))
+    return Score(sum(record.met for record in records), sum(record.total for record in records), len(records))
 
 
 def pool(parts: Sequence[Part]) -> Score | None:
@@ -287,7 +287,7 @@ def without_fixed(variants: Sequence[Variant]) -> list[Variant]:
 
 
 def _age(record: Record) -> tuple[str, str, int, int]:
-    return (record.provenance.created, fit_of(record), record.measurement.batch_size or 0, record.correct)
+    return (record.provenance.created, fit_of(record), record.measurement.batch_size or 0, record.met)
 
 
 @lru_cache(maxsize=2**12)

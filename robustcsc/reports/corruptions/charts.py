@@ -164,7 +164,7 @@ def _map(cells: Corrupted, variant: Variant) -> HeatMap:
     severities = sorted({severity for several in cells.severities.values() for severity in several})
     measured = (cells.series(variant, name) for name in cells.rows)
     values = tuple(
-        tuple(100 * score(series[it]).accuracy if it in series else None for it in severities) for series in measured
+        tuple(100 * score(series[it]).rate if it in series else None for it in severities) for series in measured
     )
     rows, columns = tuple(map(corruption_words, cells.rows)), tuple(map(str, severities))
     return HeatMap("\n".join(cells.labels[variant]), "severity", rows, columns, values)

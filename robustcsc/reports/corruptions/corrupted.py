@@ -149,4 +149,4 @@ def corrupted(records: Sequence[Record]) -> list[Corrupted]:
 
 
 def _error(record: Record) -> float:
-    return 1 - record.correct / record.total
+    return 1 - record.met / record.total

@@ -166,7 +166,7 @@ def _mean(cells: Corrupted, variant: Variant, names: Sequence[str]) -> float | N
 
 def _clean_error(cells: Corrupted, variant: Variant) -> Estimate | None:
     record = cells.clean.get(variant)
-    return None if record is None else estimate(Score(record.total - record.correct, record.total))
+    return None if record is None else estimate(Score(record.total - record.met, record.total))
 
 
 def _mean_ratio(errors: Errors, reference: Errors, names: Sequence[str], relative: bool) -> float | None:

@@ -14,9 +14,9 @@ from robustcsc.reports.cohorts.cells import (
     PERCENT,
     POOLED,
     WHO,
-    accuracy_of,
     mean_of,
     percentages,
+    rate_of,
     severities_note,
     summary_columns,
     summary_notes,
@@ -37,7 +37,7 @@ def _severity_table(cells: Corrupted) -> Table:
         title=f"Accuracy by corruption and severity: {cells.cohort.title}",
         columns=(*(Column("model"), *WHO, Column("corruption")), *_by_severity(SEVERITIES)),
         rows=tuple(
-            (*cells.label(it), corruption_words(name), *map(accuracy_of, map(rows[it].get, SEVERITIES)))
+            (*cells.label(it), corruption_words(name), *map(rate_of, map(rows[it].get, SEVERITIES)))
             for name, rows in cells.rows.items()
             for it in ranked(rows)
         ),
@@ -55,7 +55,7 @@ def _corruption_table(cells: Corrupted, name: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for variant in ranked(cells.rows[name]):
         measured, (run, policy) = cells.rows[name][variant], cells.labels[variant]
-        rows.append((run, policy, *map(accuracy_of, map(measured.get, severities)), mean_of([(measured, severities)])))
+        rows.append((run, policy, *map(rate_of, map(measured.get, severities)), mean_of([(measured, severities)])))
         used = {severity: record.lam for severity, record in measured.items() if record.lam is not None}
         if used and not isinstance(variant.policy, FixedLambda):
             shown = (Worded(used[it], f"{used[it]:.2f}") if it in used else None for it in severities)

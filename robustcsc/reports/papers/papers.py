@@ -161,7 +161,7 @@ def _panels(
                 at = place(group, made)
                 if at is not None and cohort.metric is metric and policy in PLAIN:
                     norm = (norm_words(made.threat.norm),) if isinstance(made, Universal) else ()
-                    shares = [100 * series[0].correct / series[0].total for series in several]
+                    shares = [100 * series[0].met / series[0].total for series in several]
                     found[", ".join((cohort.dataset, *norm)), at].append(fmean(shares))
         for (panel, at), percent in found.items():
             panels[panel][line(group)][at] = percent

@@ -110,18 +110,18 @@ def test_attacks_in_turn_get_what_is_left_and_are_counted_together(
     steps = [record.measurement.perturbation.steps for record in (first, second)]  # type: ignore[union-attr]
     assert steps == [(FAINT,), (FAINT, STRONG)]
     assert first.outcomes is not None and second.outcomes is not None
-    assert 0 < second.correct < first.correct < 60
+    assert 0 < second.met < first.met < 60
     bits = second.outcomes.bits
-    assert bits & ~first.outcomes.bits == 0 and bits.bit_count() == second.correct
+    assert bits & ~first.outcomes.bits == 0 and bits.bit_count() == second.met
     attacked = [len(clean) for _, clean, _ in crafted]
-    assert attacked[:2] == [40, 20] and sum(attacked[2:]) == first.correct
+    assert attacked[:2] == [40, 20] and sum(attacked[2:]) == first.met
     told = [details(record) for record in (first, second)]
     costs = [it.cost for it in told if it.cost is not None]
-    assert [cost.attacked for cost in costs] == [60, first.correct]
+    assert [cost.attacked for cost in costs] == [60, first.met]
     # One image to see that there is a gradient, twice; then the steps; the outcome before and after goes forwards only.
     assert costs[0].gradient_calls == 2 + 60 and costs[0].forward_calls == 2 + 60 + 2 * 60
     batches = len(attacked) - 2
-    assert costs[1].gradient_calls == batches + 8 * first.correct
+    assert costs[1].gradient_calls == batches + 8 * first.met
     assert told[0].rounded_correct is not None and told[1].rounded_correct is None
 
 
@@ -133,7 +133,7 @@ def test_a_stopped_series_of_attacks_is_resumed(
     attack(FAINT, **asked)
     made = len(crafted)
     stopped = attack(FAINT, STRONG, **asked)
-    assert sum(len(clean) for _, clean, _ in crafted[made:]) == stopped[0].correct
+    assert sum(len(clean) for _, clean, _ in crafted[made:]) == stopped[0].met
     whole = attack(FAINT, STRONG, **asked, settings={"remeasure": True})
     assert [(it.measurement, it.outcomes) for it in stopped] == [(it.measurement, it.outcomes) for it in whole]
 
@@ -141,7 +141,7 @@ def test_a_stopped_series_of_attacks_is_resumed(
 @pytest.mark.usefixtures("unchecked")
 def test_a_series_ends_when_no_image_is_left(attack: Attack, store: ResultStore) -> None:
     (record,) = attack(STRONG, WEAK, epsilon=0.5, in_turn=True)
-    assert record.correct == 0
+    assert record.met == 0
     assert store.records() == [record]
 
 

@@ -66,7 +66,7 @@ def test_two_linear_classes_break_at_their_distance(
             assert level == RESISTED
         elif distance < upper.epsilon * 0.98:
             assert distance / unit - 0.5 <= level <= distance / unit * 1.05 + 1.5, (distance / unit, level)
-    assert record.correct == levels.count(RESISTED)
+    assert record.met == levels.count(RESISTED)
     assert record.outcomes is not None and record.outcomes.to_list() == [level == RESISTED for level in levels]
     if norm == "linf":
         assert any(level % 2 for level in levels if level not in (0, RESISTED))  # halved down to one level

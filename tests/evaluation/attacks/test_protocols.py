@@ -91,14 +91,14 @@ def test_protocols_score_the_images_they_should_at_the_lambda_they_should(
     labels, network = images.labels, model.model
     simple = torch.cat([found for _, _, found in crafted[:2]])
     through = torch.cat([found for _, _, found in crafted[2:]])
-    assert plain.correct == count(network, simple, labels, [0.1] * 60)
+    assert plain.met == count(network, simple, labels, [0.1] * 60)
     mean = residuals(network, simple).mean().item()
     lam = min(max(fit.lines["squared"].intercept + fit.lines["squared"].slope * mean, 0.1), 1.5)
     assert static.lam == pytest.approx(lam, abs=1e-5)
-    assert static.correct == count(network, simple, labels, [lam] * 60)
+    assert static.met == count(network, simple, labels, [lam] * 60)
     lambdas = line_at(network, fit, through)
     assert adaptive.lam == pytest.approx(sum(lambdas) / 60, abs=1e-5)
-    assert adaptive.correct == count(network, through, labels, lambdas)
+    assert adaptive.met == count(network, through, labels, lambdas)
     assert not torch.equal(simple, through)
     # The attacker saw the model at the training lambda, and the policy with one lambda per image.
     (at_training_lambda, clean, _), (policy, _, _) = crafted[0], crafted[2]
@@ -115,7 +115,7 @@ def test_an_attack_through_the_policy_breaks_images_that_were_right(
     policies = model.facts.policies(("adaptive-image",))
     (clean,) = measure(model, lambda planner: [planner.clean(policies)])
     (adaptive,) = attack(AttackStep.of("pgd", steps=10, step_size=0.025), protocols=(Protocol.ADAPTIVE,))
-    assert adaptive.correct < clean.correct
+    assert adaptive.met < clean.met
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -136,7 +136,7 @@ def test_a_model_without_lambda_is_attacked_plainly(
     (clean,) = measure(plain, lambda planner: [planner.clean([NoLambda()])])
     (record,) = attack(AttackStep.of("pgd", steps=10), attacked=plain, epsilon=0.5)
     assert (record.measurement.policy, record.lam) == (NoLambda(), None)
-    assert record.correct == 0 < clean.correct  # a linear model falls to a budget of half the range
+    assert record.met == 0 < clean.met  # a linear model falls to a budget of half the range
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -147,7 +147,7 @@ def test_fixed_attacks_and_scores_at_each_lambda(
     assert [it.measurement.policy for it in records] == [FixedLambda(0.1), FixedLambda(0.8)]
     for record, at, lam in zip(records, (0, 2), (0.1, 0.8), strict=True):
         changed = torch.cat([found for _, _, found in crafted[at : at + 2]])
-        assert record.correct == count(model.model, changed, images.labels, [lam] * 60)
+        assert record.met == count(model.model, changed, images.labels, [lam] * 60)
         assert record.lam == pytest.approx(lam)
 
 
@@ -164,7 +164,7 @@ def test_grid_raises_the_mean_loss_and_is_scored_at_the_worst_lambda(
         before = [logits_at(model.model, clean, lam) for lam in lambdas]
         seen = crafted[0][0](clean)
     right = torch.stack([it.argmax(1) == images.labels for it in logits]).all(dim=0)
-    assert record.correct == int(right.sum())
+    assert record.met == int(right.sum())
     losses = [[nn.functional.cross_entropy(it, images.labels) for it in each] for each in (before, logits)]
     assert torch.stack(losses[1]).mean() > torch.stack(losses[0]).mean()
     # What the attacker sees: minus its entry at the label is the mean cross-entropy.
@@ -182,9 +182,9 @@ def test_transfer_is_crafted_on_the_other_model(
     assert {made_of(it).surrogate for it in records} == {Surrogate(model="linear", weights="11" * 32)}
     assert all(asked is plain.model for asked, _, _ in crafted) and len(crafted) == 2
     changed = torch.cat([found for _, _, found in crafted])
-    assert records[0].correct == count(model.model, changed, images.labels, [0.1] * 60)
+    assert records[0].met == count(model.model, changed, images.labels, [0.1] * 60)
     lambdas = line_at(model.model, model.fits["gaussian"], changed)
-    assert records[1].correct == count(model.model, changed, images.labels, lambdas)
+    assert records[1].met == count(model.model, changed, images.labels, lambdas)
 
 
 def test_black_box_asks_the_adaptive_policy_and_takes_no_gradient(attack: Callable[..., list[Record]]) -> None:
@@ -204,8 +204,8 @@ def test_tuned_is_the_transfer_test_at_the_best_lambda_by_the_labels(
     assert (made_of(tuned).protocol, tuned.measurement.policy) == (Protocol.STATIC, Oracle())
     changed = torch.cat([found for _, _, found in crafted])
     by_lambda = {lam: count(model.model, changed, images.labels, [lam] * 60) for lam in multiples_of(0.1)}
-    assert tuned.correct == max(by_lambda.values()) >= max(plain.correct, static.correct)
-    assert tuned.lam is not None and by_lambda[round(tuned.lam, 4)] == tuned.correct
+    assert tuned.met == max(by_lambda.values()) >= max(plain.met, static.met)
+    assert tuned.lam is not None and by_lambda[round(tuned.lam, 4)] == tuned.met
     # Without a fit, too: it needs none.
     (alone,) = attack(STRONG, protocols=(Protocol.TUNED,), attacked=replace(model, fits={}))
     assert alone.measurement.key == tuned.measurement.key

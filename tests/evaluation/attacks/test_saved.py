@@ -95,7 +95,7 @@ def test_saved_images_are_those_that_were_scored(
     clean = torch.cat([each.images for each in images.batches(60)])
     assert 0.04 < (saved.batch.images - clean).abs().max() <= 0.05 + 1e-7
     (again,) = score(evaluator.model, saved, TrainingLambda())
-    assert (again.correct, again.outcomes) == (record.correct, record.outcomes)
+    assert (again.met, again.outcomes) == (record.met, record.outcomes)
     digest = hashlib.sha256(saved.batch.images.numpy().tobytes()).hexdigest()
     crafted_on = Surrogate(model="tiny", weights="5d" * 32)
     expected = replace(measurement.perturbation, saved=SavedImages(crafted_on=crafted_on, digest=digest))
@@ -114,7 +114,7 @@ def test_two_files_made_alike_are_two_measurements(
     (other,) = score(model, load_adversarial(tmp_path / "second"), TrainingLambda())
     with torch.no_grad():
         right = int((model.model(blank).argmax(1) == tensors["labels"]).sum())
-    assert other.correct == right and one.measurement.key != other.measurement.key
+    assert other.met == right and one.measurement.key != other.measurement.key
 
 
 def test_batches_are_of_the_size_that_the_record_says(
@@ -162,7 +162,7 @@ def test_another_model_is_scored_on_them(plain: LoadedModel, path: Path, score: 
     (record,) = score(plain, saved, NoLambda())
     with torch.no_grad():
         expected = int((plain.model(saved.batch.images).argmax(1) == saved.batch.labels).sum())
-    assert (record.correct, record.total, record.measurement.subject) == (expected, 60, plain.subject)
+    assert (record.met, record.total, record.measurement.subject) == (expected, 60, plain.subject)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def counts(model: nn.Module, clean: Tensor, changed: Tensor, labels: Tensor) -> 
 
 
 def found_in(records: list[Record], made: Perturbation) -> Counts:
-    by_metric = {it.measurement.metric: (it.correct, it.total) for it in records if it.measurement.perturbation == made}
+    by_metric = {it.measurement.metric: (it.met, it.total) for it in records if it.measurement.perturbation == made}
     return Counts(by_metric[Metric.FOOLING], by_metric[Metric.FOOLING_OF_CORRECT])
 
 
@@ -162,7 +162,7 @@ def test_nothing_is_crafted_or_measured_twice_unless_asked(
     assert len(victims) == 2
     again = attacked(remeasure=True)
     assert len(victims) == 3
-    assert [(it.correct, it.total) for it in again] == [(it.correct, it.total) for it in first]
+    assert [(it.met, it.total) for it in again] == [(it.met, it.total) for it in first]
     attacked(crafting=facts.replace(crafting, passes=1))
     assert len(victims) == 4
 
@@ -220,7 +220,7 @@ def test_protocols_craft_and_score_as_they_say(
     kept = load_kept(tmp_path / "perturbations" / details(adaptive).file)
     moved = (batch.images + kept.values).clamp(0, 1)
     expected = counts(AdaptiveModel(model.model, fit, Scope.IMAGE), batch.images, moved, batch.labels)
-    assert (adaptive.correct, adaptive.total) == expected.every
+    assert (adaptive.met, adaptive.total) == expected.every
     kept = load_kept(tmp_path / "perturbations" / details(static).file)
     moved = (batch.images + kept.values).clamp(0, 1)
     tuned = [
@@ -228,7 +228,7 @@ def test_protocols_craft_and_score_as_they_say(
     ]
     with torch.inference_mode():
         changed = (tuned[0](batch.images).argmax(1) != tuned[1](moved).argmax(1)).sum()
-    assert static.correct == changed
+    assert static.met == changed
     assert static.lam == pytest.approx(tuned[1].lam, abs=1e-5)
 
 
@@ -300,13 +300,13 @@ def test_noise_does_not_depend_on_the_batch_size(model: LoadedModel, noise: Call
     policies = model.facts.policies(("train", "adaptive", "fixed=0.5"))
     first = noise(batch_size=60, policies=policies)
     second = noise(batch_size=7, policies=policies, remeasure=True)
-    assert [(it.measurement, it.correct) for it in first] == [(it.measurement, it.correct) for it in second]
+    assert [(it.measurement, it.met) for it in first] == [(it.measurement, it.met) for it in second]
     assert len({it.measurement.key for it in first}) == len(first) == 3 * 2 * 2 * 2
 
 
 def test_noise_without_energy_fools_nothing(model: LoadedModel, noise: Callable[..., list[Record]]) -> None:
     records = noise(rhos=(0.0,), policies=model.facts.policies(("train", "adaptive-image")))
-    assert [it.correct for it in records] == [0] * 8
+    assert [it.met for it in records] == [0] * 8
 
 
 def test_noise_that_makes_no_sense_is_refused() -> None:
@@ -331,6 +331,4 @@ def test_where_no_image_is_correct_only_all_images_are_counted(
     wrong = replace(plain, subject=Subject(run="w", model="wrong", weights="22" * 32), model=Wrong())
     for _ in range(2):  # the second time from the store
         records = noise(wrong, images=others, policies=(NoLambda(),), seeds=(0,))
-        assert [(it.measurement.metric, it.correct, it.total) for it in records] == [
-            (Metric.FOOLING, 0, len(others))
-        ] * 2
+        assert [(it.measurement.metric, it.met, it.total) for it in records] == [(Metric.FOOLING, 0, len(others))] * 2

@@ -55,7 +55,7 @@ def test_the_lowest_number_is_counted_image_by_image(attacked: RecordMaker) -> N
     assert table.rows[-1][3:5] == (4, "PGD L∞ 8/255, 20 steps")
     ((heading, scores),) = robust_columns(records)
     assert heading == "under all attacks, L∞ 8/255"
-    assert {it.policy: score.correct for it, score in scores.items()} == {
+    assert {it.policy: score.met for it, score in scores.items()} == {
         TrainingLambda(): 2,
         Adaptive(scope=Scope.IMAGE): 2,
     }  # nobody attacked the other policy itself

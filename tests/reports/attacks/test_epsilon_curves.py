@@ -13,7 +13,7 @@ RecordMaker = Callable[..., Record]
 
 def curve(attack: RecordMaker, levels: dict[float, int], **how: Any) -> list[Record]:
     """PGD at budgets in grey levels, each with its number of right images out of 100."""
-    return [attack(correct=n, total=100, epsilon=level / 255, **how) for level, n in levels.items()]
+    return [attack(met=n, total=100, epsilon=level / 255, **how) for level, n in levels.items()]
 
 
 def test_all_budgets_stand_in_the_table(attack: RecordMaker) -> None:

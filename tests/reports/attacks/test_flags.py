@@ -23,8 +23,8 @@ def test_every_flag_has_words() -> None:
 
 def test_a_flag_stands_in_a_table_beside_its_attack(attack: RecordMaker, corruption: RecordMaker) -> None:
     details = checked(zero_gradients=0.2, right_at_large_budget=1)
-    flagged = attack("pgd:steps=2", correct=1, epsilon=0.5, policy="train", details=details)
-    (table,) = flag_tables([flagged, corruption(correct=1)])
+    flagged = attack("pgd:steps=2", met=1, epsilon=0.5, policy="train", details=details)
+    (table,) = flag_tables([flagged, corruption(met=1)])
     row = ("sdnet", "training lambda", "PGD L∞ 0.5, 2 steps", "plain")
     assert table.rows == (
         (*row, "the gradient is exactly zero in many pixels"),
@@ -33,8 +33,8 @@ def test_a_flag_stands_in_a_table_beside_its_attack(attack: RecordMaker, corrupt
 
 
 def test_without_flags_there_is_no_table(attack: RecordMaker) -> None:
-    unchecked = attack(correct=1, epsilon=0.5)
-    harmless = attack("fgsm", correct=1, epsilon=0.5, details=checked())
+    unchecked = attack(met=1, epsilon=0.5)
+    harmless = attack("fgsm", met=1, epsilon=0.5, details=checked())
     assert flag_tables([unchecked, harmless]) == []
     assert flags_by_measurement([unchecked, harmless]) == {unchecked.measurement: None, harmless.measurement: ()}
 
@@ -53,11 +53,11 @@ def test_attacks_that_know_less_and_break_more_flag_those_that_they_beat(
     attack: RecordMaker, steps: tuple[str, ...], protocol: str, correct: int, flag: Flag | None
 ) -> None:
     white = [
-        attack("pgd", correct=3, epsilon=0.1, policy="train"),
-        attack("fgsm", correct=4, epsilon=0.1, policy="train"),
+        attack("pgd", met=3, epsilon=0.1, policy="train"),
+        attack("fgsm", met=4, epsilon=0.1, policy="train"),
     ]
-    weaker = attack("square", correct=1, epsilon=0.1, protocol="black-box", policy="adaptive")  # another policy
-    other = attack(*steps, correct=correct, epsilon=0.1, protocol=protocol, policy="train")
+    weaker = attack("square", met=1, epsilon=0.1, protocol="black-box", policy="adaptive")  # another policy
+    other = attack(*steps, met=correct, epsilon=0.1, protocol=protocol, policy="train")
     for order in ([*white, weaker, other], [other, weaker, *white]):
         found = flags_by_measurement(order)
         assert [found[it.measurement] for it in white] == [(flag,) if flag else None] * 2

@@ -27,7 +27,7 @@ RUNS: dict[str, dict[str, Any]] = {
 def both(make: RecordMaker, *words: Any, fooled: int, **how: Any) -> list[Record]:
     """The two metrics of one measurement: 200 images, of which 100 are correct."""
     counts = (("fooling rate", fooled, 200), ("fooling rate of correct images", fooled // 2, 100))
-    return [make(*words, metric=metric, correct=correct, total=total, **how) for metric, correct, total in counts]
+    return [make(*words, metric=metric, met=correct, total=total, **how) for metric, correct, total in counts]
 
 
 def crafted(universal: RecordMaker, fooled: int, **how: Any) -> list[Record]:
@@ -135,7 +135,7 @@ def test_of_many_curves_the_first_are_drawn(random_noise: RecordMaker) -> None:
 
 
 def test_fooling_rates_are_no_accuracies(measured: list[Record], clean: RecordMaker) -> None:
-    (table,) = headline_tables([clean(correct=190, total=200, **RUNS["plainnet"]), *measured])
+    (table,) = headline_tables([clean(met=190, total=200, **RUNS["plainnet"]), *measured])
     assert [column.heading for column in table.columns] == ["run", "lambda policy", "clean"]
     assert len(table.rows) == 1
 

@@ -16,7 +16,7 @@ def searched(minimal: RecordMaker, levels: list[int], **how: object) -> Record:
     """The smallest budgets of images in sixteenths of 0.16."""
     details = BudgetDetails(levels=4, minimal=bytes(levels), cost=COST)
     about = {"epsilon": 0.16, "protocol": "adaptive", "policy": "adaptive-image", "details": details}
-    return minimal(correct=levels.count(255), total=len(levels), **(about | how))
+    return minimal(met=levels.count(255), total=len(levels), **(about | how))
 
 
 def test_smallest_budgets_have_quartiles(minimal: RecordMaker) -> None:

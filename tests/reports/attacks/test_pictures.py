@@ -12,7 +12,7 @@ RecordMaker = Callable[..., Record]
 
 def crafted(universal: RecordMaker, file: str, **how: Any) -> Record:
     details = CraftingDetails(converged=False, fooled=300, passes=10, file=file)
-    return universal(correct=712, total=2000, epsilon=0.04, details=details, **how)
+    return universal(met=712, total=2000, epsilon=0.04, details=details, **how)
 
 
 def test_pictures_are_found_beside_the_results(universal: RecordMaker, tmp_path: Path) -> None:

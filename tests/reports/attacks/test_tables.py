@@ -26,7 +26,7 @@ def test_attacks_name_the_protocol_in_words(records: list[Record]) -> None:
 
 
 def test_an_attack_scored_by_the_oracle_says_so(attack: RecordMaker) -> None:
-    (table,) = attack_tables([attack(correct=3, total=10, protocol="static", policy="oracle")])
+    (table,) = attack_tables([attack(met=3, total=10, protocol="static", policy="oracle")])
     words = "crafted at the training lambda, scored at the best lambda by the test labels (a transfer test)"
     assert [row[2] for row in table.texts] == [words]
 
@@ -34,7 +34,7 @@ def test_an_attack_scored_by_the_oracle_says_so(attack: RecordMaker) -> None:
 def test_attacks_of_other_budgets_norms_and_steps_have_their_own_columns(attack: RecordMaker) -> None:
     attacks = [("linf", 8 / 255, 20), ("linf", 8 / 255, 200), ("linf", 0.03, 20), ("l2", 0.5, 20)]
     made = [
-        attack(f"pgd:steps={steps}", correct=n, total=10, norm=norm, epsilon=epsilon)
+        attack(f"pgd:steps={steps}", met=n, total=10, norm=norm, epsilon=epsilon)
         for n, (norm, epsilon, steps) in enumerate(attacks)
     ]
     (table,) = attack_tables(made)
@@ -48,13 +48,13 @@ def test_attacks_of_other_budgets_norms_and_steps_have_their_own_columns(attack:
 
 
 def test_fooling_rates_are_no_accuracies(attack: RecordMaker) -> None:
-    made = [attack(correct=correct, total=100, metric=it) for correct, it in ((30, "accuracy"), (60, "fooling rate"))]
+    made = [attack(met=correct, total=100, metric=it) for correct, it in ((30, "accuracy"), (60, "fooling rate"))]
     (table,) = attack_tables(made)
     assert table.texts[0][3] == wilson(30, 100)
 
 
 def test_suites_transfer_and_titles(attack: RecordMaker) -> None:
-    made = [attack("fgsm", "pgd", correct=1, total=10), attack(correct=2, total=10, protocol="transfer")]
+    made = [attack("fgsm", "pgd", met=1, total=10), attack(met=2, total=10, protocol="transfer")]
     assert attack_tables(made) == attack_tables([]) == []
-    (table,) = attack_tables([attack(correct=7, total=10), *made])
+    (table,) = attack_tables([attack(met=7, total=10), *made])
     assert "corruptions" not in table.title and len(table.rows) == 1

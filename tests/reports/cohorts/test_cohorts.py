@@ -17,14 +17,14 @@ RecordMaker = Callable[..., Record]
 def test_after_a_refit_one_series_never_mixes_two_fits(corruption: RecordMaker) -> None:
     def made(correct: int, severity: int, fit: str, day: int) -> Record:
         created = f"2026-01-{day:02}T00:00:00+00:00"
-        return corruption(severity=severity, correct=correct, policy="adaptive", fit=fit, created=created)
+        return corruption(severity=severity, met=correct, policy="adaptive", fit=fit, created=created)
 
     old = [made(1000, severity, "old", 1) for severity in (1, 2, 3)]
     new = [made(9000, severity, "new", 2) for severity in (1, 2)]
     ((((by_severity,),),),) = [
         [[rows.values()] for rows in settings.values()] for settings in by_cohort([*new, *old]).values()
     ]
-    assert {severity: it.correct for severity, it in by_severity.items()} == {1: 9000, 2: 9000}
+    assert {severity: it.met for severity, it in by_severity.items()} == {1: 9000, 2: 9000}
 
 
 def test_of_fits_measured_at_once_one_counts_whatever_the_order(
@@ -38,7 +38,7 @@ def test_of_fits_measured_at_once_one_counts_whatever_the_order(
     def shown(fits: str) -> list[tuple[str, ...]]:
         how = [{"policy": "adaptive", "fit": fit, "outcomes": right[fit]} for fit in fits]
         tables = [
-            *gain_tables([*(corruption(**it) for it in how), corruption(correct=2, total=4, policy="train")]),
+            *gain_tables([*(corruption(**it) for it in how), corruption(met=2, total=4, policy="train")]),
             *worst_case_tables([attack(protocol="adaptive", **it) for it in how]),
             *minimal_tables([minimal(details=details, **it) for it in how]),
             *fooling_tables([random_noise(**it) for it in how]),
@@ -51,7 +51,7 @@ def test_of_fits_measured_at_once_one_counts_whatever_the_order(
 
 def test_corruptions_stand_in_the_order_of_the_papers(corruption: RecordMaker) -> None:
     names = ("spatter", "fog", "impulse_noise", "jpeg_compression", "speckle_noise", "gaussian_noise", "snow")
-    (settings,) = by_cohort([corruption(name, correct=1) for name in names]).values()
+    (settings,) = by_cohort([corruption(name, met=1) for name in names]).values()
     # SDNet's Table 3, then Hendrycks & Dietterich's Table 1, then the others
     shown = [setting.name for setting in settings if hasattr(setting, "name")]
     assert shown == [
@@ -61,32 +61,32 @@ def test_corruptions_stand_in_the_order_of_the_papers(corruption: RecordMaker) -
 
 
 def test_the_pooled_interval_is_that_of_one_cell(corruption: RecordMaker) -> None:
-    measured = {severity: corruption(severity=severity, correct=90, total=100) for severity in (1, 2, 3)}
+    measured = {severity: corruption(severity=severity, met=90, total=100) for severity in (1, 2, 3)}
     found = pool([(measured, (1, 2, 3))])
     assert found is not None
-    assert (found.correct, found.total) == (270, 300)
+    assert (found.met, found.total) == (270, 300)
     # by hand for 90 in 100 with z = 1.96: (0.9 + 0.019208 -+ 0.061882) / 1.038416
     assert found.interval == pytest.approx((0.8256, 0.9448), abs=1e-4)
     assert pool([(measured, (1, 2, 3, 4))]) is None
 
 
 def test_a_setting_has_no_severity_and_no_seed(corruption: RecordMaker, attack: RecordMaker) -> None:
-    first, second = (corruption("fog", 1 + seed, correct=1, seed=seed) for seed in (0, 1))
+    first, second = (corruption("fog", 1 + seed, met=1, seed=seed) for seed in (0, 1))
     assert setting_of(first.measurement.perturbation) == setting_of(second.measurement.perturbation)
     assert Cohort.of(first) != Cohort.of(second)
-    first, second = (attack(correct=1, seed=seed) for seed in (0, 1))
+    first, second = (attack(met=1, seed=seed) for seed in (0, 1))
     assert setting_of(first.measurement.perturbation) == setting_of(second.measurement.perturbation)
     assert Cohort.of(first) != Cohort.of(second)
 
 
 def test_basic_attacks_are_single_and_plain_static_or_adaptive(attack: RecordMaker, clean: RecordMaker) -> None:
-    made = [attack(correct=1, protocol=protocol) for protocol in ("plain", "static", "adaptive", "grid", "transfer")]
-    made += [attack("pgd", "square", correct=1), clean(correct=1)]
+    made = [attack(met=1, protocol=protocol) for protocol in ("plain", "static", "adaptive", "grid", "transfer")]
+    made += [attack("pgd", "square", met=1), clean(met=1)]
     assert [is_basic(it.measurement.perturbation) for it in made] == [True, True, True, False, False, False, False]
 
 
 def test_weights_are_named_where_a_run_has_several(clean: RecordMaker) -> None:
-    first, second = clean(correct=1, policy="train"), clean(correct=1, policy="train", weights="ab" * 32)
+    first, second = clean(met=1, policy="train"), clean(met=1, policy="train", weights="ab" * 32)
     assert set(labels_of([first]).values()) == {("sdnet", "training lambda")}
     assert {run for run, _ in labels_of([first, second]).values()} == {
         "sdnet (sdnet18, weights 5d5d5d5d)",

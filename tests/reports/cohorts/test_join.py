@@ -13,7 +13,7 @@ RecordMaker = Callable[..., Record]
 
 def official(corruption: RecordMaker, correct: int, severity: int, version: str = "", **how: object) -> Record:
     files = f"file{severity}{version}"
-    return corruption(severity=severity, correct=correct, total=100, source="official", files=files, **how)
+    return corruption(severity=severity, met=correct, total=100, source="official", files=files, **how)
 
 
 def test_published_files_meet_by_their_clean_images(corruption: RecordMaker) -> None:
@@ -31,15 +31,15 @@ def test_two_versions_of_a_published_file_never_meet(corruption: RecordMaker) ->
 
 
 def test_copies_of_a_data_set_in_folders_of_other_names_meet(corruption: RecordMaker) -> None:
-    made = [corruption(severity=1, correct=80, total=100, dataset="b", run="one")]
-    made.append(corruption(severity=1, correct=60, total=100, dataset="a copy", run="two"))
+    made = [corruption(severity=1, met=80, total=100, dataset="b", run="one")]
+    made.append(corruption(severity=1, met=60, total=100, dataset="a copy", run="two"))
     (table,) = mean_tables(joined(made))
     assert [row[2][:5] for row in table.texts] == ["80.00", "60.00"]
     assert table.title.startswith("Mean over severities: a copy test")
 
 
 def test_joining_twice_is_joining_once_and_other_records_stay(corruption: RecordMaker, records: list[Record]) -> None:
-    made = [official(corruption, 80, 1), corruption("fog", correct=8)]
+    made = [official(corruption, 80, 1), corruption("fog", met=8)]
     assert joined(joined(made)) == joined(made)
     assert joined(records) == records
 

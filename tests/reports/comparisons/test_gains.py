@@ -12,8 +12,8 @@ VERDICT = 5  # column
 
 def pair(corruption: RecordMaker, adaptive: int, train: int, **how: object) -> list[Record]:
     return [
-        corruption(correct=adaptive, policy="adaptive", lam=0.5, **how),
-        corruption(correct=train, policy="train", lam=0.1, **how),
+        corruption(met=adaptive, policy="adaptive", lam=0.5, **how),
+        corruption(met=train, policy="train", lam=0.1, **how),
     ]
 
 
@@ -63,7 +63,7 @@ def test_what_the_adaptive_lambda_costs_on_clean_images_is_said(records: list[Re
 
 
 def test_only_shared_severities_are_compared(corruption: RecordMaker) -> None:
-    made = [*pair(corruption, 9000, 5000), corruption(severity=2, correct=0, policy="adaptive")]
+    made = [*pair(corruption, 9000, 5000), corruption(severity=2, met=0, policy="adaptive")]
     (table,) = gain_tables(made)
     row = dict(zip(headings(table), table.texts[0], strict=True))
     assert row["severities"] == "1" and row["mean gain"].startswith("+40.00 ")
@@ -77,7 +77,7 @@ def test_another_run_with_lambda_is_met_at_its_training_lambda(corruption: Recor
 
 
 def test_a_run_keeps_its_article(corruption: RecordMaker) -> None:
-    other = corruption(correct=1000, run="the best", weights="0" * 64)
+    other = corruption(met=1000, run="the best", weights="0" * 64)
     (table,) = gain_tables([*pair(corruption, 9000, 5000), other])
     assert {row[2]: row[VERDICT] for row in table.rows} == {
         "training lambda": "adaptive lambda beats the training lambda by 40.0 points",
@@ -100,4 +100,4 @@ def test_measurements_that_may_not_be_mixed_are_not_compared(corruption: RecordM
 
 def test_the_oracle_makes_no_gain(corruption: RecordMaker) -> None:
     _, train = pair(corruption, 9000, 5000)
-    assert gain_tables([train, corruption(correct=9000, policy="oracle")]) == []
+    assert gain_tables([train, corruption(met=9000, policy="oracle")]) == []

@@ -33,7 +33,7 @@ def right(digits: str) -> list[bool]:
 
 def test_the_best_come_first_and_equals_share_a_rank(clean: RecordMaker) -> None:
     counts = {"a": 70, "b": 90, "c": 90, "d": 80}
-    (board,) = leaderboards([clean(correct=correct, total=100, **named(model)) for model, correct in counts.items()])
+    (board,) = leaderboards([clean(met=correct, total=100, **named(model)) for model, correct in counts.items()])
     assert order(board) == [(1, "b", "none"), (1, "c", "none"), (3, "d", "none"), (4, "a", "none")]
     table = board.table()
     assert table.cells(0) == [1, 1, 3, 4]
@@ -45,7 +45,7 @@ def test_seeds_of_one_recipe_are_a_row_and_other_recipes_are_not(clean: RecordMa
     known = [training("resnet8", seed) for seed in range(3)]
     known.append(training("resnet8", 0, weights="longer", epochs=99, recipe={"epochs": 99}))
     counts = (8000, 8100, 8300, 8200)
-    (board,) = leaderboards([clean(correct=it, **run_of(of)) for of, it in zip(known, counts, strict=True)], known)
+    (board,) = leaderboards([clean(met=it, **run_of(of)) for of, it in zip(known, counts, strict=True)], known)
     first, second = board.table().texts
     assert (first[3], first[4]) == ("45000 images of imagefolder, 99 epochs", "1")
     assert second[5] == f"81.33 ± {stdev([80, 81, 83]):.2f}"
@@ -57,7 +57,7 @@ def test_seeds_of_one_recipe_are_a_row_and_other_recipes_are_not(clean: RecordMa
 
 
 def test_the_ranking_as_plain_values(clean: RecordMaker) -> None:
-    (board,) = leaderboards([clean(correct=3, total=4, policy="adaptive-image", **named("sdnet18"))])
+    (board,) = leaderboards([clean(met=3, total=4, policy="adaptive-image", **named("sdnet18"))])
     told: Any = board.told()
     assert (told["dataset"], told["total"], told["by"], told["columns"]) == ("cifar10", 4, "clean", {"clean": "clean"})
     (row,) = told["rows"]
@@ -65,11 +65,11 @@ def test_the_ranking_as_plain_values(clean: RecordMaker) -> None:
     assert (row["cells"]["clean"]["mean"], row["cells"]["clean"]["std"]) == (0.75, None)
 
 
-@pytest.mark.parametrize("change", [{"images": "other"}, {"total": 50, "correct": 40}, {"dataset": "svhn"}])
+@pytest.mark.parametrize("change", [{"images": "other"}, {"total": 50, "met": 40}, {"dataset": "svhn"}])
 def test_other_images_have_a_table_of_their_own(clean: RecordMaker, change: dict[str, Any]) -> None:
     images = "00ff" * 4 if "dataset" in change else "0123456789abcdef"  # equal images are joined whatever their name
-    other = clean(**({"correct": 90, "total": 100, "images": images, **named("b")} | change))
-    made = [clean(correct=80, total=100, **named("a")), clean(correct=70, total=100, **named("c")), other]
+    other = clean(**({"met": 90, "total": 100, "images": images, **named("b")} | change))
+    made = [clean(met=80, total=100, **named("a")), clean(met=70, total=100, **named("c")), other]
     boards = leaderboards(made)
     assert [[it.group.model for it in board.entries] for board in boards] == [["a", "c"], ["b"]]
     assert len({board.table().name for board in boards}) == 2
@@ -77,7 +77,7 @@ def test_other_images_have_a_table_of_their_own(clean: RecordMaker, change: dict
 
 def corrupted(corruption: RecordMaker, model: str, correct: int, names: Sequence[str], **how: Any) -> list[Record]:
     return [
-        corruption(name, severity, correct=correct + severity, total=100, **named(model), **how)
+        corruption(name, severity, met=correct + severity, total=100, **named(model), **how)
         for name in names
         for severity in range(1, 6)
     ]
@@ -126,7 +126,7 @@ def test_robustness_is_counted_image_by_image_at_one_budget(attack: RecordMaker)
 
 
 def test_an_attack_without_a_budget_makes_no_column(attack: RecordMaker, clean: RecordMaker) -> None:
-    made = [clean(correct=1, total=2), attack(epsilon=0.0, correct=1, total=2)]
+    made = [clean(met=1, total=2), attack(epsilon=0.0, met=1, total=2)]
     (board,) = leaderboards(made)
     assert list(board.headings) == ["clean"]
 
@@ -142,7 +142,7 @@ def test_transfer_tests_alone_rank_nobody(attack: RecordMaker) -> None:
 
 def test_oracle_and_fixed_lambdas_are_not_ranked(clean: RecordMaker) -> None:
     policies = ("train", "adaptive", "oracle", "fixed=0.5", WorstOf((0.1, 0.5)))
-    made = [clean(correct=50 + at, total=100, policy=policy) for at, policy in enumerate(policies)]
+    made = [clean(met=50 + at, total=100, policy=policy) for at, policy in enumerate(policies)]
     (board,) = leaderboards(made)
     assert [tag_of(it.policy) for it in board.entries] == ["adaptive", "train"]
     with pytest.raises(StoreError, match="nothing to rank"):
@@ -151,6 +151,6 @@ def test_oracle_and_fixed_lambdas_are_not_ranked(clean: RecordMaker) -> None:
 
 @pytest.mark.parametrize("by", ["noise", "corruptions", "robust"])
 def test_a_column_that_nobody_has_ranks_nobody(clean: RecordMaker, by: By) -> None:
-    (board,) = leaderboards([clean(correct=at, total=100, **named(model)) for at, model in enumerate("ba")], by=by)
+    (board,) = leaderboards([clean(met=at, total=100, **named(model)) for at, model in enumerate("ba")], by=by)
     assert order(board) == [(None, "a", "none"), (None, "b", "none")]
     assert "not ranked" in board.table().title

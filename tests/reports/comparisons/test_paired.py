@@ -55,9 +55,9 @@ def test_images_are_compared_one_by_one(clean: RecordMaker) -> None:
 
 def test_without_single_outcomes_there_is_no_pair(clean: RecordMaker) -> None:
     kept = clean(outcomes=[True, False])
-    assert pair_of(kept, clean(correct=1, total=2)) is None
+    assert pair_of(kept, clean(met=1, total=2)) is None
     assert pair_of(kept, clean(outcomes=[True, False, True])) is None
-    assert paired_tables([clean(correct=1, total=2, run=run) for run in ("a", "b")]) == []
+    assert paired_tables([clean(met=1, total=2, run=run) for run in ("a", "b")]) == []
 
 
 def test_the_table_names_the_better_one_only_beyond_chance(corruption: RecordMaker) -> None:
@@ -121,4 +121,4 @@ def test_committed_outcomes_agree_with_the_committed_counts(path: Path) -> None:
     for row in rows_of(path):
         if row.get("outcomes"):
             outcomes = outcomes_of(row)
-            assert (sum(outcomes), len(outcomes)) == (int(row["correct"]), int(row["total"]))
+            assert (sum(outcomes), len(outcomes)) == (int(row["met"]), int(row["total"]))

@@ -22,11 +22,11 @@ def trainings() -> list[Training]:
 @pytest.fixture
 def records(clean: RecordMaker, universal: RecordMaker, trainings: list[Training]) -> list[Record]:
     """Accuracies 80, 79, 83 and 84 %, and fooling rates 30, 32, 40 and 42 % for each of two crafting seeds."""
-    made = [clean(correct=it, **run_of(of)) for of, it in zip(trainings, (8000, 7900, 8300, 8400), strict=True)]
+    made = [clean(met=it, **run_of(of)) for of, it in zip(trainings, (8000, 7900, 8300, 8400), strict=True)]
     for of, correct in zip(trainings, (3000, 3200, 4000, 4200), strict=True):
         for sign in (-1, 1):
             about = {"epsilon": 0.04, "crafting": {"seed": sign + 1}, **run_of(of)}
-            made.append(universal(correct=correct + 100 * sign, **about))
+            made.append(universal(met=correct + 100 * sign, **about))
     return made
 
 
@@ -53,7 +53,7 @@ def test_the_spread_is_that_over_training_seeds(records: list[Record], trainings
 def test_the_mean_over_crafting_seeds_is_not_rounded_to_images(universal: RecordMaker) -> None:
     known = training("resnet8", 0)
     fooled = enumerate((1, 2, 2))
-    made = [universal(correct=n, total=10, crafting={"seed": seed}, **run_of(known)) for seed, n in fooled]
+    made = [universal(met=n, total=10, crafting={"seed": seed}, **run_of(known)) for seed, n in fooled]
     (table,) = seed_tables(made, [known])
     (cell,) = table.rows[-1][2:]
     assert isinstance(cell, Estimate) and cell.n == 10
@@ -69,8 +69,8 @@ def test_trainings_that_differ_in_more_than_the_seed_stand_apart(records: list[R
 
 def test_lambda_policies_are_columns_of_the_same_rows(clean: RecordMaker) -> None:
     known = training("sdnet18", 0)
-    made = [clean(correct=it, policy=policy, **run_of(known)) for it, policy in ((80, "train"), (90, "adaptive"))]
-    (table,) = seed_tables([*made, clean(correct=1, policy="fixed=0.5", **run_of(known))], [known])
+    made = [clean(met=it, policy=policy, **run_of(known)) for it, policy in ((80, "train"), (90, "adaptive"))]
+    (table,) = seed_tables([*made, clean(met=1, policy="fixed=0.5", **run_of(known))], [known])
     headings = [column.heading for column in table.columns]
     assert headings == ["", "images", "sdnet18, adaptive lambda", "sdnet18, training lambda"]
     assert [cell.split()[0] for cell in row(table, "clean accuracy")[2:]] == ["0.90", "0.80"]
@@ -84,7 +84,7 @@ def test_what_only_one_seed_has_is_left_out(records: list[Record], trainings: li
 
 def test_corruptions_pool_the_severities_they_share(corruption: RecordMaker) -> None:
     known = [training("resnet8", seed) for seed in (0, 1)]
-    made = [corruption("fog", at, correct=5000 + 100 * at, **run_of(of)) for of in known for at in range(1, 6)]
+    made = [corruption("fog", at, met=5000 + 100 * at, **run_of(of)) for of in known for at in range(1, 6)]
     (table,) = seed_tables(made, known)
     assert row(table, "accuracy, fog, severities 1-5")[2:] == ("53.00 ± 0.00",)
     assert seed_tables(made[:-1], known) == []

@@ -39,8 +39,8 @@ def test_lambda_curves_have_a_line_per_severity_and_mark_its_peak(records: list[
 
 
 def test_noise_families_pool_only_when_all_are_there(corruption: RecordMaker) -> None:
-    made = [corruption(name, correct=c, total=100) for name, c in (("gaussian_noise", 80), ("shot_noise", 60))]
-    made.append(corruption(correct=10, total=100, run="half"))
+    made = [corruption(name, met=c, total=100) for name, c in (("gaussian_noise", 80), ("shot_noise", 60))]
+    made.append(corruption(met=10, total=100, run="half"))
     (chart,) = noise_charts(made)
     drawn = lines(chart)
     assert drawn["sdnet, no lambda"].y == pytest.approx((80, 60, 70))
@@ -48,8 +48,8 @@ def test_noise_families_pool_only_when_all_are_there(corruption: RecordMaker) ->
 
 
 def test_heat_maps_have_a_row_per_corruption_and_gaps_where_nothing_was_measured(corruption: RecordMaker) -> None:
-    made = [corruption("fog", 1, correct=80, total=100), corruption("fog", 3, correct=60, total=100)]
-    made.append(corruption("gaussian_noise", 3, correct=10, total=100))
+    made = [corruption("fog", 1, met=80, total=100), corruption("fog", 3, met=60, total=100)]
+    made.append(corruption("gaussian_noise", 3, met=10, total=100))
     (chart,) = heat_maps(made)
     (shown,) = chart.panels
     assert isinstance(shown, HeatMap)
@@ -61,7 +61,7 @@ def test_heat_maps_have_a_row_per_corruption_and_gaps_where_nothing_was_measured
 
 def test_nothing_draws_nothing(clean: RecordMaker) -> None:
     for build in (severity_charts, noise_charts, lambda_charts, heat_maps):
-        assert build([]) == build([clean(correct=1, total=2)]) == []
+        assert build([]) == build([clean(met=1, total=2)]) == []
 
 
 def test_the_order_of_records_changes_no_chart(records: list[Record]) -> None:
@@ -70,7 +70,7 @@ def test_the_order_of_records_changes_no_chart(records: list[Record]) -> None:
 
 
 def test_names_with_dollars_underscores_and_tags_are_drawn_as_they_are(corruption: RecordMaker) -> None:
-    (chart,) = severity_charts([corruption(correct=1, total=2, run=r"_<script>$\bad$&")])
+    (chart,) = severity_charts([corruption(met=1, total=2, run=r"_<script>$\bad$&")])
     drawing = draw(chart)
     svg = drawing.to_svg()
     ElementTree.fromstring(svg)

@@ -74,7 +74,7 @@ def run(clean: RecordMaker, corruption: RecordMaker) -> Callable[..., list[Recor
             corruption(
                 corrupted,
                 severity,
-                correct=total - count,
+                met=total - count,
                 source=source,
                 table=table,
                 seed=seed,
@@ -84,7 +84,7 @@ def run(clean: RecordMaker, corruption: RecordMaker) -> Callable[..., list[Recor
             for corrupted, counts in wrong.items()
             for severity, count in enumerate(counts, start=1)
         ]
-        return made if errors is None else [*made, clean(correct=total - errors, **fields)]
+        return made if errors is None else [*made, clean(met=total - errors, **fields)]
 
     return make
 
@@ -211,7 +211,7 @@ def test_without_clean_errors_there_is_no_relative_mce(run: Run) -> None:
 
 
 def test_a_clean_error_of_other_images_is_not_taken(run: Run, clean: RecordMaker) -> None:
-    other = clean(correct=1, total=1000, run="a", model="resnet18", images="ffff")
+    other = clean(met=1, total=1000, run="a", model="resnet18", images="ffff")
     (table,) = error_tables([*run("a", MODEL, errors=None), other])
     assert row(table, "a")["clean"] == "–"  # noqa: RUF001
 

@@ -58,7 +58,7 @@ def test_oracle_rows_are_marked_everywhere(records: list[Record]) -> None:
 
 
 def test_a_mean_that_lacks_a_severity_is_not_given(records: list[Record], corruption: RecordMaker) -> None:
-    hardest = corruption("gaussian_noise", 5, correct=1).measurement.perturbation
+    hardest = corruption("gaussian_noise", 5, met=1).measurement.perturbation
     stopped = [
         it
         for it in records
@@ -71,8 +71,8 @@ def test_a_mean_that_lacks_a_severity_is_not_given(records: list[Record], corrup
 
 
 def test_the_mean_over_noises_pools_equal_totals(corruption: RecordMaker) -> None:
-    shots = [corruption("shot_noise", s, correct=60, total=100) for s in (1, 2)]
-    gaussians = [corruption("gaussian_noise", s, correct=c, total=100) for s, c in ((1, 90), (2, 50))]
+    shots = [corruption("shot_noise", s, met=60, total=100) for s in (1, 2)]
+    gaussians = [corruption("gaussian_noise", s, met=c, total=100) for s, c in ((1, 90), (2, 50))]
     (table,) = mean_tables(shots + gaussians)
     assert headings(table) == ("run", "lambda policy", "gaussian noise", "shot noise", "mean of 2 noises")
     assert table.texts[0][2:] == (wilson(70, 100), wilson(60, 100), wilson(65, 100))  # intervals of one cell
@@ -81,7 +81,7 @@ def test_the_mean_over_noises_pools_equal_totals(corruption: RecordMaker) -> Non
 
 def test_the_standard_mean_leaves_out_the_four_extra_corruptions(corruption: RecordMaker) -> None:
     names = {"fog": 80, "speckle_noise": 10, "gaussian_blur": 20, "snow": 60}
-    (table,) = mean_tables([corruption(name, correct=n, total=100) for name, n in names.items()])
+    (table,) = mean_tables([corruption(name, met=n, total=100) for name, n in names.items()])
     assert cell(table, "mean of 2 standard corruptions") == wilson(70, 100)
     assert any("covers snow, fog." in note for note in table.notes)
 
@@ -101,8 +101,8 @@ def test_the_standard_mean_leaves_out_the_four_extra_corruptions(corruption: Rec
     ids=lambda change: next(iter(change)),
 )
 def test_different_measurements_are_never_averaged(corruption: RecordMaker, change: dict[str, object]) -> None:
-    first = [corruption(severity=severity, correct=8000) for severity in (1, 2)]
-    second = [corruption(severity=severity, **{"correct": 1000, **change}) for severity in (1, 2)]
+    first = [corruption(severity=severity, met=8000) for severity in (1, 2)]
+    second = [corruption(severity=severity, **{"met": 1000, **change}) for severity in (1, 2)]
     for build in (corruption_tables, mean_tables):
         tables = build(first + second)
         assert len(tables) == 2
@@ -126,15 +126,15 @@ def test_titles_say_where_the_corrupted_images_come_from(corruption: RecordMaker
         ("exported", "8 bit"): "generated corruptions, 8 bit, from files, ",
     }
     for (source, pixels), words in sources.items():
-        (table,) = corruption_tables([corruption(correct=1, total=2, source=source, pixels=pixels)])
+        (table,) = corruption_tables([corruption(met=1, total=2, source=source, pixels=pixels)])
         assert f"cifar10 test, {words}cifar10_c@1a2b3c4d, 2 images" in table.title
 
 
 def test_two_weights_of_one_run_have_separate_rows(corruption: RecordMaker) -> None:
-    made = [corruption(correct=c, weights=letter * 64) for c, letter in ((8000, "a"), (1000, "b"))]
+    made = [corruption(met=c, weights=letter * 64) for c, letter in ((8000, "a"), (1000, "b"))]
     (table,) = corruption_tables(made)
     assert [row[0] for row in table.rows] == ["sdnet (sdnet18, weights aaaaaaaa)", "sdnet (sdnet18, weights bbbbbbbb)"]
 
 
 def test_nothing_gives_no_tables(clean: RecordMaker) -> None:
-    assert corruption_tables([]) == mean_tables([]) == corruption_tables([clean(correct=1)]) == []
+    assert corruption_tables([]) == mean_tables([]) == corruption_tables([clean(met=1)]) == []

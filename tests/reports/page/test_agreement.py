@@ -144,8 +144,8 @@ def check(report: ReportPaths, page: Page, name: str) -> None:
 def report(
     records: list[Record], corruption: RecordMaker, fit: FitMaker, tmp_path_factory: pytest.TempPathFactory
 ) -> ReportPaths:
-    many = [corruption(severity=1 + at % 5, correct=at, run=f"run{at // 5}") for at in range(250)]
-    nasty = [corruption("shot_noise", correct=7, total=9, run=NASTY)]
+    many = [corruption(severity=1 + at % 5, met=at, run=f"run{at // 5}") for at in range(250)]
+    nasty = [corruption("shot_noise", met=7, total=9, run=NASTY)]
     folder = tmp_path_factory.mktemp("runs") / "r"
     return write_report(Report(title=NASTY, records=[*records, *many, *nasty], fits=[fit()], paper="sdnet"), folder)
 
@@ -165,10 +165,10 @@ def test_every_table_says_the_same_in_all_four_forms(report: ReportPaths, page: 
 @pytest.mark.parametrize("paper", ["detrame", "res-msd-csc", "tddl"])
 def test_the_tables_of_papers_say_the_same_in_all_four_forms(paper: Paper, clean: RecordMaker, tmp_path: Path) -> None:
     made = [
-        clean(correct=90, total=100, model=model, dataset=data, weights=model)
+        clean(met=90, total=100, model=model, dataset=data, weights=model)
         for model, data in (("plainnet3", "cifar10"), ("detrame-plainnet3", "cifar10"), ("res-csc20", "svhn"))
     ]
-    made.append(clean(correct=7, total=9, dataset="mnist", run=NASTY, model="tddl-cnn"))
+    made.append(clean(met=7, total=9, dataset="mnist", run=NASTY, model="tddl-cnn"))
     report = write_report(Report(title="Papers", records=made, paper=paper), tmp_path / "r")
     page = Page(report.page.read_text("utf-8"))
     tables = paper_tables(paper, made)

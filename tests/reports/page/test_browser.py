@@ -71,8 +71,8 @@ type(everything.querySelector(".tools input"), "attack");
 found.none = everything.querySelector(".count").textContent;
 type(everything.querySelector(".tools input"), "oracle");
 found.bounded = everything.querySelector(".count").textContent;
-sort(everything, "correct");
-found.sorted = cells(everything, head(everything, "correct")).map(Number);
+sort(everything, "met");
+found.sorted = cells(everything, head(everything, "met")).map(Number);
 everything.querySelector(".tools button").click();
 type(everything.querySelector('[aria-label="Filter severity"]'), "");
 type(everything.querySelector(".tools input"), "");
@@ -140,7 +140,7 @@ def report(
     )
     shown = Report(
         title="Digits",
-        records=[*records, clean(correct=8000, run=NASTY)],
+        records=[*records, clean(met=8000, run=NASTY)],
         fits=[fit(), fit("shot")],
         pictures=[Picture("perturbation", NASTY, "It moves.", PNG)],
         examples=[sheet],

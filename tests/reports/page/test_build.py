@@ -69,7 +69,7 @@ def report(records: list[Record], fit: FitMaker, tmp_path_factory: pytest.TempPa
 def test_the_same_number_stands_in_every_form(report: ReportPaths) -> None:
     with report.records.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["policy"] == "adaptive" and row["kind"] == "corruption"]
-    assert sum(int(row["correct"]) for row in rows) == 32462
+    assert sum(int(row["met"]) for row in rows) == 32462
     with report.accuracy.open(newline="") as file:
         (wide,) = [row for row in csv.DictReader(file) if row["policy"] == "adaptive"]
     assert float(wide["mean"]) == pytest.approx(0.64924, abs=1e-12)
@@ -159,7 +159,7 @@ def test_records_of_every_kind_make_the_same_report_in_any_order(every_kind: lis
 
 def test_names_are_escaped_in_the_page(corruption: RecordMaker, tmp_path: Path) -> None:
     nasty = '<script>alert("x")</script>&amp;'
-    one, other = corruption(correct=1, total=2), corruption(correct=1, total=2, run=nasty)
+    one, other = corruption(met=1, total=2), corruption(met=1, total=2, run=nasty)
     plain = write_report(Report(title="plain", records=[one]), tmp_path / "plain")
     paths = write_report(Report(title=nasty, records=[other]), tmp_path / "r")
     page = Page(paths.page.read_text())
@@ -169,7 +169,7 @@ def test_names_are_escaped_in_the_page(corruption: RecordMaker, tmp_path: Path) 
 
 
 def test_one_record_makes_a_report(clean: RecordMaker, tmp_path: Path) -> None:
-    paths = write_report(Report(title="One", records=[clean(correct=3, total=4)]), tmp_path / "r")
+    paths = write_report(Report(title="One", records=[clean(met=3, total=4)]), tmp_path / "r")
     assert paths.figures == ()
     assert any(cell.startswith("75.00 [") and cell.endswith("n=4") for cell in Page(paths.page.read_text()).cells)
 
@@ -182,8 +182,8 @@ def test_without_records_the_next_command_is_named(tmp_path: Path, fit: FitMaker
 
 def test_a_new_report_replaces_the_old_one_whole(corruption: RecordMaker, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "r"
-    first = write_report(Report(title="First", records=[corruption(correct=1, total=2)]), folder)
-    second = write_report(Report(title="Second", records=[corruption("fog", correct=1, total=2)]), folder)
+    first = write_report(Report(title="First", records=[corruption(met=1, total=2)]), folder)
+    second = write_report(Report(title="Second", records=[corruption("fog", met=1, total=2)]), folder)
     assert "Second" in second.page.read_text()
     gone = [path.name for path in first.tables if path.name.startswith("gaussian_noise")]
     assert len(gone) == 3
@@ -192,7 +192,7 @@ def test_a_new_report_replaces_the_old_one_whole(corruption: RecordMaker, tmp_pa
 
 
 def test_a_folder_with_other_files_is_never_replaced(clean: RecordMaker, tmp_path: Path) -> None:
-    made = Report(title="t", records=[clean(correct=1, total=2)])
+    made = Report(title="t", records=[clean(met=1, total=2)])
     folder = write_report(made, tmp_path / "r").folder
     (folder / "thesis.tex").write_text("years of work")
     with pytest.raises(StoreError, match=r"thesis\.tex"):
@@ -206,7 +206,7 @@ def test_a_folder_with_other_files_is_never_replaced(clean: RecordMaker, tmp_pat
 def test_a_full_or_read_only_disk_is_one_sentence_and_keeps_the_old_report(
     clean: RecordMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    folder = write_report(Report(title="Old", records=[clean(correct=1, total=2)]), tmp_path / "r").folder
+    folder = write_report(Report(title="Old", records=[clean(met=1, total=2)]), tmp_path / "r").folder
     before = contents(folder)
 
     def fail(path: Path, data: bytes) -> int:
@@ -214,7 +214,7 @@ def test_a_full_or_read_only_disk_is_one_sentence_and_keeps_the_old_report(
 
     monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(StoreError, match=os.strerror(code).lower()) as caught:
-        write_report(Report(title="New", records=[clean(correct=2, total=2)]), folder)
+        write_report(Report(title="New", records=[clean(met=2, total=2)]), folder)
     assert str(folder) in str(caught.value)
     assert contents(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
@@ -223,7 +223,7 @@ def test_a_full_or_read_only_disk_is_one_sentence_and_keeps_the_old_report(
 def test_an_old_report_comes_back_if_the_exchange_fails(
     clean: RecordMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_report(Report(title="Old", records=[clean(correct=1, total=2)]), tmp_path / "r").folder
+    folder = write_report(Report(title="Old", records=[clean(met=1, total=2)]), tmp_path / "r").folder
     before = contents(folder)
     rename = Path.rename
 
@@ -234,7 +234,7 @@ def test_an_old_report_comes_back_if_the_exchange_fails(
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(StoreError):
-        write_report(Report(title="New", records=[clean(correct=2, total=2)]), folder)
+        write_report(Report(title="New", records=[clean(met=2, total=2)]), folder)
     assert contents(folder) == before
 
 
@@ -243,9 +243,7 @@ def test_200000_records_make_a_usable_report_in_20_seconds(corruption: RecordMak
     policies = ("train", "adaptive", "adaptive-image", "oracle", *(f"fixed={0.1 * at:g}" for at in range(1, 16)))
     names = (*STANDARD_CORRUPTIONS, "speckle_noise", "gaussian_blur", "spatter", "saturate")
     many = [
-        corruption(
-            name, severity, correct=9000 - (7 * at + 300 * severity) % 9000, run=f"run{at}", policy=policy, lam=0.1
-        )
+        corruption(name, severity, met=9000 - (7 * at + 300 * severity) % 9000, run=f"run{at}", policy=policy, lam=0.1)
         for at in range(111)
         for policy in policies
         for name in names

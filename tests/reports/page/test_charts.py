@@ -81,7 +81,7 @@ def test_the_residual_fit_has_points_and_an_unnamed_line(fit: FitMaker) -> None:
 
 def test_a_heat_map_holds_percent_by_corruption_and_severity(corruption: RecordMaker) -> None:
     measured = [
-        corruption(name, severity, correct=10 * at + severity, total=100)
+        corruption(name, severity, met=10 * at + severity, total=100)
         for at, name in enumerate(("fog", "gaussian_noise"))
         for severity in (1, 2)
     ]
@@ -99,8 +99,8 @@ def test_one_corruption_makes_no_map(records: list[Record]) -> None:
 
 
 def test_accuracy_over_epsilon(attack: RecordMaker) -> None:
-    measured = [attack(correct=n, total=100, epsilon=e, policy="train") for e, n in ((0.0, 90), (0.02, 40), (0.1, 0))]
-    (made,) = epsilon_charts([*measured, attack("fgsm", correct=5, total=100, epsilon=0.02, policy="train")])
+    measured = [attack(met=n, total=100, epsilon=e, policy="train") for e, n in ((0.0, 90), (0.02, 40), (0.1, 0))]
+    (made,) = epsilon_charts([*measured, attack("fgsm", met=5, total=100, epsilon=0.02, policy="train")])
     drawn = read(made)
     assert [it["label"] for it in drawn["legend"]] == ["sdnet, training lambda, PGD, 20 steps"]
     assert (drawn["panels"][0]["traces"][0]["x"], drawn["panels"][0]["traces"][0]["y"]) == ([0, 0.02, 0.1], [90, 40, 0])
@@ -108,12 +108,12 @@ def test_accuracy_over_epsilon(attack: RecordMaker) -> None:
 
 def test_names_are_as_they_were_given(corruption: RecordMaker) -> None:
     name = r"_<b>$x$</b>"
-    (made,) = severity_charts([corruption(correct=1, total=2, run=name)])
+    (made,) = severity_charts([corruption(met=1, total=2, run=name)])
     assert read(made)["legend"][0]["label"] == f"{name}, no lambda"
 
 
 def test_many_rows_leave_a_chart_readable_and_say_so(corruption: RecordMaker) -> None:
-    (made,) = severity_charts([corruption(correct=at, total=100, run=f"run{at:02}") for at in range(40)])
+    (made,) = severity_charts([corruption(met=at, total=100, run=f"run{at:02}") for at in range(40)])
     drawn = read(made)
     styles = {(it["colour"], it["symbol"], it["dash"]) for it in drawn["legend"]}
     assert len(styles) == len(drawn["legend"]) < 40

@@ -21,9 +21,9 @@ POLICIES = ("oracle", "train", "adaptive")
 
 
 def test_a_row_holds_the_counts_and_the_interval_scipy_computes(corruption: RecordMaker) -> None:
-    row = records_frame([corruption(correct=8178, policy="train", lam=0.1)]).iloc[0]
+    row = records_frame([corruption(met=8178, policy="train", lam=0.1)]).iloc[0]
     expected = binomtest(8178, 10000).proportion_ci(method="wilson")
-    assert (row["correct"], row["total"], row["severity"], row["accuracy"]) == (8178, 10000, 1, 0.8178)
+    assert (row["met"], row["total"], row["severity"], row["rate"]) == (8178, 10000, 1, 0.8178)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert (row["run"], row["table.name"], row["table.digest"], row["versions.torch"]) == (
         *("sdnet", "cifar10_c", "1a2b3c4d", "2.13.0"),
@@ -33,18 +33,18 @@ def test_a_row_holds_the_counts_and_the_interval_scipy_computes(corruption: Reco
 def test_without_records_all_columns_remain() -> None:
     frame = records_frame([])
     assert len(frame) == 0
-    assert {"run", "severity", "lambda", "correct", "accuracy", "low", "high"} <= set(frame.columns)
+    assert {"run", "severity", "lambda", "met", "rate", "low", "high"} <= set(frame.columns)
     assert list(accuracy_frame([])["mean"]) == list(fooling_frame([])["rate"]) == []
 
 
 def test_a_record_without_images_has_no_accuracy(corruption: RecordMaker, random_noise: RecordMaker) -> None:
-    row = records_frame([corruption(correct=0, total=0), corruption(correct=1, total=2)]).iloc[0]
-    assert row[["accuracy", "low", "high"]].isna().all()
-    assert fooling_frame([random_noise(correct=0, total=0)]).iloc[0][["rate", "low", "high"]].isna().all()
+    row = records_frame([corruption(met=0, total=0), corruption(met=1, total=2)]).iloc[0]
+    assert row[["rate", "low", "high"]].isna().all()
+    assert fooling_frame([random_noise(met=0, total=0)]).iloc[0][["rate", "low", "high"]].isna().all()
 
 
 def test_missing_severities_stay_missing_and_others_stay_whole(clean: RecordMaker, corruption: RecordMaker) -> None:
-    columns = coded_records([clean(correct=1, total=2), corruption(severity=3, correct=1, total=2)])
+    columns = coded_records([clean(met=1, total=2), corruption(severity=3, met=1, total=2)])
     rows = list(csv.DictReader(io.StringIO(coded_csv(columns))))
     assert [row["severity"] for row in rows] == ["", "3"]
 
@@ -77,8 +77,8 @@ def test_the_order_of_records_does_not_depend_on_how_they_came(every_kind: list[
 
 
 def test_records_are_ordered_by_severity_then_policy(clean: RecordMaker, corruption: RecordMaker) -> None:
-    made = [corruption(severity=s, correct=9 - s, total=10, policy=p) for s in (2, 1) for p in POLICIES]
-    rows = records_frame(in_order([*made, clean(correct=9, total=10, policy="train")]))
+    made = [corruption(severity=s, met=9 - s, total=10, policy=p) for s in (2, 1) for p in POLICIES]
+    rows = records_frame(in_order([*made, clean(met=9, total=10, policy="train")]))
     assert list(rows["kind"]) == ["clean"] + ["corruption"] * 6
     assert list(rows["severity"])[1:] == [1, 1, 1, 2, 2, 2]
     assert list(rows["policy"])[1:] == ["train", "adaptive", "oracle"] * 2
@@ -86,8 +86,8 @@ def test_records_are_ordered_by_severity_then_policy(clean: RecordMaker, corrupt
 
 def test_two_measurements_of_the_same_cells_give_the_same_bytes(clean: RecordMaker, corruption: RecordMaker) -> None:
     def measured(created: str) -> list[Record]:
-        noise = [corruption(severity=s, correct=9, policy=p, created=created) for s in (1, 2) for p in POLICIES]
-        return [*noise, clean(correct=9, created=created)]
+        noise = [corruption(severity=s, met=9, policy=p, created=created) for s in (1, 2) for p in POLICIES]
+        return [*noise, clean(met=9, created=created)]
 
     first, second = measured("2026-01-01T00:00:00+00:00"), measured("2027-01-01T00:00:00+00:00")[::-1]
     one, other = (records_frame(in_order(it), timing=False).to_csv(index=False) for it in (first, second))
@@ -106,8 +106,8 @@ def test_the_wide_frame_has_one_row_per_series_and_the_mean_of_its_severities(re
 
 
 def test_the_rate_of_a_perturbation_is_the_mean_over_its_seeds(universal: RecordMaker, control: RecordMaker) -> None:
-    made = [universal(correct=n, total=100, crafting={"seed": seed}) for seed, n in enumerate((70, 80, 90))]
-    frame = fooling_frame([*made, control(correct=10, total=100)])
+    made = [universal(met=n, total=100, crafting={"seed": seed}) for seed, n in enumerate((70, 80, 90))]
+    frame = fooling_frame([*made, control(met=10, total=100)])
     assert list(frame["kind"]) == ["universal", "random-control"]
     row, alone = frame.iloc[0], frame.iloc[1]
     assert (row["seeds"], row["n"], row["xi"], row["crafting.count"]) == (3, 100, 10 / 255, 1000)
@@ -118,13 +118,13 @@ def test_the_rate_of_a_perturbation_is_the_mean_over_its_seeds(universal: Record
 
 
 def test_the_interval_of_a_mean_rate_is_around_the_mean_itself(universal: RecordMaker) -> None:
-    (row,) = fooling_frame([universal(correct=n, total=10, crafting={"seed": n}) for n in (1, 2)]).to_dict("records")
+    (row,) = fooling_frame([universal(met=n, total=10, crafting={"seed": n}) for n in (1, 2)]).to_dict("records")
     # By hand with z = 1.96, 3 / 2 of 10: (0.15 + 0.19207 -+ 1.95996 sqrt(0.01275 + 0.0096037)) / 1.38415
     assert (row["rate"], row["low"], row["high"]) == pytest.approx((0.15, 0.03543, 0.45884), abs=2e-5)
 
 
 def test_of_two_lambda_fits_the_newer_one_is_shown(universal: RecordMaker) -> None:
-    old = [universal(correct=1, total=100, policy="adaptive", fit="01d", crafting={"seed": at}) for at in range(2)]
-    new = universal(correct=60, total=100, policy="adaptive", fit="e3", created="2026-06-01T00:00:00+00:00")
+    old = [universal(met=1, total=100, policy="adaptive", fit="01d", crafting={"seed": at}) for at in range(2)]
+    new = universal(met=60, total=100, policy="adaptive", fit="e3", created="2026-06-01T00:00:00+00:00")
     (row,) = fooling_frame([*old, new]).to_dict("records")
     assert (row["rate"], row["seeds"]) == (0.6, 1)

@@ -49,10 +49,10 @@ def test_detrame_2_to_4_average_the_seeds(
     clean: RecordMaker, universal: RecordMaker, random_noise: RecordMaker
 ) -> None:
     known = [training(model, seed) for model in ("resnet8", "detrame-resnet8") for seed in (0, 1)]
-    made = [clean(correct=correct, **run_of(it)) for it, correct in zip(known, (8000, 7900, 8300, 8400), strict=True)]
+    made = [clean(met=correct, **run_of(it)) for it, correct in zip(known, (8000, 7900, 8300, 8400), strict=True)]
     for at, it in enumerate(known):
         for size in (0.01, 0.02):
-            how: dict[str, Any] = {"correct": round(1000 * (at + 1) * size * 100), **run_of(it)}
+            how: dict[str, Any] = {"met": round(1000 * (at + 1) * size * 100), **run_of(it)}
             made += [universal(epsilon=size, **how), random_noise(size, **how)]
     second, third, fourth = paper_charts("detrame", made, [], known)
     assert [chart.name[-1] for chart in (second, third, fourth)] == ["2", "3", "4"]
@@ -69,7 +69,7 @@ def test_detrame_2_to_4_average_the_seeds(
 
 
 def test_nothing_measured_draws_nothing(clean: RecordMaker) -> None:
-    made = [clean(correct=1, total=2)]
+    made = [clean(met=1, total=2)]
     assert paper_charts("sdnet", made, []) == paper_charts("detrame", made, []) == []
     assert paper_charts("res-msd-csc", made, []) == paper_charts("tddl", made, []) == []
 

@@ -184,7 +184,7 @@ def test_sdnets_rows_take_what_was_measured(records: list[Record]) -> None:
 def test_what_the_paper_did_not_measure_never_fills_its_rows(
     corruption: RecordMaker, model: str, policy: str, lam: float | None, called: str | None
 ) -> None:
-    made = [corruption(correct=50, total=100, model=model, policy=policy, lam=lam)]
+    made = [corruption(met=50, total=100, model=model, policy=policy, lam=lam)]
     second = by_name("sdnet", made)["2"]
     filled = {cells[0]: cells for cells in second.texts if cells[2] != NOT_MEASURED}
     filled.pop(f"λ from linear fitting, {model}", None)
@@ -195,7 +195,7 @@ def test_what_the_paper_did_not_measure_never_fills_its_rows(
 def test_iterations_have_rows_of_their_own(clean: RecordMaker) -> None:
     known = [training("sdnet18", 0, options={"num_steps": steps}, weights=f"w{steps}") for steps in (2, 8)]
     made = [
-        clean(correct=correct, **run_of(it), dataset="imagenet", policy="adaptive")
+        clean(met=correct, **run_of(it), dataset="imagenet", policy="adaptive")
         for it, correct in zip(known, (7000, 7100), strict=True)
     ]
     fifth = by_name("sdnet", made, known)["5"]
@@ -206,7 +206,7 @@ def test_subsets_are_averaged_like_seeds(clean: RecordMaker) -> None:
     known = [training("tddl-cnn", seed, trained_on=1_000, data="mnist") for seed in range(3)]
     known.append(training("tddl-cnn", 9, trained_on=60_000, data="mnist"))
     made = [
-        clean(correct=correct, **run_of(it), dataset="mnist")
+        clean(met=correct, **run_of(it), dataset="mnist")
         for it, correct in zip(known, (9280, 9300, 9200, 9840), strict=True)
     ]
     (table,) = paper_tables("tddl", made, known)
@@ -222,7 +222,7 @@ def test_one_line_of_table_iii_holds_all_data_sets(clean: RecordMaker) -> None:
         training("msd-csc-ista6", 0, weights=data, data=data, images=data, options={"unfolding": 1}, trained_on=n)
         for data, n in (("cifar10", 50_000), ("svhn", 73_257))
     ]
-    made = [clean(correct=8800, **run_of(it), dataset=it.data) for it in trainings]
+    made = [clean(met=8800, **run_of(it), dataset=it.data) for it in trainings]
     table = by_name("res-msd-csc", made, trainings)["3"]
     (line,) = [cells for cells in table.texts if cells[:3] == ("MSD-CSC-ISTA", "6", "1")]
     told = dict(zip(headings(table), line, strict=True))
@@ -239,13 +239,13 @@ def test_detrame_nets_stand_beside_the_network_trained_alike(
     clean: RecordMaker, universal: RecordMaker, pair: list[Training]
 ) -> None:
     made = [
-        clean(correct=correct, dataset="cifar10-jpeg", **run_of(of))
+        clean(met=correct, dataset="cifar10-jpeg", **run_of(of))
         for of, correct in zip(pair, (8000, 7900, 8300, 8400), strict=True)
     ]
     for of, correct in zip(pair, (3000, 3200, 4000, 4200), strict=True):
         for crafting in ({"seed": 0}, {"seed": 2}):
             about: dict[str, Any] = {"dataset": "cifar10-jpeg", "epsilon": 0.04, "crafting": crafting, **run_of(of)}
-            made.append(universal(correct=correct + 100 * (crafting["seed"] - 1), **about))
+            made.append(universal(met=correct + 100 * (crafting["seed"] - 1), **about))
     tables = by_name("detrame", made, pair)
     fourth = row(tables["4"], "ResNet 8", "CIFAR-10")
     assert fourth["measured on"] == "cifar10-jpeg, 10000 images, 2 seeds"
@@ -265,7 +265,7 @@ def test_detrame_nets_stand_beside_the_network_trained_alike(
 
 def test_other_ways_of_training_have_lines_of_their_own(clean: RecordMaker, pair: list[Training]) -> None:
     other = training("resnet8", 0, weights="other", recipe={"epochs": 20}, epochs=20)
-    made = [clean(correct=8000, dataset="cifar10-jpeg", **run_of(of)) for of in (*pair, other)]
+    made = [clean(met=8000, dataset="cifar10-jpeg", **run_of(of)) for of in (*pair, other)]
     fourth = by_name("detrame", made, [*pair, other])["4"]
     lines = [cells[3:6:2] for cells in fourth.texts if cells[:2] == ("ResNet 8", "CIFAR-10")]
     assert sorted(NOT_MEASURED in line for line in lines) == [False, True]
@@ -273,7 +273,7 @@ def test_other_ways_of_training_have_lines_of_their_own(clean: RecordMaker, pair
 
 def test_perturbations_crafted_on_other_images_are_never_averaged(universal: RecordMaker, pair: list[Training]) -> None:
     made = [
-        universal(correct=correct, dataset="cifar10-jpeg", crafting={"images": images}, **run_of(of))
+        universal(met=correct, dataset="cifar10-jpeg", crafting={"images": images}, **run_of(of))
         for of in pair
         for images, correct in (("few", 3000), ("many", 4000))
     ]
@@ -282,7 +282,7 @@ def test_perturbations_crafted_on_other_images_are_never_averaged(universal: Rec
 
 
 def test_cells_are_numbers(clean: RecordMaker, pair: list[Training]) -> None:
-    made = [clean(correct=correct, **run_of(of)) for of, correct in zip(pair[1:], (8000, 8300, 8500), strict=True)]
+    made = [clean(met=correct, **run_of(of)) for of, correct in zip(pair[1:], (8000, 8300, 8500), strict=True)]
     fourth = by_name("detrame", made, pair[1:])["4"]
     (cells,) = [cells for cells in fourth.rows if cells[:2] == ("ResNet 8", "CIFAR-10")]
     original, printed_original, theirs, printed_theirs = cells[3:]

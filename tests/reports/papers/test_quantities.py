@@ -38,10 +38,10 @@ def test_each_adaptive_policy_is_counted_by_itself_and_transfer_tests_alone_say_
 
 def test_pgd_is_the_longest_of_the_rows_own_policy_and_images(attack: RecordMaker) -> None:
     made = [
-        attack("pgd:steps=10", correct=30, total=100, protocol="static", policy="adaptive"),
-        attack("pgd:steps=20", correct=40, total=100, protocol="static", policy="adaptive"),
-        attack("pgd:steps=100", correct=1, total=100, protocol="static", policy="oracle"),
-        attack("pgd:steps=200", correct=2, total=100, protocol="static", policy="adaptive", dataset="svhn"),
+        attack("pgd:steps=10", met=30, total=100, protocol="static", policy="adaptive"),
+        attack("pgd:steps=20", met=40, total=100, protocol="static", policy="adaptive"),
+        attack("pgd:steps=100", met=1, total=100, protocol="static", policy="oracle"),
+        attack("pgd:steps=200", met=2, total=100, protocol="static", policy="adaptive", dataset="svhn"),
     ]
     found = row(by_name("sdnet", made)["4"], "SDNet-18 (after tuning λ)")["PGD L∞ 8/255"]
     assert found.startswith("40.00 [") and found.endswith("(20 steps)")
@@ -49,7 +49,7 @@ def test_pgd_is_the_longest_of_the_rows_own_policy_and_images(attack: RecordMake
 
 def test_the_lambda_stands_for_the_images_and_the_policy_of_the_accuracy(corruption: RecordMaker) -> None:
     made = [
-        corruption(correct=correct, total=total, policy="adaptive", lam=lam, images=images)
+        corruption(met=correct, total=total, policy="adaptive", lam=lam, images=images)
         for correct, total, lam, images in ((800, 1000, 0.5, "many"), (90, 100, 0.9, "few"))
     ]
     second = by_name("sdnet", made)["2"]
@@ -61,7 +61,7 @@ def test_the_lambda_stands_for_the_images_and_the_policy_of_the_accuracy(corrupt
 def test_the_time_of_classification_is_that_of_the_rows_images(clean: RecordMaker) -> None:
     it = training("resnet8", 0)
     made = [
-        clean(correct=1, total=10, seconds=seconds, dataset=dataset, **run_of(it))
+        clean(met=1, total=10, seconds=seconds, dataset=dataset, **run_of(it))
         for seconds, dataset in ((2.0, "cifar10"), (90.0, "svhn"))
     ]
     assert row(by_name("detrame", made, [it])["7"], "ResNet 8")["testing (s per image), original"] == "0.2"
@@ -69,7 +69,7 @@ def test_the_time_of_classification_is_that_of_the_rows_images(clean: RecordMake
 
 def test_sizes_and_speeds_come_from_the_training(clean: RecordMaker) -> None:
     known = [training("sdnet18", 0, parameters=11_200_000, trained_on=50_000, epochs=220, seconds=11_000.0)]
-    made = [clean(correct=9520, **run_of(known[0]), dataset="cifar10", policy="train")]
+    made = [clean(met=9520, **run_of(known[0]), dataset="cifar10", policy="train")]
     first = row(by_name("sdnet", made, known)["1"], "CIFAR-10", "SDNet-18")
     assert first["parameters"] == "11.20M"
     assert first["training (images/s)"] == "1000"

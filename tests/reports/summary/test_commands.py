@@ -17,7 +17,7 @@ def commands(*records: Record) -> list[tuple[object, ...]]:
 
 def test_cells_of_one_sweep_are_one_command(corruption: RecordMaker) -> None:
     made = [
-        corruption(name, severity, correct=1, total=9, policy=policy, seed=3)
+        corruption(name, severity, met=1, total=9, policy=policy, seed=3)
         for severity in (1, 2, 3)
         for name in ("fog", "gaussian_noise")
         for policy in ("adaptive", "train")
@@ -36,7 +36,7 @@ def test_cells_of_one_sweep_are_one_command(corruption: RecordMaker) -> None:
 
 
 def test_a_command_names_the_images_and_how_many_of_them(clean: RecordMaker) -> None:
-    made = clean(correct=1, run="a b", policy="train", location=Location(data="cifar10", root="/d a", limit=500))
+    made = clean(met=1, run="a b", policy="train", location=Location(data="cifar10", root="/d a", limit=500))
     ((_, _, _, command),) = commands(made)
     assert command == ("robustcsc evaluate --run 'a b' --data cifar10 --root '/d a' --limit 500 --lambda train")
 

@@ -30,9 +30,7 @@ def wilson(correct: int, total: int) -> str:
 
 def attacked(attack: RecordMaker, norm: str, levels: dict[float, int], **how: Any) -> list[Record]:
     """PGD at budgets in grey levels, each with its number of right images out of 100."""
-    return [
-        attack(norm=norm, epsilon=level / 255, correct=correct, total=100, **how) for level, correct in levels.items()
-    ]
+    return [attack(norm=norm, epsilon=level / 255, met=correct, total=100, **how) for level, correct in levels.items()]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +39,7 @@ def attacked(attack: RecordMaker, norm: str, levels: dict[float, int], **how: An
 def test_a_list_of_budgets_makes_one_headline_column(
     clean: RecordMaker, attack: RecordMaker, levels: dict[float, int], shown: str
 ) -> None:
-    records = [clean(correct=90, total=100), *attacked(attack, "linf", levels)]
+    records = [clean(met=90, total=100), *attacked(attack, "linf", levels)]
     (table,) = headline_tables(records)
     assert headings(table)[3:] == (f"PGD L∞ {shown}, 20 steps, plain",)
     assert (len(levels) > 1) == any("other budgets" in note for note in table.notes)
@@ -86,20 +84,20 @@ def test_the_chart_has_the_points_of_the_table(records: list[Record]) -> None:
 
 
 def test_attacks_join_the_headline_of_every_source(attack: RecordMaker, corruption: RecordMaker) -> None:
-    made = attack(correct=7, total=10, norm="l2", epsilon=0.5)
-    noisy = [corruption(correct=5, total=10, source=source) for source in ("generated", "official")]
+    made = attack(met=7, total=10, norm="l2", epsilon=0.5)
+    noisy = [corruption(met=5, total=10, source=source) for source in ("generated", "official")]
     tables = headline_tables([made, *noisy])
     assert ["official" in table.title for table in tables] == [False, True]
     assert all(table.texts[0][3].startswith("70.00") for table in tables)
 
 
 def test_a_run_with_fixed_lambdas_only_keeps_its_rows(corruption: RecordMaker) -> None:
-    (table,) = headline_tables([corruption(correct=5000, policy="fixed=0.5", lam=0.5)])
+    (table,) = headline_tables([corruption(met=5000, policy="fixed=0.5", lam=0.5)])
     assert table.rows[0][:2] == ("sdnet", "fixed lambda 0.5")
 
 
 def test_two_versions_of_published_files_have_columns_of_their_own(corruption: RecordMaker) -> None:
-    made = [corruption(correct=c, total=100, source="official", files=files) for c, files in ((80, "one"), (60, "two"))]
+    made = [corruption(met=c, total=100, source="official", files=files) for c, files in ((80, "one"), (60, "two"))]
     (table,) = headline_tables(made)
     assert headings(table)[2:] == tuple(
         f"gaussian noise (100 images (0123456789abcdef, files {files}), seed 0)" for files in ("one", "two")
@@ -125,11 +123,11 @@ def test_two_versions_of_published_files_have_columns_of_their_own(corruption: R
 def test_a_corruption_that_no_mean_covers_has_a_column_of_its_own(
     corruption: RecordMaker, names: tuple[str, ...], shown: tuple[str, ...]
 ) -> None:
-    (table,) = headline_tables([corruption(name, correct=60, total=100) for name in names])
+    (table,) = headline_tables([corruption(name, met=60, total=100) for name in names])
     assert headings(table)[2:] == shown
     assert cell(table, "spatter", "sdnet").startswith("60.00 [")
 
 
 def test_nothing_gives_no_headline(minimal: RecordMaker) -> None:
-    assert headline_tables([]) == headline_tables([minimal(correct=1)]) == []
+    assert headline_tables([]) == headline_tables([minimal(met=1)]) == []
     assert headline_charts([]) == []

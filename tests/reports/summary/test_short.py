@@ -20,15 +20,15 @@ def kinds(tables: list[Table]) -> list[str]:
 def test_each_kind_of_measurement_has_its_tables(
     clean: RecordMaker, corruption: RecordMaker, attack: RecordMaker, random_noise: RecordMaker
 ) -> None:
-    assert kinds(short_tables([clean(correct=1)])) == ["Headline"]
-    assert kinds(short_tables([corruption("fog", correct=1)])) == ["Headline", "Fog"]
-    assert kinds(short_tables([attack(correct=1)])) == ["Attacks"]
-    assert kinds(short_tables([attack(correct=1), attack("fgsm", correct=1)])) == ["Attack by attack"]
-    assert "oise" in short_tables([random_noise(correct=1)])[0].title
+    assert kinds(short_tables([clean(met=1)])) == ["Headline"]
+    assert kinds(short_tables([corruption("fog", met=1)])) == ["Headline", "Fog"]
+    assert kinds(short_tables([attack(met=1)])) == ["Attacks"]
+    assert kinds(short_tables([attack(met=1), attack("fgsm", met=1)])) == ["Attack by attack"]
+    assert "oise" in short_tables([random_noise(met=1)])[0].title
 
 
 def test_a_wide_table_is_turned_on_its_side_and_long_ones_are_left_to_the_page(corruption: RecordMaker) -> None:
-    made = [corruption(name, severity, correct=5) for name in STANDARD_CORRUPTIONS for severity in range(1, 6)]
+    made = [corruption(name, severity, met=5) for name in STANDARD_CORRUPTIONS for severity in range(1, 6)]
     tables = terminal_tables(report_sections(Report(title="t", records=made)))
     errors = next(table for table in tables if table.title.startswith("Corruption errors"))
     assert [column.heading for column in errors.columns] == ["", "sdnet18, sdnet, no lambda"]
@@ -38,7 +38,7 @@ def test_a_wide_table_is_turned_on_its_side_and_long_ones_are_left_to_the_page(c
 
 def test_the_story_tells_the_means_and_the_gains_over_the_training_lambda(corruption: RecordMaker) -> None:
     made = [
-        corruption(name, correct=correct, policy=policy)
+        corruption(name, met=correct, policy=policy)
         for name in ("gaussian_noise", "shot_noise")
         for policy, correct in MEASURED.items()
     ]
@@ -50,9 +50,7 @@ def test_the_story_tells_the_means_and_the_gains_over_the_training_lambda(corrup
 
 def test_the_story_takes_no_run_for_the_training_lambda(clean: RecordMaker, corruption: RecordMaker) -> None:
     named = {"run": "training lambda", "weights": "0" * 64}
-    made = [
-        make(correct=correct, policy=policy) for make in (clean, corruption) for policy, correct in MEASURED.items()
-    ]
-    _, gains = story([*made, clean(correct=100, **named), corruption(correct=100, **named)])
+    made = [make(met=correct, policy=policy) for make in (clean, corruption) for policy, correct in MEASURED.items()]
+    _, gains = story([*made, clean(met=100, **named), corruption(met=100, **named)])
     (row,) = gains.texts
     assert row[1] == "gaussian noise" and "+10.00" in row[2]
