@@ -56,7 +56,7 @@ def write(path: Path, level: int, texture: int = 0) -> None:
 def counts(done: Any) -> list[tuple[int, int]]:
     """Correct and total of the rows that a command prints."""
     assert done.code == 0, done.err
-    return [(row["correct"], row["total"]) for row in json.loads(done.out)]
+    return [(row["met"], row["total"]) for row in json.loads(done.out)]
 
 
 def test_numbered_classes_are_the_labels_of_foreign_weights(robustcsc: Command, place: Path) -> None:

@@ -62,7 +62,7 @@ def test_all_policies_of_a_guest_see_the_images_as_they_are(writer: str) -> None
     told: list[str] = []
     session = opened(Guest(before=WRITERS[writer]), told)
     results = session.sweep(corruptions="gaussian_noise", severities=[5], policies=["train", "fixed=0.1"])
-    counts = [record.correct for record in results]
+    counts = [record.met for record in results]
     assert counts[:2] == [RIGHT, RIGHT]
     assert counts[2] == counts[3] < RIGHT
     assert told == []
@@ -119,7 +119,7 @@ def test_a_doubt_is_said_once_kept_and_reported(place: Path) -> None:
     told: list[str] = []
     (record,) = opened(Guest(after=lambda logits: logits.softmax(1)), told).evaluate(policies=["train"])
     assert told == [f"{__name__}:Guest returns probabilities, not logits: attacks on it are weaker than they look."]
-    assert (record.provenance.doubts, record.correct) == ((Doubt.PROBABILITIES,), RIGHT)
+    assert (record.provenance.doubts, record.met) == ((Doubt.PROBABILITIES,), RIGHT)
     report = rc.report([opened(Guest(after=lambda logits: logits.softmax(1)))])
     text = (report.page.parent / "report.md").read_text()
     assert "Doubts about models" in text and "returns probabilities, not logits" in text
@@ -129,4 +129,4 @@ def test_an_honest_guest_is_not_doubted() -> None:
     (batch,) = IMAGES.batches(90)
     assert int((load_shipped("sdnet-digits").model(batch.images).argmax(1) == batch.labels).sum()) == RIGHT
     (record,) = opened(Guest()).evaluate(policies=["train"])
-    assert (record.provenance.doubts, record.correct) == ((), RIGHT)
+    assert (record.provenance.doubts, record.met) == ((), RIGHT)
