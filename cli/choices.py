@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, progress_display
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The model and the images that the options of a command name."""
+    """The model and the images that the options of a command name.
+
+    Raises:
+        RobustCSCError: There is no such run; told before torch is imported.
+    """
 
     run: options.Run = None
     model: options.Model = None
@@ -33,15 +38,33 @@ class Chosen:
     class_order: options.ClassOrder = None
     workers: options.Workers = 2
 
+    def __post_init__(self) -> None:
+        runs.meant(self.run, self.model, self.weights)
+
     @contextmanager
     def session(
-        self, device: options.Device, limit: int | None = None, *, batch_size: int = 250, remeasure: bool = False
+        self,
+        device: options.Device,
+        limit: int | None = None,
+        *,
+        batch_size: int = 250,
+        remeasure: bool = False,
+        writes: bool = True,
     ) -> Iterator[Session]:
         """Opens the session, with progress and notes on standard error.
+
+        Args:
+            device: Where to compute.
+            limit: Number of test images; all if ``None``.
+            batch_size: Images per step.
+            remeasure: Whether to measure again what the run has.
+            writes: Whether the run has to be one that can be written to.
 
         Raises:
             RobustCSCError: There is no such run, model or device, or what the run holds cannot be read.
         """
+        if writes:
+            runs.meant(self.run, self.model, self.weights).check_writable()
         built = options.builder_options(self.option)
         mean, std = options.per_channel("--mean", self.mean), options.per_channel("--std", self.std)
 

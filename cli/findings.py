@@ -40,11 +40,7 @@ def find(
     from robustcsc.inspection.specimen import Specimen
     from robustcsc.session.choices import note_unreadable
 
-    if out is not None:  # a mistake is told before anything is computed
-        first = next((path for path in (out, *out.parents) if path.exists()), None)
-        if first is not None and not first.is_dir():
-            raise _not_written(out, f"{first} is a file")
-    with chosen.session(device, limit, batch_size=batch_size) as session:
+    with chosen.session(device, limit, batch_size=batch_size, writes=False) as session:
         images = cache(session.images)
         specimen = Specimen(
             name=session.trained.spec.name,

@@ -8,6 +8,7 @@ stays fast.
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -31,8 +32,9 @@ from robustcsc.cli.commands import (
     uap,
 )
 from robustcsc.cli.console import allow_any_terminal, note
-from robustcsc.errors import RobustCSCError
+from robustcsc.errors import RobustCSCError, error_words, own_line
 
+DEBUG = "--debug"
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -68,6 +70,9 @@ def _about(
         bool,
         typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback behind the sentence of an error; anywhere in a command.")
+    ] = False,
 ) -> None:
     """Measure how robust image classifiers built on sparse coding are, and report what was counted."""
 
@@ -94,42 +99,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: Words after the program's name; the words the program was started with if `None`.
+        arguments: Words after the program's name; the words the program was started with if `None`. `--debug` may
+            stand anywhere.
 
     Returns:
         The exit code: 0; 2 for what the user can put right (one sentence on standard error); 130 after
         Ctrl-C; 1 when whoever reads the output stops reading.
 
     Raises:
-        Exception: Anything unforeseen, with its traceback.
+        Exception: A defect of this program, with its traceback.
     """
     if arguments is None:  # this process is the program's own
         keep_freed_memory()
     allow_any_terminal()
+    typed = [*(sys.argv[1:] if arguments is None else arguments)]
     try:
-        code = _run(arguments)
+        code = _run([word for word in typed if word != DEBUG])
         sys.stdout.flush()
         return code
-    except RobustCSCError as error:
-        return _fail(str(error))
     except KeyboardInterrupt:
         note("Interrupted; what was finished is kept.")
         return INTERRUPTED
     except BrokenPipeError:
         _close_output()
         return 1
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
-            raise
-        return _fail("The GPU has too little memory: choose a smaller --batch-size, or --device cpu.")
-    except OSError as error:
-        if error.errno not in _SYSTEM_ERRORS:
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
             raise
         _close_output()
-        return _fail(_SYSTEM_ERRORS[error.errno].format(place=f" ({error.filename})" if error.filename else ""))
+        if DEBUG in typed:
+            traceback.print_exception(error)
+        note(f"Error: {sentence}")
+        return USER_ERROR
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _sentence(error: Exception) -> str | None:
+    """Returns what a user is told about an error; ``None`` for a defect of this program."""
+    if isinstance(error, RobustCSCError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        return "The GPU has too little memory: choose a smaller --batch-size, or --device cpu."
+    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+        return _SYSTEM_ERRORS[error.errno].format(place=f" ({error.filename})" if error.filename else "")
+    if own_line(error):
+        return f"Code outside of robustcsc failed: {error_words(error)}; {DEBUG} shows how it was reached."
+    return None
+
+
+def _run(arguments: Sequence[str]) -> int:
     """Returns the exit code of the command that `arguments` name; typer itself reports wrong usage."""
     try:
         app(args=arguments, prog_name="robustcsc")
@@ -140,12 +158,6 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise KeyboardInterrupt from stop
         return stop.code
     return 0
-
-
-def _fail(sentence: str) -> int:
-    """Prints a sentence on standard error and returns the exit code of user errors."""
-    note(f"Error: {sentence}")
-    return USER_ERROR
 
 
 def _close_output() -> None:

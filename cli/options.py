@@ -14,8 +14,10 @@ from typing import Annotated, Literal, Self
 import typer
 
 from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.files import check_writable
 from robustcsc.measurements import records
 from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.policies import parse_policy
 from robustcsc.measurements.protocols import Protocol
 
 
@@ -100,8 +102,33 @@ def one_of(given: Mapping[str, object], default: str) -> str:
 
 
 def noises(text: str) -> tuple[str, ...]:
-    """Returns the noise families of a list with commas; ``all`` are the four and the pooled one."""
-    return (*NOISE_KERNELS, "pooled") if text == "all" else words(text)
+    """Returns the noise families of a list with commas; ``all`` are the four and the pooled one.
+
+    Raises:
+        OptionError: There are none.
+        UnknownNameError: One of them is not known.
+    """
+    known = (*NOISE_KERNELS, "pooled")
+    found = known if text == "all" else some("--noise", text)
+    for word in found:
+        if word not in known:
+            raise UnknownNameError("noise", word, known)
+    return found
+
+
+def policies(text: str) -> tuple[str, ...]:
+    """Returns the lambda policies of a list with commas; none if the option was not given.
+
+    Raises:
+        OptionError: There are none in the list.
+        PolicyError: A fixed lambda is no number of at least 0.
+        UnknownNameError: One of them is not known.
+    """
+    found = some("--lambda", text) if text else ()
+    for word in found:
+        if word != "grid":
+            parse_policy(word)
+    return found
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
@@ -185,6 +212,14 @@ in_model, in_data, in_corruptions, in_lambda, in_compute, in_output = (
     partial(typer.Option, rich_help_panel=panel)
     for panel in ("Model", "Data", "Corruptions", "Lambda", "Compute", "Output")
 )
+
+
+def writable(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Refuses a place that cannot be written to, before anything is read; its metavar says whether it is a folder."""
+    if value is not None:
+        check_writable(value, parameter.opts[0], folder=parameter.metavar == "FOLDER")
+    return value
+
 
 Run = Annotated[
     str | None,

@@ -1,7 +1,13 @@
 """The errors a user can cause: each message is one sentence that says what is wrong and what to do."""
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+#: Folders of code that is not the user's, beside this package: the standard library, and whatever was installed.
+_STANDARD, _INSTALLED = Path(os.__file__).parent, {"site-packages", "dist-packages"}
 
 
 def hint(name: str, known: Sequence[str]) -> str:
@@ -13,6 +19,25 @@ def hint(name: str, known: Sequence[str]) -> str:
 def grey_levels(what: str, value: float) -> str:
     """Returns the sentence about a number that was probably meant in grey levels from 0 to 255."""
     return f"{what} in pixel units of [0, 1], so {value:g} is too large: did you mean {value:g}/255?"
+
+
+def own_line(error: BaseException) -> str | None:
+    """Returns file and line of the innermost code of the user's own that an error came through, if there is any."""
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        file = Path(frame.f_code.co_filename)
+        ours = (frame.f_globals.get("__package__") or "").partition(".")[0] == __package__
+        installed = _STANDARD in file.parents or _INSTALLED & {*file.parts}
+        if not (ours or installed or str(file).startswith("<")):
+            return f"{file}, line {line}"
+    return None
+
+
+def error_words(error: BaseException) -> str:
+    """Returns kind, message and, in the user's own code, file and line of an error."""
+    message = " ".join(str(error).split()).rstrip(".")
+    words = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    line = own_line(error)
+    return f"{words} ({line})" if line else words
 
 
 class RobustCSCError(Exception):

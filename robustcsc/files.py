@@ -1,8 +1,39 @@
 """Writing files that are whole or not there."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from robustcsc.errors import StoreError
+
+
+def check_writable(path: Path, name: str, *, folder: bool) -> None:
+    """Refuses a place that cannot be written to, before any work is done; makes nothing.
+
+    Args:
+        path: A file in an existing folder; or a folder, which may be missing with those above it.
+        name: What the user calls it, such as an option.
+        folder: Which of the two.
+
+    Raises:
+        StoreError: It is of the other kind, lies below a file or in a missing folder, or nothing can be made there.
+    """
+    place = path if folder else path.parent
+    while folder and not os.path.exists(place) and place != place.parent:
+        place = place.parent
+    try:
+        if not folder and path.is_dir():
+            reason = "it is a folder"
+        elif os.path.exists(place) and not place.is_dir():
+            reason = f"{place} is a file"
+        else:
+            with tempfile.TemporaryFile(dir=place):
+                return
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise StoreError(f"{name} {path} cannot be written to ({reason}): choose another {'folder' if folder else 'file'}.")
 
 
 @contextmanager

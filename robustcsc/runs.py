@@ -7,10 +7,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustcsc.errors import StoreError, hint
+from robustcsc.errors import CheckpointError, StoreError, hint
+from robustcsc.files import check_writable
+from robustcsc.measurements.store import ResultStore
+from robustcsc.models.shipped import SHIPPED
 
 #: The folder that holds all runs unless the user names another.
 RUNS = Path("runs")
+
+#: The run of the shipped digits model, which stands in where there is no run yet.
+DEMO_RUN = "digits-demo"
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,33 @@ class Run:
     def reports(self) -> Path:
         """The folder of tables, plots and pages."""
         return self.folder / "reports"
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it has something that a repeated command goes on from: a training state, perturbations, records."""
+        if self.training_path.exists() or any(self.perturbations.glob("*")):
+            return True
+        try:
+            with ResultStore(self.store_path, read_only=True) as store:
+                return bool(store.records())
+        except StoreError:  # there is something, whatever it is
+            return True
+
+    def check_writable(self) -> None:
+        """Refuses a run that cannot be written to, before any work is done; makes nothing.
+
+        Raises:
+            StoreError: Its folder or its store cannot be made or changed, or the store cannot be read.
+        """
+        check_writable(self.folder, "The run folder", folder=True)
+        with ResultStore(self.store_path, read_only=True):
+            if self.store_path.exists() and not os.access(self.store_path, os.W_OK):
+                raise StoreError(f"{self.store_path} cannot be written to: make it writable, or choose another run.")
+
+    @property
+    def perturbations(self) -> Path:
+        """The folder of universal perturbations."""
+        return self.folder / "perturbations"
 
     def fit_path(self, noise: str) -> Path:
         """Returns where the lambda fit of a noise family (``"gaussian"``, ``"pooled"``, ...) is kept."""
@@ -125,22 +158,64 @@ def find(name: str | Path, root: Path = RUNS) -> Run:
     raise StoreError(f"No run {str(name)!r} in {root}: {hint(str(name), names)}")
 
 
-def create(name: str, root: Path = RUNS, *, exist_ok: bool = False) -> Run:
-    """Makes the folder of a new run.
+def meant(name: str | None, model: str | None = None, weights: Path | None = None) -> Run:
+    """Returns the run that a user means; only runs of shipped models and of weights from elsewhere may be new.
 
     Args:
-        name: Its name: letters, digits, ``.``, ``_`` and ``-``, starting with a letter or digit.
-        root: The folder of all runs; made if it does not exist.
-        exist_ok: Whether a run of that name with contents may exist already; its contents are kept.
+        name: Name or folder of a run, or a shipped model; the latest run, or that of the shipped digits model, if
+            nothing at all is named.
+        model: A model from elsewhere: a name in the catalog, or ``package.module:factory``.
+        weights: Its weights, if the run does not have them.
 
     Raises:
-        StoreError: The name is not allowed or taken, or the folder cannot be made.
+        StoreError: There is no such run, or a new one cannot be called so.
+        CheckpointError: Weights or their model are missing, or the latest run has no weights yet.
+    """
+    wanted = name or (model or "").replace(":", "-")
+    if weights is not None or (model is not None and ":" not in model):
+        if model is None or weights is None:
+            raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
+        if not weights.is_file():
+            raise CheckpointError(f"There are no weights at {weights}: check the path.")
+        check_name(wanted)
+        return Run(RUNS / wanted)
+    if name in SHIPPED and not Run(RUNS / name).folder.exists():
+        return Run(RUNS / name)
+    if wanted:
+        return find(wanted)
+    run = latest() or Run(RUNS / DEMO_RUN)
+    if run.changed is not None and not run.weights_path.is_file():
+        raise CheckpointError(
+            f"The latest run {run.name!r} has no weights yet: finish its training, or choose with --run."
+        )
+    return run
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be the name of a run.
+
+    Raises:
+        StoreError: It is not made of letters, digits, ``.``, ``_`` and ``-``, starting with a letter or digit.
     """
     if not re.fullmatch(r"[^\W_][\w.-]*", name):
         raise StoreError(
             f"{name!r} cannot be the name of a run: use letters, digits, '.', '_' and '-', "
             "and start with a letter or digit."
         )
+
+
+def create(name: str, root: Path = RUNS, *, exist_ok: bool = False) -> Run:
+    """Makes the folder of a new run.
+
+    Args:
+        name: Its name, as for `check_name`.
+        root: The folder of all runs; made if it does not exist.
+        exist_ok: Whether a run of that name with contents may exist already; its contents are kept.
+
+    Raises:
+        StoreError: The name is not allowed or taken, or the folder cannot be made.
+    """
+    check_name(name)
     run = Run(root / name)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)

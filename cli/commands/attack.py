@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note
@@ -92,7 +93,10 @@ def attack(
             "--min-epsilon", help="The smallest budget that breaks each image, by binary search up to --epsilon."
         ),
     ] = False,
-    save: Annotated[Path | None, _of_attack(metavar="FILE", help="Keep the adversarial images, for --score.")] = None,
+    save: Annotated[
+        Path | None,
+        _of_attack(metavar="FILE", callback=options.writable, help="Keep the adversarial images, for --score."),
+    ] = None,
     source: Annotated[
         str | None,
         _of_attack("--from", metavar="RUN", help="Run or shipped model that transfer attacks are crafted on."),
@@ -150,9 +154,16 @@ def attack(
             smallest=min_epsilon,
             seed=seed,
         )
+    if suite is not None:
+        from robustcsc.evaluation.attacks.suites import suite_of
+
+        suite_of(suite)  # a mistake is told before torch is imported
+    if source is not None:
+        runs.meant(source)
+    asked = options.policies(policies)
     with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
         if score is not None:
-            results = session.score(score, policies=options.words(policies))
+            results = session.score(score, policies=asked)
         elif suite is not None:
             sizes = [threat.epsilon for threat in threats] if epsilon else None
             results = session.suite(suite, norms=norm and [norm], epsilon=sizes, surrogate=source, seed=seed)

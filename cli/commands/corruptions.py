@@ -10,7 +10,7 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.console import print_json, results_console
 from robustcsc.cli.render import print_tables
-from robustcsc.files import write_whole
+from robustcsc.files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from robustcsc.corruptions import Spec
@@ -28,12 +28,22 @@ def corruptions(
     ] = None,
     out: Annotated[
         Path | None,
-        options.in_output(metavar="FILE.png", help="Where --preview draws; <table>-preview.png here if not given."),
+        options.in_output(
+            metavar="FILE.png",
+            callback=options.writable,
+            help="Where --preview draws; <table>-preview.png here if not given.",
+        ),
     ] = None,
     frost_root: options.FrostRoot = None,
     as_json: options.Json = False,
 ) -> None:
     """List the corruptions of a severity table with their strengths, or show them on an image."""
+    if out is not None:
+        if preview is None:
+            raise options.OptionError("--out is where --preview draws: give an image with --preview IMAGE.")
+        if out.suffix.lower() != ".png":
+            raise options.OptionError(f"--out {out}: the preview is a PNG file, so its name must end in .png.")
+
     from robustcsc.corruptions import load_spec
     from robustcsc.presentation.table import Column, Table
 
@@ -45,8 +55,6 @@ def corruptions(
         else:
             results_console().print(str(path))
         return
-    if out is not None:
-        raise options.OptionError("--out is where --preview draws: give an image with --preview IMAGE.")
     if as_json:
         print_json(table)
         return
@@ -69,13 +77,9 @@ def _draw_preview(image: Path, table: Spec, out: Path) -> Path:
 
     from robustcsc.corruptions.preview import contact_sheet, read_square
 
-    if out.suffix.lower() != ".png":
-        raise options.OptionError(f"--out {out}: the preview is a PNG file, so its name must end in .png.")
+    check_writable(out, "--out", folder=False)
     sheet = contact_sheet(read_square(image, table.image_size), table)
     content = io.BytesIO()
     sheet.save(content, "PNG")
-    try:
-        write_whole(out, content.getvalue())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise options.OptionError(f"--out {out} cannot be written ({error.strerror}): choose another file.") from error
+    write_whole(out, content.getvalue())
     return out

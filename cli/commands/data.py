@@ -35,7 +35,9 @@ def corrupt(
     out: Annotated[
         Path,
         options.in_output(
-            metavar="FOLDER", help="Where to write: a new or empty folder, or one of an interrupted command."
+            metavar="FOLDER",
+            callback=options.writable,
+            help="Where to write: a new or empty folder, or one of an interrupted command.",
         ),
     ],
     name: Annotated[str, options.in_data("--data", metavar="NAME", help="Data set, see `robustcsc data`.")],
@@ -69,12 +71,13 @@ def corrupt(
     Rerun an interrupted command to resume it. `robustcsc sweep --corrupted-root` reads the files.
     """
     from robustcsc.corruptions import load_spec
-    from robustcsc.corruptions.export import Export
+    from robustcsc.corruptions.export import Export, earlier_manifest
     from robustcsc.corruptions.specs import default_spec_name
     from robustcsc.corruptions.trial import chosen_corruptions
     from robustcsc.session.choices import DataChoice, choose_device, note_unreadable
 
     place = choose_device(device)
+    earlier_manifest(out)  # a mistake is told before images are read
     images = DataChoice(name, root, download, image_size, class_order, workers).load(None, split, limit, note)
     table_name = default_spec_name(images.image_shape)
     table = load_spec(spec or table_name, frost_root)

@@ -18,8 +18,9 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
+    asked = options.policies(policies)
     with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
-        results = session.evaluate(policies=options.words(policies))
+        results = session.evaluate(policies=asked)
     show_results(session.run, results, as_json)
 
 
@@ -46,11 +47,12 @@ def sweep(
     """
     if corrupted_root is not None and frost_root is not None:
         raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
+    asked = options.policies(policies)
     with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
         results = session.sweep(
             corruptions=corruptions,
             severities=severities,
-            policies=options.words(policies),
+            policies=asked,
             spec=session.severity_table(spec, frost_root),
             corrupted_root=corrupted_root,
             quantize=quantize,

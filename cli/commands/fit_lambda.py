@@ -41,13 +41,14 @@ def fit_lambda(
 
     A fit of the same weights, images and settings that the run has is not measured again.
     """
+    families, lambdas = options.noises(noise), None if grid is None else options.numbers("--grid", grid)
+    with chosen.session(device, batch_size=batch_size, remeasure=remeasure) as session:
+        table = session.severity_table(spec)
+        found = session.fit_lambdas(families, grid=lambdas, limit=limit, spec=table, seed=seed)
+
     from robustcsc.reports.summary.lambda_fits import fit_tables, line_words
     from robustcsc.session.reporting import keep_fit_tables
 
-    lambdas = None if grid is None else options.numbers("--grid", grid)
-    with chosen.session(device, batch_size=batch_size, remeasure=remeasure) as session:
-        table = session.severity_table(spec)
-        found = session.fit_lambdas(options.noises(noise), grid=lambdas, limit=limit, spec=table, seed=seed)
     fits = list(found.values())
     keep_fit_tables(session.run, fits)
     if as_json:

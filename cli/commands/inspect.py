@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 _Out = Annotated[
     Path | None,
     options.in_output(
-        "--out", metavar="FOLDER", help="Also write the tables as CSV there, and the figures as SVG and PNG."
+        "--out",
+        metavar="FOLDER",
+        callback=options.writable,
+        help="Also write the tables as CSV there, and the figures as SVG and PNG.",
     ),
 ]
 _Layers = Annotated[
@@ -85,6 +88,8 @@ def metric(
 
     No image is looked at; --data and --root are for a model from elsewhere only.
     """
+    chosen = Chosen(run, model, weights, data, root, image_size=image_size)
+
     from robustcsc.inspection.learned.metric import inspect_metrics
 
     find(inspect_metrics, chosen, device, out, as_json, layers=layers)

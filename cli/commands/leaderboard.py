@@ -32,7 +32,9 @@ def leaderboard(
     ] = "clean",
     out: Annotated[
         Path | None,
-        options.in_output(metavar="FOLDER", help="Also write every table there as CSV, Markdown and LaTeX."),
+        options.in_output(
+            metavar="FOLDER", callback=options.writable, help="Also write every table there as CSV, Markdown and LaTeX."
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:

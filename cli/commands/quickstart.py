@@ -10,6 +10,7 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
 from robustcsc.cli.render import print_tables
+from robustcsc.files import check_writable
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ EXAMPLES = 4
 
 def quickstart(device: options.Device = "cpu", as_json: options.Json = False) -> None:
     """Train a ResNet and an SDNet on digits, sweep noise, fit lambda, attack, and report: about a minute."""
+    check_writable(runs.RUNS, "The run folder", folder=True)
+
     from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import story
     from robustcsc.session.choices import DataChoice

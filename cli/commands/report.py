@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
 from robustcsc.cli.render import print_tables
@@ -33,11 +34,20 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        options.in_output(metavar="FOLDER", help="Where to write; by default into the (first) run's folder."),
+        options.in_output(
+            metavar="FOLDER",
+            callback=options.writable,
+            help="Where to write; by default into the (first) run's folder.",
+        ),
     ] = None,
     html: Annotated[
         Path | None,
-        options.in_output("--html", metavar="FILE", help="Where to put a copy of the page, which needs no other file."),
+        options.in_output(
+            "--html",
+            metavar="FILE",
+            callback=options.writable,
+            help="Where to put a copy of the page, which needs no other file.",
+        ),
     ] = None,
     examples: Annotated[
         int | None,
@@ -59,6 +69,9 @@ def report(
 
     --data, --root and --class-order say where the images for --examples lie, if the run does not know.
     """
+    for name in (*(names or ()), *(run or ()), *([] if baseline in (None, "alexnet") else [baseline])):
+        runs.find(name)  # a mistake is told before torch is imported
+
     from robustcsc.reports.summary.short import terminal_tables
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring

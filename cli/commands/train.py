@@ -15,10 +15,10 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display, results_console
 from robustcsc.errors import RobustCSCError
-from robustcsc.runs import Run
+from robustcsc.files import check_writable
+from robustcsc.runs import Run, check_name
 
 if TYPE_CHECKING:
-    from robustcsc.training.adversarial import AdversarialTraining
     from robustcsc.training.loop import Epoch
 
 _of_training = partial(typer.Option, rich_help_panel="Training")
@@ -93,21 +93,31 @@ def train(
     The state is kept after each epoch: rerun an interrupted command with --resume. The weights are the same as without
     the interruption.
     """
+    from robustcsc.training.recipes import adapted_recipe, default_recipe
+
+    # Mistakes are told before torch is imported or images are read.
+    if run is not None:
+        check_name(run)
+        _check_unfinished(Run(runs.RUNS / run), resume)
+    check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)
+    adapted_recipe(recipe or "cpu", epochs, learning_rate)
+    budget = _budget(adversarial, epsilon)
+    builder_options = options.builder_options(option)
+
     from robustcsc.models.catalog import default_spec
     from robustcsc.session.choices import DataChoice, allow_own_code, choose_device, note_unreadable, written
-    from robustcsc.training.recipes import adapted_recipe, default_recipe
+    from robustcsc.training.adversarial import AdversarialTraining
     from robustcsc.training.run import Hardware, train_run
 
     place = choose_device(device).type
     allow_own_code(model)
-    adapted_recipe(recipe or "cpu", epochs, learning_rate)  # a mistake is told before images are read
-    adversary = _adversary(adversarial, epsilon)
-    builder_options = options.builder_options(option)
+    adversary = None if adversarial == "none" else AdversarialTraining(adversarial, budget)
     images = DataChoice(data, root, download, image_size, class_order, workers).load(None, "train", note=note)
     chosen = recipe or default_recipe(model, data, place, train_images or len(images))
     settings = adapted_recipe(chosen, epochs, learning_rate)
     name = run or re.sub(r"[^\w.-]+", "-", f"{model}-{images.name}")
-    _check_unfinished(Run(runs.RUNS / name), resume)
+    if run is None:
+        _check_unfinished(Run(runs.RUNS / name), resume)
     chosen_precision = ("bf16-mixed" if place == "cuda" else "32-true") if precision == "auto" else precision
     with (
         written(Run(runs.RUNS / name)) as folder,
@@ -144,20 +154,19 @@ def train(
         )
 
 
-def _adversary(adversarial: Literal["none", "pgd-7", "fgsm"], epsilon: str | None) -> AdversarialTraining | None:
-    """Returns what attacks the training images.
+def _budget(adversarial: str, epsilon: str | None) -> float:
+    """Returns the budget of what attacks the training images.
 
     Raises:
         RobustCSCError: A budget without an adversary, or one that makes no sense.
     """
-    from robustcsc.measurements.threats import DEFAULT_EPSILON, parse_epsilon
-    from robustcsc.training.adversarial import AdversarialTraining
+    from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel, parse_epsilon
 
+    if epsilon is None:
+        return DEFAULT_EPSILON["linf"]
     if adversarial == "none":
-        if epsilon is not None:
-            raise options.OptionError("--epsilon is the budget of --adversarial: add --adversarial pgd-7 or fgsm.")
-        return None
-    return AdversarialTraining(adversarial, DEFAULT_EPSILON["linf"] if epsilon is None else parse_epsilon(epsilon))
+        raise options.OptionError("--epsilon is the budget of --adversarial: add --adversarial pgd-7 or fgsm.")
+    return ThreatModel("linf", parse_epsilon(epsilon)).epsilon
 
 
 def _check_unfinished(run: Run, resume: bool) -> None:

@@ -104,7 +104,7 @@ def random_noise(
     as_json: options.Json = False,
 ) -> None:
     """Add Gaussian noise of a given energy: how many predictions does it change?"""
-    rhos = options.numbers("--rho", rho)
+    rhos, asked = options.numbers("--rho", rho), options.policies(policies)
     with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
-        results = session.random_noise(rhos=rhos, policies=options.words(policies), seeds=range(seed, seed + seeds))
+        results = session.random_noise(rhos=rhos, policies=asked, seeds=range(seed, seed + seeds))
     show_results(session.run, results, as_json)

@@ -120,7 +120,7 @@ def strongest(
             return clean
         wrong, loss = outcome(model, clean, targets)  # logits are checked first: without them gradients mean nothing
         if search.gradients:
-            _check_differentiable(model, clean[:1])
+            check_differentiable(model, clean[:1])
         attacked = Attacked(model, clean, scaled=search.scaled).eval()  # otherwise torchattacks restores training mode
         worst = clean.clone()
         remaining = (~wrong if search.minimum_norm else torch.ones_like(wrong)).nonzero().flatten()
@@ -226,7 +226,12 @@ class _Gradient(torch.autograd.Function):
         return gradient.contiguous(), None
 
 
-def _check_differentiable(model: nn.Module, image: Tensor) -> None:
+def check_differentiable(model: nn.Module, image: Tensor) -> None:
+    """Refuses a model through which no gradient reaches an image (1, C, H, W).
+
+    Raises:
+        AttackError: There is none.
+    """
     probe = image.clone().requires_grad_()
     output = model(probe)
     reached = isinstance(output, Tensor) and output.requires_grad

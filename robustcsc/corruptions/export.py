@@ -82,11 +82,9 @@ class Export:
         """
         self._check_form(severities)
         manifest = self._manifest()
-        earlier = read_manifest(root)
+        earlier = earlier_manifest(root)
         if earlier is not None:
             manifest.check_continues(earlier, root)
-        elif root.is_dir() and any(root.iterdir()):
-            raise DataError(f"{root} holds files that were not exported by robustcsc: choose a new or an empty folder.")
         check_applicable(self.images, self.spec, corruptions, severities, device=self.device)
         with _made(root):
             write_whole(root / MANIFEST, to_json(manifest) + b"\n")
@@ -200,6 +198,18 @@ class Export:
             yield batch.indices.tolist(), pixels
             done += len(pixels)
             self.progress(f"{corruption} {severity}", done, total)
+
+
+def earlier_manifest(root: Path) -> Manifest | None:
+    """Returns the manifest of an earlier export into a folder, ``None`` if the folder is new or empty.
+
+    Raises:
+        DataError: The folder holds other files.
+    """
+    earlier = read_manifest(root)
+    if earlier is None and root.is_dir() and any(root.iterdir()):
+        raise DataError(f"{root} holds files that were not exported by robustcsc: choose a new or an empty folder.")
+    return earlier
 
 
 def _write_array(path: Path, shape: tuple[int, ...], pieces: Iterable[_Pixels]) -> None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from torch import Tensor
 
+from robustcsc.attacks.guard import check_differentiable, differentiating
 from robustcsc.attacks.random_noise import CONTROLS
 from robustcsc.data import Batch
+from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import AttackError
 from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, check_gradients, smallest_budgets
 from robustcsc.evaluation.attacks.victims import Victim, victim_of
 from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, device_words, versions
-from robustcsc.evaluation.plan import Cell
+from robustcsc.evaluation.plan import Cell, Chain
 from robustcsc.evaluation.predictions import Predictions, Stream, predict
 from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, noisy, required
+from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import (
     Attack,
@@ -101,6 +104,23 @@ class Evaluator:
                 return self._fooled(cell, partial(added, perturbation, threat), f"random control, seed {seed}")
             case RandomNoise() as noise:
                 return self._fooled(cell, partial(noisy, noise), f"random noise {noise.rho:g}")
+
+    def check_differentiable(self, plan: Iterable[Chain]) -> None:
+        """Refuses a plan with an attack by gradients that never reach the images, before anything is measured.
+
+        Raises:
+            AttackError: There is one.
+        """
+        victims = {
+            victim_of(self.model, made.protocol, cell.measurements[0].policy, self.inputs.surrogate)
+            for chain in plan
+            for cell in chain
+            if isinstance(made := cell.perturbation, Attack | MinimalBudget | Universal) and _by_gradients(made)
+        }
+        for victim in victims:
+            with differentiating(), evaluation_mode(victim.model):
+                for batch in evenly_spaced(self.inputs.images, 1).batches(1, device=self.model.device):
+                    check_differentiable(victim.model, batch.images)
 
     def crafted(self, measurement: Measurement, standing: Outcomes | None = None) -> Crafted:
         """Returns the adversarial images of an attack; those on all images are kept for equal attacks and victims.
@@ -249,3 +269,14 @@ class Evaluator:
             yield batch
             done += len(batch.labels)
             self.progress(label, done, len(self.inputs.images))
+
+
+def _by_gradients(made: Attack | MinimalBudget | Universal) -> bool:
+    """Returns whether gradients are needed."""
+    match made:
+        case Attack(steps=steps, threat=threat, saved=None):
+            return threat.epsilon > 0 and any(step.kind.gradients for step in steps)
+        case MinimalBudget(step=step):
+            return step.kind.gradients
+        case _:
+            return isinstance(made, Universal)

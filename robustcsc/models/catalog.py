@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import nn
 
-from robustcsc.errors import ModelError, UnknownNameError, grey_levels
+from robustcsc.errors import ModelError, UnknownNameError, error_words, grey_levels
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.models import detrame, ml_csc, mnist_cnn, msd_csc, plainnet, res_csc, resnet, sdnet, tddl, wide_resnet
 from robustcsc.models.builder import Builder
-from robustcsc.models.guests import error_words, receive
+from robustcsc.models.guests import receive
 
 #: Every model of the toolkit. To add one, write a builder in its family's file and a line in the family's `MODELS`.
 MODELS: dict[str, Builder] = {
@@ -198,14 +198,14 @@ def _build_guest(spec: ModelSpec) -> nn.Module:
     module_name, _, attribute = spec.name.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # the module runs when it is imported
+    except (Exception, SystemExit) as error:  # the module runs when it is imported
         raise ModelError(
             f"Cannot import {spec.name!r} ({error_words(error)}): give --model package.module:factory with the package "
             "on PYTHONPATH."
         ) from error
     try:
         model = factory(**spec.options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error_words(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")

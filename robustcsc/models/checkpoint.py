@@ -21,9 +21,7 @@ from robustcsc.errors import CheckpointError, UnknownNameError
 from robustcsc.files import write_whole
 from robustcsc.models.catalog import ModelSpec, all_options, build
 from robustcsc.models.layouts import fitted, state_dicts_in
-
-#: Checkpoints that ship with the package.
-SHIPPED = ("sdnet-digits", "sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg")
+from robustcsc.models.shipped import SHIPPED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,20 +6,14 @@ seen by nobody else.
 
 from __future__ import annotations
 
-import sysconfig
-import traceback
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robustcsc.errors import ModelError
+from robustcsc.errors import ModelError, error_words
 from robustcsc.layers.logits import checked_logits
 from robustcsc.layers.modes import evaluation_mode
-
-#: Where code lies that is not the user's: this package, the standard library, installed packages.
-_NOT_USERS = (str(Path(__file__).parents[1]), *(sysconfig.get_path(it) for it in ("stdlib", "purelib", "platlib")), "<")
 
 #: Memory formats of images, in the order in which they are offered.
 _FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -70,15 +64,6 @@ def receive(model: nn.Module, name: str, num_classes: int, image_shape: tuple[in
             return
     assert failure is not None
     raise ModelError(f"{name} fails on images {tuple(images.shape)}: {error_words(failure)}.") from failure
-
-
-def error_words(error: Exception) -> str:
-    """Returns kind, message and, in the user's own code, file and line of an error."""
-    message = " ".join(str(error).split()).rstrip(".")
-    words = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [frame for frame in frames if not frame.filename.startswith(_NOT_USERS)]
-    return f"{words} ({users[-1].filename}, line {users[-1].lineno})" if users else words
 
 
 def is_guest(model: nn.Module) -> bool:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcsc.data import ImageSet
-from robustcsc.errors import DataError, PolicyError, UnknownNameError
+from robustcsc.errors import DataError, PolicyError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, check_save, completed, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
-from robustcsc.evaluation.attacks.suites import SUITES
+from robustcsc.evaluation.attacks.suites import suite_of
 from robustcsc.measurements.attacks import AttackStep, typed_step
-from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel, check_budget
 from robustcsc.session.measuring import AnyPolicy, Results
 
@@ -64,10 +63,10 @@ def attack(
     check_save(request, save)
     setup = session.setup(images, (), other)
     plan = attack_plan(setup.planner, request)
+    setup.evaluator.check_differentiable(plan)
     if save is not None:
         if len(plan) != 1:
             raise PolicyError("--save keeps the images of one lambda, but the protocol fixed has several.")
-        ResultStore(session.run.store_path, read_only=True).close()  # a damaged one is told before hours of crafting
         measurement = plan[0][0].measurements[0]
         batches = setup.evaluator.crafted(measurement).stream(session.device, session.measuring.progress)
         save_adversarial(save, batches, measurement, len(setup.images.classes))
@@ -102,20 +101,20 @@ def suite(
     Raises:
         RobustCSCError: There is no such suite, or as for `attack`.
     """
-    if name not in SUITES:
-        raise UnknownNameError("suite", name, SUITES)
+    named = suite_of(name)
     epsilons = () if epsilon is None else tuple(epsilon) if isinstance(epsilon, Sequence) else (epsilon,)
     norms = norms or (("linf",) if epsilons else NORMS)
     for norm, size in product(norms, epsilons):
         check_budget(ThreatModel(norm, size))
     other, note, classes = session.other(surrogate), session.measuring.note, session.trained.spec.num_classes
-    chosen, left_out = SUITES[name].within(classes)
+    chosen, left_out = named.within(classes)
     if left_out:
         needs = ", ".join(f"{typed_step(step)} (needs {step.classes} classes)" for step in left_out)
         note(f"Left out for a model of {classes} classes: {needs}.")
     setup = session.setup(images, (), other)
     source = other.surrogate if other else None
     plan = suite_plan(setup.planner, chosen, norms, epsilons=epsilons, surrogate=source, seed=seed, note=note)
+    setup.evaluator.check_differentiable(plan)
     return session.measured(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
 
 

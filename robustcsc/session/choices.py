@@ -22,11 +22,12 @@ from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, default_spec, with_normalization
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.guests import receive
+from robustcsc.models.shipped import SHIPPED
 from robustcsc.progress import Note, quiet
-from robustcsc.runs import Run
+from robustcsc.runs import DEMO_RUN, Run
 
-#: Run that stands in where there is none yet, and the shipped checkpoint it gets.
-DEMO_RUN, DEMO_CHECKPOINT = "digits-demo", "sdnet-digits"
+#: The shipped checkpoint of the run that stands in where there is none yet.
+DEMO_CHECKPOINT = "sdnet-digits"
 
 #: Unreadable files that are named; of more only the number is told.
 _NAMED_FILES = 5
@@ -187,30 +188,21 @@ def find_model(
     Raises:
         RobustCSCError: There is no such run or model, or its weights cannot be loaded.
     """
+    run = runs.meant(name, model, weights)
     allow_own_code(model)
-    wanted = name or (model or "").replace(":", "-")
-    if weights is not None or (model is not None and ":" not in model):
-        if model is None or weights is None:
-            raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
-        return _adopted(Run(runs.RUNS / wanted), model, weights, data, build, note)
+    if model is not None and weights is not None:
+        return _adopted(run, model, weights, data, build, note)
     if build != BuildChoice():
         raise CheckpointError(_OF_WEIGHTS)
-    if name in checkpoint.SHIPPED and not (runs.RUNS / name).exists():
-        note(f"Taking the shipped model {name} as {runs.RUNS / name}.")
-        return Run(runs.RUNS / name), checkpoint.load_shipped(name)
-    run = runs.find(wanted) if wanted else runs.latest()
-    if run is None:
-        run = Run(runs.RUNS / DEMO_RUN)
-        note(
-            f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits "
-            f"as {run.folder}."
-        )
-        return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
-    if not wanted and not run.weights_path.is_file():
-        raise CheckpointError(
-            f"The latest run {run.name!r} has no weights yet: finish its training, or choose with --run."
-        )
-    return run, checkpoint.load(run.weights_path, trusted=model)
+    if run.changed is not None or run.name not in (DEMO_RUN, *SHIPPED):
+        return run, checkpoint.load(run.weights_path, trusted=model)
+    if run.name in SHIPPED:
+        note(f"Taking the shipped model {run.name} as {run.folder}.")
+        return run, checkpoint.load_shipped(run.name)
+    note(
+        f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits as {run.folder}."
+    )
+    return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
 
 
 def _adopted(
@@ -276,20 +268,25 @@ def choose_device(asked: DeviceName) -> torch.device:
 def written(run: Run) -> Iterator[Run]:
     """Makes the folder of a run unless it exists, and writes into it: what is there afterwards is whole.
 
-    If the block fails, half-written files go, and so do folders that hold nothing.
+    If the block fails, half-written files go, and so do folders that hold nothing. If the run holds
+    nothing by then that a repeated command would go on from, everything goes that was not there before.
 
     Raises:
         StoreError: The name of a new run is not allowed, or its folder cannot be made.
     """
-    made = [folder for folder in (run.folder, run.folder.parent) if not folder.exists()]
+    before = {run.folder, run.folder.parent, *run.folder.rglob("*")} if run.folder.exists() else {run.folder.parent}
+    before = {path for path in before if path.exists()}
     if not run.weights_path.exists():
         runs.create(os.path.relpath(run.folder, runs.RUNS), exist_ok=True)
     try:
         yield run
     except BaseException:
-        for partial in run.folder.rglob("*.partial"):
-            partial.unlink(missing_ok=True)
-        for folder in [*(path for path in run.folder.iterdir() if path.is_dir()), *made]:
-            with suppress(OSError):  # it holds something
-                folder.rmdir()
+        undone = not run.resumable
+        made = {run.folder, run.folder.parent, *run.folder.rglob("*")} - before
+        for path in sorted(made, reverse=True):  # what lies in a folder first
+            if path.is_dir():
+                with suppress(OSError):  # it holds something
+                    path.rmdir()
+            elif undone or path.suffix == ".partial":
+                path.unlink(missing_ok=True)
         raise

@@ -51,8 +51,10 @@ def uap(
         seen = crafting_images or session.images("train", crafting.count)
         check_split(seen)
         crafting = replace(crafting, images=seen.fingerprint, count=len(seen))
-        setup = setup.reading({}, crafting_images=seen, perturbations=session.run.folder / "perturbations")
-    return session.measured(setup, uap_plan(setup.planner, crafting, threats, protocols, control_seeds))
+        setup = setup.reading({}, crafting_images=seen, perturbations=session.run.perturbations)
+    plan = uap_plan(setup.planner, crafting, threats, protocols, control_seeds)
+    setup.evaluator.check_differentiable(plan)
+    return session.measured(setup, plan)
 
 
 def random_noise(

@@ -9,7 +9,7 @@ from robustcsc import runs
 from robustcsc.errors import StoreError
 from robustcsc.evaluation.examples import make_examples
 from robustcsc.evaluation.models import lambda_fits
-from robustcsc.files import write_whole
+from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Record
@@ -19,12 +19,12 @@ from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.reports.attacks.fooling import perturbation_pictures
 from robustcsc.reports.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
-from robustcsc.reports.page.build import ReportPaths, write_report
+from robustcsc.reports.page.build import ReportPaths, check_folder, write_report
 from robustcsc.reports.page.sections import Report
 from robustcsc.reports.papers.papers import Paper
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
-from robustcsc.runs import Run
-from robustcsc.session.choices import DEMO_RUN, DataChoice
+from robustcsc.runs import DEMO_RUN, Run
+from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.opening import open as open_session
 from robustcsc.session.session import Session
@@ -70,18 +70,25 @@ def report(
     >>> paths.folder.name, paths.page.name, paths.page.exists()
     ('out', 'index.html', True)
     """
+    if html is not None:
+        check_writable(Path(html), "The page", folder=False)
+    if folder is not None:
+        check_folder(Path(folder))
     related, joining = _related(baseline)
     once: dict[Path, Run] = {}
-    for run in ([_run(it) for it in of] or [_latest_measured(measuring or Measuring())]) + joining:
+    for run in ([_run(it) for it in of] or [_latest_measured(data, measuring or Measuring())]) + joining:
         once.setdefault(run.folder.resolve(), run)
     chosen = list(once.values())
+    if folder is None:
+        check_folder(chosen[0].reports)
     records, fits = collected(chosen)
+    sheets = {}
     if examples is not None:
         opened = {it.run: it for it in of if isinstance(it, Session)}
         for run in chosen:
             session = opened.get(run) or open_session(run.folder, data=data, measuring=measuring)
             spec = session.severity_table()
-            make_examples(session.model, session.images(), count=examples, spec=spec).save(run.folder)
+            sheets[run.folder] = make_examples(session.model, session.images(), count=examples, spec=spec)
     paths = write_report(
         Report(
             title=title or f"Robustness of {', '.join(run.name for run in chosen)}",
@@ -91,15 +98,14 @@ def report(
             paper=paper,
             baseline=related,
             pictures=perturbation_pictures(records, {run.name: run.folder for run in chosen}),
-            examples=[sheet for run in chosen if (sheet := read_examples(run.folder))],
+            examples=[sheet for run in chosen if (sheet := sheets.get(run.folder) or read_examples(run.folder))],
         ),
         Path(folder or chosen[0].reports),
     )
+    for place, sheet in sheets.items():
+        sheet.save(place)
     if html is not None:
-        try:
-            write_whole(Path(html), paths.page.read_bytes())
-        except OSError as error:
-            raise StoreError(f"The page cannot be written to {html}: {error.strerror or error}.") from error
+        write_whole(Path(html), paths.page.read_bytes())
     return paths
 
 
@@ -148,12 +154,12 @@ def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:
     return measured_baseline(run.name, collected([run])[0]), [run]
 
 
-def _latest_measured(measuring: Measuring) -> Run:
+def _latest_measured(data: DataChoice | None, measuring: Measuring) -> Run:
     """Returns the latest run; the run of the shipped digits model is measured first if it has no results yet."""
     latest = runs.latest()
     if latest is not None and (latest.name != DEMO_RUN or latest.store_path.exists()):
         return latest
-    session = open_session(measuring=measuring)
+    session = open_session(data=data, measuring=measuring)
     measuring.note("Nothing has been measured yet: sweeping four noises on the digits first, which takes some seconds.")
     session.sweep(corruptions="noise")
     return session.run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -204,6 +205,7 @@ class Session:
         Raises:
             RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
         """
+        self.run.check_writable()
         images = self.images("train") if images is None else images
         heldout, trained_on = heldout_images(images, self.trained)
         if limit < len(heldout):
@@ -227,8 +229,7 @@ class Session:
             known=known,
         )
         note_unreadable(images.unreadable, self.measuring.note)
-        self.keep()
-        with written(self.run) as run:
+        with self.kept() as run:
             for name, fitted in fits.items():
                 if fitted is not known.get(name):
                     fitted.save(run.fit_path(name))
@@ -243,12 +244,13 @@ class Session:
         run, trained = find_model(name, None, None, self.data, self.measuring.note, BuildChoice())
         return dataclasses.replace(self, run=run, trained=trained)
 
-    def keep(self) -> None:
-        """Gives a new run its folder and weights."""
-        if not self.run.weights_path.is_file():
-            with written(self.run):
-                spec, model = self.trained.spec, self.trained.model
-                checkpoint.save(self.run.weights_path, spec, model, self.trained.training)
+    @contextmanager
+    def kept(self) -> Iterator[Run]:
+        """Gives a new run its folder and weights, and lets the block write into it, as `written` does."""
+        with written(self.run) as run:
+            if not run.weights_path.is_file():
+                checkpoint.save(run.weights_path, self.trained.spec, self.trained.model, self.trained.training)
+            yield run
 
     @property
     def surrogate(self) -> Surrogate:
@@ -284,7 +286,8 @@ class Session:
         Raises:
             RobustCSCError: The images do not suit the model, or a policy needs what is not there.
         """
-        model, chosen = chosen_policies(self.model, policies)  # a mistake is told before the images are read
+        self.run.check_writable()  # mistakes are told before the images are read
+        model, chosen = chosen_policies(self.model, policies)
         images = self.images() if images is None else images
         check_suits(images, self.trained.spec)
         inputs = Inputs(images=images, location=images.location)
@@ -313,8 +316,7 @@ class Session:
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
-        self.keep()
-        with ResultStore(self.run.store_path) as store:
+        with self.kept() as run, ResultStore(run.store_path) as store:
             results = Results(local.run(plan, setup.evaluator, store))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
         return results

@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 from robustcsc.data import ImageSet, MemoryImages, StreamedImages
 from robustcsc.data.images import as_floats
-from robustcsc.errors import CheckpointError, RobustCSCError
+from robustcsc.errors import CheckpointError, ModelError, RobustCSCError
 from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
+from robustcsc.layers.logits import checked_logits
 from robustcsc.models.guests import memory_format_of
 from robustcsc.progress import Progress, silent
 from robustcsc.training.adversarial import AdversarialTraining
@@ -88,6 +89,7 @@ def train(
 
     Raises:
         RobustCSCError: If the loss becomes infinite or not a number.
+        ModelError: If the model does not return one logit per image and class, or has no gradient.
         CheckpointError: If `state_path` was written with other settings.
     """
     signature = _signature(model, images, recipe, seed, augment, adversarial, fabric)
@@ -114,7 +116,9 @@ def train(
             if adversarial is not None:
                 with fabric.autocast():
                     inputs = adversarial.attack(model, inputs, labels, seed=batches.seed_of(epoch, index))
-            logits = wrapped(inputs)
+            logits = checked_logits(wrapped(inputs), len(labels))
+            if not logits.requires_grad:
+                raise ModelError("No gradient reaches the weights of the model: make it differentiable.")
             loss = F.cross_entropy(logits, labels)
             wrapped_optimizer.zero_grad()
             fabric.backward(loss)

@@ -18,6 +18,7 @@ from robustcsc.layers.csc import csc_layers
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, build, default_spec
+from robustcsc.models.shipped import SHIPPED
 
 SPEC = default_spec("sdnet-digits", 10, (1, 8, 8), options={"atoms": 8})
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -240,7 +241,7 @@ def test_a_description_that_cannot_be_read_is_refused(tmp_path: Path, spec: str)
         checkpoint.load(path)
 
 
-@pytest.mark.parametrize("name", checkpoint.SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_checkpoint_loads_and_its_atoms_have_unit_norm(name: str) -> None:
     loaded = checkpoint.load_shipped(name)
     assert loaded.training["data"]

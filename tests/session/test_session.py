@@ -76,7 +76,8 @@ def test_a_fit_of_other_weights_is_refused(sdnet: Session, fit: LambdaFit, place
 
 
 def test_the_fit_of_the_run_given_twice_is_measured_once(sdnet: Session, fit: LambdaFit) -> None:
-    sdnet.keep()
+    with sdnet.kept():
+        pass
     fit.save(sdnet.run.fit_path("gaussian"))
     (record,) = sdnet.evaluate(policies=["adaptive", fit])
     assert record.measurement.policy == Adaptive(scope=Scope.DATASET, fit=fit.digest)

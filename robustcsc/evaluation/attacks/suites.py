@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from robustcsc.errors import UnknownNameError
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm
@@ -60,6 +61,17 @@ class Suite:
         steps = (it for each in (*self.rounds, *self.curve_rounds) for it in each.attacks)
         left_out = tuple(dict.fromkeys(it for it in steps if it.classes > num_classes))
         return replace(self, rounds=kept(self.rounds), curve_rounds=kept(self.curve_rounds)), left_out
+
+
+def suite_of(name: str) -> Suite:
+    """Returns the suite of a name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name not in SUITES:
+        raise UnknownNameError("suite", name, SUITES)
+    return SUITES[name]
 
 
 PGD = AttackStep.of("pgd")

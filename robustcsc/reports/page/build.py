@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from robustcsc.errors import StoreError
+from robustcsc.files import check_writable
 from robustcsc.measurements.frames import TIMING
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
@@ -86,7 +87,7 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     contents[MANIFEST] = f"{json.dumps(manifest, indent=2)}\n".encode()
     folder = folder.expanduser().resolve()
     try:
-        _refuse_foreign_files(folder)
+        check_folder(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             fresh = Path(scratch) / "new"
@@ -146,12 +147,15 @@ def _linked(file: str, title: str, description: str) -> str:
     return f"![{markdown_text(title)}](figures/{file})\n\n{markdown_text(description)}\n"
 
 
-def _refuse_foreign_files(folder: Path) -> None:
-    """Raises StoreError if replacing `folder` would delete something that no report wrote."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise StoreError(f"The report needs a folder, but {folder} is a file: name another one.")
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that no report can be written to; makes nothing.
+
+    Raises:
+        StoreError: It cannot be written, or replacing it would delete something that no report wrote.
+    """
+    folder = folder.expanduser().resolve()
+    check_writable(folder, "The folder of the report", folder=True)
+    check_writable(folder.parent, "The folder of the report", folder=True)  # the old and the new one lie side by side
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     try:
         known = set(json.loads((folder / MANIFEST).read_text("utf-8"))["files"])
