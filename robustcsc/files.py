@@ -26,7 +26,9 @@ def check_writable(path: Path, name: str, *, folder: bool) -> None:
     try:
         if not folder and path.is_dir():
             reason = "it is a folder"
-        elif os.path.exists(place) and not place.is_dir():
+        elif not os.path.exists(place):
+            reason = f"there is no folder {place}"
+        elif not place.is_dir():
             reason = f"{place} is a file"
         else:
             with tempfile.TemporaryFile(dir=place):

@@ -115,8 +115,8 @@ WRONG = {
     "severity 6": (f"{CORRUPT} --severities 6", "severities go from 1 to 5"),
     "three severities in an array": (f"{CORRUPT} --severities 1-3", "holds all five severities in one file"),
     "tree without names": (f"{CORRUPT} --format imagenet-c", "digits has no file names"),
-    "below a file": (f"{CORRUPT}/below", "files/below cannot be written (Not a directory): choose another folder."),
-    "in the place of a file": (CORRUPT, "files cannot be written (File exists): choose another folder."),
+    "below a file": (f"{CORRUPT}/below", "--out files/below cannot be written to (files is a file): choose"),
+    "in the place of a file": (CORRUPT, "--out files cannot be written to (files is a file): choose another"),
 }  # fmt: skip
 
 

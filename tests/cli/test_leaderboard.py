@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(robustcsc: Command, pla
     (place / "file").write_text("")
     done = robustcsc("leaderboard --out file")
     assert (done.code, done.out) == (2, "")
-    assert "The tables cannot be written to file" in done.err
+    assert "--out file cannot be written to (file is a file)" in done.err
 
 
 def test_names_are_escaped_in_the_files(robustcsc: Command, place: Path) -> None:

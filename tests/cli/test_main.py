@@ -2,7 +2,9 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -12,20 +14,20 @@ from robustcsc.cli import main as cli_main
 from robustcsc.errors import AttackError, DataError, RobustCSCError, UnknownNameError
 
 
-def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, more: Sequence[str] = ()) -> int:
     """Runs a command that raises the error and returns the exit code of the whole program."""
     app = typer.Typer(pretty_exceptions_enable=False)
 
-    @app.command("measure")
-    def measure() -> None:
-        raise error
+    package = {"__package__": "robustcsc.cli", "error": error}  # an error in this file would be one of a user's code
+    exec("def measure() -> None:\n    raise error", package)
+    app.command("measure")(package["measure"])
 
     @app.command("other")
     def other() -> None:
         """Second command, so that typer makes a group."""
 
     monkeypatch.setattr(cli_main, "app", app)
-    code: int = cli_main.main(["measure"])
+    code: int = cli_main.main(["measure", *more])
     return code
 
 
@@ -84,6 +86,53 @@ def test_full_or_protected_disk_is_one_sentence_and_code_2(
     assert out == ""
     assert err.startswith(beginning)
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_the_traceback_behind_a_sentence_is_shown_if_it_is_wanted(
+    debug: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = DataError("It is wrong: put it right.")
+    error.__cause__ = KeyError("the reason")
+    assert run_raising(error, monkeypatch, debug) == 2
+    *traceback, sentence = capsys.readouterr().err.splitlines()
+    assert sentence == "Error: It is wrong: put it right."
+    assert traceback[:1] == (["KeyError: 'the reason'"] if debug else [])
+    assert traceback[-1:] == (["robustcsc.errors.DataError: It is wrong: put it right."] if debug else [])
+
+
+def user_code(source: str, file: str) -> dict[str, Any]:
+    """Runs the source of a file of a user's own."""
+    names: dict[str, Any] = {"__package__": ""}
+    exec(compile(source, file, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("net.py", "Code outside of robustcsc failed: KeyError: 'x' (net.py, line 2); --debug shows"),
+        ("/home/me/robustcsc/net.py", "KeyError: 'x' (/home/me/robustcsc/net.py, line 2)"),
+        ("/opt/venv/lib/python3.11/site-packages/zoo/net.py", None),
+        (f"{os.path.dirname(os.__file__)}/json/net.py", None),
+        ("<string>", None),
+    ],
+)
+def test_an_error_in_code_of_the_users_own_is_a_sentence_with_its_line(
+    file: str, expected: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        user_code("def net():\n    return {}['x']", file)["net"]()
+    except KeyError as found:
+        assert found.__traceback__ is not None
+        error = found.with_traceback(found.__traceback__.tb_next)  # without this test
+    if expected is None:
+        with pytest.raises(KeyError):
+            run_raising(error, monkeypatch)
+        return
+    assert run_raising(error, monkeypatch) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert expected in sentence
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), OSError(errno.EIO, "a broken disk")])

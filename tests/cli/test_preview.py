@@ -41,8 +41,11 @@ def test_a_preview_has_a_row_for_every_corruption(robustcsc: Command, photograph
         ("corruptions --preview none.jpg", "none.jpg is not a readable image."),
         ("corruptions --preview text.png", "text.png is not a readable image."),
         ("corruptions --preview photo.jpg --out sheet.pdf", "its name must end in .png."),
-        ("corruptions --preview photo.jpg --out nowhere/a.png", "--out nowhere/a.png cannot be written (No such file"),
-        ("corruptions --preview photo.jpg --out text.png/a.png", "cannot be written (Not a directory): choose another"),
+        (
+            "corruptions --preview photo.jpg --out nowhere/a.png",
+            "--out nowhere/a.png cannot be written to (there is no",
+        ),
+        ("corruptions --preview photo.jpg --out text.png/a.png", "cannot be written to (text.png is a file): choose"),
         ("corruptions --out a.png", "give an image with --preview IMAGE."),
         ("corruptions cifar_c --preview photo.jpg", "Unknown severity table 'cifar_c'"),
     ],

@@ -142,7 +142,7 @@ def test_a_copy_of_the_page_goes_where_it_is_wanted(robustcsc: Command, place: P
     assert (place / "page.html").read_bytes() == (place / "runs/model/reports/index.html").read_bytes()
     done = robustcsc("report model --html nowhere/page.html")
     assert (done.code, done.out) == (2, "")
-    assert "The page cannot be written to nowhere/page.html" in done.err
+    assert "--html nowhere/page.html cannot be written to (there is no folder nowhere)" in done.err
 
 
 def test_examples_are_made_once_and_shown_from_then_on(
