@@ -6,7 +6,7 @@ A command uses an alias as the type of its parameter and gives the default itsel
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -23,22 +23,6 @@ from robustcsc.measurements.protocols import Protocol
 
 class OptionError(RobustCSCError):
     """The value of a command-line option cannot be read."""
-
-
-def refuse_foreign(chosen: str, options_of: Mapping[tuple[str, ...], Mapping[str, object]]) -> None:
-    """Refuses options that say nothing about what was chosen.
-
-    Args:
-        chosen: What was chosen, an attack for example.
-        options_of: Values of options by the choices they belong to; ``None`` is an option that was not given.
-
-    Raises:
-        OptionError: An option of other choices was given.
-    """
-    for choices, values in options_of.items():
-        for name, value in values.items():
-            if value is not None and chosen not in choices:
-                raise OptionError(f"{name} belongs to {' and '.join(choices)}, not to {chosen}: leave it out.")
 
 
 class SeverityTuple(tuple[int, ...]):
@@ -87,18 +71,6 @@ def some(option: str, text: str) -> tuple[str, ...]:
     if not found:
         raise OptionError(f"{option} is empty: write a value, or leave it out.")
     return found
-
-
-def one_of(given: Mapping[str, object], default: str) -> str:
-    """Returns the option among several that was given, or the default.
-
-    Raises:
-        OptionError: Several were given.
-    """
-    chosen = [name for name, value in given.items() if value is not None]
-    if len(chosen) > 1:
-        raise OptionError(f"{' and '.join(chosen)} exclude each other: run one after the other.")
-    return chosen[0] if chosen else default
 
 
 def noises(text: str) -> tuple[str, ...]:

@@ -128,10 +128,10 @@ def attack(
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy under attack; PGD (linf) if nothing is named."""
-    kind = options.one_of({"--pgd": pgd, "--attack": attacks, "--suite": suite, "--score": score}, default="--pgd")
+    kind = _one_of({"--pgd": pgd, "--attack": attacks, "--suite": suite, "--score": score}, default="--pgd")
     settings = {"--steps": steps, "--step-size": step_size, "--loss": loss, "--queries": queries}
     more = {"--in-turn": in_turn or None, "--min-epsilon": min_epsilon or None, "--save": save, "--lambdas": lambdas}
-    options.refuse_foreign(
+    _refuse_foreign(
         kind,
         {
             _TO_NAMED: {**settings, "--restarts": restarts, **more, "--protocols": protocols},
@@ -216,3 +216,31 @@ def _threats(norm: Norm, epsilon: str | None) -> tuple[ThreatModel, ...]:
 
     sizes = [DEFAULT_EPSILON[norm]] if epsilon is None else map(parse_epsilon, options.some("--epsilon", epsilon))
     return tuple(ThreatModel(norm, size) for size in sizes)
+
+
+def _one_of(given: Mapping[str, object], default: str) -> str:
+    """Returns the option among several that was given, or the default.
+
+    Raises:
+        OptionError: Several were given.
+    """
+    chosen = [name for name, value in given.items() if value is not None]
+    if len(chosen) > 1:
+        raise options.OptionError(f"{' and '.join(chosen)} exclude each other: run one after the other.")
+    return chosen[0] if chosen else default
+
+
+def _refuse_foreign(chosen: str, options_of: Mapping[tuple[str, ...], Mapping[str, object]]) -> None:
+    """Refuses options that say nothing about what was chosen.
+
+    Args:
+        chosen: What was chosen, an attack for example.
+        options_of: Values of options by the choices they belong to; ``None`` is an option that was not given.
+
+    Raises:
+        OptionError: An option of other choices was given.
+    """
+    for choices, values in options_of.items():
+        for name, value in values.items():
+            if value is not None and chosen not in choices:
+                raise options.OptionError(f"{name} belongs to {' and '.join(choices)}, not to {chosen}: leave it out.")

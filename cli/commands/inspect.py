@@ -88,8 +88,6 @@ def metric(
 
     No image is looked at; --data and --root are for a model from elsewhere only.
     """
-    chosen = Chosen(run, model, weights, data, root, image_size=image_size)
-
     from robustcsc.inspection.learned.metric import inspect_metrics
 
     find(inspect_metrics, chosen, device, out, as_json, layers=layers)

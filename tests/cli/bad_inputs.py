@@ -160,7 +160,10 @@ WITHOUT_TORCH = {
     "random-noise: unknown policy": ("random-noise --lambda adaptive-all", "Unknown lambda policy"),
     "report: one run of two": ("report sdnet nowhere", "No run 'nowhere'"),
     "report: baseline that is not there": ("report sdnet --baseline nowhere", "No run 'nowhere'"),
-    "report: page in no folder": ("report --html nowhere/page.html", "--html nowhere/page.html cannot be written to (there is no"),
+    "report: page in no folder": (
+        "report --html nowhere/page.html",
+        "--html nowhere/page.html cannot be written to (there is no folder nowhere)",
+    ),
     "report: page in the place of a folder": ("report --html full", "--html full cannot be written to"),
     "report: page below a file": ("report --html notes.txt/page.html", "(notes.txt is a file)"),
     "report: file in the place of its folder": ("report --out notes.txt", "--out notes.txt cannot be written to"),

@@ -113,7 +113,7 @@ WRONG_ANYWHERE = {
     "search in a black box": ("attack --min-epsilon --protocols black-box", "--min-epsilon goes with the protocols"),
     "model without weights": ("evaluate --model sdnet-digits", "need both --model NAME and --weights FILE"),
     "weights without a model": ("attack --weights a.pth", "need both --model NAME and --weights FILE"),
-    "weights that are not there, without data": ("evaluate --model resnet-digits --weights a.pth", "There are no weights at a.pth"),
+    "weights that are nowhere": ("evaluate --model resnet-digits --weights a.pth", "There are no weights at a.pth"),
     "weights that are not there": ("evaluate --model resnet-digits --weights a.pth --data digits", "no weights at"),
     "run that is not there": ("evaluate --run first", "No run 'first': there are no runs in runs yet"),
     "report on a run that is not there": ("report first", "No run 'first': there are no runs in runs yet"),
