@@ -9,6 +9,7 @@ from pathlib import Path
 from robustcsc.errors import AttackError, PolicyError, StoreError
 from robustcsc.evaluation.attacks.suites import Suite
 from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target, check_protocol, targets
+from robustcsc.files import check_writable
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogate
 from robustcsc.measurements.policies import multiples_of
@@ -199,7 +200,7 @@ def completed(request: AttackRequest, model: ModelFacts, surrogate: Surrogate | 
 
 
 def check_save(request: AttackRequest, save: Path | None) -> None:
-    """Raises an error if the adversarial images of several attacks are to be kept, or the file exists."""
+    """Raises an error if the adversarial images of several attacks are to be kept, or the file cannot be made."""
     if save is None:
         return
     if request.smallest:
@@ -210,3 +211,4 @@ def check_save(request: AttackRequest, save: Path | None) -> None:
         raise PolicyError("--save keeps the images of one protocol: name it with --protocols.")
     if save.exists():
         raise StoreError(f"{save} exists already: move it away or name another file.")
+    check_writable(save, "--save", folder=False)
