@@ -303,9 +303,7 @@ class Session:
         Raises:
             ModelError: The model does not return finite logits.
         """
-        if not is_guest(model.model):
-            return ()
-        doubts = doubts_about(model, images)
+        doubts = doubts_about(model, images) if is_guest(model.model) else ()
         for doubt in doubts:
             self.measuring.note(f"{model.subject.model} {DOUBT_WORDS[doubt]}.")
         return doubts
