@@ -286,7 +286,7 @@ WITH_TORCH = {
     "uap: more than all": ("uap --run sdnet --delta 2", "delta must be at least 0 and below 1, not 2"),
     "sweep: files of nobody": (
         "sweep --run sdnet --corrupted-root full",
-        "full has no corruption 'gaussian_noise': it holds no corruptions",
+        "full holds no corruptions: they must lie in NAME.npy",
     ),
     "sweep: photographs of nobody": (
         "sweep --run sdnet --frost-root full --corruptions frost",
