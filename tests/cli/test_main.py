@@ -18,7 +18,10 @@ def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, more: Seq
     """Runs a command that raises the error and returns the exit code of the whole program."""
     app = typer.Typer(pretty_exceptions_enable=False)
 
-    package = {"__package__": "robustcsc.cli", "error": error}  # an error in this file would be one of a user's code
+    package: dict[str, Any] = {
+        "__package__": "robustcsc.cli",
+        "error": error,
+    }  # an error in this file would be one of a user's code
     exec("def measure() -> None:\n    raise error", package)
     app.command("measure")(package["measure"])
 

@@ -138,8 +138,8 @@ def without_torch(template: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 def test_what_needs_no_torch_is_refused_before_it_is_imported(
     name: str, without_torch: dict[str, tuple[Any, str, str, bool]]
 ) -> None:
-    *answer, unchanged = without_torch[name]
-    assert_sentence(*answer, WITHOUT_TORCH[name][1])
+    code, out, err, unchanged = without_torch[name]
+    assert_sentence(code, out, err, WITHOUT_TORCH[name][1])
     assert unchanged
 
 
