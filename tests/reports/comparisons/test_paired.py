@@ -122,3 +122,19 @@ def test_committed_outcomes_agree_with_the_committed_counts(path: Path) -> None:
         if row.get("outcomes"):
             outcomes = outcomes_of(row)
             assert (sum(outcomes), len(outcomes)) == (int(row["met"]), int(row["total"]))
+
+
+def test_committed_p_values_follow_from_the_committed_records() -> None:
+    folder = RESULTS / "cifar10-jpeg-cpu/full"
+    policies = {"train": "training lambda", "none": "no lambda", "adaptive": "adaptive lambda"}
+    found = {}
+    for row in rows_of(folder / "records.csv"):
+        if row["kind"] == "corruption" and row["outcomes"] and row["policy.scope"] != "image":
+            words = f"{row['name'].replace('_', ' ')}, severity {row['severity']}"
+            found[f"{row['run']}, {policies[row['policy']]}", words] = outcomes_of(row)
+    ((*told,),) = (rows_of(path) for path in (folder / "tables").glob("paired-corrupted-*.csv"))
+    mine = [it for it in told if {(it["first"], it["images"]), (it["second"], it["images"])} <= set(found)]
+    assert mine
+    for row in mine:
+        p = mcnemar(found[row["first"], row["images"]], found[row["second"], row["images"]])
+        assert float(row["p"]) == pytest.approx(float(p), rel=1e-9)
