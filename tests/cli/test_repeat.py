@@ -39,7 +39,7 @@ from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Polic
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Measurement, Metric, Provenance, Record
 from robustcsc.measurements.store import ResultStore
-from robustcsc.measurements.threats import ThreatModel
+from robustcsc.measurements.threats import LARGEST_L2, ThreatModel
 from robustcsc.runs import Run
 from robustcsc.session.measuring import Results
 from robustcsc.session.opening import open as open_session
@@ -252,8 +252,11 @@ def test_the_command_that_repeats_a_record_of_any_settings_finds_it(
 SEEDS = st.integers(0, 2**31 - 1)
 SIZES = st.integers(1, 1000)
 NUMBERS = st.floats(0, 1e6) | st.sampled_from([0.1, 0.1 + 0.2, 1 / 31, 8 / 255, 0.5 / 255])
+SHARES = st.floats(0, 1) | st.sampled_from([0.1, 1 / 31, 0.5 / 255])
 ABOVE_0 = st.floats(1e-6, 1) | st.sampled_from([1 / 31, 3 / 254, 8 / 255, 0.5 / 255])
-THREATS = st.builds(ThreatModel, st.just("linf"), ABOVE_0) | st.builds(ThreatModel, st.just("l2"), ABOVE_0 | SIZES)
+THREATS = st.builds(ThreatModel, st.just("linf"), ABOVE_0) | st.builds(
+    ThreatModel, st.just("l2"), ABOVE_0 | SIZES.filter(lambda epsilon: epsilon <= LARGEST_L2)
+)
 TRAIN, THROUGH, TUNED = TrainingLambda(), Adaptive(scope=Scope.IMAGE), Adaptive(scope=Scope.DATASET)
 FIXED = st.builds(FixedLambda, NUMBERS)
 POLICIES = st.sampled_from([TRAIN, *(Adaptive(scope=scope) for scope in Scope)]) | FIXED
@@ -349,7 +352,7 @@ def perturbed(draw: Callable[[Any], Any], kind: type[Perturbation], asked: Asked
         step = draw(steps(threat, own_size=False))
         return MinimalBudget(step=step, threat=threat, protocol=protocol, seed=seed), draw(SCORED[protocol])
     if kind is RandomNoise:
-        return RandomNoise(rho=draw(NUMBERS), seed=seed), draw(POLICIES)
+        return RandomNoise(rho=draw(SHARES), seed=seed), draw(POLICIES)
     protocol = draw(st.sampled_from(sorted(FOOLED)))
     if kind is RandomControl:
         name = draw(st.sampled_from(["random-sign", "gaussian"]))

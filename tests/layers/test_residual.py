@@ -18,7 +18,7 @@ def test_a_block_adds_its_input_and_ends_in_a_relu() -> None:
 
 
 def test_a_block_without_shortcut_adds_nothing() -> None:
-    block = BasicBlock(3, 3, 1, shortcut=False).eval()
+    block = BasicBlock(3, 3, 1, shortcut=None).eval()
     silence(block)
     assert torch.equal(block(torch.randn(2, 3, 4, 4)), torch.zeros(2, 3, 4, 4))
 

@@ -70,7 +70,7 @@ def test_the_second_layer_is_equation_5_written_with_matrices(shape: tuple[int, 
 def test_at_c_zero_the_simplified_block_has_no_memory_of_its_input_but_through_its_first_layer() -> None:
     torch.manual_seed(2)
     block = ResidualCSCBlock(4, 4, 1, keep_start=False).eval()
-    plain = BasicBlock(4, 4, 1, shortcut=False).eval()
+    plain = BasicBlock(4, 4, 1, shortcut=None).eval()
     nn.init.zeros_(block.synthesis_weight)
     plain.load_state_dict({name: it for name, it in block.state_dict().items() if name != "synthesis_weight"})
     images = torch.randn(2, 4, 6, 6)

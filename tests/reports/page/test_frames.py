@@ -63,7 +63,7 @@ def test_columns_hold_the_rows_of_all_records(every_kind: list[Record]) -> None:
     columns = coded_records(every_kind * 2)
     for at, record in enumerate(every_kind * 2):
         row = {it.column.heading: it.cells[it.codes[at]] for it in columns}
-        plain = {name: json.loads(it) if name in LISTS else it for name, it in row.items() if it is not None}
+        plain = {name: json.loads(str(it)) if name in LISTS else it for name, it in row.items() if it is not None}
         assert plain == json.loads(json.dumps(flat(record)))
     assert all(len(set(it.cells)) == len(it.cells) for it in columns)
 
