@@ -38,10 +38,10 @@ expected = [[0.0, 1.0, 0.0], [0.5, 1.0, 0.5], [0.0, 1.0, 0.0]] if new else [[1.0
 sys.exit(not (found == expected and moved == (0 if new else 64)))
 PY
 status=0
-for version in 2.13.0 2.14.1; do
-    python3 -m venv "$folder/$version"
-    "$folder/$version/bin/python" -m pip install --quiet --disable-pip-version-check "torch==$version" numpy
-    "$folder/$version/bin/python" "$folder/look.py" || status=1
-    rm -rf "${folder:?}/$version"
+for package in torch==2.13.0 torch==2.14.1; do
+    python3 -m venv "$folder/$package"
+    "$folder/$package/bin/python" -m pip install --quiet --disable-pip-version-check "$package" numpy
+    "$folder/$package/bin/python" "$folder/look.py" || status=1
+    rm -rf "${folder:?}/$package"
 done
 exit "$status"
