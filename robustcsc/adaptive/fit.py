@@ -80,20 +80,21 @@ def fit_lambda(
             than two different values or one below 0.
         UnknownNameError: If a noise family is unknown or none is given.
 
-    >>> import robustcsc as rc
-    >>> shipped, images = rc.open("sdnet-digits").trained, rc.load("digits", split="train")
-    >>> fits = rc.fit_lambda(
-    ...     shipped.model,
-    ...     images.subset(torch.arange(40)),
-    ...     model_name="sdnet-digits",
-    ...     weights=shipped.weights,
-    ...     noises=["gaussian"],
-    ...     spec=rc.load_spec("cifar10_c"),
-    ...     trained_on_images=True,
-    ...     grid=(0.1, 0.2),
-    ... )
-    >>> {noise: len(fit.levels) for noise, fit in fits.items()}
-    {'gaussian': 10}
+    Examples:
+        >>> import robustcsc as rc
+        >>> shipped, images = rc.open("sdnet-digits").trained, rc.load("digits", split="train")
+        >>> fits = rc.fit_lambda(
+        ...     shipped.model,
+        ...     images.subset(torch.arange(40)),
+        ...     model_name="sdnet-digits",
+        ...     weights=shipped.weights,
+        ...     noises=["gaussian"],
+        ...     spec=rc.load_spec("cifar10_c"),
+        ...     trained_on_images=True,
+        ...     grid=(0.1, 0.2),
+        ... )
+        >>> {noise: len(fit.levels) for noise, fit in fits.items()}
+        {'gaussian': 10}
     """
     layers = lambda_layers(model)
     lam0 = next((layer.lam0 for layer in layers.values()), None)

@@ -75,13 +75,14 @@ def pgd(
     Source:
         Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
 
-    >>> import robustcsc as rc
-    >>> model, batch = rc.open("sdnet-digits").trained.model, next(rc.load("digits", split="test").batches(50))
-    >>> attacked = rc.pgd(model, batch.images, batch.labels, rc.ThreatModel("linf", 8 / 255), steps=5)
-    >>> [int((model(images).argmax(1) == batch.labels).sum()) for images in (batch.images, attacked)]
-    [50, 47]
-    >>> f"{255 * (attacked - batch.images).abs().max():.2f}"
-    '8.00'
+    Examples:
+        >>> import robustcsc as rc
+        >>> model, batch = rc.open("sdnet-digits").trained.model, next(rc.load("digits", split="test").batches(50))
+        >>> attacked = rc.pgd(model, batch.images, batch.labels, rc.ThreatModel("linf", 8 / 255), steps=5)
+        >>> [int((model(images).argmax(1) == batch.labels).sum()) for images in (batch.images, attacked)]
+        [50, 47]
+        >>> f"{255 * (attacked - batch.images).abs().max():.2f}"
+        '8.00'
     """
     if restarts > 1 and not random_start:
         raise AttackError("Restarts without a random start are all the same: use one restart, or random starts.")

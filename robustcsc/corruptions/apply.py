@@ -38,11 +38,12 @@ def corrupt(
         SpecError: If the severity is not an integer from 0 to 5.
         DataError: If the images or indices have another form, or the corruption cannot be applied to such images.
 
-    >>> import robustcsc as rc
-    >>> grey, table = torch.full((100, 1, 8, 8), 0.5), rc.load_spec("cifar10_c")
-    >>> noisy = rc.corrupt(grey, table, "gaussian_noise", 5, seed=0, indices=torch.arange(100))
-    >>> f"standard deviation {noisy.std():.2f}, in the table {table.corruptions['gaussian_noise'].levels[4]['std']}"
-    'standard deviation 0.10, in the table 0.1'
+    Examples:
+        >>> import robustcsc as rc
+        >>> grey, table = torch.full((100, 1, 8, 8), 0.5), rc.load_spec("cifar10_c")
+        >>> noisy = rc.corrupt(grey, table, "gaussian_noise", 5, seed=0, indices=torch.arange(100))
+        >>> f"standard deviation {noisy.std():.2f}, in the table {table.corruptions['gaussian_noise'].levels[4]['std']}"
+        'standard deviation 0.10, in the table 0.1'
     """
     if corruption not in spec.corruptions:
         raise UnknownNameError("corruption", corruption, spec.corruptions)

@@ -91,8 +91,9 @@ def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
         SpecError: If the file cannot be read or is not a valid table; names file, entry, level (from 1) and field.
         DataError: If the photographs of frost cannot be read.
 
-    >>> load_spec("cifar10_c").name
-    'cifar10_c'
+    Examples:
+        >>> load_spec("cifar10_c").name
+        'cifar10_c'
     """
     if frost_root is not None:
         # Photographs are cached by path, which must not depend on the working directory.

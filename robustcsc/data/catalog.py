@@ -81,8 +81,9 @@ def load(
         UnknownNameError: There is no such data set or split.
         DataError: Files are missing or unreadable, or an option does not fit the data set.
 
-    >>> load("digits").image_shape
-    (1, 8, 8)
+    Examples:
+        >>> load("digits").image_shape
+        (1, 8, 8)
     """
     if name not in DATASETS:
         raise UnknownNameError("data set", name, DATASETS)

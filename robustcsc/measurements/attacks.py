@@ -141,8 +141,9 @@ def _check_setting(name: str, setting: str) -> None:
 def parse_step(text: str) -> AttackStep:
     """Returns the attack that a user typed: its name, then settings and restarts behind colons.
 
-    >>> parse_step("pgd:steps=40:restarts=2").changed
-    {'steps': 40}
+    Examples:
+        >>> parse_step("pgd:steps=40:restarts=2").changed
+        {'steps': 40}
 
     Raises:
         UnknownNameError: There is no such attack.
@@ -177,8 +178,9 @@ def _number(name: str, setting: str, typed: str, *, whole: bool) -> int | float:
 def typed_step(step: AttackStep) -> str:
     """Returns an attack as a user types it, with the settings that differ from their defaults.
 
-    >>> typed_step(AttackStep.of("pgd", steps=40))
-    'pgd:steps=40'
+    Examples:
+        >>> typed_step(AttackStep.of("pgd", steps=40))
+        'pgd:steps=40'
     """
     settings = [f"{name}={value}" for name, value in step.changed.items()]
     return ":".join([step.name, *settings, *([f"restarts={step.restarts}"] if step.restarts > 1 else [])])

@@ -70,12 +70,13 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
             and what it was fitted to: ``{"squared/levels": 0.71, "squared/images": 0.70, ...}``.
         created: UTC time, ISO 8601.
 
-    >>> import robustcsc as rc
-    >>> fit = rc.open("sdnet-digits").fit_lambdas(["gaussian"], limit=40, grid=(0.1, 0.2))["gaussian"]
-    >>> fit.lam0, fit.dataset_definition, len(fit.levels)
-    (0.1, 'squared', 10)
-    >>> fit.levels[0].parameters, fit.levels[0].best_lam
-    ({'std': 0.02}, 0.1)
+    Examples:
+        >>> import robustcsc as rc
+        >>> fit = rc.open("sdnet-digits").fit_lambdas(["gaussian"], limit=40, grid=(0.1, 0.2))["gaussian"]
+        >>> fit.lam0, fit.dataset_definition, len(fit.levels)
+        (0.1, 'squared', 10)
+        >>> fit.levels[0].parameters, fit.levels[0].best_lam
+        ({'std': 0.02}, 0.1)
     """
 
     model: str

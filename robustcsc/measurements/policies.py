@@ -13,8 +13,9 @@ from robustcsc.measurements.facts import Fact, as_float, replace
 class Scope(StrEnum):
     """Which images share one adaptive lambda.
 
-    >>> parse_policy("adaptive-batch").scope == Scope.BATCH
-    True
+    Examples:
+        >>> parse_policy("adaptive-batch").scope == Scope.BATCH
+        True
     """
 
     DATASET = "dataset"
@@ -29,8 +30,9 @@ class NoLambda(Fact, frozen=True, tag="none"):
 class TrainingLambda(Fact, frozen=True, tag="train"):
     """The lambda that the model was trained with.
 
-    >>> parse_policy("train") == TrainingLambda()
-    True
+    Examples:
+        >>> parse_policy("train") == TrainingLambda()
+        True
     """
 
 
@@ -43,8 +45,9 @@ class FixedLambda(Fact, frozen=True, tag="fixed", kw_only=False):
     Raises:
         PolicyError: The value is negative or not finite.
 
-    >>> parse_policy("fixed=0.3")
-    FixedLambda(value=0.3)
+    Examples:
+        >>> parse_policy("fixed=0.3")
+        FixedLambda(value=0.3)
     """
 
     value: float
@@ -62,8 +65,9 @@ class Adaptive(Fact, frozen=True, tag="adaptive"):
         scope: One lambda for the whole data set (the paper's way), per batch or per image.
         fit: Digest of the lambda fit; ``""`` in a request, for the fit that belongs to what is measured.
 
-    >>> parse_policy("adaptive-image") == Adaptive(scope=Scope.IMAGE)
-    True
+    Examples:
+        >>> parse_policy("adaptive-image") == Adaptive(scope=Scope.IMAGE)
+        True
     """
 
     scope: Scope
@@ -73,8 +77,9 @@ class Adaptive(Fact, frozen=True, tag="adaptive"):
 class Oracle(Fact, frozen=True, tag="oracle"):
     """The best lambda of the default grid by the test labels: an upper bound, not a method.
 
-    >>> parse_policy("oracle") == Oracle()
-    True
+    Examples:
+        >>> parse_policy("oracle") == Oracle()
+        True
     """
 
 
@@ -128,8 +133,9 @@ def parse_policy(text: str) -> Policy:
 def typed_policy(policy: Policy) -> str:
     """Returns a policy as a user types it; ``""`` for one that cannot be asked for by name.
 
-    >>> typed_policy(FixedLambda(0.5)), typed_policy(Adaptive(scope=Scope.IMAGE, fit="1a2b"))
-    ('fixed=0.5', 'adaptive-image')
+    Examples:
+        >>> typed_policy(FixedLambda(0.5)), typed_policy(Adaptive(scope=Scope.IMAGE, fit="1a2b"))
+        ('fixed=0.5', 'adaptive-image')
     """
     if isinstance(policy, FixedLambda):
         return f"fixed={policy.value!r}"

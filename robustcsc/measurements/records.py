@@ -294,13 +294,14 @@ class Record(Fact, frozen=True):
         details: What else is known, by kind of perturbation.
         location: Where the inputs lay.
 
-    >>> import robustcsc as rc
-    >>> sdnet = rc.open("sdnet-digits")
-    >>> (record,) = sdnet.evaluate(sdnet.images(limit=50))
-    >>> record.measurement.perturbation, record.measurement.policy, record.lam
-    (Clean(), TrainingLambda(), 0.1)
-    >>> record.met, record.total
-    (48, 50)
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.open("sdnet-digits")
+        >>> (record,) = sdnet.evaluate(sdnet.images(limit=50))
+        >>> record.measurement.perturbation, record.measurement.policy, record.lam
+        (Clean(), TrainingLambda(), 0.1)
+        >>> record.met, record.total
+        (48, 50)
     """
 
     measurement: Measurement

@@ -33,8 +33,9 @@ class ThreatModel(Fact, frozen=True, kw_only=False):
     Raises:
         AttackError: The norm is unknown or the budget is outside its range.
 
-    >>> ThreatModel("l2", 0.5)
-    ThreatModel(norm='l2', epsilon=0.5)
+    Examples:
+        >>> ThreatModel("l2", 0.5)
+        ThreatModel(norm='l2', epsilon=0.5)
     """
 
     norm: Norm
@@ -81,8 +82,9 @@ def parse_epsilon(text: str) -> float:
 def typed_epsilon(epsilon: float) -> str:
     """Returns a budget as a user types it, so that `parse_epsilon` gives the very same number.
 
-    >>> typed_epsilon(8 / 255), typed_epsilon(0.5 / 255), typed_epsilon(0.5), typed_epsilon(1 / 31)
-    ('8/255', '0.5/255', '0.5', '0.03225806451612903')
+    Examples:
+        >>> typed_epsilon(8 / 255), typed_epsilon(0.5 / 255), typed_epsilon(0.5), typed_epsilon(1 / 31)
+        ('8/255', '0.5/255', '0.5', '0.03225806451612903')
     """
     if len(repr(epsilon)) > 6 and epsilon < 1000:
         levels = f"{round(2 * epsilon * 255) / 2:g}"

@@ -40,13 +40,14 @@ def convert(
         RobustCSCError: If no convolution matches, or one cannot be replaced (grouped, or not zero-padded by a number of
             pixels).
 
-    >>> import robustcsc as rc
-    >>> model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 8 * 8, 10))
-    >>> rc.convert(model, (1, 8, 8), lam=0.2)[0]
-    CSCConv2d(
-      lam0=0.2, 2 fista steps, non-negative
-      (dictionary): UnitDictionary(8 atoms of 1x3x3, stride=(1, 1), padding=(1, 1))
-    )
+    Examples:
+        >>> import robustcsc as rc
+        >>> model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 8 * 8, 10))
+        >>> rc.convert(model, (1, 8, 8), lam=0.2)[0]
+        CSCConv2d(
+          lam0=0.2, 2 fista steps, non-negative
+          (dictionary): UnitDictionary(8 atoms of 1x3x3, stride=(1, 1), padding=(1, 1))
+        )
     """
     convolutions = {name: module for name, module in model.named_modules() if name and isinstance(module, nn.Conv2d)}
     chosen = _chosen(convolutions, layers)

@@ -80,8 +80,9 @@ def levelled_series(labels: Sequence[str]) -> tuple[Series, ...]:
 def shade(place: float) -> str:
     """Returns the colour at a place in [0, 1] of `SHADES`, dark to light.
 
-    >>> shade(0), shade(1)
-    ('#00224e', '#fee838')
+    Examples:
+        >>> shade(0), shade(1)
+        ('#00224e', '#fee838')
     """
     at = min(int(place * (len(SHADES) - 1)), len(SHADES) - 2)
     share = place * (len(SHADES) - 1) - at
@@ -223,8 +224,9 @@ class Chart:
 def span(values: Iterable[float]) -> tuple[float, float]:
     """Returns the range of an axis that shows some numbers, with a margin at both ends.
 
-    >>> span([0, 100])
-    (-5.0, 105.0)
+    Examples:
+        >>> span([0, 100])
+        (-5.0, 105.0)
     """
     found = list(values) or [0.0]
     low, high = min(found), max(found)

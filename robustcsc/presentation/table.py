@@ -106,8 +106,9 @@ class Column:
     def number(self, value: float) -> str:
         """Returns one number as it is written.
 
-        >>> Column("gain", percent=True, signed=True).number(0.02), Column("p", significant=2).number(0.0123)
-        ('+2.00', '0.012')
+        Examples:
+            >>> Column("gain", percent=True, signed=True).number(0.02), Column("p", significant=2).number(0.0123)
+            ('+2.00', '0.012')
         """
         if math.isnan(value):
             return MISSING
@@ -120,8 +121,9 @@ class Column:
     def parts(self, cell: Cell) -> tuple[str, ...]:
         """Returns a cell as text: first the number or words, then, apart, its interval, n, seeds and remark.
 
-        >>> Column("clean", percent=True, show_n=True).parts(Estimate(0.8178, 0.8101, 0.8252, 10000))
-        ('81.78', '[81.01, 82.52]', 'n=10000')
+        Examples:
+            >>> Column("clean", percent=True, show_n=True).parts(Estimate(0.8178, 0.8101, 0.8252, 10000))
+            ('81.78', '[81.01, 82.52]', 'n=10000')
         """
         match cell:
             case None:
@@ -149,8 +151,9 @@ class Column:
     def text(self, cell: Cell) -> str:
         """Returns a cell as text.
 
-        >>> Column("clean", percent=True).text(Noted(Spread(0.9, 0.01), "3 attacks"))
-        '90.00 ± 1.00 (3 attacks)'
+        Examples:
+            >>> Column("clean", percent=True).text(Noted(Spread(0.9, 0.01), "3 attacks"))
+            '90.00 ± 1.00 (3 attacks)'
         """
         return " ".join(self.parts(cell))
 
@@ -173,8 +176,9 @@ def _estimate_parts(column: Column, cell: Estimate) -> tuple[str, ...]:
 def facts(cell: Cell) -> dict[str, Plain]:
     """Returns the plain values of a cell by what they are: ``""`` is the number or words, then low, high, n and so on.
 
-    >>> facts(Noted(None, "3 of 5")), facts(Spread(0.5, 0.25))
-    ({'': None, 'note': '3 of 5'}, {'': 0.5, 'std': 0.25, 'seeds': None})
+    Examples:
+        >>> facts(Noted(None, "3 of 5")), facts(Spread(0.5, 0.25))
+        ({'': None, 'note': '3 of 5'}, {'': 0.5, 'std': 0.25, 'seeds': None})
     """
     match cell:
         case Estimate():

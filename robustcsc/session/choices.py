@@ -55,9 +55,10 @@ class DataChoice:
         workers: Threads or processes that read images.
         limit: Number of test images to take, evenly spaced; all if ``None``.
 
-    >>> import robustcsc as rc
-    >>> len(rc.open("sdnet-digits", data=rc.DataChoice(limit=50)).images())
-    50
+    Examples:
+        >>> import robustcsc as rc
+        >>> len(rc.open("sdnet-digits", data=rc.DataChoice(limit=50)).images())
+        50
     """
 
     name: str | None = None
@@ -122,13 +123,15 @@ class BuildChoice:
             for the default of the data set.
         std: Standard deviation per channel, above 0.
 
-    >>> import robustcsc as rc, torch
-    >>> from robustcsc.models.catalog import build, default_spec
-    >>> torch.save(build(default_spec("sdnet-digits", 10, (1, 8, 8), options={"atoms": 8})).state_dict(), "small.pth")
-    >>> choice = rc.BuildChoice(options={"atoms": 8}, mean=(0.3,), std=(0.4,))
-    >>> session = rc.open(model="sdnet-digits", weights="small.pth", build=choice, data=rc.DataChoice("digits"))
-    >>> session.trained.spec.options, session.trained.spec.mean
-    ({'atoms': 8}, (0.3,))
+    Examples:
+        >>> import robustcsc as rc, torch
+        >>> from robustcsc.models.catalog import build, default_spec
+        >>> small = build(default_spec("sdnet-digits", 10, (1, 8, 8), options={"atoms": 8}))
+        >>> torch.save(small.state_dict(), "small.pth")
+        >>> choice = rc.BuildChoice(options={"atoms": 8}, mean=(0.3,), std=(0.4,))
+        >>> session = rc.open(model="sdnet-digits", weights="small.pth", build=choice, data=rc.DataChoice("digits"))
+        >>> session.trained.spec.options, session.trained.spec.mean
+        ({'atoms': 8}, (0.3,))
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)

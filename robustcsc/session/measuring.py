@@ -39,9 +39,10 @@ class Measuring:
         progress: Told after each batch.
         note: Told what is worth knowing but no result.
 
-    >>> import robustcsc as rc
-    >>> sdnet = rc.open("sdnet-digits", measuring=rc.Measuring(batch_size=10, note=print))
-    Taking the shipped model sdnet-digits as runs/sdnet-digits.
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.open("sdnet-digits", measuring=rc.Measuring(batch_size=10, note=print))
+        Taking the shipped model sdnet-digits as runs/sdnet-digits.
     """
 
     batch_size: int = 250
@@ -53,16 +54,17 @@ class Measuring:
 class Results(Sequence[Record]):
     """Records that one call measured or found in the run.
 
-    >>> import robustcsc as rc
-    >>> sdnet = rc.open("sdnet-digits")
-    >>> results = sdnet.sweep(sdnet.images(limit=50), corruptions="gaussian_noise", severities=[1, 5])
-    >>> [record.met for record in results]
-    [48, 48, 49]
-    >>> results.to_frame()[["name", "severity", "rate"]]
-                 name  severity  rate
-    0             NaN      <NA>  0.96
-    1  gaussian_noise         1  0.96
-    2  gaussian_noise         5  0.98
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.open("sdnet-digits")
+        >>> results = sdnet.sweep(sdnet.images(limit=50), corruptions="gaussian_noise", severities=[1, 5])
+        >>> [record.met for record in results]
+        [48, 48, 49]
+        >>> results.to_frame()[["name", "severity", "rate"]]
+                     name  severity  rate
+        0             NaN      <NA>  0.96
+        1  gaussian_noise         1  0.96
+        2  gaussian_noise         5  0.98
     """
 
     def __init__(self, records: Iterable[Record]) -> None:

@@ -42,12 +42,13 @@ def open(
     Raises:
         RobustCSCError: There is no such run, model or device, or its weights cannot be loaded.
 
-    >>> import robustcsc as rc
-    >>> sdnet = rc.open("sdnet-digits")
-    >>> sdnet.trained.spec.image_shape, len(sdnet.images().classes)
-    ((1, 8, 8), 10)
-    >>> sdnet.run.folder.exists()  # nothing is written before something is measured
-    False
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.open("sdnet-digits")
+        >>> sdnet.trained.spec.image_shape, len(sdnet.images().classes)
+        ((1, 8, 8), 10)
+        >>> sdnet.run.folder.exists()  # nothing is written before something is measured
+        False
     """
     place, measuring = choose_device(device), measuring or Measuring()
     data, build = data or DataChoice(), build or BuildChoice()

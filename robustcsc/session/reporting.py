@@ -63,12 +63,13 @@ def report(
             report cannot be written.
         RobustCSCError: The images for examples cannot be read.
 
-    >>> import robustcsc as rc
-    >>> sdnet = rc.open("sdnet-digits")
-    >>> measured = sdnet.evaluate(sdnet.images(limit=50))
-    >>> paths = rc.report([sdnet], folder="out", title="Digits")
-    >>> paths.folder.name, paths.page.name, paths.page.exists()
-    ('out', 'index.html', True)
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.open("sdnet-digits")
+        >>> measured = sdnet.evaluate(sdnet.images(limit=50))
+        >>> paths = rc.report([sdnet], folder="out", title="Digits")
+        >>> paths.folder.name, paths.page.name, paths.page.exists()
+        ('out', 'index.html', True)
     """
     if html is not None:
         check_writable(Path(html), "The page", folder=False)

@@ -54,13 +54,12 @@ class Session:
         measuring: How measuring is done.
         test_images: The test images, if they are not those of the run.
 
-    >>> import robustcsc as rc
-    >>> sdnet = rc.open("sdnet-digits")
-    >>> (clean,) = sdnet.evaluate(sdnet.images(limit=50))
-    >>> f"{clean.met} of {clean.total} are right"
-    '48 of 50 are right'
-    >>> sdnet.evaluate(sdnet.images(limit=50))[0] == clean  # read from the run, not measured again
-    True
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.open("sdnet-digits")
+        >>> (clean,) = sdnet.evaluate(sdnet.images(limit=50))
+        >>> clean.met, sdnet.evaluate(sdnet.images(limit=50))[0] == clean  # read from the run, not measured again
+        (48, True)
     """
 
     run: Run

@@ -38,13 +38,14 @@ class AttackRequest:
             under the protocol black-box, or cannot be part of a search for the smallest budgets.
         PolicyError: A protocol does not go with that search.
 
-    >>> import robustcsc as rc
-    >>> from robustcsc.measurements.attacks import AttackStep
-    >>> request = rc.AttackRequest(steps=(AttackStep.of("fgsm"),), threats=(rc.ThreatModel("linf", 8 / 255),))
-    >>> sdnet = rc.open("sdnet-digits")
-    >>> clean, attacked = sdnet.attack(sdnet.images(limit=50), request)
-    >>> clean.met, attacked.met
-    (48, 45)
+    Examples:
+        >>> import robustcsc as rc
+        >>> from robustcsc.measurements.attacks import AttackStep
+        >>> request = rc.AttackRequest(steps=(AttackStep.of("fgsm"),), threats=(rc.ThreatModel("linf", 8 / 255),))
+        >>> sdnet = rc.open("sdnet-digits")
+        >>> clean, attacked = sdnet.attack(sdnet.images(limit=50), request)
+        >>> clean.met, attacked.met
+        (48, 45)
     """
 
     steps: tuple[AttackStep, ...]

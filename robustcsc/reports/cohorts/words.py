@@ -130,8 +130,9 @@ def protocol_rank(made: Crafted) -> tuple[int, str]:
 def epsilon_words(epsilon: float) -> str:
     """Returns a budget as people read it.
 
-    >>> epsilon_words(8 / 255), epsilon_words(0.5 / 255), epsilon_words(0.5)
-    ('8/255', '0.5/255', '0.5')
+    Examples:
+        >>> epsilon_words(8 / 255), epsilon_words(0.5 / 255), epsilon_words(0.5)
+        ('8/255', '0.5/255', '0.5')
     """
     levels = round(2 * epsilon * 255) / 2
     short = abs(epsilon - round(epsilon, 3)) < 1e-9
@@ -188,8 +189,9 @@ def _names(steps: tuple[AttackStep, ...]) -> str:
 def perturbation_words(made: Perturbation) -> str:
     """Returns in words what was done to the images, but for the protocol: ``"fog, severity 3"``, or without a severity.
 
-    >>> perturbation_words(Clean()), perturbation_words(RandomNoise(rho=0.1))
-    ('clean', 'random noise, rho 0.1')
+    Examples:
+        >>> perturbation_words(Clean()), perturbation_words(RandomNoise(rho=0.1))
+        ('clean', 'random noise, rho 0.1')
     """
     match made:
         case Clean():
