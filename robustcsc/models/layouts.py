@@ -59,8 +59,8 @@ def fitted(tensors: StateDict, model: nn.Module) -> StateDict | None:
     wanted = model.state_dict()
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     found = {re.sub(r"(?<![^.])_orig_mod\.", "", name): tensor for name, tensor in tensors.items()}
-    renamed = _residual(found)
-    for candidate in (found, renamed):
+    of_authors = any(".dn." in name for name in found)
+    for candidate in (found, _residual(found)):
         for before, part in _prefixes(candidate, wanted):
             named = {part + name.removeprefix(before): tensor for name, tensor in candidate.items()}
             lacking = {
@@ -68,7 +68,7 @@ def fitted(tensors: StateDict, model: nn.Module) -> StateDict | None:
                 for name in wanted.keys() - named.keys()
                 if not name.endswith(".num_batches_tracked")
                 and (name in parameters or name.startswith(part))
-                and not (candidate is renamed and name.endswith(".lam"))
+                and not (of_authors and name.endswith(".lam"))
             }
             if not lacking and all(
                 name in wanted and tensor.shape == wanted[name].shape for name, tensor in named.items()

@@ -284,6 +284,10 @@ def changed(state: dict[str, Tensor]) -> dict[str, Tensor]:
             "the model wants network.head.bias",
         ),
         (
+            lambda state: {name: it for name, it in state.items() if not name.endswith(".lam")},
+            "the model wants network.stem.0.lam",
+        ),
+        (
             lambda state: {**state, "network.head.bias": torch.ones(7)},
             r"network.head.bias \(7,\) instead of \(10,\)",
         ),
