@@ -1,0 +1,23 @@
+"""Options that several commands share: one name, one help text, one way to read the value.
+
+A command uses an alias as the type of its parameter and gives the default itself: `seed: Seed = 0`.
+"""
+
+from robustcsc.cli.options.corruptions import CorruptedRoot, Corruptions, FrostRoot, Quantize, Severities, Spec
+from robustcsc.cli.options.data import ClassOrder, Data, Download, ImageSize, Limit, Root, Workers
+from robustcsc.cli.options.measuring import BatchSize, Device, Json, LambdaPolicies, Remeasure, Seed
+from robustcsc.cli.options.model import BuilderOption, Mean, Model, Run, Runs, Std, Weights
+from robustcsc.cli.options.panels import in_compute, in_corruptions, in_data, in_lambda, in_model, in_output, writable
+from robustcsc.cli.options.values import (
+    ALL_SEVERITIES,
+    OptionError,
+    SeverityTuple,
+    builder_options,
+    noises,
+    numbers,
+    per_channel,
+    policies,
+    protocols,
+    some,
+    words,
+)

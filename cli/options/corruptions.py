@@ -1,0 +1,50 @@
+"""Options that name corruptions."""
+
+from pathlib import Path
+from typing import Annotated
+
+from robustcsc.cli.options.panels import in_corruptions
+from robustcsc.cli.options.values import SeverityTuple
+
+Spec = Annotated[
+    str | None,
+    in_corruptions(
+        "--spec",
+        metavar="NAME|FILE",
+        help="Severity table: cifar10_c, imagenet_c or a TOML file; the one for the image size if not given.",
+    ),
+]
+Corruptions = Annotated[
+    str | None,
+    in_corruptions(
+        "--corruptions",
+        metavar="LIST",
+        help="all, standard, a group, or names with commas between them; see `robustcsc corruptions`. Without it, all "
+        "that can be applied to the images.",
+    ),
+]
+Severities = Annotated[
+    SeverityTuple,
+    in_corruptions("--severities", metavar="LIST", parser=SeverityTuple.parse, help="Severities, like 1-5 or 1,3,5."),
+]
+CorruptedRoot = Annotated[
+    Path | None,
+    in_corruptions(
+        "--corrupted-root",
+        metavar="FOLDER",
+        help="CIFAR-10-C / ImageNet-C files to use instead of generated corruptions: the published ones, or those of "
+        "`robustcsc data corrupt`.",
+    ),
+]
+FrostRoot = Annotated[
+    Path | None,
+    in_corruptions(
+        "--frost-root",
+        metavar="FOLDER",
+        help="The original photographs of frost, frost1.png to frost5.jpg; without them, those of the package "
+        "torch-uncertainty-assets.",
+    ),
+]
+Quantize = Annotated[
+    bool, in_corruptions("--quantize", help="Truncate corrupted images to 8 bits, as published files are.")
+]

@@ -1,0 +1,23 @@
+"""Options that say how to measure, and what to print."""
+
+from typing import Annotated, Literal
+
+from robustcsc.cli.options.panels import in_compute, in_lambda, in_output
+
+LambdaPolicies = Annotated[
+    str,
+    in_lambda(
+        "--lambda",
+        metavar="LIST",
+        help="How lambda is chosen, commas between several: train, adaptive (once per data set), adaptive-batch, "
+        "adaptive-image, oracle (uses the test labels), fixed=NUMBER, grid (every value, for lambda curves). "
+        "By default train, and adaptive if there is a fit.",
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], in_compute("--device", help="Where to compute; auto takes a GPU if there is one.")
+]
+BatchSize = Annotated[int, in_compute("--batch-size", metavar="N", min=1, help="Images per step.")]
+Seed = Annotated[int, in_compute("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
+Remeasure = Annotated[bool, in_output("--remeasure", help="Measure again what the run has measured already.")]
+Json = Annotated[bool, in_output("--json", help="Print the result as JSON.")]

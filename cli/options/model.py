@@ -1,0 +1,45 @@
+"""Options that name the model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustcsc.cli.options.panels import in_model
+
+Run = Annotated[
+    str | None,
+    in_model(
+        "--run",
+        metavar="NAME",
+        help="Run in runs/, or a model that ships with the package; the latest run if not given.",
+    ),
+]
+Runs = Annotated[list[str] | None, typer.Option("--run", metavar="NAME", help="A run to show; may be repeated.")]
+Model = Annotated[
+    str | None,
+    in_model(
+        "--model",
+        metavar="NAME",
+        help="With --weights, a model from elsewhere: a name from `robustcsc models`, or package.module:factory of a "
+        "function that returns an nn.Module from images in [0, 1] to logits (a torchvision model behind its "
+        "normalisation, say, as it is or with CSC layers from robustcsc.models.convert).",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    in_model(
+        "--weights", metavar="FILE", help="The state dict for --model: .safetensors, or .pth with nothing but tensors."
+    ),
+]
+BuilderOption = Annotated[
+    list[str] | None,
+    in_model(
+        "--option",
+        metavar="KEY=VALUE",
+        help="Option of the builder of --model, e.g. shortcut=A or atoms=32; see `robustcsc models`.",
+    ),
+]
+_of_weights = "per channel, in pixel units of [0, 1], if the --weights were trained with another than the default."
+Mean = Annotated[str | None, in_model("--mean", metavar="LIST", help=f"Mean of the pixels {_of_weights}")]
+Std = Annotated[str | None, in_model("--std", metavar="LIST", help=f"Standard deviation of the pixels {_of_weights}")]
