@@ -151,6 +151,8 @@ class Panel:
         lines: What is drawn, in this order.
         ticks: Where the horizontal axis is marked; empty to leave that to the renderer.
         groups: Words for the places 0, 1, 2, ... of the horizontal axis, instead of numbers.
+        lying: Whether the panel lies on its side: the groups stand at the left, the first one at the top, and heights
+            run to the right.
     """
 
     title: str
@@ -159,6 +161,7 @@ class Panel:
     lines: tuple[Line, ...]
     ticks: tuple[float, ...] = ()
     groups: tuple[str, ...] = ()
+    lying: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,8 @@ def grouped_points(
     y_label: str,
     groups: Sequence[str],
     rows: Mapping[str, Sequence[Estimate | None]],
+    *,
+    lying: bool = False,
 ) -> Chart:
     """Returns a chart of points with intervals: groups side by side, in each of them one point per row.
 
@@ -251,6 +256,7 @@ def grouped_points(
         y_label: What is shown, in percent.
         groups: Their names.
         rows: By name, one fraction per group; ``None`` where there is none. Of many the first `MOST_LINES` are drawn.
+        lying: As in `Panel`.
     """
     names = list(rows)[:MOST_LINES]
     lines = []
@@ -258,7 +264,7 @@ def grouped_points(
         shift = 0.6 * ((at + 0.5) / len(names) - 0.5)
         points = {place + shift: found for place, found in enumerate(rows[row]) if found is not None}
         lines += [percent_line(at, points)] if points else []
-    panel = Panel("", "", y_label, tuple(lines), groups=tuple(groups))
+    panel = Panel("", "", y_label, tuple(lines), groups=tuple(groups), lying=lying)
     described = f"{description} Points: {'; '.join(names)}.{left_out(len(rows), MOST_LINES, 'rows')}"
     return Chart(name, title, described, (panel,), numbered_series(names, joined=False))
 

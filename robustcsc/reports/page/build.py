@@ -136,7 +136,8 @@ def _figures(sections: Iterable[Section]) -> dict[str, bytes]:
 def _markdown(title: str, sections: Iterable[Section]) -> str:
     parts = [f"# {markdown_text(title)}\n"]
     for section in sections:
-        parts += [f"## {section.heading}\n"] if section.tables else []
+        parts += [f"## {section.heading}\n"] if section.sentences or section.tables else []
+        parts += [f"{markdown_text(sentence)}\n" for sentence in section.sentences]
         parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in section.charts]
         parts += [_linked(f"{it.name}.png", it.title, it.description) for it in section.pictures]
         parts += map(markdown_table, section.tables)

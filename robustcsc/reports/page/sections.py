@@ -65,7 +65,8 @@ class Section:
         anchor: Where a page has it, and how the command line knows it.
         heading: The heading.
         link: The heading in a row of links, if it is shorter there.
-        charts: The charts, which come first.
+        sentences: What it says in words, before everything else.
+        charts: The charts, which come before the tables.
         pictures: The pictures.
         tables: The tables.
         examples: Images with predictions.
@@ -74,6 +75,7 @@ class Section:
     anchor: str
     heading: str
     link: str = ""
+    sentences: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
