@@ -16,6 +16,8 @@ from .session.measuring import Measuring, Results
 from .session.opening import open
 from .session.reporting import report
 from .session.session import Session
+from .session.training import train
+from .training.request import TrainingRequest
 
 __version__: str
 
@@ -34,6 +36,7 @@ __all__ = [
     "Session",
     "ThreatModel",
     "TrainingLambda",
+    "TrainingRequest",
     "convert",
     "corrupt",
     "fit_lambda",
@@ -42,4 +45,5 @@ __all__ = [
     "open",
     "pgd",
     "report",
+    "train",
 ]

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display, results_console
-from robustcsc.errors import RobustCSCError
 from robustcsc.files import check_writable
-from robustcsc.runs import Run, check_name
-
-if TYPE_CHECKING:
-    from robustcsc.training.loop import Epoch
+from robustcsc.runs import Run
 
 _of_training = partial(typer.Option, rich_help_panel="Training")
 _RunName = Annotated[
@@ -93,120 +86,50 @@ def train(
     The state is kept after each epoch: rerun an interrupted command with --resume. The weights are the same as without
     the interruption.
     """
-    from robustcsc.training.recipes import adapted_recipe, default_recipe
+    from robustcsc.measurements.threats import parse_epsilon
+    from robustcsc.training.request import TrainingRequest, check_unfinished
 
     # Mistakes are told before torch is imported or images are read.
+    request = TrainingRequest(
+        model=model,
+        run=run,
+        options=options.builder_options(option),
+        heldout=heldout,
+        train_images=train_images,
+        recipe=recipe,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        augment=augment,
+        adversarial=adversarial,
+        epsilon=None if epsilon is None else parse_epsilon(epsilon),
+        seed=seed,
+        devices=devices,
+        precision=precision,
+        compile=compile_model,
+    )
     if run is not None:
-        check_name(run)
-        _check_unfinished(Run(runs.RUNS / run), resume)
+        check_unfinished(Run(runs.RUNS / run), resume=resume)
     check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)
-    adapted_recipe(recipe or "cpu", epochs, learning_rate)
-    budget = _budget(adversarial, epsilon)
-    builder_options = options.builder_options(option)
 
-    from robustcsc.models.catalog import default_spec
-    from robustcsc.session.choices import DataChoice, allow_own_code, choose_device, note_unreadable, written
-    from robustcsc.training.adversarial import AdversarialTraining
-    from robustcsc.training.run import Hardware, train_run
+    from robustcsc.session.choices import DataChoice
+    from robustcsc.session.measuring import Measuring
+    from robustcsc.session.training import PreparedTraining
 
-    place = choose_device(device).type
-    allow_own_code(model)
-    adversary = None if adversarial == "none" else AdversarialTraining(adversarial, budget)
-    images = DataChoice(data, root, download, image_size, class_order, workers).load(None, "train", note=note)
-    chosen = recipe or default_recipe(model, data, place, train_images or len(images))
-    settings = adapted_recipe(chosen, epochs, learning_rate)
-    name = run or re.sub(r"[^\w.-]+", "-", f"{model}-{images.name}")
-    if run is None:
-        _check_unfinished(Run(runs.RUNS / name), resume)
-    chosen_precision = ("bf16-mixed" if place == "cuda" else "32-true") if precision == "auto" else precision
-    with (
-        written(Run(runs.RUNS / name)) as folder,
-        _epoch_notes(folder, f"/{settings.epochs}" * (settings.epochs > 0), tensorboard) as on_epoch,
-        progress_display() as progress,
-    ):
-        trained = train_run(
-            folder,
-            default_spec(model, len(images.classes), images.image_shape, normalization=data, options=builder_options),
-            images,
-            settings,
-            data=data,
-            root=root,
-            heldout_fraction=heldout,
-            train_images=train_images,
-            seed=seed,
-            augment=augment,
-            adversarial=adversary,
-            hardware=Hardware(device=place, devices=devices, precision=chosen_precision, compile=compile_model),
-            resume=resume,
-            on_epoch=on_epoch,
-            progress=progress,
-        )
+    with progress_display() as progress:
+        choice = DataChoice(data, root, download, image_size, class_order, workers)
+        training = PreparedTraining.of(request, choice, device, Measuring(progress=progress, note=note))
+        try:
+            session = training.trained(resume=resume, tensorboard=tensorboard)
+        except KeyboardInterrupt:
+            if training.run.training_path.exists():
+                note("Training was interrupted: rerun the command with --resume to continue after the last epoch.")
+            raise
     if os.environ.get("LOCAL_RANK", "0") != "0":  # of several processes, the first one speaks
         return
-    note_unreadable(images.unreadable, note)
-    result = {"run": folder.name, "weights": folder.weights_path, "sha256": trained.weights}
+    trained, weights = session.trained, session.run.weights_path
+    result = {"run": session.run.name, "weights": weights, "sha256": trained.weights}
     if as_json:
         print_json({**result, "spec": trained.spec, "training": trained.training})
     else:
-        results_console().print(
-            f"{folder.weights_path}  ({model}, {trained.training['final_epoch']['number']} epochs, "
-            f"sha256 {trained.weights[:12]})"
-        )
-
-
-def _budget(adversarial: str, epsilon: str | None) -> float:
-    """Returns the budget of what attacks the training images.
-
-    Raises:
-        RobustCSCError: A budget without an adversary, or one that makes no sense.
-    """
-    from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel, parse_epsilon
-
-    if epsilon is None:
-        return DEFAULT_EPSILON["linf"]
-    if adversarial == "none":
-        raise options.OptionError("--epsilon is the budget of --adversarial: add --adversarial pgd-7 or fgsm.")
-    return ThreatModel("linf", parse_epsilon(epsilon)).epsilon
-
-
-def _check_unfinished(run: Run, resume: bool) -> None:
-    """Refuses to train over what a run has already.
-
-    Raises:
-        RobustCSCError: If the run has weights, or the state of a training that is not to be resumed.
-    """
-    if resume and run.training_path.exists():
-        return
-    if run.weights_path.exists():
-        raise RobustCSCError(f"Run {run.name!r} has trained weights already: choose another name with --run.")
-    if run.training_path.exists():
-        raise RobustCSCError(f"Run {run.name!r} was interrupted: add --resume, or choose another --run name.")
-    if resume:
-        note(f"There is nothing to resume in {run.folder}: training from the start.")
-
-
-@contextmanager
-def _epoch_notes(run: Run, of_epochs: str, tensorboard: bool) -> Iterator[Callable[[Epoch], None]]:
-    """Yields what is called after each epoch: it prints a line, and logs to TensorBoard if asked."""
-    from contextlib import ExitStack
-
-    from robustcsc.training.log import quiet_fabric, tensorboard_log
-
-    quiet_fabric()
-    with ExitStack() as stack:
-        log = stack.enter_context(tensorboard_log(run.folder / "tensorboard")) if tensorboard else None
-
-        def tell(epoch: Epoch) -> None:
-            note(
-                f"epoch {epoch.number}{of_epochs}: loss {epoch.loss:.4f}, "
-                f"training accuracy {epoch.accuracy:.1%}, {epoch.seconds:.0f} s"
-            )
-            if log is not None:
-                log(epoch)
-
-        try:
-            yield tell
-        except KeyboardInterrupt:
-            if run.training_path.exists():
-                note("Training was interrupted: rerun the command with --resume to continue after the last epoch.")
-            raise
+        epochs_done = trained.training["final_epoch"]["number"]
+        results_console().print(f"{weights}  ({model}, {epochs_done} epochs, sha256 {trained.weights[:12]})")

@@ -57,7 +57,7 @@ def train_run(
     recipe: Recipe,
     *,
     data: str,
-    root: Path | None,
+    root: str | Path | None,
     heldout_fraction: float = 0.1,
     train_images: int | None = None,
     seed: int = 0,
@@ -127,7 +127,7 @@ def train_run(
     )
     facts = {
         "data": data,
-        "root": str(root.absolute()) if root else None,
+        "root": str(Path(root).absolute()) if root else None,
         "class_order": images.location.class_order,
         "images": images.fingerprint,
         "heldout": heldout,

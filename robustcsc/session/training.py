@@ -1,0 +1,163 @@
+"""Training a model from fresh weights into a run of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+
+from robustcsc import runs
+from robustcsc.data import ImageSet
+from robustcsc.models.catalog import ModelSpec, default_spec
+from robustcsc.runs import Run
+from robustcsc.session.choices import DataChoice, DeviceName, allow_own_code, choose_device, note_unreadable, written
+from robustcsc.session.measuring import Measuring
+from robustcsc.session.session import Session
+from robustcsc.training.adversarial import AdversarialTraining
+from robustcsc.training.log import quiet_fabric, tensorboard_log
+from robustcsc.training.loop import Epoch
+from robustcsc.training.recipes import Recipe, adapted_recipe, default_recipe
+from robustcsc.training.request import TrainingRequest, check_unfinished
+from robustcsc.training.run import Hardware, Precision, train_run
+
+
+def train(
+    request: TrainingRequest,
+    data: DataChoice | None = None,
+    *,
+    device: DeviceName = "auto",
+    resume: bool = False,
+    tensorboard: bool = False,
+    measuring: Measuring | None = None,
+) -> Session:
+    """Trains a model from fresh weights into a run of its own, and returns its session.
+
+    Args:
+        request: What is trained, and how.
+        data: The images; the embedded digits if ``None``.
+        device: Where to train; ``"auto"`` takes a GPU if there is one.
+        resume: Whether to go on from the state of an interrupted training.
+        tensorboard: Whether to log to the folder ``tensorboard`` of the run.
+        measuring: How the session measures; its notes get a line for each epoch.
+
+    Raises:
+        RobustCSCError: The run has weights already, or model, images and settings do not suit each other.
+
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.train(rc.TrainingRequest(model="sdnet-digits", run="short", epochs=1))
+        >>> sdnet.run.name, sdnet.trained.training["recipe"]["epochs"]
+        ('short', 1)
+    """
+    prepared = PreparedTraining.of(request, data or DataChoice("digits"), device, measuring or Measuring())
+    return prepared.trained(resume=resume, tensorboard=tensorboard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTraining:
+    """A training with all that it needs at hand; preparing it writes nothing.
+
+    Attributes:
+        run: The run it goes to.
+        request: What is trained, and how.
+        data: Where the images lie.
+        images: The training split.
+        spec: The model.
+        recipe: The settings.
+        device: Where it is trained, and the trained model measured.
+        hardware: Device and precision of the training.
+        measuring: How the session of the trained model measures.
+    """
+
+    run: Run
+    request: TrainingRequest
+    data: DataChoice
+    images: ImageSet
+    spec: ModelSpec
+    recipe: Recipe
+    device: torch.device
+    hardware: Hardware
+    measuring: Measuring
+
+    @classmethod
+    def of(
+        cls, request: TrainingRequest, data: DataChoice, device: DeviceName, measuring: Measuring
+    ) -> PreparedTraining:
+        """Returns the training with its images, and with what the request leaves open.
+
+        Raises:
+            RobustCSCError: There is no such device, model or data set, or the images cannot be read.
+        """
+        place, name = choose_device(device), data.name or ""
+        allow_own_code(request.model)
+        images = data.load(None, "train", note=measuring.note)
+        classes, shape = len(images.classes), images.image_shape
+        recipe = request.recipe or default_recipe(request.model, name, place.type, request.train_images or len(images))
+        automatic: Precision = "bf16-mixed" if place.type == "cuda" else "32-true"
+        precision = automatic if request.precision == "auto" else request.precision
+        return cls(
+            run=Run(runs.RUNS / (request.run or re.sub(r"[^\w.-]+", "-", f"{request.model}-{images.name}"))),
+            request=request,
+            data=data,
+            images=images,
+            spec=default_spec(request.model, classes, shape, normalization=name, options=request.options),
+            recipe=adapted_recipe(recipe, request.epochs, request.learning_rate),
+            device=place,
+            hardware=Hardware(device=place.type, devices=request.devices, precision=precision, compile=request.compile),
+            measuring=measuring,
+        )
+
+    @property
+    def adversary(self) -> AdversarialTraining | None:
+        """The attack on the training images."""
+        asked = self.request
+        if asked.adversarial == "none":
+            return None
+        return AdversarialTraining(asked.adversarial, *([] if asked.epsilon is None else [asked.epsilon]))
+
+    def trained(self, *, resume: bool = False, tensorboard: bool = False) -> Session:
+        """Trains, and returns the session of the trained model. Arguments and errors are those of `train`."""
+        check_unfinished(self.run, resume=resume, note=self.measuring.note)
+        quiet_fabric()
+        asked, of_epochs = self.request, f"/{self.recipe.epochs}" * (self.recipe.epochs > 0)
+        with ExitStack() as stack:
+            run = stack.enter_context(written(self.run))
+            log = stack.enter_context(tensorboard_log(run.folder / "tensorboard")) if tensorboard else None
+
+            def tell(epoch: Epoch) -> None:
+                self.measuring.note(
+                    f"epoch {epoch.number}{of_epochs}: loss {epoch.loss:.4f}, "
+                    f"training accuracy {epoch.accuracy:.1%}, {epoch.seconds:.0f} s"
+                )
+                if log is not None:
+                    log(epoch)
+
+            checkpoint = train_run(
+                run,
+                self.spec,
+                self.images,
+                self.recipe,
+                data=self.data.name or "",
+                root=self.data.root,
+                heldout_fraction=asked.heldout,
+                train_images=asked.train_images,
+                seed=asked.seed,
+                augment=asked.augment,
+                adversarial=self.adversary,
+                hardware=self.hardware,
+                resume=resume,
+                on_epoch=tell,
+                progress=self.measuring.progress,
+            )
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, the first one speaks
+            note_unreadable(self.images.unreadable, self.measuring.note)
+        return Session(
+            run=run,
+            trained=checkpoint,
+            device=self.device,
+            data=self.data,
+            measuring=self.measuring,
+        )
