@@ -1,23 +1,19 @@
-"""A chart as data: panels of lines and points, or heat maps, and the series they belong to.
+"""A chart as data: panels of lines over common axes, rows of dots, or heat maps.
 
-Numbers are in the unit that the axis names. Renderers: `drawing` (matplotlib: SVG, PNG, PDF) and `interactive` (the
-JSON that ``charts.js`` draws with plotly).
+Numbers are in the unit that the axis names. Renderers: `drawn_chart` (matplotlib: SVG, PNG, PDF) for files; on pages
+`html_chart` for dots and heat maps, and `interactive` (the JSON that ``charts.js`` draws with plotly) for lines.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
+from robustcsc.presentation.colours import BLACK, COLOURS, shade
 from robustcsc.presentation.table import Estimate
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe & Ito (2008), without yellow: told apart by colour-blind readers, dark enough for paper."""
-BLACK = "#000000"
-SHADES = ("#00224e", "#1a386f", "#434e6c", "#61656f", "#7d7c78", "#9b9476", "#bcae6c", "#dec958", "#fee838")
-"""Nine colours of the map cividis, dark to light: ordered and colour-blind-safe."""
 
 Marker = Literal["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", ""]
 Dashes = Literal["solid", "dash", "dashdot", "dot", ""]
@@ -30,10 +26,10 @@ MOST_MAPS = 6
 """Panels of a heat map; of more rows the first ones are drawn."""
 MOST_PANELS = 20
 """Panels that the charts of one kind may have together, the first chart excepted: drawing one takes a while."""
-GROUP_WIDTH = 18
-"""Letters of a group's name on one line."""
 _MARGIN = 0.05
 """Share of the numbers' range that is left free at either end of an axis."""
+_LEAST_WIDTH, _STEPS, _MOST_STEPS = 10.0, (5, 10, 20, 25), 5
+"""Percentage points that an axis of dots covers at least and between its marks, and how often at most."""
 
 Key = TypeVar("Key")
 
@@ -75,20 +71,6 @@ def levelled_series(labels: Sequence[str]) -> tuple[Series, ...]:
         Series(label, colour, MARKERS[at % len(MARKERS)], DASHES[at % len(DASHES)])
         for at, (label, colour) in enumerate(zip(labels, shades, strict=True))
     )
-
-
-def shade(place: float) -> str:
-    """Returns the colour at a place in [0, 1] of `SHADES`, dark to light.
-
-    Examples:
-        >>> shade(0), shade(1)
-        ('#00224e', '#fee838')
-    """
-    at = min(int(place * (len(SHADES) - 1)), len(SHADES) - 2)
-    share = place * (len(SHADES) - 1) - at
-    ends = ([int(SHADES[end][byte : byte + 2], 16) for byte in (1, 3, 5)] for end in (at, at + 1))
-    mixed = (round(one + share * (other - one)) for one, other in zip(*ends, strict=True))
-    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 @dataclass(frozen=True)
@@ -150,9 +132,6 @@ class Panel:
         y_label: What the vertical axis shows, and its unit.
         lines: What is drawn, in this order.
         ticks: Where the horizontal axis is marked; empty to leave that to the renderer.
-        groups: Words for the places 0, 1, 2, ... of the horizontal axis, instead of numbers.
-        lying: Whether the panel lies on its side: the groups stand at the left, the first one at the top, and heights
-            run to the right.
     """
 
     title: str
@@ -160,8 +139,41 @@ class Panel:
     y_label: str
     lines: tuple[Line, ...]
     ticks: tuple[float, ...] = ()
-    groups: tuple[str, ...] = ()
-    lying: bool = False
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A panel of rows of percentages along a horizontal axis: a dot each, its interval a line.
+
+    Attributes:
+        title: What the rows were measured under.
+        x_label: What the horizontal axis shows, and its unit.
+        rows: Names of the rows, the first one at the top; those of all panels of a chart are the same.
+        points: Fractions; ``None`` where there is none.
+    """
+
+    title: str
+    x_label: str
+    rows: tuple[str, ...]
+    points: tuple[Estimate | None, ...]
+
+    @property
+    def ticks(self) -> tuple[int, ...]:
+        """Percentages at which the axis is marked, evenly spaced; the first and the last are its ends.
+
+        Examples:
+            >>> points = Estimate(0.69, 0.68, 0.7), Estimate(0.74, 0.73, 0.75)
+            >>> Dots("noise", "accuracy (%)", ("one", "other"), points).ticks
+            (65, 70, 75, 80)
+            >>> Dots("attack", "accuracy (%)", ("one",), (Estimate(0, 0, 0.004),)).ticks
+            (0, 5, 10)
+        """
+        found = [100 * end for it in self.points if it for end in (it.value, it.low, it.high) if end is not None]
+        low, high = min(found, default=0.0), max(found, default=100.0)
+        missing = max(0.0, _LEAST_WIDTH - (high - low)) / 2
+        low, high = max(0.0, low - missing), min(100.0, high + missing)
+        step = next(it for it in _STEPS if math.ceil(high / it) - math.floor(low / it) <= _MOST_STEPS)
+        return tuple(range(math.floor(low / step) * step, math.ceil(high / step) * step + 1, step))
 
 
 @dataclass(frozen=True)
@@ -204,7 +216,7 @@ class Chart:
     name: str
     title: str
     description: str
-    panels: tuple[Panel | HeatMap, ...]
+    panels: tuple[Panel | Dots | HeatMap, ...]
     series: tuple[Series, ...] = ()
     same_heights: bool = False
 
@@ -237,36 +249,28 @@ def span(values: Iterable[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def grouped_points(
+def dot_plot(
     name: str,
     title: str,
     description: str,
-    y_label: str,
-    groups: Sequence[str],
+    x_label: str,
+    panels: Sequence[str],
     rows: Mapping[str, Sequence[Estimate | None]],
-    *,
-    lying: bool = False,
 ) -> Chart:
-    """Returns a chart of points with intervals: groups side by side, in each of them one point per row.
+    """Returns a chart of dots with their intervals: a panel for each thing measured, in all of them the same rows.
 
     Args:
         name: As in `Chart`.
         title: As in `Chart`.
         description: As in `Chart`; the names of the rows are added.
-        y_label: What is shown, in percent.
-        groups: Their names.
-        rows: By name, one fraction per group; ``None`` where there is none. Of many the first `MOST_LINES` are drawn.
-        lying: As in `Panel`.
+        x_label: What is shown, in percent.
+        panels: What the rows were measured under.
+        rows: By name, one fraction per panel; ``None`` where there is none. Of many the first `MOST_LINES` are drawn.
     """
-    names = list(rows)[:MOST_LINES]
-    lines = []
-    for at, row in enumerate(names):
-        shift = 0.6 * ((at + 0.5) / len(names) - 0.5)
-        points = {place + shift: found for place, found in enumerate(rows[row]) if found is not None}
-        lines += [percent_line(at, points)] if points else []
-    panel = Panel("", "", y_label, tuple(lines), groups=tuple(groups), lying=lying)
-    described = f"{description} Points: {'; '.join(names)}.{left_out(len(rows), MOST_LINES, 'rows')}"
-    return Chart(name, title, described, (panel,), numbered_series(names, joined=False))
+    names = tuple(rows)[:MOST_LINES]
+    described = f"{description} Rows: {'; '.join(names)}.{left_out(len(rows), MOST_LINES, 'rows')}"
+    drawn = (Dots(panel, x_label, names, tuple(rows[it][at] for it in names)) for at, panel in enumerate(panels))
+    return Chart(name, title, described, tuple(drawn))
 
 
 def line_chart(

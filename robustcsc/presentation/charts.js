@@ -61,26 +61,17 @@ function lineTraces(chart, panel, hidden, looks) {
 const axis = (title, looks, more) => ({ title: { text: plain(title), font: { size: 12 }, standoff: 6 },
   gridcolor: looks.line, linecolor: looks.line, zeroline: false, fixedrange: true, tickfont: { size: 11 }, ...more });
 
-function layout(panel, looks, height, more) {
-  return { height, margin: { l: 44, r: 8, t: 6, b: panel.xlabel ? 40 : 46 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+function layout(looks, height, more) {
+  return { height, margin: { l: 44, r: 8, t: 6, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: looks.ink, family: "system-ui, sans-serif", size: 12 }, showlegend: false, hovermode: "closest",
     dragmode: false, hoverlabel: { bgcolor: looks.paper, bordercolor: looks.line, font: { color: looks.ink, size: 12 },
       align: "left", namelength: -1 }, ...more };
 }
 
 function drawing(chart, panel, hidden, looks, height) {
-  if (panel.values) {
-    const scale = panel.shades.map((shade, at) => [at / (panel.shades.length - 1), shade]);
-    const trace = { type: "heatmap", z: panel.values, x: panel.columns, y: panel.rows.map(plain), colorscale: scale,
-      zmin: panel.range[0], zmax: panel.range[1], showscale: false, xgap: 1, ygap: 1, text: panel.texts, texttemplate: "%{text}",
-      textfont: { size: 11 }, hovertemplate: `%{y}, ${panel.xlabel} %{x}: %{z:.2f}<extra></extra>` };
-    return [[trace], layout(panel, looks, 24 * panel.rows.length + 52, { margin: { l: 118, r: 8, t: 4, b: 40 },
-      xaxis: axis(panel.xlabel, looks, { type: "category", showgrid: false }),
-      yaxis: axis("", looks, { type: "category", autorange: "reversed", showgrid: false }) })];
-  }
   const ticks = panel.ticks ? { tickmode: "array", tickvals: panel.ticks, range: panel.span,
-    ticktext: panel.ticktext.map((words) => plain(words).replaceAll("\n", "<br>")) } : {};
-  return [lineTraces(chart, panel, hidden, looks), layout(panel, looks, height, {
+    ticktext: panel.ticktext } : {};
+  return [lineTraces(chart, panel, hidden, looks), layout(looks, height, {
     xaxis: axis(panel.xlabel, looks, ticks), yaxis: axis(panel.ylabel, looks, { range: panel.range }) })];
 }
 
@@ -92,9 +83,9 @@ function draw(place) {
   return Plotly.react(place, ...parts, { displayModeBar: false, responsive: true });
 }
 
-// Arrow keys go through the points: left and right along a line, up and down to another line (or row of a map).
+// Arrow keys go through the points: left and right along a line, up and down to another line.
 function walk(place, figure, panel) {
-  const traces = panel.values ? panel.values.map((row) => ({ y: row })) : panel.traces;
+  const { traces } = panel;
   const at = { line: 0, point: -1 };
   const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
   place.addEventListener("keydown", (event) => {
@@ -103,15 +94,10 @@ function walk(place, figure, panel) {
     at.line = (at.line + step[event.key][0] + traces.length) % traces.length;
     const count = traces[at.line].y.length;
     at.point = Math.min(Math.max(0, at.point + step[event.key][1]), count - 1);
-    const words = panel.values
-      ? [panel.rows[at.line], `${panel.xlabel} ${panel.columns[at.point]}`, String(panel.values[at.line][at.point] ?? "not measured")]
-      : pointWords(figure.chart, panel, panel.traces[at.line], at.point);
+    const words = pointWords(figure.chart, panel, traces[at.line], at.point);
     figure.readout.textContent = [panel.title, ...words].filter(Boolean).join(", ");
-    const bands = panel.values ? 0 : panel.traces.filter((trace) => trace.low && trace.joined).length;
-    if (place.classList.contains("ready")) {
-      Plotly.Fx.hover(place, [panel.values ? { curveNumber: 0, pointNumber: [at.line, at.point] }
-        : { curveNumber: bands + at.line, pointNumber: at.point }]);
-    }
+    const bands = traces.filter((trace) => trace.low && trace.joined).length;
+    if (place.classList.contains("ready")) Plotly.Fx.hover(place, [{ curveNumber: bands + at.line, pointNumber: at.point }]);
   });
 }
 
@@ -142,10 +128,9 @@ function prepare(element, watch) {
   const figure = { element, chart, hidden: new Set(), places: [], readout: element.querySelector(".readout") };
   const grid = element.querySelector(".panels");
   grid.classList.toggle("alone", chart.panels.length === 1);
-  grid.classList.toggle("maps", chart.panels.some((panel) => panel.values));
   for (const panel of chart.panels) {
     const place = make("div", { className: "plot", tabIndex: 0 });
-    const height = panel.values ? 24 * panel.rows.length + 52 : chart.panels.length === 1 ? 330 : 215;
+    const height = chart.panels.length === 1 ? 330 : 215;
     place.style.height = `${height}px`;
     place.setAttribute("role", "group");
     place.setAttribute("aria-label", `${panel.title || element.querySelector("h3").textContent}. Arrow keys read the points.`);
@@ -170,7 +155,7 @@ async function start() {
       }
     }
   }, { rootMargin: "600px" });
-  const figures = [...document.querySelectorAll(".chart")].map((element) => prepare(element, watch));
+  const figures = [...document.querySelectorAll(".chart[data-chart]")].map((element) => prepare(element, watch));
   const again = (all) => {
     figures.forEach(legend);
     for (const place of drawn.keys()) if (all || place.classList.contains("ready")) draw(place);
@@ -181,4 +166,3 @@ async function start() {
 }
 
 const charted = start();
-Promise.all([lively, charted]).then(() => document.documentElement.classList.add("done"));

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 
-from robustcsc.presentation.chart import GROUP_WIDTH, SHADES, Chart, Dashes, HeatMap, Line, Marker, Panel, Series
+from robustcsc.presentation.chart import Chart, Dashes, Dots, HeatMap, Line, Marker, Panel, Series
+from robustcsc.presentation.colours import COLOURS, SHADES, ink_on, shade
 from robustcsc.presentation.drawing import Drawing, grid, make_panels, title_panel, verbatim
 
 _MARKERS: dict[Marker, str] = {
@@ -31,9 +32,10 @@ _DASHES: dict[Dashes, Literal["-", "--", "-.", ":", "none"]] = {
     "dot": ":",
     "": "none",
 }
-_GROUP, _ROW, _HEAD = 1.3, 0.19, 1.0  # inches: of a group, a row of a heat map, and what stands above and below these
+_ROW, _HEAD = 0.19, 1.0  # inches: of a row of a heat map, and what stands above and below these
+_DOT_ROW, _DOT_NAME, _DOT_WIDTH = 0.36, 2.0, 1.9  # inches: of a row of dots, of its name, and of a panel beside it
+_LETTERS = 28  # of the name of a row or a panel of dots on one line
 _LONG = 20  # letters of the legend's longest entry; above, a chart is as wide as two of them
-_DARK = 55  # percent; below, the shade of a heat map is dark and its number white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,9 @@ def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
         if isinstance(panel, HeatMap):
             _draw_map(ax, panel)
             continue
+        if isinstance(panel, Dots):
+            _draw_dots(ax, panel, named=at % shape[1] == 0)
+            continue
         for line in panel.lines:
             _draw_line(ax, line, chart.style(line), look)
         _set_axes(ax, panel, chart)
@@ -106,13 +111,13 @@ def _size(chart: Chart, look: _Look, shape: tuple[int, int]) -> tuple[float, flo
     width = max(columns * look.width, look.least_width)
     if isinstance(first, HeatMap):
         return width + 0.8, rows * (_ROW * len(first.rows) + _HEAD)
-    if first.groups:
-        width = max(_GROUP * len(first.groups) + 0.8, look.least_width)
+    if isinstance(first, Dots):
+        return _DOT_NAME + columns * _DOT_WIDTH, rows * (_DOT_ROW * len(first.rows) + _HEAD)
     if max((len(it.label) for it in chart.legend), default=0) > _LONG:
         width = max(width, look.long_width)
     height = look.height_alone if len(chart.panels) == 1 else rows * look.height
     legend_rows = math.ceil(len(chart.legend) / _legend_columns(chart, look, width))
-    return width, height + legend_rows * look.legend_row + (0.7 if first.groups else 0.2)
+    return width, height + legend_rows * look.legend_row + 0.2
 
 
 def _legend_columns(chart: Chart, look: _Look, width: float) -> int:
@@ -154,11 +159,26 @@ def _artist(style: Series, look: _Look) -> Line2D:
 def _set_axes(ax: Axes, panel: Panel, chart: Chart) -> None:
     """Sets the ranges and the marks of a panel's axes."""
     ax.set_ylim(*chart.heights(panel))
-    if panel.groups:
-        ax.set_xlim(-0.6, len(panel.groups) - 0.4)
-        ax.set_xticks(range(len(panel.groups)), [verbatim(fill(words, GROUP_WIDTH)) for words in panel.groups])
-    elif panel.ticks:
+    if panel.ticks:
         ax.set_xticks(panel.ticks)
+
+
+def _draw_dots(ax: Axes, panel: Dots, *, named: bool) -> None:
+    """Draws rows of dots, with the names of the rows if `named`."""
+    for at, point in enumerate(panel.points):
+        if point is not None:
+            if point.low is not None and point.high is not None:
+                ax.plot([100 * point.low, 100 * point.high], [at, at], color=COLOURS[0], linewidth=2, alpha=0.5)
+            ax.plot([100 * point.value], [at], color=COLOURS[0], marker="o", markersize=5)
+    ax.set_xlim(panel.ticks[0], panel.ticks[-1])
+    ax.set_xticks(panel.ticks)
+    ax.set_ylim(len(panel.rows) - 0.5, -0.5)
+    names = [verbatim(fill(it, _LETTERS)) if named else "" for it in panel.rows]
+    ax.set_yticks(range(len(panel.rows)), names)
+    ax.grid(visible=False, axis="x")
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    title_panel(ax, fill(panel.title, _LETTERS), panel.x_label, "", size=8.5)
 
 
 def _draw_map(ax: Axes, panel: HeatMap) -> None:
@@ -173,5 +193,4 @@ def _draw_map(ax: Axes, panel: HeatMap) -> None:
     for at, (row, texts) in enumerate(zip(panel.values, panel.texts, strict=True)):
         for column, (value, text) in enumerate(zip(row, texts, strict=True)):
             if value is not None:
-                ink = "white" if value < _DARK else "black"
-                ax.text(column, at, text, ha="center", va="center", fontsize=6.5, color=ink)
+                ax.text(column, at, text, ha="center", va="center", fontsize=6.5, color=ink_on(shade(value / 100)))

@@ -1,11 +1,10 @@
-"""Charts as the JSON that ``charts.js`` draws with plotly."""
+"""Charts of lines as the JSON that ``charts.js`` draws with plotly."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from textwrap import fill
 
-from robustcsc.presentation.chart import GROUP_WIDTH, SHADES, Chart, HeatMap, Line, Panel, Series, span
+from robustcsc.presentation.chart import Chart, Line, Panel, Series, span
 
 _DIGITS = 9
 """More than any table shows, so that rounding again gives the same."""
@@ -14,12 +13,11 @@ _DIGITS = 9
 def chart_data(chart: Chart) -> dict[str, object]:
     """Returns what the page draws of a chart, in types that `json` writes.
 
-    ``legend`` lists the series with their styles. ``panels`` holds, for each panel, titles and either ``traces``
-    (points with the ends of their intervals; ``line`` is a place in the legend) or the ``rows``, ``columns`` and
-    ``values`` of a heat map.
+    ``legend`` lists the series with their styles. ``panels`` holds, for each panel of lines, titles and ``traces``
+    (points with the ends of their intervals; ``line`` is a place in the legend).
     """
-    panels = (_heat_map(it) if isinstance(it, HeatMap) else _lines(chart, it) for it in chart.panels)
-    return {"legend": [{"label": it.label, **_style(it)} for it in chart.legend], "panels": list(panels)}
+    panels = [_lines(chart, it) for it in chart.panels if isinstance(it, Panel)]
+    return {"legend": [{"label": it.label, **_style(it)} for it in chart.legend], "panels": panels}
 
 
 def _style(series: Series) -> dict[str, object]:
@@ -27,11 +25,9 @@ def _style(series: Series) -> dict[str, object]:
 
 
 def _lines(chart: Chart, panel: Panel) -> dict[str, object]:
-    drawn: dict[str, object] = {**_titles(panel.title, panel.x_label, panel.y_label)}
-    if panel.groups:
-        words, count = [fill(it, GROUP_WIDTH) for it in panel.groups], len(panel.groups)
-        drawn |= {"ticks": list(range(count)), "ticktext": words, "span": [-0.6, count - 0.4]}
-    elif panel.ticks:
+    title = ", ".join(panel.title.splitlines())
+    drawn: dict[str, object] = {"title": title, "xlabel": panel.x_label, "ylabel": panel.y_label}
+    if panel.ticks:
         xs = [*panel.ticks, *(x for line in panel.lines for x in line.x)]
         drawn |= {"ticks": list(panel.ticks), "ticktext": [f"{tick:g}" for tick in panel.ticks], "span": list(span(xs))}
     traces = [trace for line in panel.lines for trace in _traces(chart, line)]
@@ -50,22 +46,6 @@ def _traces(chart: Chart, line: Line) -> Iterator[dict[str, object]]:
     if line.marked is not None:
         xs, ys = ([points[at] for at in line.marked] for points in (line.x, line.y))
         yield {**named, "x": _numbers(xs), "y": _numbers(ys), "marks": True, "joined": False}
-
-
-def _heat_map(panel: HeatMap) -> dict[str, object]:
-    return {
-        **_titles(panel.title, panel.x_label, ""),
-        "rows": list(panel.rows),
-        "columns": list(panel.columns),
-        "values": [[None if it is None else round(it, _DIGITS) for it in row] for row in panel.values],
-        "texts": panel.texts,
-        "range": [0.0, 100.0],
-        "shades": list(SHADES),
-    }
-
-
-def _titles(title: str, x_label: str, y_label: str) -> dict[str, str]:
-    return {"title": ", ".join(title.splitlines()), "xlabel": x_label, "ylabel": y_label}
 
 
 def _numbers(values: Iterable[float]) -> list[float]:

@@ -1,7 +1,9 @@
 // Tables: sorted, filtered, in pages, saved as CSV. Each cell carries its text, the number it is sorted by and its
 // fields in a CSV file. A column is kept as its different cells and, for each row, which of them it has; so 200,000
-// rows are sorted and filtered at once. Long tables come packed, others are on the page.
+// rows are sorted and filtered at once. Long tables come packed, others are on the page; each comes to life when it is
+// first seen.
 const PAGE = 25;
+const FEW = 8; // rows that nobody filters
 const COLLATOR = new Intl.Collator(undefined, { numeric: true });
 const WIDTHS = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array };
 
@@ -137,7 +139,8 @@ async function liven(place) {
   told.setAttribute("aria-live", "polite");
   const csv = make("button", { type: "button", textContent: "CSV", title: "Save the rows that are shown as CSV" });
   csv.onclick = () => save(`${place.dataset.name}.csv`, csvOf(columns, state.rows));
-  place.querySelector("h3").after(make("div", { className: "tools" }, ...(count > 1 ? [filter, told] : []), csv));
+  place.append(make("div", { className: "tools" }, csv));
+  if (count > FEW) place.querySelector("h3").after(make("div", { className: "tools" }, filter, told));
 
   const first = make("button", { type: "button", textContent: "First" });
   const back = make("button", { type: "button", textContent: "Back" });
@@ -153,6 +156,7 @@ async function liven(place) {
   function show() {
     const rows = packed ? state.rows.slice(state.page * size, (state.page + 1) * size) : state.rows;
     const shown = rows.map((row) => (whole ? whole[row] : make("tr", {}, ...columns.map((it) => shownCell(it, row)))));
+    for (const row of shown) columns.forEach((column, at) => { row.cells[at].dataset.label = column.heading; });
     table.tBodies[0].replaceChildren(...shown);
     told.textContent = state.rows.length === count ? `${count.toLocaleString("en")} rows`
       : `${state.rows.length.toLocaleString("en")} of ${count.toLocaleString("en")} rows`;
@@ -193,4 +197,12 @@ async function liven(place) {
 }
 
 document.documentElement.classList.add("js");
-const lively = Promise.all([...document.querySelectorAll(".table")].map(liven));
+const alive = new Map(); // table -> promise
+function enliven(place) {
+  if (!alive.has(place)) alive.set(place, liven(place));
+  return alive.get(place);
+}
+const seen = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) if (isIntersecting) enliven(target);
+}, { rootMargin: "600px" });
+for (const place of document.querySelectorAll(".table")) seen.observe(place);

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import matplotlib as mpl
@@ -13,22 +14,22 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from robustcsc.presentation.chart import (
-    COLOURS,
     MOST_LINES,
-    SHADES,
     Chart,
+    Dots,
     HeatMap,
     Line,
     Panel,
     Series,
-    grouped_points,
+    dot_plot,
     levelled_series,
     numbered_series,
     percent_line,
-    shade,
 )
+from robustcsc.presentation.colours import COLOURS, SHADES, shade
 from robustcsc.presentation.drawing import Drawing
 from robustcsc.presentation.drawn_chart import draw
+from robustcsc.presentation.html_chart import html_chart
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.table import Estimate
 
@@ -124,35 +125,77 @@ def test_panels_share_their_heights_if_asked() -> None:
     assert own[1] == pytest.approx([20 - 3, 80 + 3])
 
 
-def test_ticks_and_groups_name_places() -> None:
+def test_ticks_name_places() -> None:
     panel, free = read(severity_chart())["panels"]
     assert (panel["ticks"], panel["ticktext"], panel["span"]) == ([1, 3, 5], ["1", "3", "5"], pytest.approx([0.8, 5.2]))
     assert "ticks" not in free
+
+
+def dots() -> Chart:
     rows: dict[str, list[Estimate | None]]
-    rows = {"a": [Estimate(0.5, 0.4, 0.6), None], "b": [Estimate(0.25, 0.2, 0.3), Estimate(0.75, 0.7, 0.8)]}
-    chart = grouped_points("g", "t", "d", "accuracy (%)", ["clean", "mean of 15 standard corruptions"], rows)
-    (panel,) = read(chart)["panels"]
-    assert panel["ticktext"] == ["clean", "mean of 15\nstandard\ncorruptions"]
-    assert [it["x"] for it in panel["traces"]] == [[pytest.approx(-0.15)], [pytest.approx(0.15), pytest.approx(1.15)]]
-    assert [it["y"] for it in panel["traces"]] == [[50], [25, 75]]
-    assert {it["joined"] for it in panel["traces"]} == {False}
-    (ax,) = draw(chart).figure.axes
-    assert [label.get_text() for label in ax.get_xticklabels()] == panel["ticktext"]
-    assert chart.description == "d Points: a; b."
+    rows = {
+        "a, <no> lambda": [Estimate(0.5, 0.4, 0.6), None],
+        "b": [Estimate(0.75), Estimate(0.25, 0.2, 0.3)],
+    }
+    return dot_plot("g", "t", "d", "accuracy (%)", ["clean", "mean of 15 standard corruptions"], rows)
 
 
-def test_error_bars_reach_from_low_to_high() -> None:
-    chart = grouped_points("g", "t", "d", "accuracy (%)", ["clean"], {"a": [Estimate(0.5, 0.375, 0.75)]})
-    (ax,) = draw(chart).figure.axes
-    (bars,) = ax.containers
-    assert np.asarray(bars.lines[2][0].get_segments())[0][:, 1].tolist() == [37.5, 75]  # type: ignore[attr-defined]
-    assert (read(chart)["panels"][0]["traces"][0]["low"]) == [37.5]
+def test_dots_have_a_panel_for_each_thing_and_the_same_rows_in_all() -> None:
+    clean, mean = dots().panels
+    assert isinstance(clean, Dots) and isinstance(mean, Dots)
+    assert clean.rows == mean.rows == ("a, <no> lambda", "b")
+    assert (clean.points, mean.points) == (
+        (Estimate(0.5, 0.4, 0.6), Estimate(0.75)),
+        (None, Estimate(0.25, 0.2, 0.3)),
+    )
+    assert (clean.ticks, mean.ticks) == ((40, 50, 60, 70, 80), (20, 25, 30))
+    assert dots().description == "d Rows: a, <no> lambda; b."
+
+
+@pytest.mark.parametrize(
+    ("ends", "ticks"),
+    [
+        ((0.0, 0.0, 0.0038), (0, 5, 10)),  # at least ten points wide, never below zero
+        ((1.0, 0.996, 1.0), (90, 95, 100)),
+        ((0.5, 0.02, 0.98), (0, 20, 40, 60, 80, 100)),
+        ((0.7, 0.65, 0.75), (65, 70, 75)),
+    ],
+)
+def test_the_axis_of_dots_covers_the_intervals_with_round_marks(
+    ends: tuple[float, float, float], ticks: tuple[int, ...]
+) -> None:
+    assert Dots("", "", ("a",), (Estimate(*ends),)).ticks == ticks
+
+
+def test_drawn_dots_stand_at_their_percentages_beside_their_names() -> None:
+    clean, mean = draw(dots()).figure.axes
+    points = [(line.get_xdata(), line.get_ydata()) for line in clean.lines]
+    assert [(np.asarray(x).tolist(), np.asarray(y).tolist()) for x, y in points] == [
+        ([40, 60], [0, 0]),
+        ([50], [0]),
+        ([75], [1]),
+    ]
+    assert [label.get_text() for label in clean.get_yticklabels()] == ["a, <no> lambda", "b"]
+    assert [label.get_text() for label in mean.get_yticklabels()] == ["", ""]
+    assert clean.get_ylim() == (1.5, -0.5)  # the first row at the top
+    assert clean.get_xlim() == (40, 80)
+
+
+def test_dots_on_a_page_stand_at_shares_of_the_axis_and_say_their_numbers() -> None:
+    page = html_chart(dots())
+    assert page.count('<div class="stress"') == 2
+    assert 'aria-label="a, &lt;no&gt; lambda: 50.00 [40.00, 60.00]"' in page
+    assert '<b class="ends" style="left:0.00%;width:50.00%"></b><b class="dot" style="left:25.00%"></b>' in page
+    assert 'aria-label="b: 75.00"' in page and '<b class="dot" style="left:87.50%"></b>' in page
+    assert 'aria-label="a, &lt;no&gt; lambda: not measured"' in page
+    assert "<no>" not in page
 
 
 def test_of_many_rows_the_first_are_drawn_and_the_description_says_so() -> None:
     rows = {f"run{at:02}": [Estimate(0.5)] for at in range(40)}
-    chart = grouped_points("g", "t", "d", "accuracy (%)", ["clean"], rows)
-    assert len(read(chart)["legend"]) == MOST_LINES
+    chart = dot_plot("g", "t", "d", "accuracy (%)", ["clean"], rows)
+    (panel,) = chart.panels
+    assert isinstance(panel, Dots) and len(panel.rows) == MOST_LINES
     assert f"the first {MOST_LINES} of 40 rows" in chart.description
 
 
@@ -172,15 +215,24 @@ def test_a_heat_map_holds_its_numbers_and_gaps() -> None:
     chart = Chart(
         "m", "t", "d", (HeatMap("sdnet\nplain", "severity", ("fog", "snow"), ("1", "2"), ((11, None), (1, 92.25))),)
     )
-    (panel,) = read(chart)["panels"]
-    assert (panel["title"], panel["xlabel"], panel["range"]) == ("sdnet, plain", "severity", [0, 100])
-    assert (panel["rows"], panel["columns"]) == (["fog", "snow"], ["1", "2"])
-    assert panel["values"] == [[11, None], [1, 92.25]]
-    assert panel["texts"] == [["11.0", ""], ["1.0", "92.2"]]
+    page = html_chart(chart)
+    assert "<caption>sdnet, plain</caption>" in page and "<td>severity</td>" in page
+    assert [part.partition("<")[0] for part in page.split('scope="row">')[1:]] == ["fog", "snow"]
+    assert re.findall(r"background:(\S+);color:(\S+)\">([\d.]+)<", page) == [
+        (shade(0.11), "#ffffff", "11.0"),
+        (shade(0.01), "#ffffff", "1.0"),
+        (shade(0.9225), "#000000", "92.2"),
+    ]
+    assert page.count("<td></td>") == 1  # what was not measured
+    assert "<span>0 %</span>" in page and "<span>100 %</span>" in page
     (ax,) = draw(chart).figure.axes
     values: Any = np.ma.filled(np.ma.masked_invalid(np.ma.asarray(ax.images[0].get_array())), -1)
     assert values.tolist() == [[11, -1], [1, 92.25]]
-    assert {it.get_text(): it.get_color() for it in ax.texts} == {"11.0": "white", "1.0": "white", "92.2": "black"}
+    assert {it.get_text(): it.get_color() for it in ax.texts} == {
+        "11.0": "#ffffff",
+        "1.0": "#ffffff",
+        "92.2": "#000000",
+    }
     assert ax.get_title(loc="left") == "sdnet\nplain"
 
 

@@ -37,6 +37,7 @@ TABLE = Table("t", "t", COLUMNS, ROWS)
 STUBS = """
 const document = { documentElement: { classList: { add() {} } }, querySelectorAll: () => [],
   getElementById: (id) => ({ textContent: given[id] }) };
+class IntersectionObserver {}
 const matchMedia = () => ({ matches: false, addEventListener() {} });
 """
 

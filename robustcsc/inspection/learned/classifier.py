@@ -18,7 +18,8 @@ from robustcsc.inspection.learned.task_driven import backprojected, linear_featu
 from robustcsc.inspection.sheets import Array, draw_sheet, stretched
 from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.models.tddl import TaskDriven
-from robustcsc.presentation.chart import COLOURS, MOST_PANELS, Chart, Line, Panel, Series, left_out
+from robustcsc.presentation.chart import MOST_PANELS, Chart, Line, Panel, Series, left_out
+from robustcsc.presentation.colours import COLOURS
 from robustcsc.presentation.drawing import Drawing
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.presentation.table import Column, Table

@@ -31,7 +31,7 @@ from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.layers import chosen, shown
 from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.qmetric import QMetricReLU, responses
-from robustcsc.presentation.chart import COLOURS
+from robustcsc.presentation.colours import COLOURS
 from robustcsc.presentation.drawing import Drawing, panels, title_panel
 from robustcsc.presentation.table import Column, Table
 from robustcsc.presentation.words import slug

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from robustcsc.inspection.layers import chosen, coding_layers, shown, watch
 from robustcsc.inspection.specimen import Findings, Specimen
-from robustcsc.presentation.chart import COLOURS, MOST_PANELS, left_out
+from robustcsc.presentation.chart import MOST_PANELS, left_out
+from robustcsc.presentation.colours import COLOURS
 from robustcsc.presentation.drawing import Drawing, panels, title_panel
 from robustcsc.presentation.table import Cell, Column, Table
 

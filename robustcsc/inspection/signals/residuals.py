@@ -26,7 +26,8 @@ from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import Definition
-from robustcsc.presentation.chart import BLACK, Chart, Line, Panel, Series, levelled_series
+from robustcsc.presentation.chart import Chart, Line, Panel, Series, levelled_series
+from robustcsc.presentation.colours import BLACK
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.presentation.table import Column, Estimate, Table
 

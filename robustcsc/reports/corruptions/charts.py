@@ -13,7 +13,7 @@ from robustcsc.presentation.chart import (
     Chart,
     HeatMap,
     Panel,
-    grouped_points,
+    dot_plot,
     left_out,
     levelled_series,
     line_chart,
@@ -58,7 +58,7 @@ def noise_charts(records: Sequence[Record]) -> list[Chart]:
 def _noise_chart(cells: Corrupted) -> Chart:
     groups = {corruption_words(name): [name] for name in cells.rows}
     groups |= {f"all {len(groups)}": list(cells.rows)} if len(groups) > 1 else {}
-    return grouped_points(
+    return dot_plot(
         cells.cohort.file_name("noises"),
         f"Noise families: {cells.cohort.title}",
         f"Mean accuracy over severities for {', '.join(groups)}.",

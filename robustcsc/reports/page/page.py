@@ -18,17 +18,24 @@ from robustcsc.measurements.examples import ExampleSheet
 from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.policies import TrainingLambda
 from robustcsc.measurements.records import Record
+from robustcsc.presentation.html_chart import html_chart
 from robustcsc.presentation.html_table import Coded, coded_columns, html_table, packed, packed_table
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
-from robustcsc.presentation.table import Table
+from robustcsc.presentation.table import Table, facts
 from robustcsc.reports.cohorts.words import perturbation_words, policy_words
+from robustcsc.reports.page.facts import page_facts
 from robustcsc.reports.page.sections import Section
 
 PAGE_ROWS = 40
 """Tables of more rows come in pages."""
 _FIRST_ROWS = 20
 """How many rows of those are there without a script, and on paper."""
+_OPEN_TABLES = 3
+"""Tables of a section that stand open; further ones are folded."""
+_MOST_CARDS = 12
+"""Columns of tables whose rows become cards on a narrow screen."""
+_SCRIPTS = (("presentation", "tables.js"), ("presentation", "charts.js"), ("reports.page", "page.js"))
 
 
 def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
@@ -41,25 +48,28 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
     )
     environment.filters["html"] = lambda table, first_rows: Markup(html_table(table, first_rows))
     environment.filters |= {"words": perturbation_words, "policy": policy_words}
-    environment.filters |= {"note": sheet_note, "address": data_address}
+    environment.filters |= {"note": sheet_note, "address": data_address, "inside": _inside}
+    environment.filters["still"] = lambda chart: Markup(html_chart(chart))
+    environment.tests["empty"] = _is_empty
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
     long = {table.name: packed_table(coded_columns(table)) for table in tables if len(table.rows) > PAGE_ROWS}
-    charts = {chart.name: chart_data(chart) for section in sections for chart in section.charts}
-    times = [record.provenance.created for record in records]
+    drawn = [chart for section in sections for chart in section.charts if not html_chart(chart)]
+    charts = {chart.name: chart_data(chart) for chart in drawn}
     page = template.render(
         title=title,
         count=len(records),
-        first=min(times),
-        last=max(times),
+        facts=page_facts(records),
         sections=sections,
         records=_first(columns),
         packed={**long, "records": packed_table(columns)},
         first_rows=_FIRST_ROWS,
+        open_tables=_OPEN_TABLES,
+        most_cards=_MOST_CARDS,
         charts=_json(charts),
         library=packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes()) if charts else "",
         style=Markup(_asset("reports.page", "page.css")),
-        scripts=[Markup(_asset("presentation", name)) for name in ("tables.js", "charts.js")],
+        scripts=[Markup(_asset(*it)) for it in _SCRIPTS],
     )
     return page + "\n"
 
@@ -78,6 +88,18 @@ def _first(columns: Sequence[Coded]) -> Table:
     cells = ([it.cells[code] for code in it.codes[:_FIRST_ROWS]] for it in columns)
     headings = tuple(it.column for it in columns)
     return Table("records", "Everything that was measured", headings, tuple(zip(*cells, strict=True)))
+
+
+def _inside(section: Section) -> str:
+    """Returns in words what a section holds."""
+    held = {"chart": section.charts, "picture": section.pictures, "table": section.tables}
+    return ", ".join(f"{len(of)} {name}{'s' * (len(of) > 1)}" for name, of in held.items() if of)
+
+
+def _is_empty(table: Table) -> bool:
+    """Whether all numbers of a table are zero or missing."""
+    columns = [table.cells(at) for at, numeric in enumerate(table.numeric) if numeric]
+    return bool(columns) and not any(facts(cell)[""] for cells in columns for cell in cells)
 
 
 def sheet_note(sheet: ExampleSheet) -> str:

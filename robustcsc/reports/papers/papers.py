@@ -16,7 +16,8 @@ from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Clean, RandomNoise, Universal
 from robustcsc.measurements.records import Metric, Record
 from robustcsc.measurements.trainings import Training
-from robustcsc.presentation.chart import COLOURS, MARKERS, MOST_LINES, Chart, Line, Marker, Panel, Series
+from robustcsc.presentation.chart import MARKERS, MOST_LINES, Chart, Line, Marker, Panel, Series
+from robustcsc.presentation.colours import COLOURS
 from robustcsc.presentation.table import Table
 from robustcsc.presentation.words import slug
 from robustcsc.reports.cohorts.cohorts import Setting

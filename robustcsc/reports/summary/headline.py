@@ -11,7 +11,7 @@ from robustcsc.measurements.perturbations import Attack, Clean, Corruption
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm
-from robustcsc.presentation.chart import Chart, grouped_points
+from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Table
 from robustcsc.presentation.words import slug
 from robustcsc.reports.attacks.adversarial import ALL_ATTACKS, robust_columns
@@ -80,8 +80,8 @@ def headline_tables(records: Sequence[Record]) -> list[Table]:
 def headline_charts(records: Sequence[Record]) -> list[Chart]:
     """Returns one chart per headline table: clean accuracy, the means over corruptions, and attacks, with intervals.
 
-    Points of one colour belong to one row. Left out are single corruptions and all but the first `_ATTACKS_DRAWN`
-    attacks; so are charts that would show clean accuracy only.
+    There is a panel per column and a dot per row. Left out are single corruptions and all but the first
+    `_ATTACKS_DRAWN` attacks; so are charts that would show clean accuracy only.
     """
     labels = labels_of(records)
     charts = []
@@ -97,7 +97,7 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
                 for it in _everyone(columns)
             }
             title = f"Overview: {_title(about)}"
-            charts.append(grouped_points(slug("overview", *about), title, described, ACCURACY, headings, points))
+            charts.append(dot_plot(slug("overview", *about), title, described, ACCURACY, headings, points))
     return charts
 
 

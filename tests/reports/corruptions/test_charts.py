@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 
 from robustcsc.measurements.records import Record
-from robustcsc.presentation.chart import Chart, HeatMap, Line, Panel
+from robustcsc.presentation.chart import Chart, Dots, HeatMap, Line, Panel
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise_charts, severity_charts
 
@@ -42,9 +42,11 @@ def test_noise_families_pool_only_when_all_are_there(corruption: RecordMaker) ->
     made = [corruption(name, met=c, total=100) for name, c in (("gaussian_noise", 80), ("shot_noise", 60))]
     made.append(corruption(met=10, total=100, run="half"))
     (chart,) = noise_charts(made)
-    drawn = lines(chart)
-    assert drawn["sdnet, no lambda"].y == pytest.approx((80, 60, 70))
-    assert drawn["half, no lambda"].y == pytest.approx((10,))
+    panels = [it for it in chart.panels if isinstance(it, Dots)]
+    assert [it.title for it in panels] == ["gaussian noise", "shot noise", "all 2"]
+    assert {it.rows for it in panels} == {("half, no lambda", "sdnet, no lambda")}
+    shares = [[point and point.value for point in it.points] for it in panels]
+    assert shares == [[0.1, 0.8], [None, 0.6], [None, pytest.approx(0.7)]]
 
 
 def test_heat_maps_have_a_row_per_corruption_and_gaps_where_nothing_was_measured(corruption: RecordMaker) -> None:

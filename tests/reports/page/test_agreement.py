@@ -58,12 +58,14 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = dict(attrs)
-        if told.get("class") == "table":
+        if "data-name" in told:
             self._name = told["data-name"] or ""
             self.tables[self._name] = []
-        if tag == "tr":
+        if tag == "figure":
+            self._name = ""  # cells of heat maps belong to no table
+        if tag == "tr" and self._name:
             self.tables[self._name].append([])
-        if tag in ("td", "th"):
+        if tag in ("td", "th") and self._name:
             self.tables[self._name][-1].append(("", (told["data-csv"] or "") if "data-csv" in told else None))
             self._cell = True
         self._script = (told.get("id") or "") if tag == "script" else ""

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from robustcsc.measurements.records import Record
-from robustcsc.presentation.chart import Panel
+from robustcsc.presentation.chart import Dots
 from robustcsc.presentation.table import Table
 from robustcsc.reports.summary.headline import headline_charts, headline_tables
 
@@ -44,9 +44,7 @@ def test_a_list_of_budgets_makes_one_headline_column(
     assert headings(table)[3:] == (f"PGD L∞ {shown}, 20 steps, plain",)
     assert (len(levels) > 1) == any("other budgets" in note for note in table.notes)
     (chart,) = headline_charts(records)
-    (panel,) = chart.panels
-    assert isinstance(panel, Panel)
-    assert panel.groups == headings(table)[2:]
+    assert tuple(panel.title for panel in chart.panels) == headings(table)[2:]
 
 
 def test_each_norm_and_set_of_images_has_its_own_budget(attack: RecordMaker) -> None:
@@ -72,14 +70,14 @@ def test_cells_have_n_and_interval(records: list[Record]) -> None:
 
 def test_the_chart_has_the_points_of_the_table(records: list[Record]) -> None:
     (chart,) = headline_charts(records)
-    (panel,) = chart.panels
-    assert isinstance(panel, Panel)
-    # one corruption makes no mean, so that the groups are clean and the three protocols of PGD
-    assert panel.groups[0] == "clean"
-    assert len(panel.groups) == 4
-    points = {chart.series[line.series or 0].label: line for line in panel.lines}
-    assert points["sdnet, training lambda"].y == pytest.approx((95.2, 1.1))
-    assert points["resnet, no lambda"].y == pytest.approx((95.3, 0.1))
+    panels = [panel for panel in chart.panels if isinstance(panel, Dots)]
+    # one corruption makes no mean, so that the panels are clean and the three protocols of PGD
+    assert panels[0].title == "clean"
+    assert len(panels) == 4
+    shown = [dict(zip(panel.rows, panel.points, strict=True)) for panel in panels]
+    points = {row: [panel[row] and panel[row].value for panel in shown] for row in panels[0].rows}
+    assert points["sdnet, training lambda"] == [0.952, 0.011, None, None]
+    assert points["resnet, no lambda"] == [0.953, 0.001, None, None]
     assert headline_charts([it for it in records if it.total == 10000]) == []
 
 

@@ -1,0 +1,28 @@
+// Sections are folded: a link, a search or the address opens what it leads to, and paper gets all of them.
+const folds = [...document.querySelectorAll("details")];
+
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let at = target.querySelector(":scope > details") ?? target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  target.scrollIntoView();
+}
+
+const all = make("button", { type: "button", textContent: "Open all sections" });
+all.onclick = () => {
+  const open = folds.some((fold) => !fold.open);
+  for (const fold of folds) fold.open = open;
+};
+document.querySelector(".all").append(all);
+addEventListener("toggle", () => {
+  all.textContent = folds.some((fold) => !fold.open) ? "Open all sections" : "Close all sections";
+}, true);
+
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = folds.filter((fold) => !fold.open);
+  for (const fold of closed) fold.open = true;
+});
+addEventListener("afterprint", () => { for (const fold of closed) fold.open = false; });
+addEventListener("hashchange", reveal);
+reveal();
