@@ -71,7 +71,6 @@ def train(model: str, count: int, seed: int, images: ImageSet, arguments: argpar
         images,
         RECIPES[recipe_of(model, count)],
         data="mnist",
-        root=arguments.root,
         heldout_fraction=0,
         train_images=count if count < len(images) else None,
         seed=seed,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustcsc.errors import CheckpointError, StoreError, hint
-from robustcsc.files import check_writable
+from robustcsc.files import check_writable, write_whole
+from robustcsc.measurements.facts import from_json, replace, to_json
+from robustcsc.measurements.records import Location
 from robustcsc.measurements.store import ResultStore
 from robustcsc.models.shipped import SHIPPED
 
@@ -75,6 +77,33 @@ class Run:
         with ResultStore(self.store_path, read_only=True):
             if self.store_path.exists() and not os.access(self.store_path, os.W_OK):
                 raise StoreError(f"{self.store_path} cannot be written to: make it writable, or choose another run.")
+
+    @property
+    def places_path(self) -> Path:
+        """Where the images were that it was measured with, by data set."""
+        return self.folder / "data.json"
+
+    @property
+    def places(self) -> dict[str, Location]:
+        """Where the images were that it was measured with, by data set, the last one at the end.
+
+        Raises:
+            StoreError: The file that tells it is damaged.
+        """
+        try:
+            return from_json(self.places_path.read_bytes(), dict[str, Location])
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.places_path} cannot be read ({error}): delete it, and add --root.") from error
+
+    def remember(self, location: Location) -> None:
+        """Keeps where images were, for commands without ``--root``; nothing for images without a folder."""
+        places = self.places
+        place = replace(location, limit=None)
+        if place.root and [*places.items()][-1:] != [(place.data, place)]:
+            places.pop(place.data, None)
+            write_whole(self.places_path, to_json({**places, place.data: place}))
 
     @property
     def perturbations(self) -> Path:

@@ -11,6 +11,11 @@ from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display, results_console
 from robustcsc.cli.render import print_tables
 
+_ROOTS = (
+    "The folder of a data set is --root, where the run was last measured or trained, or $ROBUSTCSC_DATA/NAME; NAME is "
+    "the data set, or the folder's own name for an image folder that the run knows."
+)
+
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
 
@@ -27,7 +32,7 @@ def data(context: typer.Context, as_json: options.Json = False) -> None:
         return
     rows = tuple((name, it.about, it.needs_root, it.can_download) for name, it in DATASETS.items())
     columns = tuple(map(Column, ("data set", "what it is", "needs --root", "--download")))
-    print_tables([Table(name="data", title="Data sets", columns=columns, rows=rows)])
+    print_tables([Table(name="data", title="Data sets", columns=columns, rows=rows, notes=(_ROOTS,))])
 
 
 @app.command("corrupt")

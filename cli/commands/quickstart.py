@@ -85,7 +85,6 @@ def _trained(name: str, model: str, device: options.Device) -> None:
             images,
             RECIPES["digits"],
             data="digits",
-            root=None,
             hardware=hardware,
             resume=True,
             progress=progress,

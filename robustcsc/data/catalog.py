@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from robustcsc.data.embedded import load_digits
 from robustcsc.data.folder import load_folder
 from robustcsc.data.images import ImageSet
+from robustcsc.data.roots import find_root
 from robustcsc.data.torchvision_sets import load_torchvision
 from robustcsc.errors import DataError, UnknownNameError
 from robustcsc.measurements.records import ClassOrder, Location
@@ -67,7 +69,7 @@ def load(
 
     Args:
         name: A key of `DATASETS`.
-        root: Folder with the data set's files; ``digits`` needs none.
+        root: Folder with the data set's files, by default ``$ROBUSTCSC_DATA/NAME``; ``digits`` needs none.
         split: ``"train"`` or ``"test"``.
         download: Whether torchvision may download missing files to `root`.
         image_size: Height and width to which images of a folder are resized and cropped (`decode.evaluation_view`);
@@ -101,14 +103,10 @@ def load(
         raise DataError(f"{name} has no class folders: leave --class-order out.")
     if name == "digits":
         return replace(load_digits(split), location=Location(data=name))
-    if root is None:
-        raise DataError(
-            f"Data set {name} needs the folder that holds its files: give a root, or use the embedded digits."
-        )
-    folder = Path(root).expanduser()
+    folder = find_root(name, download=download) if root is None else Path(root).expanduser()
     if download and not source.can_download:
         raise DataError(f"{name} cannot be downloaded: give the folder that holds its images.")
     if name == "imagefolder":
         return load_folder(folder, split, image_size=image_size, workers=workers, class_order=class_order, note=note)
-    location = Location(data=name, root=str(folder.absolute()), image_size=image_size)
+    location = Location(data=name, root=os.path.abspath(folder), image_size=image_size)
     return replace(load_torchvision(name, folder, split, download), location=location)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -65,7 +66,9 @@ def load_folder(
         raise DataError(f"The image folder {root} cannot be read: {error.strerror or error}.") from error
     if listing.root == root:
         note(bare_note(root, listing.classes))
-    location = Location(data="imagefolder", root=str(root.absolute()), image_size=image_size, class_order=listing.order)
+    location = Location(
+        data="imagefolder", root=os.path.abspath(root), image_size=image_size, class_order=listing.order
+    )
     images = open_listing(listing, split, image_size, workers, MEMORY_LIMIT_BYTES)
     return replace(images, name=root.absolute().name, location=location)
 

@@ -15,9 +15,10 @@ from torch import nn
 
 from robustcsc import runs
 from robustcsc.data import ImageSet, load
+from robustcsc.data.roots import find_root
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreError
-from robustcsc.measurements.records import ClassOrder
+from robustcsc.measurements.records import ClassOrder, Location
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, default_spec, with_normalization
 from robustcsc.models.checkpoint import Checkpoint
@@ -44,11 +45,11 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Which images are asked for; what is ``None`` is taken from the training of the run.
+    """Which images are asked for; what is ``None`` is taken from what the run was measured with, or trained on.
 
     Attributes:
         name: Data set, a key of `robustcsc.data.DATASETS`.
-        root: Folder with its files.
+        root: Folder with its files; one that is in neither is looked for in ``$ROBUSTCSC_DATA`` (`find_root`).
         download: Whether missing files may be fetched.
         image_size: Size that images of a folder are resized and cropped to.
         class_order: Order of class folders with numbers, as for `robustcsc.data.load`.
@@ -69,7 +70,15 @@ class DataChoice:
     workers: int = 2
     limit: int | None = None
 
-    def load(self, trained: Checkpoint | None, split: str, limit: int | None = None, note: Note = quiet) -> ImageSet:
+    def load(
+        self,
+        trained: Checkpoint | None,
+        split: str,
+        limit: int | None = None,
+        note: Note = quiet,
+        *,
+        places: dict[str, Location] | None = None,
+    ) -> ImageSet:
         """Returns the images, or `limit` of them, evenly spaced (image folders are sorted by class).
 
         Args:
@@ -77,22 +86,25 @@ class DataChoice:
             split: ``"train"`` or ``"test"``.
             limit: How many to take; for the test split that of the choice if ``None``.
             note: Told what a folder was taken for, if that is in doubt.
+            places: Where the run found images, by data set.
 
         Raises:
             DataError: Neither the user nor the run says which data set, it cannot be loaded, or it does not suit the
                 model.
         """
         training = trained.training if trained else {}
-        name = self.name or training.get("data")
+        places = places or {}
+        name = self.name or training.get("data") or next(reversed(places), None)
         if name is None:
             raise DataError("It is not known which images this model is for: give --data (and --root).")
         root, size, order = self.root, self.image_size, self.class_order
-        if name == training.get("data"):
-            root = root or training.get("root")
-            # What the run was made with needs no note; a folder was ordered as text before runs remembered the order.
-            known = name == "imagefolder" and training.get("root") == str(Path(root or "").expanduser().absolute())
-            order = order or training.get("class_order", "text" if known else None)
-            note = quiet if known else note
+        place = _trained_on(training) if name == training.get("data") else Location()
+        found = places.get(name, place)
+        order = order or place.class_order or found.class_order
+        if root is None and found.root:
+            root = find_root(name, found.root, download=self.download)
+        if found.root and found.root == os.path.abspath(Path(root or "").expanduser()):
+            note = quiet  # it was told when the run first met the images
         if size is None and name == "imagefolder" and trained is not None:
             size = trained.spec.image_shape[1]
         images = load(
@@ -148,6 +160,13 @@ class BuildChoice:
         classes, options = len(images.classes), self.options
         spec = default_spec(model, classes, images.image_shape, normalization=data, options=options)
         return with_normalization(spec, self.mean, self.std) if self.mean or self.std else spec
+
+
+def _trained_on(training: Mapping[str, Any]) -> Location:
+    """Returns where the training images were, as the facts of the training tell it."""
+    root = training.get("root") or ""
+    # A folder was ordered as text before trainings remembered the order.
+    return Location(root=root, class_order=training.get("class_order", "text" if root else None))
 
 
 def check_suits(images: ImageSet, spec: ModelSpec) -> None:

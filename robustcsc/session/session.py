@@ -27,7 +27,7 @@ from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Surrogate
-from robustcsc.measurements.records import Doubt
+from robustcsc.measurements.records import Doubt, Location
 from robustcsc.measurements.store import ResultStore
 from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
@@ -94,7 +94,7 @@ class Session:
         """
         if self.test_images is not None and split == "test":
             return self.test_images if limit is None else evenly_spaced(self.test_images, limit)
-        return self.data.load(self.trained, split, limit, self.measuring.note)
+        return self.data.load(self.trained, split, limit, self.measuring.note, places=self.run.places)
 
     def evaluate(self, images: ImageSet | None = None, *, policies: Sequence[AnyPolicy] = ()) -> Results:
         """Measures the accuracy on uncorrupted images.
@@ -228,7 +228,7 @@ class Session:
             known=known,
         )
         note_unreadable(images.unreadable, self.measuring.note)
-        with self.kept() as run:
+        with self.kept(images) as run:
             for name, fitted in fits.items():
                 if fitted is not known.get(name):
                     fitted.save(run.fit_path(name))
@@ -244,11 +244,12 @@ class Session:
         return dataclasses.replace(self, run=run, trained=trained)
 
     @contextmanager
-    def kept(self) -> Iterator[Run]:
-        """Gives a new run its folder and weights, and lets the block write into it, as `written` does."""
+    def kept(self, images: ImageSet | None = None) -> Iterator[Run]:
+        """Gives the run its folder, weights and the place of `images`; the block writes into it, as in `written`."""
         with written(self.run) as run:
             if not run.weights_path.is_file():
                 checkpoint.save(run.weights_path, self.trained.spec, self.trained.model, self.trained.training)
+            run.remember(Location() if images is None else images.location)
             yield run
 
     @property
@@ -313,7 +314,7 @@ class Session:
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
-        with self.kept() as run, ResultStore(run.store_path) as store:
+        with self.kept(setup.images) as run, ResultStore(run.store_path) as store:
             results = Results(local.run(plan, setup.evaluator, store))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
         return results

@@ -141,7 +141,6 @@ class PreparedTraining:
                 self.images,
                 self.recipe,
                 data=self.data.name or "",
-                root=self.data.root,
                 heldout_fraction=asked.heldout,
                 train_images=asked.train_images,
                 seed=asked.seed,

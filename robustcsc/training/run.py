@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -57,7 +56,6 @@ def train_run(
     recipe: Recipe,
     *,
     data: str,
-    root: str | Path | None,
     heldout_fraction: float = 0.1,
     train_images: int | None = None,
     seed: int = 0,
@@ -78,7 +76,6 @@ def train_run(
         images: The whole training split.
         recipe: The settings.
         data: Name under which `images` were loaded, recorded so that later commands find them.
-        root: Folder they were loaded from.
         heldout_fraction: Share of each class that is held out; 0 holds out nothing.
         train_images: Number of the other images to train on, chosen by `balanced_subset`; by default all.
         seed: Seed of initial weights, order, augmentation, held-out part and subset.
@@ -127,7 +124,7 @@ def train_run(
     )
     facts = {
         "data": data,
-        "root": str(Path(root).absolute()) if root else None,
+        "root": images.location.root or None,
         "class_order": images.location.class_order,
         "images": images.fingerprint,
         "heldout": heldout,

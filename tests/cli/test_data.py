@@ -109,7 +109,7 @@ WRONG = {
     "no data set": ("data corrupt --out files", "--data"),
     "unknown form": ("data corrupt --data digits --out files --format cifar", "--format"),
     "unknown data set": ("data corrupt --data digit --out files", "Unknown data set 'digit'"),
-    "data without its folder": ("data corrupt --data cifar10 --out files", "cifar10 needs the folder"),
+    "data without its folder": ("data corrupt --data cifar10 --out files", "No folder of cifar10 is known"),
     "unknown corruption": (f"{CORRUPT} --corruptions fogg", "Unknown corruption 'fogg'"),
     "unknown table": (f"{CORRUPT} --spec cifar_c", "Unknown severity table 'cifar_c'"),
     "severity 6": (f"{CORRUPT} --severities 6", "severities go from 1 to 5"),

@@ -15,7 +15,7 @@ def test_a_misspelt_name_gets_a_hint() -> None:
 
 @pytest.mark.parametrize("name", [name for name, source in DATASETS.items() if source.needs_root])
 def test_a_missing_root_is_one_sentence(name: str) -> None:
-    with pytest.raises(DataError, match=rf"Data set {name} needs the folder that holds its files: give a root"):
+    with pytest.raises(DataError, match=rf"No folder of {name} is known .*: add --root FOLDER, or set ROBUSTCSC_DATA"):
         load(name)
 
 

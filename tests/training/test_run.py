@@ -11,6 +11,7 @@ from PIL import Image
 
 from robustcsc.data import MemoryImages, hold_out, load
 from robustcsc.errors import CheckpointError, DataError, RobustCSCError
+from robustcsc.measurements.records import Location
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, build, default_spec
 from robustcsc.models.checkpoint import Checkpoint, load_shipped, weights_hash
@@ -29,7 +30,7 @@ def test_the_held_out_part_is_kept_out_of_training_and_found_again(
     digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
 ) -> None:
     run = create("r", tmp_path)
-    trained = train_run(run, spec, digits, short, data="digits", root=None, heldout_fraction=0.2, seed=3)
+    trained = train_run(run, spec, digits, short, data="digits", heldout_fraction=0.2, seed=3)
     part, known = heldout_images(digits, trained)
     assert not known
     others, expected = hold_out(digits, 0.2, 3)
@@ -47,9 +48,7 @@ def test_the_held_out_part_is_kept_out_of_training_and_found_again(
 def test_a_model_trained_on_everything_says_so(
     digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
 ) -> None:
-    trained = train_run(
-        create("r", tmp_path), spec, digits, short, data="digits", root=None, heldout_fraction=0, seed=0
-    )
+    trained = train_run(create("r", tmp_path), spec, digits, short, data="digits", heldout_fraction=0, seed=0)
     part, known = heldout_images(digits, trained)
     assert known
     assert 0 < len(part) < 25
@@ -75,7 +74,7 @@ def test_a_renamed_folder_still_holds_the_images_that_were_held_out(
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[0].numpy()).save(path)
     images = load("imagefolder", folder, "train")
-    trained = train_run(create("r", tmp_path), spec, images, short, data="imagefolder", root=folder, **facts)
+    trained = train_run(create("r", tmp_path), spec, images, short, data="imagefolder", **facts)
     part, known = heldout_images(images, trained)
     renamed = load("imagefolder", folder.rename(tmp_path / "images"), "train")
     again, known_again = heldout_images(renamed, trained)
@@ -96,7 +95,7 @@ def test_the_shipped_digits_model_was_never_trained_on_its_held_out_images() -> 
 def test_test_images_are_refused(spec: ModelSpec, short: Recipe, tmp_path: Path) -> None:
     images = load("digits", split="test")
     with pytest.raises(RobustCSCError, match="training split, not on 'test'"):
-        train_run(Run(tmp_path), spec, images, short, data="digits", root=None)
+        train_run(Run(tmp_path), spec, images, short, data="digits")
 
 
 def test_the_run_holds_the_weights_and_how_they_were_made(
@@ -104,9 +103,8 @@ def test_the_run_holds_the_weights_and_how_they_were_made(
 ) -> None:
     run = create("r", tmp_path)
     epochs: list[Epoch] = []
-    trained = train_run(
-        run, spec, digits, short, data="digits", root=tmp_path, seed=5, augment="gaussian", on_epoch=epochs.append
-    )
+    images = replace(digits, location=Location(data="digits", root=str(tmp_path)))
+    trained = train_run(run, spec, images, short, data="digits", seed=5, augment="gaussian", on_epoch=epochs.append)
     loaded = checkpoint.load(run.weights_path)
     assert loaded.weights == trained.weights
     assert loaded.spec == spec
@@ -121,18 +119,18 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     digits: MemoryImages, spec: ModelSpec, recipe: Recipe, tmp_path: Path
 ) -> None:
     two = replace(recipe, epochs=2)
-    whole = train_run(create("whole", tmp_path), spec, digits, two, data="digits", root=None)
+    whole = train_run(create("whole", tmp_path), spec, digits, two, data="digits")
 
     def interrupt(epoch: Epoch) -> None:
         raise KeyboardInterrupt
 
     run = create("stopped", tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run, spec, digits, two, data="digits", root=None, on_epoch=interrupt)
+        train_run(run, spec, digits, two, data="digits", on_epoch=interrupt)
     assert not run.weights_path.exists()
     with pytest.raises(CheckpointError):  # another held-out part: other training images
-        train_run(run, spec, digits, two, data="digits", root=None, heldout_fraction=0.2, resume=True)
-    resumed = train_run(run, spec, digits, two, data="digits", root=None, resume=True)
+        train_run(run, spec, digits, two, data="digits", heldout_fraction=0.2, resume=True)
+    resumed = train_run(run, spec, digits, two, data="digits", resume=True)
     assert resumed.weights == whole.weights
     assert resumed.weights == checkpoint.load(run.weights_path).weights
 
@@ -145,7 +143,7 @@ def test_training_does_not_depend_on_the_global_random_state(
         for seed in (11, 12):
             torch.manual_seed(seed)
             run = create(str(seed), tmp_path)
-            weights.add(train_run(run, spec, digits, short, data="digits", root=None).weights)
+            weights.add(train_run(run, spec, digits, short, data="digits").weights)
     assert len(weights) == 1
 
 
@@ -162,7 +160,6 @@ def test_bfloat16_trains_close_to_32_bit_and_keeps_32_bit_weights(
             digits,
             two,
             data="digits",
-            root=None,
             hardware=Hardware(precision=precision),
             on_epoch=lambda epoch, precision=precision: losses[precision].append(epoch.loss),  # type: ignore[misc]
         )
@@ -189,7 +186,7 @@ def test_a_subset_that_cannot_be_balanced_is_refused(count: int) -> None:
 def test_a_model_of_few_images_says_which_and_keeps_its_held_out_part(
     digits: MemoryImages, spec: ModelSpec, short: Recipe, tmp_path: Path
 ) -> None:
-    trained = train_run(create("r", tmp_path), spec, digits, short, data="digits", root=None, train_images=40, seed=2)
+    trained = train_run(create("r", tmp_path), spec, digits, short, data="digits", train_images=40, seed=2)
     others, held = hold_out(digits, 0.1, 2)
     assert trained.training["subset"] == {
         "images": 40,
@@ -209,7 +206,6 @@ def test_without_a_held_out_part_the_images_outside_the_subset_take_its_place(
         digits,
         short,
         data="digits",
-        root=None,
         heldout_fraction=0,
         train_images=40,
         seed=2,
@@ -234,7 +230,7 @@ def test_a_task_driven_model_starts_from_its_classes_and_resumes_to_the_same_wei
     def interrupt(epoch: Epoch) -> None:
         raise KeyboardInterrupt
 
-    settings: dict[str, Any] = {"data": "digits", "root": None}
+    settings: dict[str, Any] = {"data": "digits"}
     whole = train_run(create("whole", tmp_path), spec, digits, counted, on_epoch=note, **settings)
     assert losses[0] < 1.5  # chance is log 10 = 2.3, which fresh weights exceed
     run = create("stopped", tmp_path)

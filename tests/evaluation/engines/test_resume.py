@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run = create("tiny", root)
     spec = default_spec("sdnet-digits", 10, (1, 8, 8), options={"atoms": 8})
-    made = train_run(run, spec, digits, recipe, data="digits", root=None, heldout_fraction=0.2)
+    made = train_run(run, spec, digits, recipe, data="digits", heldout_fraction=0.2)
     fits = fit_lambda(
         made.model,
         heldout_images(digits, made)[0],
