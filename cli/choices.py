@@ -28,9 +28,10 @@ class Chosen:
     run: options.Run = None
     model: options.Model = None
     weights: options.Weights = None
-    option: options.BuilderOption = None
+    model_option: options.ModelOption = None
     mean: options.Mean = None
     std: options.Std = None
+    output: options.Output = ""
     data: options.Data = None
     root: options.Root = None
     download: options.Download = False
@@ -65,7 +66,7 @@ class Chosen:
         """
         if writes:
             runs.meant(self.run, self.model, self.weights).check_writable()
-        built = options.builder_options(self.option)
+        built = options.builder_options(self.model_option)
         mean, std = options.per_channel("--mean", self.mean), options.per_channel("--std", self.std)
 
         from robustcsc.session.choices import BuildChoice, DataChoice
@@ -77,7 +78,7 @@ class Chosen:
                 self.run,
                 model=self.model,
                 weights=self.weights,
-                build=BuildChoice(options=built, mean=mean, std=std),
+                build=BuildChoice(options=built, mean=mean, std=std, output=self.output),
                 data=DataChoice(
                     self.data, self.root, self.download, self.image_size, self.class_order, self.workers, limit
                 ),

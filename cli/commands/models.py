@@ -27,7 +27,7 @@ def models(as_json: options.Json = False) -> None:
         )
         for it in entries
     )
-    headings = ("model", "family", "parameters", "layers", "what it is", "options (--option)")
+    headings = ("model", "family", "parameters", "layers", "what it is", "options (--model-option)")
     papers = {it["family"]: f"{it['family']}: {it['paper']}." for it in entries}
     columns = tuple(map(Column, headings))
     table = Table(name="models", title="Models", columns=columns, rows=rows, notes=tuple(papers.values()))

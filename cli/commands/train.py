@@ -22,7 +22,7 @@ _RunName = Annotated[
 
 def train(
     model: Annotated[str, typer.Argument(help="A name from `robustcsc models`, or package.module:factory.")],
-    option: options.BuilderOption = None,
+    model_option: options.ModelOption = None,
     run: _RunName = None,
     resume: Annotated[bool, options.in_model("--resume", help="Resume an interrupted training.")] = False,
     data: Annotated[str, options.in_data(metavar="NAME", help="Data set, see `robustcsc data`.")] = "digits",
@@ -93,7 +93,7 @@ def train(
     request = TrainingRequest(
         model=model,
         run=run,
-        options=options.builder_options(option),
+        options=options.builder_options(model_option),
         heldout=heldout,
         train_images=train_images,
         recipe=recipe,

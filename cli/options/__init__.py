@@ -6,7 +6,7 @@ A command uses an alias as the type of its parameter and gives the default itsel
 from robustcsc.cli.options.corruptions import CorruptedRoot, Corruptions, FrostRoot, Quantize, Severities, Spec
 from robustcsc.cli.options.data import ClassOrder, Data, Download, ImageSize, Limit, Root, Workers
 from robustcsc.cli.options.measuring import BatchSize, Device, Json, LambdaPolicies, Remeasure, Seed
-from robustcsc.cli.options.model import BuilderOption, Mean, Model, Run, Runs, Std, Weights
+from robustcsc.cli.options.model import Mean, Model, ModelOption, Output, Run, Runs, Std, Weights
 from robustcsc.cli.options.panels import in_compute, in_corruptions, in_data, in_lambda, in_model, in_output, writable
 from robustcsc.cli.options.values import (
     ALL_SEVERITIES,

@@ -32,14 +32,26 @@ Weights = Annotated[
         "--weights", metavar="FILE", help="The state dict for --model: .safetensors, or .pth with nothing but tensors."
     ),
 ]
-BuilderOption = Annotated[
+ModelOption = Annotated[
     list[str] | None,
     in_model(
-        "--option",
+        "--model-option",
         metavar="KEY=VALUE",
         help="Option of the builder of --model, e.g. shortcut=A or atoms=32; see `robustcsc models`.",
     ),
 ]
-_of_weights = "per channel, in pixel units of [0, 1], if the --weights were trained with another than the default."
+_of_weights = (
+    "per channel, in pixel units of [0, 1], that the weights were trained with; by default that of the published "
+    "weights or the data set, and none for package.module:factory."
+)
 Mean = Annotated[str | None, in_model("--mean", metavar="LIST", help=f"Mean of the pixels {_of_weights}")]
 Std = Annotated[str | None, in_model("--std", metavar="LIST", help=f"Standard deviation of the pixels {_of_weights}")]
+Output = Annotated[
+    str,
+    in_model(
+        "--output",
+        metavar="KEY",
+        help="Which output of --model the logits are, if it returns a dictionary, a tuple or a dataclass: a key like "
+        "logits, or an index.",
+    ),
+]

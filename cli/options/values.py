@@ -146,7 +146,7 @@ def builder_options(pairs: Sequence[str] | None) -> dict[str, object]:
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise OptionError(f"--option {pair!r}: write KEY=VALUE, for example atoms=32.")
+            raise OptionError(f"--model-option {pair!r}: write KEY=VALUE, for example atoms=32.")
         try:
             parsed[key] = json.loads(value)
         except ValueError:

@@ -1,6 +1,8 @@
-"""What speaks against every figure of a guest, seen on a few clean images before anything is measured."""
+"""What is seen of a guest on a few clean images before anything is measured."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,7 +25,22 @@ TOLERANCE = 1e-3
 SURE = 1e-6
 
 
-def doubts_about(loaded: LoadedModel, images: ImageSet) -> tuple[Doubt, ...]:
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a model on a few images.
+
+    Attributes:
+        right: Images that it classifies as labelled.
+        images: Number of images.
+        doubts: What speaks against every figure of it.
+    """
+
+    right: int
+    images: int
+    doubts: tuple[Doubt, ...]
+
+
+def looked_at(loaded: LoadedModel, images: ImageSet) -> Seen:
     """Returns what was seen of a model on a few evenly spaced images of `images`.
 
     Raises:
@@ -44,7 +61,8 @@ def doubts_about(loaded: LoadedModel, images: ImageSet) -> tuple[Doubt, ...]:
             Doubt.DEPENDS_ON_BATCH: _equal(first, second) and not _equal(alone, first[:ALONE]),
             Doubt.NOT_NORMALISED: _are_better(normalised, first, batch.labels),
         }
-    return tuple(doubt for doubt, raised in found.items() if raised)
+    right = int((first.argmax(1) == batch.labels).sum())
+    return Seen(right, len(first), tuple(doubt for doubt, raised in found.items() if raised))
 
 
 def _equal(logits: Tensor, others: Tensor) -> bool:

@@ -64,10 +64,11 @@ class ModelSpec:
         name: A key of `MODELS`, or ``package.module:factory`` for a model of the user's own.
         num_classes: Number of logits.
         image_shape: ``(C, H, W)`` of the images the model is made for.
-        mean: Mean per channel to subtract, in pixel units of [0, 1]; empty for a user's own model, which normalises its
+        mean: Mean per channel to subtract, in pixel units of [0, 1]; empty for a user's own model that normalises its
             input itself.
         std: Standard deviation per channel to divide by.
         options: Keyword arguments of the builder.
+        output: Which output of the network the logits are, as for `robustcsc.models.guests.receive`.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ModelSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    output: str = ""
 
     @property
     def foreign(self) -> bool:
@@ -83,8 +85,8 @@ class ModelSpec:
         return ":" in self.name
 
     def to_json(self) -> str:
-        """Returns the specification as JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """Returns the specification as JSON; without an output it is as before there were any, and so are hashes."""
+        return json.dumps({name: it for name, it in asdict(self).items() if it or name != "output"}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -126,11 +128,8 @@ def with_normalization(spec: ModelSpec, mean: Sequence[float], std: Sequence[flo
     """Returns the specification with another mean and standard deviation per channel, in pixel units of [0, 1].
 
     Raises:
-        ModelError: The model is a user's own, which normalises its input itself, or the values are not one per channel,
-            means in [0, 1] and deviations above 0 and at most 1.
+        ModelError: The values are not one per channel, means in [0, 1] and deviations above 0 and at most 1.
     """
-    if spec.foreign:
-        raise ModelError(f"{spec.name} normalises its input itself: leave --mean and --std out.")
     for option, values in (("--mean", mean), ("--std", std)):
         if len(values) != spec.image_shape[0]:
             raise ModelError(
@@ -191,6 +190,10 @@ def _build_own(spec: ModelSpec) -> nn.Module:
         network = builder(spec.num_classes, spec.image_shape[0], **options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error}.") from error
+    return _normalising(network, spec)
+
+
+def _normalising(network: nn.Module, spec: ModelSpec) -> nn.Module:
     return nn.Sequential(OrderedDict(normalize=Normalize(spec.mean, spec.std), network=network))
 
 
@@ -209,7 +212,17 @@ def _build_guest(spec: ModelSpec) -> nn.Module:
         raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error_words(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")
-    receive(model, spec.name, spec.num_classes, spec.image_shape)
+    return received(model, spec)
+
+
+def received(network: nn.Module, spec: ModelSpec) -> nn.Module:
+    """Returns a network from outside the package behind the normalisation of its specification, as a guest.
+
+    Raises:
+        ModelError: It fails, or does not return one logit per class.
+    """
+    model = _normalising(network, spec) if spec.mean else network
+    receive(model, spec.name, spec.num_classes, spec.image_shape, spec.output)
     return model
 
 

@@ -118,7 +118,7 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
     if not fitting:
         padded = replace(spec, options={**spec.options, "shortcut": "A"})
         if all_options(spec).get("shortcut") == "B" and any(fitted(it, build(padded)) for _, it in found):
-            raise CheckpointError(f"{path} holds a {spec.name} with padded shortcuts: add --option shortcut=A.")
+            raise CheckpointError(f"{path} holds a {spec.name} with padded shortcuts: add --model-option shortcut=A.")
         raise CheckpointError(_misfit(path, max((it for _, it in found), key=len), model, spec))
     tensors, *others = fitting.values()
     if any(not torch.equal(tensors[name], other[name]) for other in others for name in tensors):

@@ -6,12 +6,14 @@ seen by nobody else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robustcsc.errors import ModelError, error_words
+from robustcsc.errors import ModelError, error_words, hint
 from robustcsc.layers.logits import checked_logits
 from robustcsc.layers.modes import evaluation_mode
 
@@ -32,22 +34,74 @@ class _Private:
         )
 
 
-def receive(model: nn.Module, name: str, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+class _Chosen:
+    """A forward hook that returns one of several outputs of a module."""
+
+    def __init__(self, model: str, output: str) -> None:
+        self.model, self.output = model, output
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], outputs: object) -> object:
+        return chosen_output(outputs, self.output, model=self.model)
+
+
+def chosen_output(outputs: object, output: str = "", *, model: str = "The model") -> object:
+    """Returns the logits among the outputs of a network.
+
+    Args:
+        outputs: A tensor, or a dictionary, tuple, list, named tuple or dataclass of outputs.
+        output: A key, a field, or an index from 0; empty if there is one output only.
+        model: Its name, for messages.
+
+    Raises:
+        ModelError: There is no such output, or there are several and none is chosen.
+
+    Examples:
+        >>> chosen_output({"logits": [0.1, 0.9], "features": []}, "logits")
+        [0.1, 0.9]
+    """
+    named = _named_outputs(outputs)
+    if not output:
+        if named:
+            raise ModelError(
+                f"{model} returns a {type(outputs).__name__} of {', '.join(named)}: choose the logits, as in "
+                f"--output {next(iter(named))}."
+            )
+        return outputs
+    if not named:
+        raise ModelError(f"{model} returns a {type(outputs).__name__} and nothing to choose from: leave --output out.")
+    if output not in named:
+        raise ModelError(f"{model} returns no output {output!r}: {hint(output, list(named))}")
+    return named[output]
+
+
+def _named_outputs(outputs: object) -> dict[str, object]:
+    if isinstance(outputs, Mapping):
+        return {str(key): value for key, value in outputs.items()}
+    if isinstance(outputs, Sequence) and not isinstance(outputs, str):
+        indexed = {str(index): value for index, value in enumerate(outputs)}
+        return dict(zip(getattr(outputs, "_fields", ()), outputs, strict=False)) | indexed
+    if is_dataclass(outputs):
+        return {it.name: getattr(outputs, it.name) for it in fields(outputs)}
+    return {}
+
+
+def receive(model: nn.Module, name: str, num_classes: int, image_shape: tuple[int, int, int], output: str = "") -> None:
     """Prepares a model from outside the package, and tries it on two images.
 
-    From now on it gets copies of its inputs, contiguous or, if it fails on these, with the channels last.
+    From now on it gets copies of its inputs, contiguous or, if it fails on these, with the channels last, and returns
+    its logits alone.
 
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; changed in place.
         name: Its name, for messages.
         num_classes: Number of logits K.
         image_shape: ``(C, H, W)``.
+        output: Which of its outputs the logits are, as for `chosen_output`.
 
     Raises:
         ModelError: The model fails on both, or does not return one logit per class.
     """
-    if is_guest(model):
-        return
+    _release(model)
     place = next(model.parameters(), torch.zeros(()))
     images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0)).to(place.device)
     failure: Exception | None = None
@@ -55,15 +109,24 @@ def receive(model: nn.Module, name: str, num_classes: int, image_shape: tuple[in
         hook = model.register_forward_pre_hook(_Private(memory_format))
         try:
             with torch.no_grad(), evaluation_mode(model):
-                output = model(images)
+                outputs = model(images)
         except Exception as error:  # a user's code may raise anything
             hook.remove()
             failure = failure or error
         else:
-            checked_logits(output, len(images), num_classes, model=name)
+            checked_logits(chosen_output(outputs, output, model=name), len(images), num_classes, model=name)
+            if output:
+                model.register_forward_hook(_Chosen(name, output))
             return
     assert failure is not None
     raise ModelError(f"{name} fails on images {tuple(images.shape)}: {error_words(failure)}.") from failure
+
+
+def _release(model: nn.Module) -> None:
+    """Takes back what an earlier `receive` did to a model."""
+    for hooks in (model._forward_pre_hooks, model._forward_hooks):
+        for key in [key for key, hook in hooks.items() if isinstance(hook, _Private | _Chosen)]:
+            del hooks[key]
 
 
 def is_guest(model: nn.Module) -> bool:

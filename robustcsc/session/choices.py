@@ -17,12 +17,11 @@ from robustcsc import runs
 from robustcsc.data import ImageSet, load
 from robustcsc.data.roots import find_root
 from robustcsc.data.splits import evenly_spaced
-from robustcsc.errors import CheckpointError, DataError, RobustCSCError, StoreError
+from robustcsc.errors import CheckpointError, DataError, ModelError, RobustCSCError, StoreError
 from robustcsc.measurements.records import ClassOrder, Location
 from robustcsc.models import checkpoint
-from robustcsc.models.catalog import ModelSpec, default_spec, with_normalization
+from robustcsc.models.catalog import ModelSpec, default_spec, received, with_normalization
 from robustcsc.models.checkpoint import Checkpoint
-from robustcsc.models.guests import receive
 from robustcsc.models.shipped import SHIPPED
 from robustcsc.progress import Note, quiet
 from robustcsc.runs import DEMO_RUN, Run
@@ -36,8 +35,8 @@ _NAMED_FILES = 5
 _OTHER_WEIGHTS = "The run {!r} holds other weights: choose another name (--run)."
 
 _OF_WEIGHTS = (
-    "--option, --mean and --std say how to build a model for weights from elsewhere, which a run knows of its own: add "
-    "--model and --weights, or leave them out."
+    "--model-option, --mean, --std and --output say how to build a model for weights from elsewhere, which a run knows "
+    "of its own: add --model and --weights, or leave them out."
 )
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -125,15 +124,17 @@ class DataChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildChoice:
-    """How a model of the catalog, or of a user's own code, is built for weights from elsewhere.
+    """How a model from elsewhere is built, or a module of this process is used.
 
     All of it is part of the weights' identity, and kept with them in the run.
 
     Attributes:
-        options: Keyword arguments of the builder; those that are left out have their defaults.
+        options: Keyword arguments of the builder; those that are left out have their defaults. None for a module.
         mean: Mean per channel that the weights were trained with, in pixel units of [0, 1]; with `std`, or both empty
-            for the default of the data set.
+            for the default: that of the weights or the data set, and none for code of the user's own.
         std: Standard deviation per channel, above 0.
+        output: Which output the logits are, of a network that returns a dictionary, a tuple or a dataclass: a key, a
+            field or an index.
 
     Examples:
         >>> import robustcsc as rc, torch
@@ -149,6 +150,7 @@ class BuildChoice:
     options: Mapping[str, Any] = field(default_factory=dict)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    output: str = ""
 
     def spec(self, model: str, images: ImageSet, data: str) -> ModelSpec:
         """Returns the specification of a model for images of the data set called `data`.
@@ -159,7 +161,16 @@ class BuildChoice:
         """
         classes, options = len(images.classes), self.options
         spec = default_spec(model, classes, images.image_shape, normalization=data, options=options)
-        return with_normalization(spec, self.mean, self.std) if self.mean or self.std else spec
+        return self.applied_to(spec)
+
+    def applied_to(self, spec: ModelSpec) -> ModelSpec:
+        """Returns a specification with the normalisation and the output of this choice, where it makes one.
+
+        Raises:
+            ModelError: Mean and deviation do not suit the images.
+        """
+        spec = with_normalization(spec, self.mean, self.std) if self.mean or self.std else spec
+        return replace(spec, output=self.output or spec.output)
 
 
 def _trained_on(training: Mapping[str, Any]) -> Location:
@@ -243,29 +254,33 @@ def _adopted(
     return run, held
 
 
-def adopt_module(module: nn.Module, name: str, images: ImageSet) -> tuple[Run, Checkpoint]:
+def adopt_module(module: nn.Module, name: str, images: ImageSet, build: BuildChoice) -> tuple[Run, Checkpoint]:
     """Returns the run of a module of this process.
 
     Commands can load the run again if the class of the module is a factory: ``--model package.module:Class``.
 
     Args:
-        module: Images in [0, 1] to logits; it is put in evaluation mode, and gets copies of its inputs from now on.
+        module: Images to logits; it is put in evaluation mode, and gets copies of its inputs from now on.
         name: Name of the run.
         images: Images it is made for.
+        build: Its normalisation, unless it takes images in [0, 1], and which of its outputs the logits are.
 
     Raises:
-        ModelError: The module fails, or does not return one logit per class.
+        ModelError: The module fails, or does not return one logit per class, or there are options for its builder.
         StoreError: The run holds other weights.
     """
+    if build.options:
+        raise ModelError("A module is built already: leave the options of its builder out.")
     kind = type(module)
     spec = ModelSpec(
         name=f"{kind.__module__}:{kind.__qualname__}", num_classes=len(images.classes), image_shape=images.image_shape
     )
-    receive(module, spec.name, spec.num_classes, spec.image_shape)
-    run, weights = Run(runs.RUNS / name), checkpoint.weights_hash(module, spec)
+    spec = build.applied_to(spec)
+    model = received(module, spec)
+    run, weights = Run(runs.RUNS / name), checkpoint.weights_hash(model, spec)
     if run.weights_path.exists() and checkpoint.saved_hash(run.weights_path) != weights:
         raise StoreError(_OTHER_WEIGHTS.format(run.name))
-    return run, Checkpoint(spec=spec, model=module.eval(), weights=weights)
+    return run, Checkpoint(spec=spec, model=model.eval(), weights=weights)
 
 
 def allow_own_code(model: str | None) -> None:

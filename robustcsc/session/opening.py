@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from robustcsc.data import ImageSet
-from robustcsc.errors import DataError, ModelError
+from robustcsc.errors import DataError
 from robustcsc.session.choices import BuildChoice, DataChoice, DeviceName, adopt_module, choose_device, find_model
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session
@@ -30,10 +30,10 @@ def open(
     Args:
         name: Name or folder of a run, or a shipped model; without any choice the latest run, or the shipped digits
             model where there is none. With a module, the name of its run.
-        model: A module (images in [0, 1] to logits), which is put in evaluation mode and moved to the device; or with
+        model: A module (images to logits), which is put in evaluation mode and moved to the device; or with
             `weights` a name from the catalog or ``package.module:factory``.
         weights: A state dict for `model`.
-        build: Options and normalisation of `model`, where they are not the default.
+        build: Options, normalisation and output of `model`, where they are not the default.
         images: Test images of a module.
         data: Where the images lie, if the run does not say it.
         device: Where to evaluate; ``"auto"`` takes a GPU if there is one.
@@ -55,9 +55,7 @@ def open(
     if isinstance(model, nn.Module):
         if name is None or images is None:
             raise DataError("A module needs a name for its run, and test images: open(NAME, model=..., images=...).")
-        if build != BuildChoice():
-            raise ModelError("A module is built already: leave build out.")
-        run, trained = adopt_module(model, str(name), images)
+        run, trained = adopt_module(model, str(name), images, build)
     else:
         wanted, file = None if name is None else str(name), None if weights is None else Path(weights)
         run, trained = find_model(wanted, model, file, data, measuring.note, build)

@@ -19,7 +19,7 @@ from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import PolicyError
-from robustcsc.evaluation.doubts import doubts_about
+from robustcsc.evaluation.doubts import looked_at
 from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
@@ -27,12 +27,12 @@ from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Surrogate
-from robustcsc.measurements.records import Doubt, Location
+from robustcsc.measurements.records import Location
 from robustcsc.measurements.store import ResultStore
 from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.guests import is_guest
-from robustcsc.reports.summary.doubts import DOUBT_WORDS
+from robustcsc.reports.summary.doubts import seen_words
 from robustcsc.runs import Run
 from robustcsc.session import attacking, fooling
 from robustcsc.session.choices import BuildChoice, DataChoice, check_suits, find_model, note_unreadable, written
@@ -291,22 +291,14 @@ class Session:
         images = self.images() if images is None else images
         check_suits(images, self.trained.spec)
         inputs = Inputs(images=images, location=images.location)
-        model = dataclasses.replace(model, doubts=self._doubts_about(model, images))
+        if is_guest(model.model):
+            seen = looked_at(model, images)
+            self.measuring.note(seen_words(model.subject.model, seen))
+            model = dataclasses.replace(model, doubts=seen.doubts)
         setup = Setup(model=model, inputs=inputs, policies=chosen, measuring=self.measuring)
         if surrogate is None:
             return setup
         return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model)
-
-    def _doubts_about(self, model: LoadedModel, images: ImageSet) -> tuple[Doubt, ...]:
-        """Returns what speaks against figures of a model of the user's own, and says it; nothing of the others.
-
-        Raises:
-            ModelError: The model does not return finite logits.
-        """
-        doubts = doubts_about(model, images) if is_guest(model.model) else ()
-        for doubt in doubts:
-            self.measuring.note(f"{model.subject.model} {DOUBT_WORDS[doubt]}.")
-        return doubts
 
     def measured(self, setup: Setup, plan: Iterable[Chain]) -> Results:
         """Measures a plan and keeps its records in the run; what the run has is not measured again.

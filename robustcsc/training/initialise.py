@@ -123,7 +123,7 @@ def _shares(atoms: int, images: ImageSet) -> list[int]:
         if share > count or not share:
             raise DataError(
                 f"Class {name!r} has {count} training images for its {share} of {atoms} atoms: "
-                "use more images or, with --option atoms=N, another number of atoms."
+                "use more images or, with --model-option atoms=N, another number of atoms."
             )
     return shares
 

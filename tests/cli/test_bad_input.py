@@ -47,8 +47,11 @@ WRONG_ANYWHERE = {
     "unknown model": ("train sdnet-digit", "Unknown model 'sdnet-digit': did you mean 'sdnet-digits'?"),
     "unknown data set to train on": ("train sdnet-digits --data digit", "Unknown data set 'digit'"),
     "unknown recipe": ("train sdnet-digits --recipe cifar", "Unknown recipe 'cifar': "),
-    "unknown builder option": ("train sdnet-digits --option atom=3", "unexpected keyword argument 'atom'"),
-    "builder option without a value": ("train sdnet-digits --option atoms", "--option 'atoms': write KEY=VALUE"),
+    "unknown builder option": ("train sdnet-digits --model-option atom=3", "unexpected keyword argument 'atom'"),
+    "builder option without a value": (
+        "train sdnet-digits --model-option atoms",
+        "--model-option 'atoms': write KEY=VALUE",
+    ),
     "learning rate below zero": ("train sdnet-digits --learning-rate -1", "a learning rate is a number above 0"),
     "budget without an adversary": ("train sdnet-digits --epsilon 0.1", "add --adversarial pgd-7 or fgsm"),
     "budget in grey values": ("train sdnet-digits --adversarial fgsm --epsilon 8", "did you mean 8/255?"),

@@ -164,7 +164,7 @@ def test_reports_of_two_runs_stand_side_by_side(
 
 
 def test_training_makes_a_run_that_the_next_commands_take(few_digits: None, robustcsc: Command, place: Path) -> None:
-    done = robustcsc("train sdnet-digits --epochs 2 --option atoms=8 --option num_steps=1 --json")
+    done = robustcsc("train sdnet-digits --epochs 2 --model-option atoms=8 --model-option num_steps=1 --json")
     assert done.code == 0
     made = json.loads(done.out)
     assert made["run"] == "sdnet-digits-digits"

@@ -16,7 +16,7 @@ from tests.cli.conftest import Command
 
 @pytest.mark.slow
 def test_it_is_trained_fitted_swept_and_attacked(robustcsc: Command, place: Path) -> None:
-    train = "train tddl-cnn --train-images 200 --epochs 2 --option atoms=50 --option lam=2 --run t --json"
+    train = "train tddl-cnn --train-images 200 --epochs 2 --model-option atoms=50 --model-option lam=2 --run t --json"
     done = robustcsc(train)
     assert done.code == 0, done.err
     training = json.loads(done.out)["training"]
@@ -38,7 +38,7 @@ def test_a_recipe_of_iterations_does_not_promise_a_number_of_epochs(
     robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RECIPES, "tddl-1k", replace(RECIPES["tddl-1k"], iterations=3))
-    done = robustcsc("train tddl-lin --train-images 200 --option atoms=30 --option features=20 --run t")
+    done = robustcsc("train tddl-lin --train-images 200 --model-option atoms=30 --model-option features=20 --run t")
     assert done.code == 0, done.err
     assert "epoch 1: loss" in done.err
     assert "2 epochs" in done.out  # two batches of 100 in an epoch
@@ -48,8 +48,8 @@ def test_a_recipe_of_iterations_does_not_promise_a_number_of_epochs(
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ("train tddl-cnn --option lam=0", "lam must be above 0"),
-        ("train tddl-cnn --option lam=-1", "lam must be above 0"),
+        ("train tddl-cnn --model-option lam=0", "lam must be above 0"),
+        ("train tddl-cnn --model-option lam=-1", "lam must be above 0"),
         ("train tddl-cnn --train-images 100", "training images for its 40 of 400 atoms"),
         ("train tddl-cnn --train-images 5", "balanced subset of 5 images"),
         ("train tddl-lin --train-images 100000", "balanced subset of 100000 images"),

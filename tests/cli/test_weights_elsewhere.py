@@ -22,7 +22,7 @@ Command = Callable[..., Any]
 
 MEAN, STD = (0.2, 0.5, 0.7), (0.1, 0.3, 0.9)
 PUBLISHED = "--model resnet8 --weights theirs.th --data imagefolder --root images --run theirs"
-BUILT = "--option shortcut=A --mean 0.2,0.5,0.7 --std 0.1,0.3,0.9"
+BUILT = "--model-option shortcut=A --mean 0.2,0.5,0.7 --std 0.1,0.3,0.9"
 
 
 class Block(nn.Module):
@@ -92,9 +92,9 @@ def test_published_weights_load_in_one_command(robustcsc: Command) -> None:
 @pytest.mark.usefixtures("published")
 def test_options_and_normalisation_are_part_of_the_weights(robustcsc: Command) -> None:
     (clean,) = json.loads(robustcsc(f"evaluate {PUBLISHED} {BUILT} --json").out)
-    refused = robustcsc(f"evaluate {PUBLISHED} --option shortcut=A")
+    refused = robustcsc(f"evaluate {PUBLISHED} --model-option shortcut=A")
     assert refused.code == 2 and "The run 'theirs' holds other weights" in refused.err
-    other = robustcsc(f"evaluate {PUBLISHED} --option shortcut=A --run other --json".replace("--run theirs", ""))
+    other = robustcsc(f"evaluate {PUBLISHED} --model-option shortcut=A --run other --json".replace("--run theirs", ""))
     (by_default,) = json.loads(other.out)
     assert by_default["weights"] != clean["weights"] and by_default["met"] < 12
     as_fractions = BUILT.replace("0.2,0.5,0.7", "51/255,0.5,7/10")
@@ -115,15 +115,26 @@ def test_a_session_takes_the_same(robustcsc: Command) -> None:
     assert session.evaluate()[0].met == 12
     with pytest.raises(CheckpointError, match="which a run knows of its own"):
         rc.open("theirs", build=rc.BuildChoice(mean=MEAN, std=STD))
+    theirs = rc.open("module", model=network(), images=session.images(), build=rc.BuildChoice(mean=MEAN, std=STD))
+    assert theirs.evaluate()[0].met == 12
     with pytest.raises(ModelError, match="A module is built already"):
         rc.open("own", model=Theirs(), images=session.images(), build=rc.BuildChoice(options={"shortcut": "A"}))
 
 
+def network() -> nn.Module:
+    """The network that the weights were saved of."""
+    model = Theirs()
+    model.load_state_dict(
+        {name.removeprefix("module."): it for name, it in torch.load("theirs.th")["state_dict"].items()}
+    )
+    return model
+
+
 REFUSED = {
-    "padded shortcuts": (f"evaluate {PUBLISHED}", "a resnet8 with padded shortcuts: add --option shortcut=A."),
-    "an unknown kind": (f"evaluate {PUBLISHED} --option shortcut=C", "shortcut must be A or B, got 'C'"),
-    "an unknown option": (f"attack {PUBLISHED} --option atoms=3", "unexpected keyword argument 'atoms'"),
-    "no value": (f"uap {PUBLISHED} --option shortcut", "--option 'shortcut': write KEY=VALUE"),
+    "padded shortcuts": (f"evaluate {PUBLISHED}", "a resnet8 with padded shortcuts: add --model-option shortcut=A."),
+    "an unknown kind": (f"evaluate {PUBLISHED} --model-option shortcut=C", "shortcut must be A or B, got 'C'"),
+    "an unknown option": (f"attack {PUBLISHED} --model-option atoms=3", "unexpected keyword argument 'atoms'"),
+    "no value": (f"uap {PUBLISHED} --model-option shortcut", "--model-option 'shortcut': write KEY=VALUE"),
     "one channel": (f"evaluate {PUBLISHED} --mean 0.5 --std 0.5", "one value per channel of the images, 3 and not 1"),
     "mean alone": (f"evaluate {PUBLISHED} --mean 0,0,0", "3 and not 0: give both --mean and --std."),
     "std alone": (f"random-noise {PUBLISHED} --std 1,1,1", "--mean needs one value per channel of the"),
@@ -136,15 +147,14 @@ REFUSED = {
     ),
     "std in grey levels": (f"evaluate {PUBLISHED} --mean 0,0,0 --std 255,255,255", "did you mean 255/255?"),
     "mean in words": (f"evaluate {PUBLISHED} --mean imagenet --std 1,1,1", "--mean 'imagenet' is no list of numbers"),
-    "option without weights": ("evaluate --model resnet8 --option shortcut=A", "need both --model NAME and --weights"),
-    "option of a shipped model": ("evaluate --run sdnet-digits --option lam=1", "which a run knows of its own"),
-    "mean of the latest run": ("attack --mean 0.5 --std 0.5", "which a run knows of its own"),
-    "mean of own code": (
-        f"evaluate {PUBLISHED} --mean 0,0,0 --std 1,1,1".replace("resnet8", "guest:net"),
-        "guest:net normalises its input itself: leave --mean and --std out.",
+    "option without weights": (
+        "evaluate --model resnet8 --model-option shortcut=A",
+        "need both --model NAME and --weights",
     ),
+    "option of a shipped model": ("evaluate --run sdnet-digits --model-option lam=1", "which a run knows of its own"),
+    "mean of the latest run": ("attack --mean 0.5 --std 0.5", "which a run knows of its own"),
     "option of own code that has none": (
-        f"evaluate {PUBLISHED} --option width=3".replace("resnet8", "guest:net"),
+        f"evaluate {PUBLISHED} --model-option width=3".replace("resnet8", "guest:net"),
         "'guest:net' cannot be built with {'width': 3}: TypeError: net() got an unexpected keyword argument 'width'",
     ),
 }  # fmt: skip
@@ -156,7 +166,15 @@ def guest(place: Path) -> Iterator[None]:
 
     lines = ("from torch import nn", "def net():", "    return nn.Linear(1, 1)", "def wide(width=1):")
     more = "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, 10))"
-    (place / "guest.py").write_text("\n".join((*lines, more)))
+    pair = (
+        "class Pair(nn.Sequential):",
+        "    def forward(self, images):",
+        "        features = images.flatten(1)",
+        "        return {'features': features, 'logits': self[0](features)}",
+        "def pair():",
+        "    return Pair(nn.Linear(64, 10))",
+    )
+    (place / "guest.py").write_text("\n".join((*lines, more, *pair)))
     yield
     sys.modules.pop("guest", None)
 
@@ -175,10 +193,33 @@ def test_a_factory_of_ones_own_takes_options(robustcsc: Command) -> None:
     state = {"1.weight": torch.zeros(5, 64), "1.bias": torch.zeros(5), "2.weight": torch.zeros(10, 5)}
     torch.save(state | {"2.bias": torch.eye(10)[3]}, "w.pth")
     typed = "evaluate --model guest:wide --weights w.pth --data digits --json"
-    (clean,) = json.loads(robustcsc(f"{typed} --option width=5").out)
+    (clean,) = json.loads(robustcsc(f"{typed} --model-option width=5").out)
     assert clean["met"] == 51  # of the 500 test images, 51 are a three
-    refused = robustcsc(f"{typed} --option width=4 --run other")
+    refused = robustcsc(f"{typed} --model-option width=4 --run other")
     assert refused.code == 2 and "instead of (4, 64)" in refused.err
+
+
+@pytest.mark.usefixtures("guest")
+def test_a_factory_of_ones_own_takes_a_normalisation_and_an_output(robustcsc: Command) -> None:
+    state = {"0.weight": torch.zeros(10, 64), "0.bias": torch.zeros(10)}
+    state["0.weight"][3], state["0.bias"][4] = 1.0, 0.0
+    torch.save(state, "w.pth")
+    typed = "evaluate --model guest:pair --weights w.pth --data digits --mean 0 --std 0.5 --json"
+    several = robustcsc(typed)
+    assert several.err == (
+        "Error: guest:pair returns a dict of features, logits: choose the logits, as in --output features.\n"
+    )
+    unknown = robustcsc(f"{typed} --output logit")
+    assert unknown.code == 2 and "returns no output 'logit': did you mean 'logits'?" in unknown.err
+    done = robustcsc(f"{typed} --output logits")
+    assert done.code == 0, done.err
+    (clean,) = json.loads(done.out)
+    assert clean["met"] == 51  # all pixels are counted for a three: of the 500 test images, 51 are one
+    spec = load(Path("runs/guest-pair/weights.safetensors"), trusted="guest:pair").spec
+    assert (spec.mean, spec.std, spec.output) == ((0.0,), (0.5,), "logits")
+    later = robustcsc("attack --model guest:pair --steps 1 --limit 20 --json")  # the run knows the output
+    assert later.code == 0, later.err
+    assert "guest:pair on 20 clean images: 2 right, one finite logit per class" in later.err
 
 
 def test_every_command_that_takes_weights_takes_options_and_normalisation() -> None:
@@ -190,5 +231,5 @@ def test_every_command_that_takes_weights_takes_options_and_normalisation() -> N
         named = {option for parameter in command.params for option in parameter.opts}
         if "--weights" in named:
             found += 1
-            assert named >= {"--model", "--option", "--mean", "--std"}, command.name
+            assert named >= {"--model", "--model-option", "--mean", "--std", "--output"}, command.name
     assert found > 10

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from robustcsc.data import load
 from robustcsc.errors import ModelError
-from robustcsc.evaluation.doubts import doubts_about
+from robustcsc.evaluation.doubts import looked_at
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.measurements.records import Doubt, Subject
 from robustcsc.models.checkpoint import load_shipped
@@ -102,7 +102,7 @@ def guest(model: nn.Module) -> LoadedModel:
 def test_what_is_wrong_with_a_guest_is_seen(kind: type[nn.Module], expected: tuple[Doubt, ...]) -> None:
     torch.manual_seed(0)
     model = kind().train()
-    assert doubts_about(guest(model), DIGITS) == expected
+    assert looked_at(guest(model), DIGITS).doubts == expected
     assert model.training
 
 
@@ -110,7 +110,7 @@ def test_a_missing_normalisation_is_seen() -> None:
     (batch,) = DIGITS.subset(torch.arange(200)).batches(200)
     right = [int((model.eval()(batch.images).argmax(1) == batch.labels).sum()) for model in (TRAINED, NETWORK)]
     assert right == [198, 20]
-    assert doubts_about(guest(Bare()), DIGITS) == (Doubt.NOT_NORMALISED,)
+    assert looked_at(guest(Bare()), DIGITS).doubts == (Doubt.NOT_NORMALISED,)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -122,4 +122,4 @@ def test_logits_that_are_no_numbers_are_refused_with_their_number(value: float) 
             return logits
 
     with pytest.raises(ModelError, match="own:net returned logits that are not finite for 32 of 64 images"):
-        doubts_about(guest(Broken()), DIGITS)
+        looked_at(guest(Broken()), DIGITS)

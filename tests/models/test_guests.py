@@ -1,6 +1,9 @@
 """Models from outside the package are served as they expect it, or refused in a sentence."""
 
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -100,8 +103,9 @@ class Returning(nn.Module):
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [
-        ((torch.zeros(2, 5), None), "guest returned a tuple for 2 images of 5 classes"),
-        ({"logits": torch.zeros(2, 5)}, "guest returned a dict for 2 images of 5 classes"),
+        ((torch.zeros(2, 5), None), "guest returns a tuple of 0, 1: choose the logits, as in --output 0."),
+        ({"scores": None, "a": 1}, "guest returns a dict of scores, a: choose the logits, as in --output scores."),
+        ("five", "guest returned a str for 2 images of 5 classes"),
         (torch.zeros(2, 7), r"guest returned logits of shape \(2, 7\) for 2 images of 5 classes"),
         (torch.zeros(2), r"guest returned logits of shape \(2,\)"),
         (torch.zeros(2, 5, 1, 1), r"guest returned logits of shape \(2, 5, 1, 1\)"),
@@ -120,6 +124,49 @@ def test_a_guest_that_cannot_be_measured_is_refused(output: object, sentence: st
     model = Returning(output)
     with pytest.raises(ModelError, match=sentence):
         receive(model, "guest", 5, SHAPE)
+
+
+@dataclass
+class Output:
+    loss: None
+    logits: object
+
+
+class Pair(NamedTuple):
+    logits: object
+    features: object
+
+
+LOGITS = torch.arange(10.0).view(2, 5)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "output"),
+    [
+        ({"logits": LOGITS, "features": torch.zeros(2, 3)}, "logits"),
+        (OrderedDict({0: torch.zeros(2, 3), 1: LOGITS}), "1"),
+        ((torch.zeros(2, 3), LOGITS), "1"),
+        ([LOGITS], "0"),
+        (Pair(LOGITS, None), "logits"),
+        (Pair(LOGITS, None), "0"),
+        (Output(None, LOGITS), "logits"),
+    ],
+)
+def test_the_logits_of_several_outputs_are_chosen(outputs: object, output: str) -> None:
+    model = Returning(outputs)
+    receive(model, "guest", 5, SHAPE, output)
+    assert torch.equal(model(IMAGES), LOGITS)
+
+
+def test_an_output_is_chosen_anew() -> None:
+    model = Returning((LOGITS, LOGITS + 1))
+    for output in ("0", "1"):
+        receive(model, "guest", 5, SHAPE, output)
+    assert torch.equal(model(IMAGES), LOGITS + 1)
+    with pytest.raises(ModelError, match="guest returns no output '2': choose one of 0, 1"):
+        receive(model, "guest", 5, SHAPE, "2")
+    with pytest.raises(ModelError, match="guest returns a Tensor and nothing to choose from: leave --output out"):
+        receive(Returning(LOGITS), "guest", 5, SHAPE, "0")
 
 
 class Raising(nn.Module):

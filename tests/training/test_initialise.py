@@ -133,5 +133,5 @@ def test_other_models_stay_as_they_are(many: MemoryImages, spec: ModelSpec) -> N
 @pytest.mark.parametrize("atoms", [60, 5])
 def test_a_class_without_enough_images_is_one_sentence(digits: MemoryImages, atoms: int) -> None:
     few = digits.subset(torch.arange(40))
-    with pytest.raises(DataError, match=r"^Class '\d' has \d+ training images for its \d+ of .*--option atoms=N"):
+    with pytest.raises(DataError, match=r"^Class '\d' has \d+ training images for its \d+ of .*--model-option atoms=N"):
         initialise(fresh(atoms=atoms)[0], few, nu=0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustcsc.evaluation.doubts import Seen
 from robustcsc.measurements.records import Doubt, Record
 from robustcsc.presentation.table import Column, Table
 from robustcsc.reports.cohorts.cells import WHO
@@ -15,8 +16,16 @@ DOUBT_WORDS = {
     Doubt.RANDOM: "answers the same images differently each time: dropout or noise is active in evaluation mode",
     Doubt.DEPENDS_ON_BATCH: "answers an image differently in another batch: batch statistics are active in evaluation "
     "mode",
-    Doubt.NOT_NORMALISED: "is right far more often on normalised images: its normalisation is missing",
+    Doubt.NOT_NORMALISED: "is right far more often on normalised images: its normalisation is missing (--mean, --std)",
 }
+
+
+def seen_words(model: str, seen: Seen) -> str:
+    """Returns the line about what was seen of a model before it is measured."""
+    found = f"{model} on {seen.images} clean images: {seen.right} right"
+    if seen.doubts:
+        return f"{found}. {' '.join(f'It {DOUBT_WORDS[it]}.' for it in seen.doubts)}"
+    return f"{found}, one finite logit per class, the same each time and in any batch."
 
 
 def doubt_tables(records: Sequence[Record]) -> list[Table]:
