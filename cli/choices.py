@@ -69,8 +69,9 @@ class Chosen:
         built = options.builder_options(self.model_option)
         mean, std = options.per_channel("--mean", self.mean), options.per_channel("--std", self.std)
 
-        from robustcsc.session.choices import BuildChoice, DataChoice
+        from robustcsc.session.choices import DataChoice
         from robustcsc.session.measuring import Measuring
+        from robustcsc.session.models import BuildChoice
         from robustcsc.session.opening import open as open_session
 
         with progress_display() as progress:

@@ -11,8 +11,9 @@ from .measurements.policies import Adaptive, FixedLambda, Oracle, Scope, Trainin
 from .measurements.records import Record
 from .measurements.threats import ThreatModel
 from .models.convert import convert
-from .session.choices import BuildChoice, DataChoice
+from .session.choices import DataChoice
 from .session.measuring import Measuring, Results
+from .session.models import BuildChoice
 from .session.opening import open
 from .session.reporting import report
 from .session.session import Session

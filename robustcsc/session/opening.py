@@ -8,8 +8,9 @@ from torch import nn
 
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
-from robustcsc.session.choices import BuildChoice, DataChoice, DeviceName, adopt_module, choose_device, find_model
+from robustcsc.session.choices import DataChoice, DeviceName, choose_device
 from robustcsc.session.measuring import Measuring
+from robustcsc.session.models import BuildChoice, adopt_module, find_model
 from robustcsc.session.session import Session
 
 

@@ -35,8 +35,9 @@ from robustcsc.models.guests import is_guest
 from robustcsc.reports.summary.doubts import seen_words
 from robustcsc.runs import Run
 from robustcsc.session import attacking, fooling
-from robustcsc.session.choices import BuildChoice, DataChoice, check_suits, find_model, note_unreadable, written
+from robustcsc.session.choices import DataChoice, check_suits, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
+from robustcsc.session.models import BuildChoice, find_model
 from robustcsc.training.run import heldout_images
 
 

@@ -13,8 +13,9 @@ from robustcsc import runs
 from robustcsc.data import ImageSet
 from robustcsc.models.catalog import ModelSpec, default_spec
 from robustcsc.runs import Run
-from robustcsc.session.choices import DataChoice, DeviceName, allow_own_code, choose_device, note_unreadable, written
+from robustcsc.session.choices import DataChoice, DeviceName, choose_device, note_unreadable, written
 from robustcsc.session.measuring import Measuring
+from robustcsc.session.models import allow_own_code
 from robustcsc.session.session import Session
 from robustcsc.training.adversarial import AdversarialTraining
 from robustcsc.training.log import quiet_fabric, tensorboard_log

@@ -1,0 +1,169 @@
+"""Which model is meant: a run, a shipped model, weights from elsewhere, a module of this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robustcsc import runs
+from robustcsc.data import ImageSet
+from robustcsc.errors import CheckpointError, ModelError, StoreError
+from robustcsc.models import checkpoint
+from robustcsc.models.catalog import ModelSpec, default_spec, received, with_normalization
+from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.models.shipped import SHIPPED
+from robustcsc.progress import Note, quiet
+from robustcsc.runs import DEMO_RUN, Run
+from robustcsc.session.choices import DataChoice
+
+#: The shipped checkpoint of the run that stands in where there is none yet.
+DEMO_CHECKPOINT = "sdnet-digits"
+
+_OTHER_WEIGHTS = "The run {!r} holds other weights: choose another name (--run)."
+
+_OF_WEIGHTS = (
+    "--model-option, --mean, --std and --output say how to build a model for weights from elsewhere, which a run knows "
+    "of its own: add --model and --weights, or leave them out."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildChoice:
+    """How a model from elsewhere is built, or a module of this process is used.
+
+    All of it is part of the weights' identity, and kept with them in the run.
+
+    Attributes:
+        options: Keyword arguments of the builder; those that are left out have their defaults. None for a module.
+        mean: Mean per channel that the weights were trained with, in pixel units of [0, 1]; with `std`, or both empty
+            for the default: that of the weights or the data set, and none for code of the user's own.
+        std: Standard deviation per channel, above 0.
+        output: Which output the logits are, of a network that returns a dictionary, a tuple or a dataclass: a key, a
+            field or an index.
+
+    Examples:
+        >>> import robustcsc as rc, torch
+        >>> from robustcsc.models.catalog import build, default_spec
+        >>> small = build(default_spec("sdnet-digits", 10, (1, 8, 8), options={"atoms": 8}))
+        >>> torch.save(small.state_dict(), "small.pth")
+        >>> choice = rc.BuildChoice(options={"atoms": 8}, mean=(0.3,), std=(0.4,))
+        >>> session = rc.open(model="sdnet-digits", weights="small.pth", build=choice, data=rc.DataChoice("digits"))
+        >>> session.trained.spec.options, session.trained.spec.mean
+        ({'atoms': 8}, (0.3,))
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    output: str = ""
+
+    def spec(self, model: str, images: ImageSet, data: str) -> ModelSpec:
+        """Returns the specification of a model for images of the data set called `data`.
+
+        Raises:
+            UnknownNameError: The catalog has no such model.
+            ModelError: Mean and deviation do not suit the images or the model.
+        """
+        classes, options = len(images.classes), self.options
+        spec = default_spec(model, classes, images.image_shape, normalization=data, options=options)
+        return self.applied_to(spec)
+
+    def applied_to(self, spec: ModelSpec) -> ModelSpec:
+        """Returns a specification with the normalisation and the output of this choice, where it makes one.
+
+        Raises:
+            ModelError: Mean and deviation do not suit the images.
+        """
+        spec = with_normalization(spec, self.mean, self.std) if self.mean or self.std else spec
+        return replace(spec, output=self.output or spec.output)
+
+
+def find_model(
+    name: str | None, model: str | None, weights: Path | None, data: DataChoice, note: Note, build: BuildChoice
+) -> tuple[Run, Checkpoint]:
+    """Returns a run and its checkpoint; writes nothing, also if the run is a new one.
+
+    Without any choice this is the latest run; on a machine without runs the shipped digits model becomes one.
+
+    Args:
+        name: Name or folder of a run, or a shipped model.
+        model: A model from elsewhere: a name in the catalog, or ``package.module:factory``.
+        weights: Its weights.
+        data: The images, which say the classes of a model from elsewhere.
+        note: Told which model was taken where nobody named one.
+        build: How a model from elsewhere is built.
+
+    Raises:
+        RobustCSCError: There is no such run or model, or its weights cannot be loaded.
+    """
+    run = runs.meant(name, model, weights)
+    allow_own_code(model)
+    if model is not None and weights is not None:
+        return _adopted(run, model, weights, data, build, note)
+    if build != BuildChoice():
+        raise CheckpointError(_OF_WEIGHTS)
+    if run.changed is not None or run.name not in (DEMO_RUN, *SHIPPED):
+        return run, checkpoint.load(run.weights_path, trusted=model)
+    if run.name in SHIPPED:
+        note(f"Taking the shipped model {run.name} as {run.folder}.")
+        return run, checkpoint.load_shipped(run.name)
+    note(
+        f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits as {run.folder}."
+    )
+    return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
+
+
+def _adopted(
+    run: Run, model: str, weights: Path, data: DataChoice, build: BuildChoice, note: Note
+) -> tuple[Run, Checkpoint]:
+    """Returns the run with the weights of a model from elsewhere."""
+    known = run.weights_path.exists()
+    images = data.load(None, "test", note=quiet if known else note)
+    spec = build.spec(model, images, data.name or "")
+    at = images.location
+    facts = {"data": data.name, "root": at.root or None, "class_order": at.class_order}
+    trained = replace(checkpoint.load_foreign(weights, spec), training=facts)
+    held = checkpoint.load(run.weights_path, trusted=model) if known else trained
+    if held.weights != trained.weights:
+        raise StoreError(_OTHER_WEIGHTS.format(run.name))
+    return run, held
+
+
+def adopt_module(module: nn.Module, name: str, images: ImageSet, build: BuildChoice) -> tuple[Run, Checkpoint]:
+    """Returns the run of a module of this process.
+
+    Commands can load the run again if the class of the module is a factory: ``--model package.module:Class``.
+
+    Args:
+        module: Images to logits; it is put in evaluation mode, and gets copies of its inputs from now on.
+        name: Name of the run.
+        images: Images it is made for.
+        build: Its normalisation, unless it takes images in [0, 1], and which of its outputs the logits are.
+
+    Raises:
+        ModelError: The module fails, or does not return one logit per class, or there are options for its builder.
+        StoreError: The run holds other weights.
+    """
+    if build.options:
+        raise ModelError("A module is built already: leave the options of its builder out.")
+    kind = type(module)
+    spec = ModelSpec(
+        name=f"{kind.__module__}:{kind.__qualname__}", num_classes=len(images.classes), image_shape=images.image_shape
+    )
+    spec = build.applied_to(spec)
+    model = received(module, spec)
+    run, weights = Run(runs.RUNS / name), checkpoint.weights_hash(model, spec)
+    if run.weights_path.exists() and checkpoint.saved_hash(run.weights_path) != weights:
+        raise StoreError(_OTHER_WEIGHTS.format(run.name))
+    return run, Checkpoint(spec=spec, model=model.eval(), weights=weights)
+
+
+def allow_own_code(model: str | None) -> None:
+    """Lets a model of the user's own, ``package.module:factory``, lie in the working directory."""
+    if model is not None and ":" in model and "" not in sys.path:
+        sys.path.append("")
