@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-#: Columns of a table that is written to a file or a pipe: enough that no cell is ever wrapped.
-FILE_WIDTH = 1000
+#: Columns of a table that is written to a file or a pipe.
+PIPE_WIDTH = 120
+#: Whether tables are printed as tab-separated values; `main` sets it for one command.
+TSV: ContextVar[bool] = ContextVar("TSV", default=False)
 #: Seconds between two lines of progress where no bar can be drawn.
 LINE_INTERVAL = 30.0
 
@@ -35,10 +38,19 @@ def allow_any_terminal() -> None:
             stream.reconfigure(errors="replace")
 
 
-def results_console() -> Console:
-    """Returns the console on standard output; text is printed as it is, without markup."""
-    fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
-    return Console(width=fixed, markup=False, emoji=False, highlight=False)
+def results_width() -> int:
+    """Returns how many columns a table may take: those of the terminal, or of the environment's `COLUMNS`, or 120."""
+    return Console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+
+
+def print_line(text: str) -> None:
+    """Prints text on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_title(text: str) -> None:
+    """Prints the title of a table on standard output, in bold on a terminal that can."""
+    Console(markup=False, emoji=False, highlight=False).print(text, style="bold", soft_wrap=True)
 
 
 def note(sentence: str) -> None:

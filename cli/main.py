@@ -31,10 +31,10 @@ from robustcsc.cli.commands import (
     train,
     uap,
 )
-from robustcsc.cli.console import allow_any_terminal, note
+from robustcsc.cli.console import TSV, allow_any_terminal, note
 from robustcsc.errors import RobustCSCError, error_words, own_line
 
-DEBUG = "--debug"
+DEBUG, TSV_TABLES, JSON = "--debug", "--tsv", "--json"
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -73,6 +73,9 @@ def _about(
     debug: Annotated[
         bool, typer.Option(DEBUG, help="Show the traceback behind the sentence of an error; anywhere in a command.")
     ] = False,
+    tsv: Annotated[
+        bool, typer.Option(TSV_TABLES, help="Print tables as tab-separated plain numbers; anywhere in a command.")
+    ] = False,
 ) -> None:
     """Measure how robust image classifiers built on sparse coding are, and report what was counted."""
 
@@ -99,8 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: Words after the program's name; the words the program was started with if `None`. `--debug` may
-            stand anywhere.
+        arguments: Words after the program's name; the words the program was started with if `None`. `--debug` and
+            `--tsv` may stand anywhere.
 
     Returns:
         The exit code: 0; 2 for what the user can put right (one sentence on standard error); 130 after
@@ -114,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allow_any_terminal()
     typed = [*(sys.argv[1:] if arguments is None else arguments)]
     try:
-        code = _run([word for word in typed if word != DEBUG])
+        code = _run(typed)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -147,10 +150,17 @@ def _sentence(error: Exception) -> str | None:
     return None
 
 
-def _run(arguments: Sequence[str]) -> int:
-    """Returns the exit code of the command that `arguments` name; typer itself reports wrong usage."""
+def _run(typed: Sequence[str]) -> int:
+    """Returns the exit code of the command that was typed; typer itself reports wrong usage.
+
+    Raises:
+        RobustCSCError: Tables are to be printed in two ways.
+    """
+    if {TSV_TABLES, JSON} <= {*typed}:
+        raise RobustCSCError(f"{TSV_TABLES} and {JSON} exclude each other: choose one.")
+    TSV.set(TSV_TABLES in typed)
     try:
-        app(args=arguments, prog_name="robustcsc")
+        app(args=[word for word in typed if word not in (DEBUG, TSV_TABLES)], prog_name="robustcsc")
     except SystemExit as stop:
         if not isinstance(stop.code, int):
             raise

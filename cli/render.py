@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from robustcsc.cli.console import note, print_json, results_console
+from robustcsc.cli.console import TSV, note, print_json, print_line, print_title, results_width
 from robustcsc.files import write_whole
+from robustcsc.presentation.words import one_line
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:
@@ -15,15 +15,29 @@ if TYPE_CHECKING:
     from robustcsc.presentation.table import Table
 
 
-def print_tables(tables: Iterable[Table]) -> None:
-    """Prints tables on standard output, and below them the notes of all, each once."""
-    from robustcsc.presentation.terminal import rich_table
+def print_tables(tables: Iterable[Table], sentences: Iterable[str] = ()) -> None:
+    """Prints tables on standard output, and below them the notes of all, each once, and `sentences`.
 
-    shown, console = list(tables), results_console()
+    Text fits the terminal, or 120 columns where there is none. With `--tsv` it is a line ``# title`` before each table,
+    an empty line after it, and ``# `` before each sentence.
+    """
+    from robustcsc.presentation.csv_table import tsv_text
+    from robustcsc.presentation.terminal import broken, table_lines
+
+    shown = list(tables)
+    told = dict.fromkeys((*(note for table in shown for note in table.notes), *sentences))
+    if TSV.get():
+        for table in shown:
+            print_line(f"# {one_line(table.title)}\n{tsv_text(table)}")
+        for sentence in told:
+            print_line(f"# {sentence}")
+        return
+    width = results_width()
     for table in shown:
-        console.print(rich_table(replace(table, notes=())))
-    for sentence in dict.fromkeys(sentence for table in shown for sentence in table.notes):
-        console.print(sentence)
+        print_title("\n".join(broken(table.title.split(), width)))
+        print_line("\n".join(("", *table_lines(table, width), "")))
+    for sentence in told:
+        print_line("\n".join(broken(sentence.split(), width)))
 
 
 def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
@@ -40,4 +54,4 @@ def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
         print_json([flat(record) for record in records])
         return
     print_tables(short_tables(records))
-    note(f"All results of run {run.name!r}: {csv}")
+    note(f"All results of run {run.name!r}: {csv}. Tables, figures and a page: robustcsc report {run.name}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.console import print_json, results_console
+from robustcsc.cli.console import print_json, print_line
 from robustcsc.cli.render import print_tables
 from robustcsc.files import check_writable, write_whole
 
@@ -53,7 +53,7 @@ def corruptions(
         if as_json:
             print_json({"preview": path})
         else:
-            results_console().print(str(path))
+            print_line(str(path))
         return
     if as_json:
         print_json(table)

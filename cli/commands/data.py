@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.console import note, print_json, progress_display, results_console
+from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.cli.render import print_tables
 
 _ROOTS = (
@@ -104,4 +104,4 @@ def corrupt(
         print_json({"folder": out, "paths": paths})
         return
     for path in paths:
-        results_console().print(str(path))
+        print_line(str(path))

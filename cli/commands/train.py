@@ -10,7 +10,7 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.console import note, print_json, progress_display, results_console
+from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.files import check_writable
 from robustcsc.runs import Run
 
@@ -132,4 +132,4 @@ def train(
         print_json({**result, "spec": trained.spec, "training": trained.training})
     else:
         epochs_done = trained.training["final_epoch"]["number"]
-        results_console().print(f"{weights}  ({model}, {epochs_done} epochs, sha256 {trained.weights[:12]})")
+        print_line(f"{weights}  ({model}, {epochs_done} epochs, sha256 {trained.weights[:12]})")

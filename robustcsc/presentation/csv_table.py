@@ -1,4 +1,4 @@
-"""Tables as comma-separated values: plain numbers, one a cell; title and notes are left out.
+"""Tables as values separated by commas or tabs: plain numbers, one a cell; title and notes are left out.
 
 A column of estimates becomes ``heading``, ``heading low``, ``heading high`` and ``heading n``; one of spreads
 ``heading``, ``heading std`` and ``heading seeds``; remarks, and how much of a number is there, stand in ``heading
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from robustcsc.presentation.table import Cell, Column, Estimate, Plain, Table, facts, is_scaled
+from robustcsc.presentation.words import one_line
 
 _KINDS = ("", "low", "high", "n", "std", "seeds", "note")
 _OF_ESTIMATES = {"low", "high", "n"}
@@ -83,10 +84,24 @@ def _plain(value: Plain, percent: bool) -> str:
 
 def csv_text(table: Table) -> str:
     """Returns headings and rows as comma-separated values."""
+    return "".join(f"{csv_line(line) or _NOTHING}\n" for line in _lines(table))
+
+
+def tsv_text(table: Table) -> str:
+    r"""Returns headings and rows as tab-separated values; a tab or line break within words becomes a space.
+
+    Examples:
+        >>> tsv_text(Table("t", "t", (Column("run"), Column("clean", percent=True)), (("sdnet", 0.98),)))
+        'run\tclean (%)\nsdnet\t98.0\n'
+    """
+    return "".join("\t".join(map(one_line, line)) + "\n" for line in _lines(table))
+
+
+def _lines(table: Table) -> Iterator[list[str]]:
     fields = [Fields.of(column, table.cells(at)) for at, column in enumerate(table.columns)]
-    lines = [[heading for it in fields for heading in it.headings]]
-    lines += ([text for it, cell in zip(fields, row, strict=True) for text in it.values(cell)] for row in table.rows)
-    return "".join(f"{csv_line(line) or _NOTHING}\n" for line in lines)
+    yield [heading for it in fields for heading in it.headings]
+    for row in table.rows:
+        yield [text for it, cell in zip(fields, row, strict=True) for text in it.values(cell)]
 
 
 def csv_line(values: Iterable[str]) -> str:

@@ -244,27 +244,8 @@ class Table:
         rows = tuple(tuple(row[at] for at in kept) for row in self.rows)
         return replace(self, columns=tuple(self.columns[at] for at in kept), rows=rows)
 
-    def upright(self, words: int) -> Table:
-        """Returns the table turned on its side, for a narrow terminal: a row per column, a column per row.
-
-        Args:
-            words: How many columns at the left name a row; together they become the headings.
-        """
-        headings = (", ".join(row[:words]) for row in self.texts)
-        rows = tuple(
-            (column.heading, *(_as_written(column, row[at]) for row in self.rows))
-            for at, column in enumerate(self.columns)
-            if at >= words
-        )
-        return replace(self, columns=(Column(""), *map(Column, headings)), rows=rows)
-
 
 def is_numeric(cells: Iterable[Cell]) -> bool:
     """Whether cells are numbers and gaps only, and at least one is a number."""
     found = [value for cell in cells if (value := facts(cell)[""]) not in (None, "")]
     return bool(found) and not any(isinstance(value, (str, bool)) for value in found)
-
-
-def _as_written(column: Column, cell: Cell) -> Cell:
-    """Returns a cell that looks the same in a column of any other format."""
-    return cell if isinstance(cell, (str, bool)) or cell is None else Worded(column.sort_value(cell), column.text(cell))

@@ -1,22 +1,147 @@
-"""Tables for a terminal."""
+"""Tables as lines of text that fit a width, for terminals, pipes and log files.
+
+One rule says how a table is shown. If it fits, it is shown as it is. Otherwise words or a count that are the same in
+every row are told once, above, and the shortest of three forms is taken: rows whose cells are wrapped; the table
+upright, a line for each column and a column for each row; or each row as a block of lines, without what is
+missing. Where the words at the left of a row become its title, they stand without their headings.
+
+Lines are broken between words only: no number, interval or word of a heading is cut, and none is left out.
+"""
 
 from __future__ import annotations
 
-import rich.box
-import rich.table
-import rich.text
+from collections.abc import Iterator, Sequence
+from itertools import takewhile, zip_longest
 
-from robustcsc.presentation.table import Table
+from rich.cells import cell_len
+
+from robustcsc.presentation.table import Cell, Column, Table, Worded
+
+Pieces = Sequence[str]
+"""A cell as text that may be broken between its pieces only."""
+
+_GAP = 2
+_LEAST_VALUE = 16
+"""Columns that the values of a block get, however narrow the terminal is."""
 
 
-def rich_table(table: Table) -> rich.table.Table:
-    """Returns the table for a terminal; names in square brackets are not taken for colours."""
-    shown = rich.table.Table(title=rich.text.Text(table.title), title_justify="left", box=rich.box.SIMPLE_HEAD)
-    for column, right in zip(table.columns, table.numeric, strict=True):
-        shown.add_column(rich.text.Text(column.heading), justify="right" if right else "left")
-    for row in table.texts:
-        shown.add_row(*map(rich.text.Text, row))
-    if table.notes:
-        shown.caption = rich.text.Text("\n".join(table.notes))
-        shown.caption_justify = "left"
-    return shown
+def table_lines(table: Table, width: int) -> list[str]:
+    """Returns a table, without its title and notes, as lines of at most `width` columns.
+
+    Lines are longer only where a word or number is, or a heading and `_LEAST_VALUE` columns are.
+
+    Examples:
+        >>> columns = (Column("model"), Column("clean", percent=True), Column("noise", percent=True))
+        >>> table = Table("t", "t", columns, (("sdnet-digits", 0.98, 0.5),))
+        >>> print(*table_lines(table, 30), sep=chr(10))
+        model         clean  noise
+        ------------  -----  -----
+        sdnet-digits  98.00  50.00
+        >>> print(*table_lines(table, 20), sep=chr(10))
+               sdnet-digits
+        -----  ------------
+        clean         98.00
+        noise         50.00
+    """
+    if lines := _as_rows(table, width, wrapped=False):
+        return lines
+    same = {at for at in range(len(table.columns)) if _same(table.cells(at))}
+    if same and len(same) < len(table.columns):
+        told = "; ".join(f"{table.columns[at].heading}: {table.texts[0][at]}" for at in sorted(same))
+        varying = iter(range(len(table.columns)))
+        return [*broken(told.split(), width), "", *table_lines(table.keep(lambda _: next(varying) not in same), width)]
+    forms = (_as_rows(table, width, wrapped=True), _upright(table, width), list(_blocks(table, width)))
+    return min((lines for lines in forms if lines), key=len)
+
+
+def broken(pieces: Pieces, width: int) -> list[str]:
+    """Returns pieces as lines of at most `width` columns, at least one line; a longer piece gets a line of its own.
+
+    Examples:
+        >>> broken(["81.78", "[81.01, 82.52]", "n=10000"], 22)
+        ['81.78 [81.01, 82.52]', 'n=10000']
+    """
+    lines = [""]
+    for piece in pieces:
+        longer = f"{lines[-1]} {piece}".lstrip()
+        if cell_len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    return lines
+
+
+def _as_rows(table: Table, width: int, *, wrapped: bool) -> list[str]:
+    """Returns the lines of all rows; none if they do not fit."""
+    rows = [[_pieces(*it) for it in zip(table.columns, row, strict=True)] for row in table.rows]
+    return _grid([[column.heading.split() for column in table.columns], *rows], table.numeric, width, wrapped=wrapped)
+
+
+def _upright(table: Table, width: int) -> list[str]:
+    """Returns the lines of all columns, below what names the rows; none if they do not fit."""
+    first = _naming(table)
+    lines: list[list[Pieces]] = [[(), *(", ".join(row[:first]).split() for row in table.texts)]]
+    for at, column in enumerate(table.columns[first:], first):
+        lines.append([column.heading.split(), *(_pieces(column, cell) for cell in table.cells(at))])
+    numeric = [any(not isinstance(cell, str) for cell in row[first:]) for row in table.rows]
+    return _grid(lines, [False, *numeric], width, wrapped=True)
+
+
+def _blocks(table: Table, width: int) -> Iterator[str]:
+    """Yields each row as lines of a heading and a value, below what names the row."""
+    first = _naming(table)
+    widest = max(cell_len(column.heading) for column in table.columns[first:])
+    room = max(width - widest - 2 * _GAP, _LEAST_VALUE)
+    for number, row in enumerate(table.rows):
+        yield from ([""] if number else [])
+        yield from broken(", ".join(table.texts[number][:first]).split(), width)
+        for column, cell in zip(table.columns[first:], row[first:], strict=True):
+            lines = [] if cell is None else zip_longest([column.heading], broken(_pieces(column, cell), room))
+            for heading, value in lines:
+                yield f"{'':{_GAP}}{_padded(heading or '', widest)}{'':{_GAP}}{value}".rstrip()
+
+
+def _same(cells: Sequence[Cell]) -> bool:
+    """Returns whether several rows have the same words or count; equal results are results still."""
+    return len(cells) > 1 and isinstance(cells[0], str | int) and len({*cells}) == 1
+
+
+def _naming(table: Table) -> int:
+    """Returns how many columns at the left name a row: those of words, but never all."""
+    words = takewhile(lambda at: all(isinstance(cell, str) for cell in table.cells(at)), range(len(table.columns)))
+    found = len(list(words))
+    return found if found < len(table.columns) else 1
+
+
+def _pieces(column: Column, cell: Cell) -> Pieces:
+    return column.text(cell).split() if isinstance(cell, str | Worded) else column.parts(cell)
+
+
+def _grid(lines: Sequence[Sequence[Pieces]], right: Sequence[bool], width: int, *, wrapped: bool) -> list[str]:
+    """Returns lines of cells, the first of them headings, below each other; none if they do not fit."""
+    columns = list(zip(*lines, strict=True))
+    widths = [max(cell_len(" ".join(pieces)) for pieces in column) for column in columns]
+    least = [max(cell_len(it) for pieces in column for it in (*pieces, "")) for column in columns]
+    room = width - _GAP * (len(columns) - 1)
+    if sum(least if wrapped else widths) > room:
+        return []
+    while sum(widths) > room:  # the widest column that can gives way
+        widths[max((at for at in range(len(widths)) if widths[at] > least[at]), key=widths.__getitem__)] -= 1
+    cells = [[broken(pieces, its) for pieces, its in zip(line, widths, strict=True)] for line in lines]
+    widths = [max(cell_len(text) for broken in column for text in broken) for column in zip(*cells, strict=True)]
+    head, *rows = [list(_line(line, widths, right)) for line in cells]
+    apart = [""] if any(len(row) > 1 for row in rows) else []
+    body = [text for row in rows for text in (*row, *apart)]
+    return [*head, (" " * _GAP).join("-" * its for its in widths), *(body[:-1] if apart else body)]
+
+
+def _line(cells: Sequence[Sequence[str]], widths: Sequence[int], right: Sequence[bool]) -> Iterator[str]:
+    """Yields the lines of one row of cells."""
+    for texts in zip_longest(*cells, fillvalue=""):
+        padded = (_padded(*it) for it in zip(texts, widths, right, strict=True))
+        yield (" " * _GAP).join(padded).rstrip()
+
+
+def _padded(text: str, width: int, right: bool = False) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
-from rich.table import Table
 
 from robustcsc.cli import console
 
@@ -41,17 +40,24 @@ def test_json_refuses_what_it_would_have_to_guess() -> None:
         console.print_json({"names": {"a", "b"}})
 
 
-def test_results_go_to_standard_output_without_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    console.results_console().print("run [red]7[/red] :smile: in [0, 1]")
-    assert capsys.readouterr() == ("run [red]7[/red] :smile: in [0, 1]\n", "")
-
-
-def test_wide_tables_are_not_cut_in_a_file(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("text", ["run [red]7[/red] :smile: in [0, 1]", "a\tb", "/a/long/path " * 30])
+def test_results_go_to_standard_output_as_they_are(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = Table(*(f"corruption-{number:02d}" for number in range(8)))
-    console.results_console().print(table)
-    assert "corruption-07" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "20")
+    console.print_line(text)
+    assert capsys.readouterr() == (f"{text}\n", "")
+    console.print_title(text.strip().replace("\t", " "))
+    assert capsys.readouterr() == (f"{text.strip()}\n".replace("\t", " "), "")
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("80", 80), ("300", 300)])
+def test_tables_take_120_columns_of_a_file_unless_told_otherwise(
+    columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert console.results_width() == width
 
 
 def test_notes_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

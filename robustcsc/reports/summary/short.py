@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from robustcsc.measurements.perturbations import Attack, Corruption, MinimalBudget
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 _LONG = ("severity", "fits", "paired")
 """Sections that are left to the page."""
-_WIDE = ("headline", "means", "errors")
-"""Sections whose tables may have a column per corruption: those of more than `_MOST_COLUMNS` are shown upright."""
-_MOST_COLUMNS = 8
 
 
 def short_tables(records: Sequence[Record]) -> list[Table]:
@@ -59,21 +55,14 @@ def story(records: Sequence[Record]) -> list[Table]:
 
 
 def terminal_tables(sections: Iterable[Section]) -> list[Table]:
-    """Returns the tables of a report, those with many columns turned on their side."""
+    """Returns the tables of a report that are not left to the page."""
     shown: list[Table] = []
     for section in sections:
-        if section.anchor in _WIDE:
-            shown += map(_upright, section.tables)
-        elif section.anchor == "paper":
+        if section.anchor == "paper":
             shown += section.tables
         elif section.anchor not in _LONG:
             shown += map(_without_severities, section.tables)
     return shown
-
-
-def _upright(table: Table) -> Table:
-    words = takewhile(lambda at: all(isinstance(cell, str) for cell in table.cells(at)), range(len(table.columns)))
-    return table.upright(len(list(words))) if len(table.columns) > _MOST_COLUMNS else table
 
 
 def _without_severities(table: Table) -> Table:
