@@ -38,10 +38,9 @@ def table_lines(table: Table, width: int) -> list[str]:
         ------------  -----  -----
         sdnet-digits  98.00  50.00
         >>> print(*table_lines(table, 20), sep=chr(10))
-               sdnet-digits
-        -----  ------------
-        clean         98.00
-        noise         50.00
+        sdnet-digits
+          clean  98.00
+          noise  50.00
     """
     if lines := _as_rows(table, width, wrapped=False):
         return lines
