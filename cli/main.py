@@ -21,6 +21,7 @@ from robustcsc.cli.commands import (
     attack,
     corruptions,
     data,
+    doctor,
     evaluate,
     fit_lambda,
     inspect,
@@ -96,6 +97,7 @@ app.add_typer(inspect.app, name="inspect", rich_help_panel=_LOOK)
 app.command("models", rich_help_panel=_LOOK)(models.models)
 app.command("corruptions", rich_help_panel=_LOOK)(corruptions.corruptions)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
+app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

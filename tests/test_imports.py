@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LINES = (
     {"errors", "progress", "allocator", "corruption_specs"},
-    {"files"},
+    {"files", "roots"},
     {"measurements"},
     {"layers"},
     {"data"},

@@ -10,11 +10,11 @@ from pathlib import Path
 from robustcsc.data.embedded import load_digits
 from robustcsc.data.folder import load_folder
 from robustcsc.data.images import ImageSet
-from robustcsc.data.roots import find_root
 from robustcsc.data.torchvision_sets import load_torchvision
 from robustcsc.errors import DataError, UnknownNameError
 from robustcsc.measurements.records import ClassOrder, Location
 from robustcsc.progress import Note
+from robustcsc.roots import find_root
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import torch
 
 from robustcsc import runs
 from robustcsc.data import ImageSet, load
-from robustcsc.data.roots import find_root
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import DataError, RobustCSCError
 from robustcsc.measurements.records import ClassOrder, Location
 from robustcsc.models.catalog import ModelSpec
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.progress import Note, quiet
+from robustcsc.roots import find_root
 from robustcsc.runs import Run
 
 #: Unreadable files that are named; of more only the number is told.

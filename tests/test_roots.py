@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from robustcsc.data.roots import find_root
 from robustcsc.errors import DataError
+from robustcsc.roots import find_root
 
 
 @pytest.fixture
