@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.console import print_json, results_console
+from robustcsc.cli.console import print_json, print_line
 
 if TYPE_CHECKING:
     from robustcsc.session.diagnosis import Compute, Diagnosis
@@ -31,7 +31,7 @@ def doctor(as_json: options.Json = False) -> None:
     if as_json:
         print_json(found)
     else:
-        results_console().print(_text(found), soft_wrap=True)
+        print_line(_text(found))
     if not found.works:
         raise typer.Exit(2)
 
