@@ -13,6 +13,7 @@ from robustcsc.runs import Run
 if TYPE_CHECKING:
     from robustcsc.measurements.records import Record
     from robustcsc.presentation.table import Table
+    from robustcsc.reports.page.sections import Section
 
 
 def print_tables(tables: Iterable[Table], sentences: Iterable[str] = ()) -> None:
@@ -29,22 +30,32 @@ def print_tables(tables: Iterable[Table], sentences: Iterable[str] = ()) -> None
     if TSV.get():
         for table in shown:
             print_line(f"# {one_line(table.title)}\n{tsv_text(table)}")
-        for sentence in told:
-            print_line(f"# {sentence}")
-        return
-    width = results_width()
-    for table in shown:
-        print_title("\n".join(broken(table.title.split(), width)))
-        print_line("\n".join(("", *table_lines(table, width), "")))
-    for sentence in told:
-        print_line("\n".join(broken(sentence.split(), width)))
+    else:
+        for table in shown:
+            print_title("\n".join(broken(table.title.split(), results_width())))
+            print_line("\n".join(("", *table_lines(table, results_width()), "")))
+    print_sentences(told)
+
+
+def print_section(section: Section) -> None:
+    """Prints what a section says, then its tables."""
+    print_sentences(section.sentences)
+    print_tables(section.tables)
+
+
+def print_sentences(sentences: Iterable[str]) -> None:
+    """Prints sentences on standard output; with `--tsv` ``# `` before each."""
+    from robustcsc.presentation.terminal import broken
+
+    for sentence in sentences:
+        print_line(f"# {sentence}" if TSV.get() else "\n".join(broken(sentence.split(), results_width())))
 
 
 def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
-    """Prints `records` as tables (or JSON) and writes all records of the run to its ``results.csv``."""
+    """Prints the verdict on `records` (or all as JSON) and writes all records of the run to its ``results.csv``."""
     from robustcsc.measurements.frames import flat, records_frame
     from robustcsc.measurements.store import ResultStore
-    from robustcsc.reports.summary.short import short_tables
+    from robustcsc.reports.summary.short import short_section
 
     with ResultStore(run.store_path, read_only=True) as store:
         frame = records_frame(store.records(), timing=False)
@@ -53,5 +64,5 @@ def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
     if as_json:
         print_json([flat(record) for record in records])
         return
-    print_tables(short_tables(records))
-    note(f"All results of run {run.name!r}: {csv}. Tables, figures and a page: robustcsc report {run.name}")
+    print_section(short_section(records))
+    note(f"More: robustcsc report {run.name} --full. All results of run {run.name!r}: {csv}")

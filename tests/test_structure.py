@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MOST_LINES, MOST_PARAMETERS, MOST_ENTRIES = 320, 8, 8
+MOST_LINES, MOST_PARAMETERS, MOST_ENTRIES = 320, 8, 9
 
 
 def sources(*folders: str) -> Iterator[Path]:

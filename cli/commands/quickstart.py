@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
-from robustcsc.cli.render import print_tables
+from robustcsc.cli.render import print_section
 from robustcsc.files import check_writable
 from robustcsc.runs import Run
 
@@ -29,7 +29,7 @@ def quickstart(device: options.Device = "cpu", as_json: options.Json = False) ->
     check_writable(runs.RUNS, "The run folder", folder=True)
 
     from robustcsc.measurements.frames import flat
-    from robustcsc.reports.summary.short import story
+    from robustcsc.reports.summary.short import short_section
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
     from robustcsc.session.opening import open as open_session
@@ -57,7 +57,7 @@ def quickstart(device: options.Device = "cpu", as_json: options.Json = False) ->
         print_json({"page": paths.page, "records": [flat(record) for record in records]})
         return
     note("")
-    print_tables(story(records))
+    print_section(short_section(records))
     note(f"\nDone in {time.perf_counter() - started:.0f} s. The page with all tables and figures: {paths.page}")
 
 

@@ -10,7 +10,7 @@ import typer
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
-from robustcsc.cli.render import print_tables
+from robustcsc.cli.render import print_section, print_tables
 
 
 def report(
@@ -63,9 +63,10 @@ def report(
     data: options.Data = None,
     root: options.Root = None,
     class_order: options.ClassOrder = None,
+    full: Annotated[bool, options.in_output("--full", help="Print all tables, not only the verdict.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Print the tables of one or more runs and write CSV, Markdown, LaTeX, figures and one HTML page.
+    """Print the verdict on one or more runs and write all tables, figures and one HTML page.
 
     --data, --root and --class-order say where the images for --examples lie, if the run does not know.
     """
@@ -92,5 +93,10 @@ def report(
     if as_json:
         print_json({"page": paths.page, "records": paths.records, "tables": paths.tables, "figures": paths.figures})
         return
-    print_tables(terminal_tables(paths.sections))
-    note(f"Every table as CSV, Markdown and LaTeX, and all figures: {paths.folder}\nThe page: {paths.page}")
+    verdict, *others = paths.sections
+    print_section(verdict)
+    asked = {*(["paper"] if paper else []), *(["errors"] if baseline else [])}
+    whole = full or not verdict.tables
+    print_tables(terminal_tables(it for it in others if whole or it.anchor in asked))
+    more = "" if whole else "The other tables: the same with --full. "
+    note(f"{more}Every table as CSV, Markdown and LaTeX, and all figures: {paths.folder}\nThe page: {paths.page}")

@@ -14,7 +14,7 @@ from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.normalize import Normalize
 from robustcsc.measurements.records import Doubt
-from robustcsc.measurements.statistics import Pair
+from robustcsc.measurements.statistics import Difference
 from robustcsc.models.catalog import normalization_for
 
 #: Number of images that are looked at, and of those that are also answered in a batch of their own.
@@ -83,4 +83,5 @@ def _are_better(logits: Tensor, others: Tensor, labels: Tensor) -> bool:
     """Returns whether significantly more images are answered right by `logits` than by `others`."""
     right, before = logits.argmax(1) == labels, others.argmax(1) == labels
     gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
-    return gained > lost and Pair(gained, lost, len(labels)).p_value < SURE
+    found = Difference.of_images(len(labels), gained - lost, gained + lost, gained + lost)
+    return found.points > 0 and found.p_value is not None and found.p_value < SURE

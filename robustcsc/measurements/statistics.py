@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist, fmean, stdev
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from robustcsc.measurements.records import Outcomes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _Z = NormalDist().inv_cdf(0.975)
+_DOUBT = 0.1
+"""Weight, in images, of the assumption that every image behaves alike in all cells."""
 
 
 @lru_cache(maxsize=2**16)  # a report asks for the same counts again and again
-def wilson_interval(met: float, total: int) -> tuple[float, float]:
+def wilson_interval(met: float, total: float) -> tuple[float, float]:
     """Returns the ends of the 95 % Wilson score interval for the share ``met / total``, both in [0, 1].
 
     With ``p = met / total``, ``n = total`` and ``z`` the normal quantile of 0.975:
@@ -21,7 +29,7 @@ def wilson_interval(met: float, total: int) -> tuple[float, float]:
 
     Args:
         met: Number of images that met the metric, 0 to `total`; a mean of such numbers need not be whole.
-        total: Number of images, at least 1.
+        total: Number of images, at least 1; an effective number need not be whole either.
 
     Raises:
         ValueError: If the counts make no share.
@@ -51,16 +59,21 @@ class Score(NamedTuple):
         met: Images that met the metric, over all cells that were pooled; a mean of counts need not be whole.
         total: Images that were classified, over all cells.
         cells: Number of pooled cells, each of the same ``total / cells`` images.
+        squares: Sum over the images of the squared number of cells in which each met the metric; ``None`` if that is
+            not known.
     """
 
     met: float
     total: int
     cells: int = 1
+    squares: float | None = None
 
     @classmethod
     def mean_of(cls, scores: Sequence[Score]) -> Score:
         """Returns the mean of scores of as many images, at least one, without rounding."""
-        return scores[0]._replace(met=fmean(score.met for score in scores))
+        squares = [score.squares for score in scores if score.squares is not None]
+        known = fmean(squares) if len(squares) == len(scores) else None
+        return scores[0]._replace(met=fmean(score.met for score in scores), squares=known)
 
     @property
     def rate(self) -> float:
@@ -69,14 +82,55 @@ class Score(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval, in [0, 1]; NaN without images.
+        """95 % interval over images, in [0, 1]; NaN without images.
 
-        Pooled cells show the same images and are not independent: their mean gets the interval of a single cell of the
-        same accuracy, which is what it would have if every image behaved alike in all of them.
+        Wilson's, with as many independent answers as carry the mean. Let p be the mean share of n images with the
+        shares s_i of cells in which each is right, then that number is ``n (n p (1 - p) + c) / (sum (s_i - p)^2 + c)``:
+        n for one cell, or if every image behaves alike in all cells, and more otherwise, since no shares of mean p
+        spread further. Where single images were not kept it is n. The weight c of a tenth of an image keeps a spread
+        that happens to be small from being taken at its word; it gave coverages of 91 to 98 % in simulations.
         """
         if not self.total:
             return math.nan, math.nan
-        return wilson_interval(self.met / self.cells, self.total // self.cells)
+        images, share = self.total // self.cells, self.rate
+        if self.squares is None:
+            return wilson_interval(self.met / self.cells, images)
+        alike = images * share * (1 - share) + _DOUBT
+        spread = max(self.squares / self.cells**2 - images * share * share, 0.0) + _DOUBT
+        answers = images * max(alike / spread, 1.0)
+        return wilson_interval(share * answers, answers)
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """In how many cells each image met the metric: what means and differences over cells have their intervals from.
+
+    Attributes:
+        counts: One number for each image, in [0, cells].
+        cells: Number of cells, at least 1.
+    """
+
+    counts: NDArray[np.int64]
+    cells: int
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcomes | None]) -> Shares | None:
+        """Returns the counts over several cells of the same images; ``None`` where single outcomes are missing."""
+        import numpy as np
+
+        kept = [it for it in outcomes if it is not None and it.count]
+        if not kept or len(kept) < len(outcomes) or len({it.count for it in kept}) > 1:
+            return None
+        counts = np.zeros(kept[0].count, np.int64)
+        for it in kept:
+            counts += np.unpackbits(np.frombuffer(it.packed, np.uint8), count=it.count)
+        return cls(counts, len(kept))
+
+    @property
+    def score(self) -> Score:
+        """The pooled counts."""
+        squares = int(self.counts @ self.counts) if self.cells > 1 else None
+        return Score(int(self.counts.sum()), self.cells * len(self.counts), self.cells, squares)
 
 
 @dataclass(frozen=True)
@@ -106,26 +160,28 @@ class SeedScores:
 
 
 @dataclass(frozen=True)
-class Gain:
+class Difference:
     """The difference of two accuracies, in percentage points.
 
     Attributes:
         points: First accuracy minus the second, in [-100, 100].
         low: Lower end of the 95 % interval.
         high: Upper end of the 95 % interval.
+        p_value: How often chance alone makes a difference as large, two-sided: below 0.05 exactly where the interval
+            leaves 0 out. ``None`` where the two could not be compared image by image.
     """
 
     points: float
     low: float
     high: float
+    p_value: float | None = None
 
     @classmethod
-    def between(cls, first: Score, second: Score) -> Gain:
-        """Returns the gain of `first` over `second`.
+    def between(cls, first: Score, second: Score) -> Difference:
+        """Returns the difference of two scores as if their images were independent: for want of single outcomes.
 
-        With accuracies p, q and their Wilson intervals (l, u) and (m, v), the interval is
-        ``p - q - sqrt((p - l)^2 + (v - q)^2)`` to ``p - q + sqrt((u - p)^2 + (q - m)^2)``, as if the images of the two
-        were independent.
+        With accuracies p, q and their intervals (l, u) and (m, v), the interval is
+        ``p - q - sqrt((p - l)^2 + (v - q)^2)`` to ``p - q + sqrt((u - p)^2 + (q - m)^2)``.
 
         Source:
             R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison
@@ -137,60 +193,49 @@ class Gain:
         up = math.hypot(high - p, q - other_low)
         return cls(100 * (p - q), 100 * (p - q - down), 100 * (p - q + up))
 
+    @classmethod
+    def paired(cls, first: Shares, second: Shares) -> Difference:
+        """Returns the difference of two classifiers on the same images, each compared with itself.
 
-@dataclass(frozen=True)
-class Pair:
-    """How two classifiers fared on the same images.
+        An image counts with the difference of its shares of the cells, whose numbers may differ.
 
-    Attributes:
-        only_first: Images that only the first one classified correctly.
-        only_second: Images that only the second one classified correctly.
-        total: Images.
-    """
-
-    only_first: int
-    only_second: int
-    total: int
+        Raises:
+            ValueError: The numbers of images differ.
+        """
+        shares = first.counts * second.cells - second.counts * first.cells
+        scale = first.cells * second.cells
+        squares = int(shares @ shares) / scale**2
+        return cls.of_images(len(shares), int(shares.sum()) / scale, squares, int((shares != 0).sum()))
 
     @classmethod
-    def of_bits(cls, first: int, second: int, total: int) -> Pair:
-        """Returns the pair of two outcomes, given as integers with one bit per image, 1 where it was correct."""
-        return cls((first & ~second).bit_count(), (second & ~first).bit_count(), total)
+    def of_images(cls, images: int, total: float, squares: float, differing: int) -> Difference:
+        """Returns the difference that n images make, whose own differences d_i in [-1, 1] sum up to `total`.
 
-    @property
-    def points(self) -> float:
-        """Accuracy of the first minus that of the second, in percentage points."""
-        return 100 * (self.only_first - self.only_second) / self.total
+        With N = n + 2, the interval is ``sum d_i / N -+ z sqrt(sum d_i^2 + a - (sum d_i)^2 / N) / N``, and p belongs to
+        the same normal statistic: one answer. For one cell this is Wald's interval after half an image was added to
+        each of the four counts (Agresti & Min), a = 1. Over several cells, what is added differs by as much as the
+        images that do differ, one that differs by 1 among them: ``a = (sum d_i^2 + 1) / (differing + 1)``.
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of `points`: Wald's after half an image was added to each of the four counts.
+        Args:
+            images: n, at least 1.
+            total: Sum of the differences.
+            squares: Sum of their squares.
+            differing: How many are not 0.
 
         Source:
             A. Agresti, Y. Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in
             Medicine 24 (2005).
         """
-        first, second, total = self.only_first + 0.5, self.only_second + 0.5, self.total + 2
-        middle = (first - second) / total
-        reach = _Z * math.sqrt(first + second - (first - second) ** 2 / total) / total
-        return 100 * max(middle - reach, -1.0), 100 * min(middle + reach, 1.0)
+        middle, added = total / (images + 2), (squares + 1) / (differing + 1)
+        error = math.sqrt(squares + added - total * middle) / (images + 2)
+        low, high = (max(-1.0, min(1.0, middle + side * _Z * error)) for side in (-1, 1))
+        p_value = math.erfc(abs(middle) / error / math.sqrt(2))
+        return cls(100 * total / images, 100 * low, 100 * high, p_value)
 
     @property
-    def p_value(self) -> float:
-        """McNemar's exact test, two-sided: that of `only_first` heads in ``only_first + only_second`` coin throws.
-
-        Source:
-            Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-            Psychometrika 12 (1947).
-        """
-        return _sign_test(self.only_first, self.only_second)
-
-
-@lru_cache(maxsize=2**16)
-def _sign_test(heads: int, tails: int) -> float:
-    from scipy.stats import binomtest
-
-    return float(binomtest(heads, heads + tails).pvalue) if heads + tails else 1.0
+    def shown(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,12 +1,16 @@
 import math
 from fractions import Fraction
+from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from robustcsc.measurements.statistics import Gain, Pair, Score, SeedScores, holm, wilson_interval
+from robustcsc.measurements.records import Outcomes
+from robustcsc.measurements.statistics import Difference, Score, SeedScores, Shares, holm, wilson_interval
 
 
 def test_accuracy_is_the_share() -> None:
@@ -98,36 +102,144 @@ def test_wilson_interval_touches_the_ends_exactly() -> None:
     ("first", "second", "low", "high"),
     [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((10, 10), (0, 10), 0.6075, 1.0)],
 )
-def test_the_interval_of_a_gain_is_newcombes_published_one(
+def test_without_single_outcomes_the_interval_of_a_difference_is_newcombes_published_one(
     first: tuple[int, int], second: tuple[int, int], low: float, high: float
 ) -> None:
-    gain = Gain.between(Score(*first), Score(*second))
-    assert (gain.low / 100, gain.high / 100) == pytest.approx((low, high), abs=5e-5)
+    found = Difference.between(Score(*first), Score(*second))
+    assert (found.low / 100, found.high / 100) == pytest.approx((low, high), abs=5e-5)
 
 
-@pytest.mark.parametrize(("only_first", "only_second"), [(10, 2), (2, 10), (59, 121), (0, 7), (3, 3), (2900, 3000)])
-def test_mcnemar_is_twice_the_smaller_tail_of_a_fair_coin(only_first: int, only_second: int) -> None:
-    discordant, fewer = only_first + only_second, min(only_first, only_second)
-    tail = Fraction(sum(math.comb(discordant, heads) for heads in range(fewer + 1)), 2**discordant)
-    p_value = Pair(only_first, only_second, 10000).p_value
-    assert p_value == pytest.approx(float(min(Fraction(1), 2 * tail)), rel=1e-9)
+def one_cell(only_first: int, only_second: int, total: int) -> Difference:
+    return Difference.of_images(total, only_first - only_second, only_first + only_second, only_first + only_second)
 
 
-def test_nobody_differs_from_himself() -> None:
-    assert Pair(0, 0, 50).p_value == 1.0
-    assert Pair(0, 0, 50).points == 0.0
-
-
-def test_the_interval_of_a_pair_is_that_of_agresti_and_min() -> None:
+def test_the_difference_of_one_cell_has_the_interval_of_agresti_and_min() -> None:
     # b = 16, c = 69 of n = 1144 (their example): (69.5 - 16.5) / 1146 = .0462, se = sqrt(86 - 53^2/1146) / 1146
-    low, high = Pair(69, 16, 1144).interval
+    found = one_cell(69, 16, 1144)
     reach = 1.959964 * (86 - 53**2 / 1146) ** 0.5 / 1146
-    assert low == pytest.approx(100 * (53 / 1146 - reach), abs=1e-4)
-    assert high == pytest.approx(100 * (53 / 1146 + reach), abs=1e-4)
+    assert found.points == pytest.approx(100 * 53 / 1144)
+    assert (found.low, found.high) == pytest.approx((100 * (53 / 1146 - reach), 100 * (53 / 1146 + reach)), abs=1e-4)
 
 
-def test_outcomes_of_single_images_make_a_pair() -> None:
-    assert Pair.of_bits(0b00111, 0b01001, 5) == Pair(only_first=2, only_second=1, total=5)
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p_value"),
+    # McNemar's mid-p values: twice the tail of a fair coin, of which the observed count itself is half
+    [(6, 0, 1 / 64), (10, 2, (1 + 12 + 66 / 2) / 2048), (59, 121, 3.5e-6), (3, 3, 1.0)],
+)
+def test_its_p_value_is_near_that_of_mcnemars_test(only_first: int, only_second: int, p_value: float) -> None:
+    assert one_cell(only_first, only_second, 10_000).p_value == pytest.approx(p_value, rel=0.6)
+    assert one_cell(only_second, only_first, 10_000).p_value == one_cell(only_first, only_second, 10_000).p_value
+
+
+def test_nobody_differs_from_himself_as_far_as_the_images_tell() -> None:
+    found = one_cell(0, 0, 50)
+    assert (found.points, found.p_value) == (0.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((-100 * 1.959964 / 52, 100 * 1.959964 / 52), abs=1e-4)
+
+
+def shares(*cells: str) -> Shares:
+    """Cells as ``"110"``: the first two of three images are right."""
+    found = Shares.of([Outcomes.of([bit == "1" for bit in cell]) for cell in cells])
+    assert found is not None
+    return found
+
+
+def test_without_all_outcomes_there_are_no_shares() -> None:
+    kept = Outcomes.of([True, False])
+    assert Shares.of([kept, None]) is None and Shares.of([]) is None
+    assert Shares.of([kept, Outcomes.of([True])]) is None
+
+
+def test_images_are_compared_with_themselves_over_all_cells() -> None:
+    first, second = shares("1110", "1100"), shares("0101", "0101", "0101")
+    # shares 1, 1, 1/2, 0 and 0, 1, 0, 1: differences 1, 0, 1/2, -1
+    assert Difference.paired(first, second) == Difference.of_images(4, 0.5, 2.25, 3)
+    assert Difference.paired(first, second).points == pytest.approx(100 * 0.5 / 4)
+
+
+@given(st.integers(1, 300), st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**32))
+def test_p_lies_below_a_twentieth_exactly_where_the_interval_leaves_zero_out(
+    images: int, cells: int, others: int, seed: int
+) -> None:
+    drawn = np.random.default_rng(seed)
+    first, second = (
+        Shares(drawn.integers(0, most + 1, images) * drawn.integers(0, 2), most) for most in (cells, others)
+    )
+    found, reverse = Difference.paired(first, second), Difference.paired(second, first)
+    assert found.p_value is not None and found.shown == (found.p_value < 0.05)
+    assert -100 <= found.low <= found.points <= found.high <= 100
+    assert (reverse.points, reverse.low, reverse.high) == pytest.approx((-found.points, -found.high, -found.low))
+
+
+def test_the_same_cell_twice_says_no_more_than_once() -> None:
+    once, twice = shares("1101001110"), shares("1101001110", "1101001110")
+    assert twice.score.interval == pytest.approx(once.score.interval)
+    other = shares("1000001110")
+    assert Difference.paired(twice, other) == Difference.paired(once, other)
+
+
+def test_cells_in_which_other_images_are_right_say_more_than_one() -> None:
+    # every image is right in one of two cells: nothing but the weight of the doubt is left of the spread
+    halves = shares("01" * 50, "10" * 50).score
+    answers = 100 * (25 + 0.1) / 0.1
+    assert halves.interval == pytest.approx(wilson_interval(answers / 2, answers))
+
+
+def test_where_single_outcomes_are_not_known_a_mean_has_the_interval_of_one_cell() -> None:
+    known = shares("1101", "1000").score
+    assert known == Score(4, 8, 2, 4 + 1 + 1)
+    assert known._replace(squares=None).interval == wilson_interval(2, 4)
+
+
+@given(st.integers(1, 200), st.integers(2, 6), st.integers(0, 2**32))
+def test_the_interval_of_a_mean_is_never_wider_than_that_of_one_cell(images: int, cells: int, seed: int) -> None:
+    score = Shares(np.random.default_rng(seed).integers(0, cells + 1, images), cells).score
+    (low, high), (least, most) = score.interval, score._replace(squares=None).interval
+    assert least - 1e-12 <= low <= score.rate <= high <= most + 1e-12
+
+
+def latent(
+    seed: int, samples: int, images: int, cells: int, ease: float, likeness: float, advantage: float = 0.0
+) -> tuple[NDArray[np.int64], float]:
+    """Counts of right cells ``(samples, images)`` of a model, and its true accuracy.
+
+    An image has a difficulty that all cells share to a degree, `likeness`; each cell is harder than the one before.
+    """
+    drawn = np.random.default_rng(seed)
+    common = drawn.standard_normal((samples, images, 1))
+    own = np.random.default_rng(seed + 1 + round(1000 * advantage)).standard_normal((samples, images, cells))
+    limits = ease + advantage + 0.7 * np.linspace(1, -1, cells) * (cells > 1)
+    right = likeness**0.5 * common + (1 - likeness) ** 0.5 * own < limits
+    return right.sum(2), float(np.mean([NormalDist().cdf(limit) for limit in limits]))
+
+
+def coverages(samples: int, images: int, cells: int, ease: float, likeness: float) -> tuple[float, float]:
+    """How many intervals of a mean, and of the difference of two models, hold the true value."""
+    ours, truth = latent(7, samples, images, cells, ease, likeness, 0.1)
+    theirs, other = latent(7, samples, images, cells, ease, likeness)
+    means = [Shares(counts, cells).score.interval for counts in ours]
+    pairs = (Difference.paired(Shares(a, cells), Shares(b, cells)) for a, b in zip(ours, theirs, strict=True))
+    gain = 100 * (truth - other)
+    held = sum(low <= truth <= high for low, high in means), sum(it.low <= gain <= it.high for it in pairs)
+    return held[0] / samples, held[1] / samples
+
+
+@pytest.mark.parametrize(("cells", "ease"), [(1, 0.0), (5, 0.0), (5, 1.5)])
+def test_intervals_hold_the_true_value_as_often_as_they_say(cells: int, ease: float) -> None:
+    for coverage in coverages(600, 100, cells, ease, 0.6):
+        assert 0.92 < coverage < 0.985  # 600 samples: 0.95 -+ 0.027
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("likeness", [0.2, 0.9])
+@pytest.mark.parametrize("ease", [-2.0, 0.0, 1.5, 2.4])  # accuracies of 2, 50, 93 and 99 %
+@pytest.mark.parametrize("cells", [1, 5, 20])
+@pytest.mark.parametrize("images", [100, 1000])
+def test_coverage_is_90_to_97_percent(images: int, cells: int, ease: float, likeness: float) -> None:
+    mean, difference = coverages(3000, images, cells, ease, likeness)
+    rare = min(NormalDist().cdf(ease), NormalDist().cdf(-ease)) * images < 5  # a handful of errors: wider than need be
+    assert 0.90 < mean < (1.0 if rare else 0.977)
+    assert difference > 0.90 and (difference < 0.977 or rare or ease)
 
 
 def test_holm_multiplies_the_smallest_most() -> None:

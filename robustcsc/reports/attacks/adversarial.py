@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import and_
 
+import numpy as np
+
 from robustcsc.measurements.perturbations import Attack
 from robustcsc.measurements.policies import FixedLambda, Oracle
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import AttackDetails, Metric, Record
+from robustcsc.measurements.records import AttackDetails, Metric, Outcomes, Record
 from robustcsc.measurements.statistics import Score
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Column, Table
@@ -143,11 +145,20 @@ def attacked_directly(records: Iterable[Record]) -> bool:
     )
 
 
+def survivors(records: Sequence[Record]) -> Outcomes | None:
+    """Returns which images stay right under each of several attacks; ``None`` if that was not kept of all of them."""
+    kept = [record.outcomes for record in records if record.outcomes is not None]
+    if len(kept) < len(records) or len({it.count for it in kept}) != 1:
+        return None
+    left = reduce(and_, (np.frombuffer(it.packed, np.uint8) for it in kept))
+    return Outcomes(packed=left.tobytes(), count=kept[0].count)
+
+
 def left_by_all(records: Sequence[Record]) -> Score:
     """Returns what several attacks leave, image by image, as far as single outcomes were kept; at most the fewest."""
     fewest = min(record.met for record in records)
-    kept = [record.outcomes.bits for record in records if record.outcomes is not None]
-    return Score(min(fewest, reduce(and_, kept).bit_count()) if kept else fewest, records[0].total)
+    left = survivors([record for record in records if record.outcomes is not None])
+    return Score(fewest if left is None else min(fewest, left.bits.bit_count()), records[0].total)
 
 
 def _worst_rows(threat: ThreatModel, attacks: Sequence[Record], labels: Labels) -> list[tuple[Cell, ...]]:

@@ -17,7 +17,7 @@ from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Pert
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
 from robustcsc.measurements.protocols import BASIC
 from robustcsc.measurements.records import Metric, Record, Subject
-from robustcsc.measurements.statistics import Score
+from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import slug
 from robustcsc.reports.cohorts.words import policy_rank, policy_words, setting_rank, source_words
 
@@ -186,7 +186,10 @@ def score(record: Record) -> Score:
 
 
 def total_score(records: Sequence[Record]) -> Score:
-    """Adds the counts of cells of the same images."""
+    """Adds the counts of cells of the same images, image by image where single outcomes were kept."""
+    shares = Shares.of([record.outcomes for record in records]) if len(records) > 1 else None
+    if shares is not None:
+        return shares.score
     return Score(sum(record.met for record in records), sum(record.total for record in records), len(records))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from robustcsc.measurements.examples import ExampleSheet
@@ -18,8 +18,7 @@ from robustcsc.reports.attacks.fooling import fooling_charts, fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_charts, minimal_tables
 from robustcsc.reports.attacks.tables import attack_tables, epsilon_charts, epsilon_tables
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.comparisons.gains import gain_tables
-from robustcsc.reports.comparisons.paired import paired_tables
+from robustcsc.reports.comparisons.differences import difference_tables
 from robustcsc.reports.comparisons.trainings import seed_tables
 from robustcsc.reports.corruptions.baselines import Baseline
 from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise_charts, severity_charts
@@ -30,6 +29,9 @@ from robustcsc.reports.summary.doubts import doubt_tables
 from robustcsc.reports.summary.headline import headline_charts, headline_tables
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.reports.summary.provenance import command_tables, provenance_table
+from robustcsc.reports.verdict.judge import verdicts
+from robustcsc.reports.verdict.sentences import verdict_sentences
+from robustcsc.reports.verdict.shown import verdict_charts, verdict_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class Section:
 
 
 def report_sections(report: Report) -> list[Section]:
-    """Returns the results, by section; sections without a table are left out.
+    """Returns the results, by section, the verdict first; sections that say nothing are left out.
 
     Raises:
         StoreError: Nothing in the records can be related to the baseline.
@@ -91,6 +93,7 @@ def report_sections(report: Report) -> list[Section]:
     records = joined(report.records)
     fits, paper, trainings = report.fits, report.paper, report.trainings
     sections = [
+        verdict_section(records, trainings),
         Section("headline", "Headline", charts=headline_charts(records), tables=headline_tables(records)),
         Section("doubts", "Doubts: what speaks against all figures of a model", "Doubts", tables=doubt_tables(records)),
         Section("flags", "Flags: what speaks against attack figures", "Flags", tables=flag_tables(records)),
@@ -102,8 +105,7 @@ def report_sections(report: Report) -> list[Section]:
             tables=mean_tables(records),
         ),
         Section("errors", "Corruption errors", "mCE", tables=corruption_error_tables(records, report.baseline)),
-        Section("gains", "What the adaptive lambda gains", "Gains", tables=gain_tables(records)),
-        Section("paired", "Models side by side, image by image", "Side by side", tables=paired_tables(records)),
+        Section("differences", "Who differs from whom", "Differences", tables=difference_tables(records)),
         Section(
             "attacks",
             "Attacks",
@@ -142,7 +144,14 @@ def report_sections(report: Report) -> list[Section]:
             tables=paper_tables(paper, records, trainings) if paper else (),
         ),
     ]
-    return [section for section in sections if section.tables]
+    return [section for section in sections if section.sentences or section.tables]
+
+
+def verdict_section(records: Sequence[Record], trainings: Iterable[Training] = ()) -> Section:
+    """Returns the answer in ten seconds: two or three sentences, one chart and one small table for each data set."""
+    found = verdicts(joined(records), trainings)
+    sentences, charts = verdict_sentences(found), verdict_charts(found)
+    return Section("verdict", "Verdict", sentences=sentences, charts=charts, tables=verdict_tables(found))
 
 
 def closing_sections(report: Report) -> list[Section]:

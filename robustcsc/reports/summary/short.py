@@ -3,59 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from robustcsc.measurements.perturbations import Attack, Corruption, MinimalBudget
+from robustcsc.measurements.perturbations import MinimalBudget
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Table
-from robustcsc.reports.attacks.adversarial import attack_list_tables, worst_case_tables
 from robustcsc.reports.attacks.fooling import NOISE, UNIVERSAL, fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_tables
-from robustcsc.reports.attacks.tables import attack_tables
 from robustcsc.reports.cohorts.cohorts import of_kinds
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.cohorts.words import NOISES, corruption_words
-from robustcsc.reports.comparisons.gains import gain_tables
 from robustcsc.reports.corruptions.tables import corruption_tables
+from robustcsc.reports.page.sections import Section, verdict_section
 from robustcsc.reports.summary.headline import headline_tables
 
-if TYPE_CHECKING:
-    from robustcsc.reports.page.sections import Section
-
-_LONG = ("severity", "fits", "paired")
-"""Sections that are left to the page."""
+_LONG = ("verdict", "severity", "fits")
+"""Sections that are printed by themselves, or left to the page."""
 
 
-def short_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns the tables on what one command measured."""
+def short_section(records: Sequence[Record]) -> Section:
+    """Returns what one command measured: the verdict and its table, or the tables of what no verdict is about."""
     records = joined(records)
+    verdict = verdict_section(records)
     if of_kinds(records, MinimalBudget):
-        return minimal_tables(records)
-    made = (record.measurement.perturbation for record in records)
-    if attacks := {(it.steps, it.threat) for it in made if isinstance(it, Attack)}:
-        tables = attack_list_tables(records) if len(attacks) > 1 else attack_tables(records)
-        return [*tables, *worst_case_tables(records)]
+        return Section("verdict", "Verdict", tables=minimal_tables(records))
     if of_kinds(records, *UNIVERSAL, *NOISE):
-        return fooling_tables(records)
-    if not of_kinds(records, Corruption):
-        return headline_tables(records)
-    return [*headline_tables(records), *corruption_tables(records), *map(_without_severities, gain_tables(records))]
-
-
-def story(records: Sequence[Record]) -> list[Table]:
-    """Returns who is how accurate, and what the adaptive lambda gained on each noise, in two tables."""
-    records = joined(records)
-    singles = tuple(map(corruption_words, NOISES))
-    tables = [table.keep(lambda column: not column.heading.startswith(singles)) for table in headline_tables(records)]
-    for table in gain_tables(records, kinds=(Corruption,), others=False):
-        gains = replace(table, title="What the adaptive lambda gained over the training lambda")
-        tables.append(gains.keep(lambda column: not column.heading.startswith(("run", "compared with", "severit"))))
-    return tables
+        return Section("verdict", "Verdict", sentences=verdict.sentences, tables=fooling_tables(records))
+    if not verdict.tables:
+        return Section("verdict", "Verdict", tables=[*headline_tables(records), *corruption_tables(records)])
+    return verdict
 
 
 def terminal_tables(sections: Iterable[Section]) -> list[Table]:
-    """Returns the tables of a report that are not left to the page."""
+    """Returns the tables of a report that are neither its verdict nor left to the page."""
     shown: list[Table] = []
     for section in sections:
         if section.anchor == "paper":

@@ -9,7 +9,7 @@ from robustcsc.reports.attacks.adversarial import worst_case_tables
 from robustcsc.reports.attacks.fooling import fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_tables
 from robustcsc.reports.cohorts.cohorts import Cohort, by_cohort, is_basic, labels_of, pool, setting_of
-from robustcsc.reports.comparisons.gains import gain_tables
+from robustcsc.reports.comparisons.differences import difference_tables
 
 RecordMaker = Callable[..., Record]
 
@@ -38,7 +38,7 @@ def test_of_fits_measured_at_once_one_counts_whatever_the_order(
     def shown(fits: str) -> list[tuple[str, ...]]:
         how = [{"policy": "adaptive", "fit": fit, "outcomes": right[fit]} for fit in fits]
         tables = [
-            *gain_tables([*(corruption(**it) for it in how), corruption(met=2, total=4, policy="train")]),
+            *difference_tables([*(corruption(**it) for it in how), corruption(met=2, total=4, policy="train")]),
             *worst_case_tables([attack(protocol="adaptive", **it) for it in how]),
             *minimal_tables([minimal(details=details, **it) for it in how]),
             *fooling_tables([random_noise(**it) for it in how]),

@@ -1,0 +1,227 @@
+"""A verdict in two or three sentences of English. They tell differences; the accuracies stand in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from robustcsc.measurements.policies import NoLambda, TrainingLambda
+from robustcsc.measurements.statistics import Difference
+from robustcsc.reports.attacks.flags import FLAG_WORDS
+from robustcsc.reports.cohorts.words import attack_words, corruption_words, policy_words, threat_words
+from robustcsc.reports.summary.doubts import DOUBT_WORDS
+from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Row, Verdict
+
+_NO_VERDICT = (
+    "No accuracy of a model as it can be used was measured: fixed lambdas and the oracle, smallest budgets and random "
+    "noise allow no verdict."
+)
+_MOST_NAMED = 2
+"""Rows that a sentence compares with by name."""
+_NOTHING = 0.005
+"""Below this accuracy, which rounds to 0 %, next to nothing is left."""
+
+
+def verdict_sentences(found: Sequence[Verdict]) -> list[str]:
+    """Returns what verdicts say; of several, each names its data set first."""
+    said = []
+    for verdict in found:
+        first, *others = _sentences(verdict)
+        named = f"{verdict.main.cohort.dataset} {verdict.main.cohort.split}: " if len(found) > 1 else ""
+        said += [f"{named}{first}", *others]
+    return said or [_NO_VERDICT]
+
+
+def _sentences(verdict: Verdict) -> list[str]:
+    """Returns what a verdict says: the main column, what is shown in others, attacks, and what speaks against it."""
+    attacks = [it for it in verdict.conditions if it.kind is Kind.ATTACK]
+    asides = [it for it in verdict.leads if it not in (verdict.main, *attacks) and _shown(verdict, it)]
+    others = [_aside(verdict, it) for it in asides]
+    if verdict.main in attacks:
+        said = [*_attacked(verdict, attacks), *others]
+    else:
+        said = [_main(verdict), *others, *_attacked(verdict, attacks)]
+    return [*said, *_reservations(verdict, attacks)]
+
+
+def row_words(row: Row) -> tuple[str, str]:
+    """Returns the name of a row's model, and its lambda policy."""
+    first, *others = row.subjects
+    return f"{first.model} ({len(row.subjects)} training seeds)" if others else first.run, policy_words(row.policy)
+
+
+def condition_words(condition: Condition) -> str:
+    """Returns the heading of a column."""
+    count, threat = len(condition.names), threat_words(condition.threat) if condition.threat else ""
+    match condition.kind:
+        case Kind.CLEAN:
+            return "clean"
+        case Kind.ATTACK:
+            return f"attacks, {threat}"
+        case Kind.FOOLING:
+            return f"fooled by a UAP, {threat}"
+        case _ if count == 1:
+            return corruption_words(condition.names[0])
+    return f"{count} {'noises' if condition.kind is Kind.NOISE else 'corruptions'}"
+
+
+def _main(verdict: Verdict) -> str:
+    main, loss = verdict.main, verdict.loss(verdict.main)
+    under, who = _under(main), _name(verdict.leads[main])
+    shown, alike = _shown(verdict, main), [it for it in verdict.against(main) if not it.difference.shown]
+    if shown:
+        behind = f"; {len(shown) - _MOST_NAMED} more are further behind" if len(shown) > _MOST_NAMED else ""
+        also = f"; {_no_difference('from', alike)}" if alike else ""
+        return f"{under} {who} {_is(main)} {_listed(shown)}{behind}{also}."
+    if alike:
+        return f"{under} {_no_difference(f'between {who} and', alike)}."
+    if loss is not None:
+        return f"{under} {_lost(who, main, loss)}."
+    if main.kind is Kind.CLEAN:
+        return f"Only clean images were measured, which say nothing about the robustness of {who}."
+    return f"{under} only {who} was measured: there is nothing to compare it with."
+
+
+def _aside(verdict: Verdict, condition: Condition) -> str:
+    lead = verdict.leads[condition]
+    who = "it" if verdict.main.kind is not Kind.ATTACK and lead is verdict.leads[verdict.main] else _name(lead)
+    return f"{_under(condition)} {who} {_is(condition)} {_listed(_shown(verdict, condition))}."
+
+
+def _attacked(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:
+    gone = [it for it in attacks if it in verdict.leads and verdict.leads[it].results[it].score.rate < _NOTHING]
+    transfer = [it for it in attacks if it not in verdict.leads]
+    said = []
+    if gone:
+        nothing = all(verdict.leads[it].results[it].score.met == 0 for it in gone)
+        of = "any model" if len({row.subjects for row in verdict.rows}) > 1 else _name(verdict.leads[gone[0]])
+        said.append(
+            f"Under attack {'' if nothing else 'next to '}nothing remains of {of} ({_attempts(verdict, gone)})."
+        )
+    for it in attacks:
+        if it in verdict.leads and it not in gone:
+            said.append(_left(verdict, it))
+    if transfer:
+        threats = _joined(threat_words(it.threat) for it in transfer if it.threat)
+        said.append(f"Of attacks ({threats}) only transfer tests were made, which say little about robustness.")
+    return said
+
+
+def _left(verdict: Verdict, condition: Condition) -> str:
+    """Says who is left most under attack."""
+    under, who = f"Under attack ({_attempts(verdict, [condition])})", _name(verdict.leads[condition])
+    contrasts, loss = verdict.against(condition), verdict.loss(condition)
+    if shown := _shown(verdict, condition):
+        return f"{under} {who} {_is(condition)} {_listed(shown)}."
+    if contrasts:
+        return f"{under} {_no_difference(f'between {who} and', contrasts)}."
+    if loss is not None:
+        return f"{under} {_lost(who, condition, loss)}."
+    return f"{under} {who} keeps part of its accuracy."
+
+
+def _attempts(verdict: Verdict, attacks: Sequence[Condition]) -> str:
+    """Returns budgets, attacks and images: ``"L∞ 8/255, worst of 9 attacks, 500 images"``."""
+    results = [verdict.leads[it].results[it] for it in attacks]
+    counts, images = sorted({it.attacks for it in results}), sorted({it.images for it in results})
+    threats = _joined(threat_words(it.threat) for it in attacks if it.threat)
+    tried = f"{threats}, {'worst' if all(it.together for it in results) else 'strongest'} of {_range(counts)} attacks"
+    if counts == [1]:
+        tried = " and ".join(attack_words(it.strongest) for it in results if it.strongest)
+    return f"{tried}, {_range(images)} images"
+
+
+def _reservations(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:
+    """Says what speaks against figures."""
+    said = []
+    for row in verdict.rows:
+        flags = dict.fromkeys(flag for it in attacks if it in row.results for flag in row.results[it].flags)
+        if flags:
+            reasons = "; ".join(FLAG_WORDS[flag] for flag in flags)
+            said.append(f"The attacks on {_name(row)} are too weak to tell ({reasons}).")
+    said += [f"{run} {DOUBT_WORDS[doubt]}." for run, doubts in verdict.doubts.items() for doubt in doubts]
+    return said
+
+
+def _under(condition: Condition) -> str:
+    match condition.kind:
+        case Kind.CLEAN:
+            return "On clean images"
+        case Kind.FOOLING if condition.threat:
+            return f"By a universal perturbation ({threat_words(condition.threat)})"
+    words = condition_words(condition)
+    return f"Under {words}" if len(condition.names) == 1 else f"Under the {words}"
+
+
+def _is(condition: Condition) -> str:
+    return "is fooled" if condition.kind is Kind.FOOLING else "is right"
+
+
+def _name(row: Row) -> str:
+    name, policy = row_words(row)
+    match row.policy:
+        case NoLambda():
+            return name
+        case TrainingLambda():
+            return f"{name} at its {policy}"
+    return f"{name} with {policy}"
+
+
+def _other(contrast: Contrast, at: str = "") -> str:
+    """Names the second row, which may be the first at another lambda."""
+    if contrast.second.subjects == contrast.first.subjects:
+        return f"{at}its {row_words(contrast.second)[1]}"
+    return _name(contrast.second)
+
+
+def _shown(verdict: Verdict, condition: Condition) -> list[Contrast]:
+    return [it for it in verdict.against(condition) if it.difference.shown]
+
+
+def _listed(contrasts: Sequence[Contrast]) -> str:
+    """Returns ``"2.5 points more often than A (...) and 1.0 less often than B (...)"``, the first ones only."""
+    named = [
+        f"{_amount(it.difference, '' if at else ' points')} than {_other(it, 'at ')} {_sure(it.difference)}"
+        for at, it in enumerate(contrasts[:_MOST_NAMED])
+    ]
+    return _joined(named)
+
+
+def _lost(who: str, condition: Condition, loss: Difference) -> str:
+    if loss.shown:
+        return f"{who} {_is(condition)} {_amount(loss)} than on clean images {_sure(loss)}"
+    return f"no difference of {who} from clean images ({loss.points:+.1f} points, {_sure(loss)[1:]} is shown"
+
+
+def _no_difference(between: str, contrasts: Sequence[Contrast]) -> str:
+    named = [f"{_other(it)} ({it.difference.points:+.1f} points, {_sure(it.difference)[1:]}" for it in contrasts]
+    more = [f"{len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
+    return f"no difference {between} {_joined([*named[:_MOST_NAMED], *more])} is shown"
+
+
+def _amount(difference: Difference, unit: str = " points") -> str:
+    return f"{abs(difference.points):.1f}{unit} {'more' if difference.points > 0 else 'less'} often"
+
+
+def _sure(difference: Difference) -> str:
+    """Returns the interval of a difference in the direction that is spoken of, and the p-value."""
+    low, high = difference.low, difference.high
+    if difference.shown and difference.points < 0:
+        low, high = -high, -low
+    return f"([{low:.1f}, {high:.1f}], {_p_words(difference.p_value)})"
+
+
+def _p_words(p_value: float | None) -> str:
+    if p_value is None:
+        return "not paired"
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.01 else 3}f}"
+
+
+def _range(counts: Sequence[int]) -> str:
+    ends = [f"{count:,}" for count in counts]
+    return ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
+
+
+def _joined(words: Iterable[str]) -> str:
+    """Returns ``"a, b and c"``."""
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last

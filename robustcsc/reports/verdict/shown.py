@@ -1,0 +1,93 @@
+"""A verdict as one small table and one chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustcsc.measurements.policies import NoLambda
+from robustcsc.presentation.chart import Chart, dot_plot
+from robustcsc.presentation.table import Cell, Column, Noted, Table
+from robustcsc.reports.cohorts.cells import percentages
+from robustcsc.reports.cohorts.words import corruption_words, severities_words, source_words
+from robustcsc.reports.corruptions.charts import ACCURACY
+from robustcsc.reports.verdict.facts import Condition, Kind, Result, Verdict
+from robustcsc.reports.verdict.sentences import condition_words, row_words
+
+_ACCURACY = "Accuracy in percent with 95 % intervals over the images."
+_UNPAIRED = (
+    "Not paired: single outcomes were not kept, so intervals of differences take the images for independent ones."
+)
+_SEEDS = (
+    "Over several training seeds: mean ± standard deviation; intervals of differences do not cover another training."
+)
+
+
+def verdict_tables(found: Sequence[Verdict]) -> list[Table]:
+    """Returns for each verdict who is how accurate under what: a row for each model and policy that matters."""
+    return [_table(name, verdict) for name, verdict in _named(found)]
+
+
+def verdict_charts(found: Sequence[Verdict]) -> list[Chart]:
+    """Returns the accuracies of each table as dots, where there are two at least."""
+    return [_chart(name, it) for name, it in _named(found) if sum(len(row.results) for row in it.rows) > 1]
+
+
+def _named(found: Sequence[Verdict]) -> list[tuple[str, Verdict]]:
+    """Returns the verdicts with the names of their files."""
+    return [(f"verdict-{at}" if at else "verdict", verdict) for at, verdict in enumerate(found)]
+
+
+def _table(name: str, verdict: Verdict) -> Table:
+    lambdas = any(row.policy != NoLambda() for row in verdict.rows)
+    rows = []
+    for row in verdict.rows:
+        model, policy = row_words(row)
+        cells = (_cell(it, row.results.get(it)) for it in verdict.conditions)
+        rows.append((model, *([policy] if lambdas else []), *cells))
+    words = ("model", "lambda policy") if lambdas else ("model",)
+    columns = (*map(Column, words), *percentages(map(condition_words, verdict.conditions), digits=1))
+    return Table(name, _title(verdict), columns, tuple(rows), tuple(_notes(verdict)))
+
+
+def _chart(name: str, verdict: Verdict) -> Chart:
+    rows = {
+        ", ".join(row_words(row)[: 1 if row.policy == NoLambda() else 2]): [
+            row.results[it].estimate if it in row.results else None for it in verdict.conditions
+        ]
+        for row in verdict.rows
+    }
+    headings = [condition_words(it) for it in verdict.conditions]
+    described = f"Accuracy in percent with 95 % intervals: {'; '.join(headings)}."
+    return dot_plot(name, _title(verdict), described, ACCURACY, headings, rows)
+
+
+def _title(verdict: Verdict) -> str:
+    cohort = verdict.main.cohort
+    source = [source_words(cohort.origin)] if cohort.origin else []
+    return ", ".join([f"{cohort.dataset} {cohort.split}", f"{cohort.total:,} images", *source, f"seed {cohort.seed}"])
+
+
+def _cell(condition: Condition, result: Result | None) -> Cell:
+    if result is None:
+        return None
+    if condition.kind is Kind.ATTACK and result.transfer:
+        return Noted(result.cell, "transfer only")
+    return result.cell
+
+
+def _notes(verdict: Verdict) -> Sequence[str]:
+    notes = [_ACCURACY]
+    for condition in verdict.conditions:
+        if len(condition.names) > 1:
+            names = (
+                ", ".join(map(corruption_words, condition.names)) if len(condition.names) < 8 else "the standard ones"
+            )
+            spans = {severities_words(it) for it in condition.severities}
+            notes.append(f"The {condition_words(condition)}: {names}; severities {' or '.join(sorted(spans))}.")
+    if any(it.difference.p_value is None for it in verdict.contrasts):
+        notes.append(_UNPAIRED)
+    if any(len(row.subjects) > 1 for row in verdict.rows):
+        notes.append(_SEEDS)
+    if verdict.left_out:
+        notes.append(f"{verdict.left_out} more rows stand in the tables below.")
+    return notes
