@@ -12,6 +12,7 @@ from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.facts import from_json, replace, to_json
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.store import ResultStore
+from robustcsc.models.published.names import check, published, weights_file
 from robustcsc.models.shipped import SHIPPED
 
 #: The folder that holds all runs unless the user names another.
@@ -193,21 +194,27 @@ def meant(name: str | None, model: str | None = None, weights: Path | None = Non
     Args:
         name: Name or folder of a run, or a shipped model; the latest run, or that of the shipped digits model, if
             nothing at all is named.
-        model: A model from elsewhere: a name in the catalog, or ``package.module:factory``.
-        weights: Its weights, if the run does not have them.
+        model: A model from elsewhere: a name in the catalog, a published model, or ``package.module:factory``.
+        weights: Its weights, if neither the run nor the name of the model says them.
 
     Raises:
         StoreError: There is no such run, or a new one cannot be called so.
         CheckpointError: Weights or their model are missing, or the latest run has no weights yet.
+        RobustCSCError: A published model cannot be had.
     """
-    wanted = name or (model or "").replace(":", "-")
+    wanted = name or re.sub(r"[^\w.-]", "-", model or "")
     if weights is not None or (model is not None and ":" not in model):
         if model is None or weights is None:
             raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
-        if not weights.is_file():
-            raise CheckpointError(f"There are no weights at {weights}: check the path.")
+        check(model, needs_weights=False)
+        weights_file(weights)
         check_name(wanted)
         return Run(RUNS / wanted)
+    if model is not None and not (RUNS / wanted / "weights.safetensors").is_file():
+        check(model, needs_weights=True)
+        if published(model) is not None:
+            check_name(wanted)
+            return Run(RUNS / wanted)
     if name in SHIPPED and not Run(RUNS / name).folder.exists():
         return Run(RUNS / name)
     if wanted:

@@ -21,15 +21,17 @@ Model = Annotated[
     in_model(
         "--model",
         metavar="NAME",
-        help="With --weights, a model from elsewhere: a name from `robustcsc models`, or package.module:factory of a "
-        "function that returns an nn.Module from images in [0, 1] to logits (a torchvision model behind its "
-        "normalisation, say, as it is or with CSC layers from robustcsc.models.convert).",
+        help="A published model, torchvision:resnet18@IMAGENET1K_V1, timm:resnet18.a1_in1k or hf:OWNER/NAME (Hugging "
+        "Face Hub); or, with --weights, a name from `robustcsc models`, torchvision:resnet18, timm:resnet18, or "
+        "package.module:factory of a function that returns an nn.Module.",
     ),
 ]
 Weights = Annotated[
     Path | None,
     in_model(
-        "--weights", metavar="FILE", help="The state dict for --model: .safetensors, or .pth with nothing but tensors."
+        "--weights",
+        metavar="FILE",
+        help="The state dict for --model: .safetensors, or .pth with nothing but tensors; or hf:OWNER/NAME.",
     ),
 ]
 ModelOption = Annotated[

@@ -6,19 +6,21 @@ import importlib
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
 from torch import nn
 
-from robustcsc.errors import ModelError, UnknownNameError, error_words, grey_levels
+from robustcsc.errors import ModelError, RobustCSCError, UnknownNameError, error_words, grey_levels
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.models import detrame, ml_csc, mnist_cnn, msd_csc, plainnet, res_csc, resnet, sdnet, tddl, wide_resnet
 from robustcsc.models.builder import Builder
 from robustcsc.models.guests import receive
+from robustcsc.models.published.names import published
+from robustcsc.models.published.places import network_of
 
 #: Every model of the toolkit. To add one, write a builder in its family's file and a line in the family's `MODELS`.
 MODELS: dict[str, Builder] = {
@@ -61,7 +63,8 @@ class ModelSpec:
     """Everything needed to build a model, except its weights.
 
     Attributes:
-        name: A key of `MODELS`, or ``package.module:factory`` for a model of the user's own.
+        name: A key of `MODELS`, a published model (`robustcsc.models.published`), or ``package.module:factory`` for one
+            of the user's own.
         num_classes: Number of logits.
         image_shape: ``(C, H, W)`` of the images the model is made for.
         mean: Mean per channel to subtract, in pixel units of [0, 1]; empty for a user's own model that normalises its
@@ -81,8 +84,13 @@ class ModelSpec:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is a model of the user's own."""
+        """Whether it is a model from outside the package."""
         return ":" in self.name
+
+    @property
+    def own_code(self) -> bool:
+        """Whether building it runs code of the user's own."""
+        return self.foreign and published(self.name) is None
 
     def to_json(self) -> str:
         """Returns the specification as JSON; without an output it is as before there were any, and so are hashes."""
@@ -116,8 +124,11 @@ def default_spec(
         UnknownNameError: If the catalog has no such model.
     """
     options = {**DATA_OPTIONS.get(name, {}).get(normalization, {}), **(options or {})}
-    if ":" in name:  # a guest normalises its input itself
-        return ModelSpec(name=name, num_classes=num_classes, image_shape=image_shape, options=options)
+    if ":" in name:  # a user's own code normalises its input itself
+        mean, std = ((), ()) if published(name) is None else normalization_for(image_shape, normalization)
+        return ModelSpec(
+            name=name, num_classes=num_classes, image_shape=image_shape, mean=mean, std=std, options=options
+        )
     if "form" in inspect.signature(_builder(name)).parameters and _is_large(image_shape):
         options.setdefault("form", "imagenet")
     mean, std = normalization_for(image_shape, normalization)
@@ -176,7 +187,7 @@ def build(spec: ModelSpec) -> nn.Module:
         UnknownNameError: If the catalog has no such model.
         ModelError: If the builder refuses the options, or a user's factory or its model fails.
     """
-    model = _build_guest(spec) if spec.foreign else _build_own(spec)
+    model = received(_network_from_elsewhere(spec), spec) if spec.foreign else _build_own(spec)
     fit_image_size(model, spec.image_shape)
     return model
 
@@ -197,22 +208,32 @@ def _normalising(network: nn.Module, spec: ModelSpec) -> nn.Module:
     return nn.Sequential(OrderedDict(normalize=Normalize(spec.mean, spec.std), network=network))
 
 
-def _build_guest(spec: ModelSpec) -> nn.Module:
+def _network_from_elsewhere(spec: ModelSpec) -> nn.Module:
+    known = published(spec.name)
+    try:
+        if known is not None:
+            return network_of(known, spec.num_classes, spec.image_shape[0], spec.options)
+        factory = _factory(spec)
+        model = factory(**spec.options)
+    except RobustCSCError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error_words(error)}.") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")
+    return model
+
+
+def _factory(spec: ModelSpec) -> Callable[..., object]:
     module_name, _, attribute = spec.name.partition(":")
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        factory: Callable[..., object] = getattr(importlib.import_module(module_name), attribute)
     except (Exception, SystemExit) as error:  # the module runs when it is imported
         raise ModelError(
             f"Cannot import {spec.name!r} ({error_words(error)}): give --model package.module:factory with the package "
             "on PYTHONPATH."
         ) from error
-    try:
-        model = factory(**spec.options)
-    except (Exception, SystemExit) as error:
-        raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error_words(error)}.") from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")
-    return received(model, spec)
+    return factory
 
 
 def received(network: nn.Module, spec: ModelSpec) -> nn.Module:

@@ -90,15 +90,14 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
         raise CheckpointError(
             f"{path} describes its model in a way that this version cannot read ({error}): name the model with --model."
         ) from error
-    if ":" in spec.name and spec.name != trusted:
+    if spec.own_code and spec.name != trusted:
         raise CheckpointError(
             f"{path} is for {spec.name}, code outside this package: add --model {spec.name} if you trust it."
         )
     model = build(spec)
     if (complete := fitted(tensors, model)) is None:
         raise CheckpointError(_misfit(path, tensors, model, spec))
-    model.load_state_dict(complete)
-    return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec), training=training)
+    return replace(_complete(model, complete, spec), training=training)
 
 
 def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
@@ -124,6 +123,22 @@ def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
     if any(not torch.equal(tensors[name], other[name]) for other in others for name in tensors):
         names = " and ".join(fitting)
         raise CheckpointError(f"{path} holds several state dicts that fit, {names}: save the one to load by itself.")
+    return _complete(model, tensors, spec)
+
+
+def load_published(spec: ModelSpec, tensors: dict[str, Tensor]) -> Checkpoint:
+    """Builds the published model of `spec` and loads its state dict.
+
+    Raises:
+        CheckpointError: The state dict belongs to another network, or an option that was given changes its form.
+    """
+    model = build(spec)
+    if (complete := fitted(tensors, model)) is None:
+        raise CheckpointError(_misfit(spec.name, tensors, model, spec))
+    return _complete(model, complete, spec)
+
+
+def _complete(model: nn.Module, tensors: Mapping[str, Tensor], spec: ModelSpec) -> Checkpoint:
     model.load_state_dict(tensors)
     return Checkpoint(spec=spec, model=model.eval(), weights=weights_hash(model, spec))
 
@@ -146,7 +161,7 @@ def _content(path: Path) -> object:
         ) from error
 
 
-def _misfit(path: Path, found: Mapping[str, Tensor], model: nn.Module, spec: ModelSpec) -> str:
+def _misfit(path: Path | str, found: Mapping[str, Tensor], model: nn.Module, spec: ModelSpec) -> str:
     """Returns the sentence that names what a file holds, and what the model wants instead."""
     wanted = model.state_dict()
     reshaped = [name for name in found if name in wanted and found[name].shape != wanted[name].shape]

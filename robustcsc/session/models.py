@@ -16,6 +16,9 @@ from robustcsc.errors import CheckpointError, ModelError, StoreError
 from robustcsc.models import checkpoint
 from robustcsc.models.catalog import ModelSpec, default_spec, received, with_normalization
 from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.models.published.facts import Facts
+from robustcsc.models.published.names import published, weights_file
+from robustcsc.models.published.places import facts_of
 from robustcsc.models.shipped import SHIPPED
 from robustcsc.progress import Note, quiet
 from robustcsc.runs import DEMO_RUN, Run
@@ -62,16 +65,31 @@ class BuildChoice:
     std: tuple[float, ...] = ()
     output: str = ""
 
-    def spec(self, model: str, images: ImageSet, data: str) -> ModelSpec:
+    def spec(self, model: str, images: ImageSet, data: str, facts: Facts | None = None) -> ModelSpec:
         """Returns the specification of a model for images of the data set called `data`.
+
+        Args:
+            model: As for `find_model`.
+            images: The images.
+            data: The name of their data set.
+            facts: What is known of a published model.
 
         Raises:
             UnknownNameError: The catalog has no such model.
             ModelError: Mean and deviation do not suit the images or the model.
         """
-        classes, options = len(images.classes), self.options
+        facts = facts or Facts()
+        options = {**facts.options, **self.options}
+        classes = facts.num_classes or len(images.classes)
         spec = default_spec(model, classes, images.image_shape, normalization=data, options=options)
-        return self.applied_to(spec)
+        if facts.mean and not self.mean:
+            spec = with_normalization(spec, facts.mean, facts.std)
+        return self.applied_to(replace(spec, output=facts.output))
+
+    def agrees_with(self, spec: ModelSpec) -> bool:
+        """Whether everything that was chosen is so in a specification."""
+        chosen = (self.mean or spec.mean, self.std or spec.std, self.output or spec.output)
+        return chosen == (spec.mean, spec.std, spec.output) and self.options.items() <= spec.options.items()
 
     def applied_to(self, spec: ModelSpec) -> ModelSpec:
         """Returns a specification with the normalisation and the output of this choice, where it makes one.
@@ -92,8 +110,8 @@ def find_model(
 
     Args:
         name: Name or folder of a run, or a shipped model.
-        model: A model from elsewhere: a name in the catalog, or ``package.module:factory``.
-        weights: Its weights.
+        model: A model from elsewhere: a name in the catalog, a published model, or ``package.module:factory``.
+        weights: Its weights, or where they are published, as in ``hf:OWNER/NAME``.
         data: The images, which say the classes of a model from elsewhere.
         note: Told which model was taken where nobody named one.
         build: How a model from elsewhere is built.
@@ -103,8 +121,14 @@ def find_model(
     """
     run = runs.meant(name, model, weights)
     allow_own_code(model)
-    if model is not None and weights is not None:
+    of_others = model is not None and published(model) is not None
+    if model is not None and (weights is not None or (of_others and not run.weights_path.is_file())):
         return _adopted(run, model, weights, data, build, note)
+    if of_others:
+        held = checkpoint.load(run.weights_path)
+        if model not in (held.spec.name, held.training.get("published")) or not build.agrees_with(held.spec):
+            raise StoreError(_OTHER_WEIGHTS.format(run.name))
+        return run, held
     if build != BuildChoice():
         raise CheckpointError(_OF_WEIGHTS)
     if run.changed is not None or run.name not in (DEMO_RUN, *SHIPPED):
@@ -119,19 +143,40 @@ def find_model(
 
 
 def _adopted(
-    run: Run, model: str, weights: Path, data: DataChoice, build: BuildChoice, note: Note
+    run: Run, model: str, weights: Path | None, data: DataChoice, build: BuildChoice, note: Note
 ) -> tuple[Run, Checkpoint]:
     """Returns the run with the weights of a model from elsewhere."""
+    name = published(model)
+    facts = Facts() if name is None else facts_of(name)
+    if isinstance(facts, Path):
+        if weights is not None or build != BuildChoice():
+            raise CheckpointError(
+                f"{model} is a run, which knows its weights and how it is built: leave --weights, --model-option, "
+                "--mean, --std and --output out."
+            )
+        return run, _run_of_hub(facts, model)
     known = run.weights_path.exists()
+    if data.image_size is None and data.name == "imagefolder":
+        data = replace(data, image_size=facts.image_size)
     images = data.load(None, "test", note=quiet if known else note)
-    spec = build.spec(model, images, data.name or "")
+    spec = build.spec(model, images, data.name or "", facts)
     at = images.location
-    facts = {"data": data.name, "root": at.root or None, "class_order": at.class_order}
-    trained = replace(checkpoint.load_foreign(weights, spec), training=facts)
+    where = {"data": data.name, "root": at.root or None, "class_order": at.class_order}
+    if weights is not None:
+        trained = checkpoint.load_foreign(weights_file(weights), spec)
+    elif facts.state is not None:
+        trained = checkpoint.load_published(spec, facts.state())
+    trained = replace(trained, training=where)
     held = checkpoint.load(run.weights_path, trusted=model) if known else trained
     if held.weights != trained.weights:
         raise StoreError(_OTHER_WEIGHTS.format(run.name))
     return run, held
+
+
+def _run_of_hub(weights: Path, model: str) -> Checkpoint:
+    """Returns the checkpoint of a run that somebody put on the Hub, which knows how it is built."""
+    held = checkpoint.load(weights)
+    return replace(held, training={**held.training, "root": None, "published": model})
 
 
 def adopt_module(module: nn.Module, name: str, images: ImageSet, build: BuildChoice) -> tuple[Run, Checkpoint]:

@@ -1,0 +1,117 @@
+"""Files of the Hugging Face Hub: from its local cache if they are there, else fetched. Nothing here needs PyTorch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from robustcsc.errors import ModelError
+from robustcsc.models.published.names import Published
+
+#: Weights of a run of this package, and those of the other libraries.
+RUN_WEIGHTS, WEIGHTS = "weights.safetensors", "model.safetensors"
+
+
+def file(model: Published, name: str) -> Path | None:
+    """Returns a file of a repository, or ``None`` if the repository has no such file.
+
+    What the cache of the Hub has is taken without asking the network, so a measurement can be repeated offline and
+    does not change when the repository does; ``@REVISION`` names another state of it. ``HF_HUB_OFFLINE``, ``HF_HOME``
+    and ``HF_TOKEN`` mean what they mean everywhere.
+
+    Raises:
+        ModelError: There is no such repository or revision, it is not for everybody, or the Hub cannot be reached and
+            the cache does not have the file.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    revision = model.weights or None
+    try:
+        return Path(hf_hub_download(model.name, name, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(hf_hub_download(model.name, name, revision=revision))
+    except LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"{model} is not in the cache of the Hub, which is offline or cannot be reached: connect and unset "
+            f"HF_HUB_OFFLINE, or fetch it elsewhere with: hf download {model.name}."
+        ) from error
+    except EntryNotFoundError:
+        return None
+    except RevisionNotFoundError as error:
+        raise ModelError(f"{model}: the repository {model.name} has no revision {revision!r}.") from error
+    except GatedRepoError as error:
+        raise ModelError(f"{model} asks for consent: give it on its page, and log in with: hf auth login.") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"The Hub has no repository {model.name}, or it is private: check the name, or log in with: hf auth login."
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(f"{model} cannot be fetched from the Hub ({' '.join(str(error).split())}).") from error
+
+
+def needed_file(model: Published, name: str) -> Path:
+    """Returns a file that a repository must have.
+
+    Raises:
+        ModelError: It has none, or as for `file`.
+    """
+    found = file(model, name)
+    if found is None:
+        raise ModelError(
+            f"{model} has no {name}, and nothing but safetensors is read from the Hub: choose another repository or "
+            "revision, or load the file with --weights."
+        )
+    return found
+
+
+def description(model: Published) -> dict[str, Any]:
+    """Returns ``config.json`` of a repository; empty for a run of this package.
+
+    Raises:
+        ModelError: It is neither, or as for `file`.
+    """
+    try:
+        path = file(model, "config.json")
+    except ModelError:
+        if _run_in_cache(model):
+            return {}
+        raise
+    if path is None:
+        if file(model, RUN_WEIGHTS) is None:
+            raise ModelError(
+                f"{model} has no config.json, and is no run of this package: name the network with --model and the "
+                f"repository with --weights hf:{model.name}."
+            )
+        return {}
+    return json_of(model, "config.json")
+
+
+def json_of(model: Published, name: str) -> dict[str, Any]:
+    """Returns what a JSON file of a repository holds; nothing if there is none.
+
+    Raises:
+        ModelError: It is damaged, or as for `file`.
+    """
+    path = file(model, name)
+    try:
+        content = {} if path is None else json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{model} has a {name} that is no JSON: choose another repository.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _run_in_cache(model: Published) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(model.name, RUN_WEIGHTS, revision=model.weights or None), str)
