@@ -77,7 +77,7 @@ class Run:
         check_writable(self.folder, "The run folder", folder=True)
         with ResultStore(self.store_path, read_only=True):
             if self.store_path.exists() and not os.access(self.store_path, os.W_OK):
-                raise StoreError(f"{self.store_path} cannot be written to: make it writable, or choose another run.")
+                raise StoreError(f"{self.store_path} cannot be written to: make it writable, or choose another --run.")
 
     @property
     def places_path(self) -> Path:
@@ -181,10 +181,12 @@ def find(name: str | Path, root: Path = RUNS) -> Run:
         run = Run(folder)
         if run.changed is not None or folder.resolve().parent == root.resolve():
             return run
-        raise StoreError(f"{folder} is a folder, but no run: it has neither weights nor results.")
+        raise StoreError(f"{folder} is a folder, but no run, as it has neither weights nor results: name another.")
     names = [run.name for run in runs]
     if not names:
-        raise StoreError(f"No run {str(name)!r}: there are no runs in {root} yet, train one first.")
+        raise StoreError(
+            f"No run {str(name)!r}: there are no runs in {root} yet, type `robustcsc quickstart` or train one."
+        )
     raise StoreError(f"No run {str(name)!r} in {root}: {hint(str(name), names)}")
 
 
@@ -222,7 +224,8 @@ def meant(name: str | None, model: str | None = None, weights: Path | None = Non
     run = latest() or Run(RUNS / DEMO_RUN)
     if run.changed is not None and not run.weights_path.is_file():
         raise CheckpointError(
-            f"The latest run {run.name!r} has no weights yet: finish its training, or choose with --run."
+            f"The latest run {run.name!r} has no weights yet: finish its training with `robustcsc train --resume`, "
+            "or choose with --run."
         )
     return run
 
@@ -258,7 +261,7 @@ def create(name: str, root: Path = RUNS, *, exist_ok: bool = False) -> Run:
     except OSError as error:
         raise StoreError(
             f"The run folder {run.folder} cannot be made ({error.strerror or error}): "
-            "choose another name or a folder you can write to."
+            "choose another --run, or start robustcsc in a folder you can write to."
         ) from error
     if not exist_ok and run.changed is not None:
         raise StoreError(f"The run {name!r} exists already in {root}: choose another name, or resume it.")

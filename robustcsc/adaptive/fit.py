@@ -104,9 +104,11 @@ def fit_lambda(
             "The lambda fit takes training images only: a line fitted on test images would know the answers."
         )
     if len(images) < 2 or len(grid) < 2 or not 0 <= grid[0] <= grid[-1] < float("inf"):
-        raise PolicyError("The lambda fit needs at least two images and two different lambdas of at least 0.")
+        raise PolicyError(
+            "The lambda fit needs at least two images (--limit) and two different lambdas of at least 0 (--grid)."
+        )
     if lam0 is None:
-        raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: use an SDNet.")
+        raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: choose an SDNet with --run.")
     named = (*NOISE_KERNELS, "pooled")
     for noise in noises or ("",):
         if noise not in named:

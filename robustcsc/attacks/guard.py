@@ -238,5 +238,5 @@ def check_differentiable(model: nn.Module, image: Tensor) -> None:
     if not reached or torch.autograd.grad(output.sum(), probe, allow_unused=True)[0] is None:
         raise AttackError(
             "No gradient reaches the images through the model, so a gradient attack would find nothing: "
-            "make the model differentiable or use an attack without gradients."
+            "make the model differentiable, or use --attack square."
         )

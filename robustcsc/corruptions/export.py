@@ -95,19 +95,21 @@ class Export:
         """Raises DataError for images or severities that the form cannot hold."""
         if self.form == "cifar-c":
             if tuple(severities) != SEVERITIES:
-                raise DataError("The form cifar-c holds all five severities in one file: choose severities 1-5.")
+                raise DataError("The form cifar-c holds all five severities in one file: choose --severities 1-5.")
             if self.png:
-                raise DataError("The form cifar-c holds arrays: PNG files are for imagenet-c.")
+                raise DataError("The form cifar-c holds arrays: leave --png out, or choose --format imagenet-c.")
             return
         if not self.images.files:
             raise DataError(
-                f"{self.images.name} has no file names, which the form imagenet-c keeps: choose cifar-c, or load the "
-                "images as imagefolder."
+                f"{self.images.name} has no file names, which the form imagenet-c keeps: choose --format "
+                "cifar-c, or --data imagefolder."
             )
         stems = sorted(os.path.splitext(file)[0] for file in self.images.files)
         for stem, following in pairwise(stems):
             if stem == following:
-                raise DataError(f"Two images are called {stem}: the form imagenet-c needs names that differ.")
+                raise DataError(
+                    f"Two images are called {stem}: the form imagenet-c needs names that differ, so rename one."
+                )
 
     def _manifest(self) -> Manifest:
         images = self.images
@@ -208,7 +210,9 @@ def earlier_manifest(root: Path) -> Manifest | None:
     """
     earlier = read_manifest(root)
     if earlier is None and root.is_dir() and any(root.iterdir()):
-        raise DataError(f"{root} holds files that were not exported by robustcsc: choose a new or an empty folder.")
+        raise DataError(
+            f"{root} holds files that were not exported by robustcsc: choose a new or an empty folder for --out."
+        )
     return earlier
 
 
@@ -244,7 +248,7 @@ def _made(root: Path) -> Iterator[None]:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"{root} cannot be written ({error.strerror}): choose another folder.") from error
+            raise DataError(f"{root} cannot be written ({error.strerror}): choose another --out.") from error
         yield
     except BaseException:
         for where, _, files in os.walk(root, topdown=False):

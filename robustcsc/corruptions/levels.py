@@ -50,7 +50,8 @@ def noise_levels(noise: str, spec: Spec) -> tuple[dict[str, float], ...]:
     ]
     if not severities:
         raise SpecError(
-            f"Table {spec.name} has no {NOISE_KERNELS[noise]} above strength 0, so no levels can bracket it."
+            f"Table {spec.name} has no {NOISE_KERNELS[noise]} above strength 0, so no levels can bracket it: choose "
+            "another --spec."
         )
     low, high = min(severities), max(severities)
     if min(published) <= low and high <= max(published):

@@ -76,7 +76,7 @@ class Manifest(Fact, frozen=True):
             if before != now:
                 before, now = (it.words if isinstance(it, SeverityTable) else it for it in (before, now))
                 raise DataError(
-                    f"{root} holds images exported with {field} {before!r}, not {now!r}: choose another folder, "
+                    f"{root} holds images exported with {field} {before!r}, not {now!r}: choose another --out, "
                     "or the same settings to resume."
                 )
 
@@ -121,7 +121,7 @@ def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) 
     if manifest.classes not in ((), clean.classes):  # the labels alone can agree by chance
         other = "number" if clean.location.class_order == "text" else "text"
         same = sorted(manifest.classes) == sorted(clean.classes)
-        advice = f"type --class-order {other}" if same else "load the images that it was exported for"
+        advice = f"type --class-order {other}" if same else "name those with --data and --root"
         raise DataError(
             f"{root} was exported for other classes than those of {clean.name}, or another order: {advice}."
         )
@@ -129,8 +129,8 @@ def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) 
         return load_official(root, corruption, severity, clean)
     if manifest.images != clean.fingerprint or not isinstance(clean, MemoryImages | StreamedImages):
         raise DataError(
-            f"{root} was exported for {manifest.count} chosen images of {manifest.dataset}: load the same ones, with "
-            "the same limit."
+            f"{root} was exported for {manifest.count} chosen images of {manifest.dataset}: take the same ones, with "
+            "the same --limit."
         )
     rows = replace(clean, positions=torch.arange(len(clean)))
     found = load_official(root, corruption, severity, rows)

@@ -108,7 +108,7 @@ def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file.") from error
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); give --spec the path of a TOML file.") from error
     return replace(_parse(str(path), path.stem, content, frost_root), path=path.absolute())
 
 

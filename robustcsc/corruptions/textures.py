@@ -106,8 +106,8 @@ def _read(place: Traversable, names: tuple[str, ...]) -> Iterator[tuple[str, byt
             content = (place / name).read_bytes()
         except OSError as error:
             raise DataError(
-                f"The photograph of frost {place / name} cannot be read ({error.strerror}); give a folder that "
-                f"holds {', '.join(names)}."
+                f"The photograph of frost {place / name} cannot be read ({error.strerror}); give --frost-root a "
+                f"folder that holds {', '.join(names)}."
             ) from error
         yield name, content
 

@@ -88,5 +88,8 @@ def _refuse(images: ImageSet, corruptions: Sequence[str], problems: Mapping[str,
     sentence = next(iter(problems.values())).rstrip(".")
     fitting = [name for name in corruptions if name not in problems]
     if not fitting:
-        raise DataError(f"{sentence}; none of the chosen corruptions can be applied to {images.name}: choose others.")
+        raise DataError(
+            f"{sentence}; none of the chosen corruptions can be applied to {images.name}: choose others with "
+            "--corruptions."
+        )
     raise DataError(f"{sentence}; leave out {', '.join(problems)}: --corruptions {','.join(fitting)}.")

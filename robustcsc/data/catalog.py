@@ -97,7 +97,7 @@ def load(
     if source.image_shape is not None and image_size not in (None, source.image_shape[1]):
         size = source.image_shape[1]
         raise DataError(
-            f"{name} has images of {size}x{size} pixels: an image size of {image_size} needs the imagefolder data set."
+            f"{name} has images of {size}x{size} pixels: leave --image-size out, or use --data imagefolder."
         )
     if class_order is not None and name != "imagefolder":
         raise DataError(f"{name} has no class folders: leave --class-order out.")
@@ -105,7 +105,9 @@ def load(
         return replace(load_digits(split), location=Location(data=name))
     folder = find_root(name, download=download) if root is None else Path(root).expanduser()
     if download and not source.can_download:
-        raise DataError(f"{name} cannot be downloaded: give the folder that holds its images.")
+        raise DataError(
+            f"{name} cannot be downloaded: leave --download out, and give --root the folder that holds its images."
+        )
     if name == "imagefolder":
         return load_folder(folder, split, image_size=image_size, workers=workers, class_order=class_order, note=note)
     location = Location(data=name, root=os.path.abspath(folder), image_size=image_size)

@@ -63,7 +63,9 @@ def load_folder(
     try:
         listing = list_images(find_split(root, split), class_order, note)
     except OSError as error:
-        raise DataError(f"The image folder {root} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"The image folder {root} cannot be read ({error.strerror or error}): choose another --root."
+        ) from error
     if listing.root == root:
         note(bare_note(root, listing.classes))
     location = Location(
@@ -154,7 +156,7 @@ def _streamed(listing: Listing, split: str, image_size: int | None, workers: int
         if image_size is None and size != [height, width]:
             raise DataError(
                 f"The images in {listing.root} differ in size ({width}x{height} and {size[1]}x{size[0]} pixels): "
-                "give the image size they should be resized to, for example 224."
+                "add --image-size, the size they should be resized to, for example 224."
             )
     return StreamedImages(
         name="imagefolder",

@@ -42,7 +42,7 @@ def load_official(root: Path, corruption: str, severity: int, clean: ImageSet) -
         raise DataError(f"Severity {severity} does not exist in the official files: choose 1 to 5.")
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder: give the one that holds the official corrupted images.")
+        raise DataError(f"{root} is not a folder: give --corrupted-root the one that holds the corrupted images.")
     if (root / f"{corruption}.npy").is_file():
         return _from_arrays(root, corruption, severity, clean)
     if (root / corruption / str(severity)).is_dir():
@@ -98,13 +98,13 @@ def _from_arrays(root: Path, corruption: str, severity: int, clean: ImageSet) ->
     if (channels, height, width) != clean.image_shape:
         raise DataError(
             f"{path} has images of {images.shape[1:]} (H, W, C), but those of {clean.name} are {clean.image_shape} "
-            "(C, H, W): load the clean images that belong to it."
+            "(C, H, W): name the clean images that belong to it with --data and --root."
         )
     positions = clean.positions.numpy()
     if len(positions) and positions.max() >= count:
         raise DataError(
             f"{path} has {count} images a severity, but {clean.name} has an image {positions.max()}: "
-            "load the clean images that belong to it."
+            "name the clean images that belong to it with --data and --root."
         )
     _check_labels(root / "labels.npy", count, severity, clean)
     rows = images[(severity - 1) * count + positions]
@@ -130,7 +130,7 @@ def _check_labels(path: Path, count: int, severity: int, clean: ImageSet) -> Non
         row = int(different[0])
         raise DataError(
             f"{path} does not match the labels of {clean.name} ({len(different)} of {len(clean)} differ, first at "
-            f"image {int(clean.positions[row])}): load the clean test images in their original order."
+            f"image {int(clean.positions[row])}): name the test images in their original order with --data and --root."
         )
 
 
@@ -145,7 +145,10 @@ def _mapped(path: Path) -> npt.NDArray[np.generic]:
 def _from_tree(folder: Path, clean: ImageSet) -> StreamedImages:
     """Streams the files of one corruption and severity that belong to the clean files."""
     if not clean.files:
-        raise DataError(f"{clean.name} has no file names to look up in {folder}: load the clean images as imagefolder.")
+        raise DataError(
+            f"{clean.name} has no file names to look up in {folder}: name the clean images with --data imagefolder "
+            "--root FOLDER."
+        )
     return StreamedImages(
         name=clean.name,
         split=clean.split,

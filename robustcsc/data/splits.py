@@ -30,7 +30,7 @@ def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet,
         DataError: The fraction is not between 0 and 1, or one part would be empty.
     """
     if not 0 < fraction < 1:
-        raise DataError(f"The held-out fraction is {fraction}: it must lie between 0 and 1.")
+        raise DataError(f"The held-out fraction (--heldout) is {fraction}: it must lie between 0 and 1.")
     held = torch.zeros(len(image_set), dtype=torch.bool)
     for label in range(len(image_set.classes)):
         rows = (image_set.labels == label).nonzero().flatten()
@@ -41,7 +41,7 @@ def hold_out(image_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet,
     if not held.any() or held.all():
         raise DataError(
             f"Holding out {fraction:g} of the {len(image_set)} images of {image_set.name} leaves one part empty: "
-            "choose another fraction or use more images."
+            "choose another --heldout, or use more images."
         )
     return image_set.subset((~held).nonzero().flatten()), image_set.subset(held.nonzero().flatten())
 

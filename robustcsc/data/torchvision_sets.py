@@ -32,7 +32,9 @@ def load_torchvision(name: str, root: Path, split: str, download: bool) -> Memor
         DataError: Files are missing or damaged, or the download failed.
     """
     if not download and not root.is_dir():
-        raise DataError(f"{root} is not a folder: give the one that holds the files of {name}, or allow the download.")
+        raise DataError(
+            f"{root} is not a folder: give --root the one that holds the files of {name}, or add --download."
+        )
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # NumPy's remarks about the old pickles
@@ -58,7 +60,7 @@ def _explanation(name: str, root: Path, download: bool, error: Exception) -> str
     reason = reason.removesuffix(" You can use download=True to download it").rstrip(".")  # names a Python argument
     return (
         f"{name} is missing, incomplete or damaged in {root} ({reason}): "
-        "allow the download, or use imagefolder for a tree of image files."
+        "add --download, or use --data imagefolder for a tree of image files."
     )
 
 

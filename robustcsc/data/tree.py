@@ -31,7 +31,7 @@ def find_split(root: Path, split: str) -> Path:
     """
     if not root.is_dir():
         raise DataError(
-            f"{root} is not a folder: give the one that holds train/<class>/<image> and test/<class>/<image>."
+            f"{root} is not a folder: give --root the one that holds train/<class>/<image> and test/<class>/<image>."
         )
     folders = {name: _first_with_classes(root, SPLIT_FOLDERS[name]) for name in SPLIT_FOLDERS}
     train, test = folders["train"], folders["test"]

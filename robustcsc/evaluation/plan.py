@@ -107,7 +107,10 @@ class ModelFacts:
         """
         known = {fit.digest: fit for fit in (*self.given_fits, *self.fits.values())}
         if digest not in known:
-            raise PolicyError(f"Run {self.subject.run!r} has no lambda fit {digest}: fit lambda again.")
+            raise PolicyError(
+                f"Run {self.subject.run!r} has no lambda fit {digest}: run `robustcsc fit-lambda --run "
+                f"{self.subject.run}` again."
+            )
         return known[digest]
 
     def policies(self, asked: Sequence[str | Policy]) -> tuple[Policy, ...]:

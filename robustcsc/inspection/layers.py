@@ -37,8 +37,8 @@ def coding_layers(model: nn.Module) -> dict[str, CodingLayer]:
     layers = {name: module for name, module in model.named_modules() if isinstance(module, CodingLayer)}
     if not layers:
         raise RobustCSCError(
-            "This model has no sparse-coding layer: inspect an SDNet, an ML-CSC, an MSD-CSC, a tddl model, or a model "
-            "of your own with such layers."
+            "This model has no sparse-coding layer: choose an SDNet, an ML-CSC, an MSD-CSC, a tddl model, or a model "
+            "of your own with such layers, with --run."
         )
     return layers
 
@@ -59,7 +59,7 @@ def chosen(layers: Mapping[str, Item], patterns: Iterable[str]) -> dict[str, Ite
     for pattern in patterns:
         if not any(_fits(name, pattern) for name in layers):
             known = ", ".join(map(shown, layers))
-            raise RobustCSCError(f"There is no layer {pattern!r} to inspect: choose among {known}.")
+            raise RobustCSCError(f"There is no layer {pattern!r} to inspect: choose --layers among {known}.")
     return {name: layer for name, layer in layers.items() if any(_fits(name, pattern) for pattern in patterns)}
 
 
@@ -97,4 +97,4 @@ def watch(specimen: Specimen, layers: Mapping[str, nn.Module], note: Note) -> No
         raise RobustCSCError("There are no images to inspect the model on: give at least one.")
     if unseen:
         idle = next(name for name in layers if name in unseen)
-        raise RobustCSCError(f"The model never uses its layer {shown(idle)!r}: choose others.")
+        raise RobustCSCError(f"The model never uses its layer {shown(idle)!r}: choose others with --layers.")

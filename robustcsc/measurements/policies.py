@@ -54,7 +54,7 @@ class FixedLambda(Fact, frozen=True, tag="fixed", kw_only=False):
 
     def __post_init__(self) -> None:
         if not 0 <= self.value < math.inf:
-            raise PolicyError(f"{self.value} is no lambda: write a number of at least 0, such as fixed=0.5.")
+            raise PolicyError(f"{self.value} is no lambda: write a number of at least 0, such as --lambda fixed=0.5.")
         as_float(self, "value")
 
 
@@ -124,7 +124,9 @@ def parse_policy(text: str) -> Policy:
         try:
             return FixedLambda(float(text.removeprefix("fixed=")))
         except ValueError as error:
-            raise PolicyError(f"{text!r} is no lambda: write a number of at least 0, such as fixed=0.5.") from error
+            raise PolicyError(
+                f"{text!r} is no lambda: write a number of at least 0, such as --lambda fixed=0.5."
+            ) from error
     if text not in _NAMED:
         raise UnknownNameError("lambda policy", text, [*_NAMED, "fixed=VALUE", "grid"])
     return _NAMED[text]

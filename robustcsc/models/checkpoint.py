@@ -146,7 +146,7 @@ def _complete(model: nn.Module, tensors: Mapping[str, Tensor], spec: ModelSpec) 
 def _content(path: Path) -> object:
     """Returns what a file of weights from elsewhere holds."""
     if not path.is_file():
-        raise CheckpointError(f"There are no weights at {path}: check the path.")
+        raise CheckpointError(f"There are no weights at {path}: check --weights.")
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
@@ -172,7 +172,9 @@ def _misfit(path: Path | str, found: Mapping[str, Tensor], model: nn.Module, spe
     else:
         only, lacking = ([name for name in a if name not in b] for a, b in ((found, wanted), (wanted, found)))
         differ = f"it holds {_some(only or list(found))}, and the model wants {_some(lacking or list(wanted))}"
-    return f"{path} holds weights of another architecture than {spec.name}: {differ}; name the model they belong to."
+    return (
+        f"{path} holds weights of another architecture than {spec.name}: {differ}; choose the --model they belong to."
+    )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -207,7 +209,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             metadata = file.metadata() or {}
         return metadata, load_file(path)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There are no weights at {path}: train a model, or check the path.") from error
+        raise CheckpointError(f"There are no weights at {path}: train a model, or choose another --run.") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a safetensors checkpoint: convert it, or give a .pth state dict."

@@ -66,7 +66,9 @@ def attack(
     setup.evaluator.check_differentiable(plan)
     if save is not None:
         if len(plan) != 1:
-            raise PolicyError("--save keeps the images of one lambda, but the protocol fixed has several.")
+            raise PolicyError(
+                "--save keeps the images of one lambda, but the protocol fixed has several: name one with --lambdas."
+            )
         measurement = plan[0][0].measurements[0]
         batches = setup.evaluator.crafted(measurement).stream(session.device, session.measuring.progress)
         save_adversarial(save, batches, measurement, len(setup.images.classes))
@@ -128,7 +130,7 @@ def score(session: Session, path: str | Path, *, policies: Sequence[AnyPolicy] =
     saved = load_adversarial(path)
     spec, shape = session.trained.spec, tuple(saved.batch.images.shape[1:])
     if (shape, saved.num_classes) != (spec.image_shape, spec.num_classes):
-        raise DataError(f"{path} holds images that {spec.name} was not made for: choose another model.")
+        raise DataError(f"{path} holds images that {spec.name} was not made for: choose another --run.")
     setup = session.setup(None, policies)
     size = saved.measurement.batch_size or session.measuring.batch_size
     planner = dataclasses.replace(setup.planner, images=saved.measurement.images, batch_size=size)

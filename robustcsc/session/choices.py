@@ -81,7 +81,7 @@ class DataChoice:
         places = places or {}
         name = self.name or training.get("data") or next(reversed(places), None)
         if name is None:
-            raise DataError("It is not known which images this model is for: give --data (and --root).")
+            raise DataError("It is not known which images this model is for: add --data NAME (and --root FOLDER).")
         root, size, order = self.root, self.image_size, self.class_order
         place = _trained_on(training) if name == training.get("data") else Location()
         found = places.get(name, place)
@@ -126,7 +126,7 @@ def check_suits(images: ImageSet, spec: ModelSpec) -> None:
         wanted, got = (f"{'x'.join(map(str, shape))} pixels in {count} classes" for shape, count in (made_for, given))
         raise DataError(
             f"{spec.name} was made for images of {wanted}, but {images.name} has {got}: "
-            "choose other images or another model."
+            "choose other images with --data and --root, or another model."
         )
 
 

@@ -48,7 +48,9 @@ class AdversarialTraining:
         if self.adversary not in STEPS:
             raise RobustCSCError(f"Adversarial training knows {' and '.join(STEPS)}, not {self.adversary!r}.")
         if ThreatModel("linf", self.epsilon).epsilon == 0:
-            raise RobustCSCError("Adversarial training with a budget of 0 is ordinary training: leave it out.")
+            raise RobustCSCError(
+                "Adversarial training with a budget of 0 is ordinary training: leave --adversarial out."
+            )
 
     def attack(self, model: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Returns the attacked images; modes, weights and gradients of `model` do not change.

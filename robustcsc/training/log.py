@@ -25,7 +25,9 @@ def tensorboard_log(folder: Path) -> Iterator[Callable[[Epoch], None]]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise RobustCSCError("TensorBoard is not installed: pip install 'robustcsc[tensorboard]'.") from error
+        raise RobustCSCError(
+            "TensorBoard is not installed: type pip install tensorboard, or leave --tensorboard out."
+        ) from error
     with SummaryWriter(str(folder)) as writer:
 
         def write(epoch: Epoch) -> None:

@@ -130,7 +130,7 @@ def train(
             if first:
                 progress(f"epoch {epoch + 1}/{epochs}", index + 1, batches.steps_in(epoch))
         if not torch.isfinite(loss_sum):
-            raise RobustCSCError(f"The loss of epoch {epoch + 1} is not finite: lower the learning rate.")
+            raise RobustCSCError(f"The loss of epoch {epoch + 1} is not finite: lower --learning-rate.")
         history.append(Epoch(epoch + 1, loss_sum.item() / seen, correct.item() / seen, time.perf_counter() - started))
         if first and state_path is not None:
             _keep(state_path, signature, model, optimizer, history)

@@ -159,7 +159,7 @@ def balanced_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
         if not 0 < share <= len(rows):
             raise DataError(
                 f"A balanced subset of {count} images needs {share} of class {name!r}, which has {len(rows)}: "
-                "choose another number of training images."
+                "choose another --train-images."
             )
         chosen.append(rows[torch.randperm(len(rows), generator=generator)[:share]])
     return images.subset(torch.cat(chosen).sort().values)

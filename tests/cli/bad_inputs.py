@@ -263,7 +263,7 @@ WITH_TORCH = {
         "evaluate --run sdnet --data imagefolder --root images --image-size 9",
         "made for images of 1x8x8 pixels in 10 classes, but images has 1x9x9",
     ),
-    "evaluate: weights without data": ("evaluate --model own:Plain --weights plain.pth", "give --data"),
+    "evaluate: weights without data": ("evaluate --model own:Plain --weights plain.pth", "add --data NAME"),
     "evaluate: weights of another network": (
         "evaluate --model own:sparse --weights plain.pth --data digits",
         "weights of another architecture",

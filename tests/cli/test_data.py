@@ -56,7 +56,7 @@ def test_a_part_of_a_data_set_is_read_with_the_same_limit(robustcsc: Command, ma
     assert {row["total"] for row in json.loads(robustcsc(f"{sweep} --limit 8").out)} == {8}
     done = robustcsc(sweep)
     assert (done.code, done.out) == (2, "")
-    assert "files was exported for 8 chosen images of digits: load the same ones, with the same limit." in done.err
+    assert "files was exported for 8 chosen images of digits: take the same ones, with the same --limit." in done.err
 
 
 def test_trees_keep_classes_and_names(robustcsc: Command, images: Path, place: Path) -> None:

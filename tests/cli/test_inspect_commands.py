@@ -89,7 +89,7 @@ def test_an_unknown_layer_is_refused_with_those_there_are(
     make_run("here", SUITED[command])
     done = robustcsc(f"inspect {command} --run here --layers head")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Error: There is no layer 'head' to inspect: choose among st")
+    assert done.err.startswith("Error: There is no layer 'head' to inspect: choose --layers among st")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -137,7 +137,7 @@ def test_a_part_of_a_data_set_is_read_back_for_that_part_only(seven: MemoryImage
     expected = alone(seven, spec, "gaussian_noise", 5, 6, seed=0)  # an image keeps the noise of its position
     np.testing.assert_array_equal(batch.images[2].mul(255).round().permute(1, 2, 0).to(torch.uint8).numpy(), expected)
     for other in (seven, seven.subset(torch.tensor([0, 1, 2]))):
-        with pytest.raises(DataError, match="was exported for 3 chosen images of seven: load the same ones"):
+        with pytest.raises(DataError, match="was exported for 3 chosen images of seven: take the same ones"):
             load_corrupted(tmp_path, "gaussian_noise", 5, other)
 
 
@@ -295,7 +295,7 @@ def test_what_a_form_cannot_hold_is_refused_before_anything_is_made(
     twice = replace(seven, files=tuple(f"a/{row // 2}.{'png' if row % 2 else 'jpg'}" for row in range(7)))
     refusals: list[tuple[MemoryImages, dict[str, Any], tuple[int, ...], str]] = [
         (seven, {"form": "cifar-c"}, (1, 2), "holds all five severities"),
-        (seven, {"form": "cifar-c", "png": True}, (1, 2, 3, 4, 5), "PNG files are for imagenet-c"),
+        (seven, {"form": "cifar-c", "png": True}, (1, 2, 3, 4, 5), "leave --png out, or choose --format imagenet-c"),
         (seven, {"form": "imagenet-c"}, (1,), "seven has no file names"),
         (twice, {"form": "imagenet-c"}, (1,), "Two images are called a/0"),
     ]
@@ -308,7 +308,7 @@ def test_what_a_form_cannot_hold_is_refused_before_anything_is_made(
 def test_a_folder_that_cannot_be_made_is_reported(seven: MemoryImages, spec: Spec, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     for out in (tmp_path / "file" / "out", tmp_path / "file"):
-        with pytest.raises(DataError, match=r"cannot be written \(.+\): choose another folder"):
+        with pytest.raises(DataError, match=r"cannot be written \(.+\): choose another --out"):
             Export(images=seven, spec=spec, form="cifar-c").write(out, ["gaussian_noise"])
     assert contents(tmp_path) == {"file": b"not a folder"}
 

@@ -71,7 +71,7 @@ def test_labels_may_be_stored_once(arrays: Path, clean: MemoryImages) -> None:
 
 def test_labels_of_other_images_are_refused(arrays: Path, clean: MemoryImages) -> None:
     by_class = replace(clean, labels=clean.labels.sort().values)  # images 0 and 4 get each other's label
-    with pytest.raises(DataError, match=r"2 of 6 differ, first at image 0\): load .* in their original order"):
+    with pytest.raises(DataError, match=r"2 of 6 differ, first at image 0\): name .* in their original order"):
         load_official(arrays, "fog", 1, by_class)
 
 
@@ -141,7 +141,7 @@ def test_what_a_tree_lacks_is_named(
         load_official(corrupted_tree, "blur", 3, images)
     with pytest.raises(DataError, match="no corruption 'fog': it holds blur; choose with --corruptions blur --sev"):
         load_official(corrupted_tree, "fog", 4, images)
-    with pytest.raises(DataError, match="load the clean images as imagefolder"):
+    with pytest.raises(DataError, match="name the clean images with --data imagefolder"):
         load_official(corrupted_tree, "blur", 4, clean)
     (corrupted_tree / "blur" / "4" / "dog" / "1.bmp").unlink()
     with pytest.raises(DataError, match=r"lacks 1 of the 12 images of tree, such as dog/1"):

@@ -86,12 +86,10 @@ def test_svhn_labels_ten_mean_zero(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "mnist", "fashion-mnist"])
 def test_missing_files_are_one_sentence(tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        DataError, match=f"^{name} is missing, incomplete or damaged in .*: allow the download, "
-    ) as caught:
+    with pytest.raises(DataError, match=f"^{name} is missing, incomplete or damaged in .*: add --download, ") as caught:
         load(name, tmp_path)
     assert "download=True" not in str(caught.value)
-    with pytest.raises(DataError, match="nowhere is not a folder: give the one that holds the files of"):
+    with pytest.raises(DataError, match="nowhere is not a folder: give --root the one that holds the files of"):
         load(name, tmp_path / "nowhere")
 
 

@@ -44,7 +44,7 @@ def test_patterns_choose_by_the_whole_or_the_shown_name() -> None:
     assert list(chosen(layers, ())) == ["network.0", "network.2"]
     assert list(chosen(layers, ["2"])) == list(chosen(layers, ["network.2"])) == ["network.2"]
     assert list(chosen(layers, ["2", "*"])) == ["network.0", "network.2"]
-    with pytest.raises(RobustCSCError, match=r"no layer 'stem' to inspect: choose among 0, 2\."):
+    with pytest.raises(RobustCSCError, match=r"no layer 'stem' to inspect: choose --layers among 0, 2\."):
         chosen(layers, ["0", "stem"])
 
 

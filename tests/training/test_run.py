@@ -179,7 +179,7 @@ def test_a_balanced_subset_has_equally_many_of_each_class_and_follows_the_seed()
 
 @pytest.mark.parametrize("count", [9, 2000])
 def test_a_subset_that_cannot_be_balanced_is_refused(count: int) -> None:
-    with pytest.raises(DataError, match=f"balanced subset of {count} images needs .*choose another number"):
+    with pytest.raises(DataError, match=f"balanced subset of {count} images needs .*choose another --train-images"):
         balanced_subset(load("digits", split="train"), count, 0)
 
 

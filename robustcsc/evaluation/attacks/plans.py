@@ -95,7 +95,9 @@ def attack_plan(planner: Planner, request: AttackRequest) -> list[Chain]:
         if request.surrogate is None:
             raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
         if request.surrogate.weights == planner.model.subject.weights:
-            raise PolicyError("A transfer attack is crafted on another model, but --from names the same weights.")
+            raise PolicyError(
+                "A transfer attack is crafted on another model, but --from names the same weights: name another run."
+            )
     return [
         chain
         for threat in request.threats

@@ -91,7 +91,7 @@ def metric_layers(model: nn.Module) -> dict[str, QMetricReLU]:
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, QMetricReLU)}
     if not layers:
-        raise RobustCSCError("This model has no Q-Metric ReLU: inspect a detrame model.")
+        raise RobustCSCError("This model has no Q-Metric ReLU: choose a detrame model with --run.")
     return layers
 
 

@@ -51,7 +51,9 @@ def task_driven(model: nn.Module) -> TaskDriven:
     """
     found = next((module for module in model.modules() if isinstance(module, TaskDriven)), None)
     if found is None:
-        raise RobustCSCError("This model is not task-driven and has no classifier of codes: inspect a tddl model.")
+        raise RobustCSCError(
+            "This model is not task-driven and has no classifier of codes: choose a tddl model with --run."
+        )
     return found
 
 

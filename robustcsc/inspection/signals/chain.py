@@ -155,8 +155,8 @@ def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
     """
     if not conv_coding_layers(model):
         raise RobustCSCError(
-            "This model has no convolutional sparse-coding layer to reconstruct images from: inspect an SDNet, an "
-            "ML-CSC or an MSD-CSC."
+            "This model has no convolutional sparse-coding layer to reconstruct images from: choose an SDNet, an "
+            "ML-CSC or an MSD-CSC with --run."
         )
     trace = _Trace(model, images)
     for call in trace.calls:

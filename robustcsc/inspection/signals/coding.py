@@ -130,7 +130,9 @@ def inspect_coding(specimen: Specimen) -> Findings[LayerCoding]:
     """
     layers = conv_coding_layers(specimen.model)
     if not layers:
-        raise RobustCSCError("This model has no sparse-coding layer: inspect an SDNet, an ML-CSC or an MSD-CSC.")
+        raise RobustCSCError(
+            "This model has no sparse-coding layer: choose an SDNet, an ML-CSC or an MSD-CSC with --run."
+        )
     sums = {name: _Sums(layer) for name, layer in layers.items()}
     watch(specimen, layers, lambda name, batch, signals, codes: sums[name].add(signals, codes))
     found = [entry.result(name) for name, entry in sums.items()]

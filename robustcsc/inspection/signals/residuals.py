@@ -119,8 +119,8 @@ def residual_layers(model: nn.Module, patterns: Iterable[str] = ()) -> list[int]
     layers = lambda_layers(model)
     if not layers:
         raise RobustCSCError(
-            "This model has no layer with a lambda, so it has no residual to detect noise: inspect an SDNet or a tddl "
-            "model."
+            "This model has no layer with a lambda, so it has no residual to detect noise: choose an SDNet or a tddl "
+            "model with --run."
         )
     picked = chosen(layers, patterns)
     return [place for place, name in enumerate(layers) if name in picked]

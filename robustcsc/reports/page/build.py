@@ -98,7 +98,7 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StoreError(
-            f"The report cannot be written to {folder} ({reason}): free some space or name another folder."
+            f"The report cannot be written to {folder} ({reason}): free some space, or name another --out."
         ) from error
     return ReportPaths(
         folder=folder,
@@ -166,7 +166,7 @@ def check_folder(folder: Path) -> None:
     if foreign:
         raise StoreError(
             f"The report would replace {folder}, which holds {foreign[0]!r} and was not written by a report: "
-            "move it away or name another folder."
+            "move it away, or name another --out."
         )
 
 
