@@ -19,6 +19,7 @@ from robustcsc.allocator import keep_freed_memory
 from robustcsc.cli.choices import choosing
 from robustcsc.cli.commands import (
     attack,
+    compare,
     corruptions,
     data,
     doctor,
@@ -92,6 +93,7 @@ app.command("attack", rich_help_panel=_MEASURE)(choosing(attack.attack))
 app.command("uap", rich_help_panel=_MEASURE)(choosing(uap.uap))
 app.command("random-noise", rich_help_panel=_MEASURE)(choosing(uap.random_noise))
 app.command("report", rich_help_panel=_MEASURE)(report.report)
+app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
 app.command("leaderboard", rich_help_panel=_MEASURE)(leaderboard.leaderboard)
 app.add_typer(inspect.app, name="inspect", rich_help_panel=_LOOK)
 app.command("models", rich_help_panel=_LOOK)(models.models)

@@ -12,6 +12,7 @@ from .measurements.records import Record
 from .measurements.threats import ThreatModel
 from .models.convert import convert
 from .session.choices import DataChoice
+from .session.comparing import compare
 from .session.measuring import Measuring, Results
 from .session.models import BuildChoice
 from .session.opening import open
@@ -38,6 +39,7 @@ __all__ = [
     "ThreatModel",
     "TrainingLambda",
     "TrainingRequest",
+    "compare",
     "convert",
     "corrupt",
     "fit_lambda",

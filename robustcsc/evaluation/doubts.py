@@ -21,7 +21,7 @@ from robustcsc.models.catalog import normalization_for
 IMAGES, ALONE = 64, 8
 #: Relative and absolute difference of logits, the latter in their standard deviations, that rounding explains.
 TOLERANCE = 1e-3
-#: p-value of McNemar's test below which normalised images are answered better.
+#: p-value of the paired difference below which normalised images are answered better.
 SURE = 1e-6
 
 

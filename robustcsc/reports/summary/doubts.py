@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from robustcsc.evaluation.doubts import Seen
 from robustcsc.measurements.records import Doubt, Record
 from robustcsc.presentation.table import Column, Table
 from robustcsc.reports.cohorts.cells import WHO
 from robustcsc.reports.cohorts.cohorts import Cohort, Variant, labels_of
+
+if TYPE_CHECKING:
+    from robustcsc.evaluation.doubts import Seen
 
 #: What was seen, with the model as its subject.
 DOUBT_WORDS = {

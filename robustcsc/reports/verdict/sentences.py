@@ -15,7 +15,7 @@ _NO_VERDICT = (
     "No accuracy of a model as it can be used was measured: fixed lambdas and the oracle, smallest budgets and random "
     "noise allow no verdict."
 )
-_MOST_NAMED = 2
+MOST_NAMED = 2
 """Rows that a sentence compares with by name."""
 _NOTHING = 0.005
 """Below this accuracy, which rounds to 0 %, next to nothing is left."""
@@ -69,7 +69,8 @@ def _main(verdict: Verdict) -> str:
     under, who = _under(main), _name(verdict.leads[main])
     shown, alike = _shown(verdict, main), [it for it in verdict.against(main) if not it.difference.shown]
     if shown:
-        behind = f"; {len(shown) - _MOST_NAMED} more are further behind" if len(shown) > _MOST_NAMED else ""
+        more = len(shown) - MOST_NAMED
+        behind = f"; {more} more {'is' if more == 1 else 'are'} further behind" if more > 0 else ""
         also = f"; {_no_difference('from', alike)}" if alike else ""
         return f"{under} {who} {_is(main)} {_listed(shown)}{behind}{also}."
     if alike:
@@ -181,7 +182,7 @@ def _listed(contrasts: Sequence[Contrast]) -> str:
     """Returns ``"2.5 points more often than A (...) and 1.0 less often than B (...)"``, the first ones only."""
     named = [
         f"{_amount(it.difference, '' if at else ' points')} than {_other(it, 'at ')} {_sure(it.difference)}"
-        for at, it in enumerate(contrasts[:_MOST_NAMED])
+        for at, it in enumerate(contrasts[:MOST_NAMED])
     ]
     return _joined(named)
 
@@ -189,13 +190,19 @@ def _listed(contrasts: Sequence[Contrast]) -> str:
 def _lost(who: str, condition: Condition, loss: Difference) -> str:
     if loss.shown:
         return f"{who} {_is(condition)} {_amount(loss)} than on clean images {_sure(loss)}"
-    return f"no difference of {who} from clean images ({loss.points:+.1f} points, {_sure(loss)[1:]} is shown"
+    return f"no loss of {who} against clean images is shown {_told(loss)}"
 
 
 def _no_difference(between: str, contrasts: Sequence[Contrast]) -> str:
-    named = [f"{_other(it)} ({it.difference.points:+.1f} points, {_sure(it.difference)[1:]}" for it in contrasts]
-    more = [f"{len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
-    return f"no difference {between} {_joined([*named[:_MOST_NAMED], *more])} is shown"
+    if len(contrasts) == 1:
+        return f"no difference {between} {_other(contrasts[0])} is shown {_told(contrasts[0].difference)}"
+    named = [f"{_other(it)} {_told(it.difference)}" for it in contrasts[:MOST_NAMED]]
+    more = [f"{len(contrasts) - MOST_NAMED} more"] if len(contrasts) > MOST_NAMED else []
+    return f"no difference {between} {_joined([*named, *more])} is shown"
+
+
+def _told(difference: Difference) -> str:
+    return f"({difference.points:+.1f} points, {_sure(difference)[1:]}"
 
 
 def _amount(difference: Difference, unit: str = " points") -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.policies import NoLambda
 from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.reports.cohorts.cells import percentages
-from robustcsc.reports.cohorts.words import corruption_words, severities_words, source_words
+from robustcsc.reports.cohorts.words import NOISES, corruption_words, severities_words, source_words
 from robustcsc.reports.corruptions.charts import ACCURACY
 from robustcsc.reports.verdict.facts import Condition, Kind, Result, Verdict
 from robustcsc.reports.verdict.sentences import condition_words, row_words
@@ -76,18 +77,22 @@ def _cell(condition: Condition, result: Result | None) -> Cell:
 
 
 def _notes(verdict: Verdict) -> Sequence[str]:
-    notes = [_ACCURACY]
-    for condition in verdict.conditions:
-        if len(condition.names) > 1:
-            names = (
-                ", ".join(map(corruption_words, condition.names)) if len(condition.names) < 8 else "the standard ones"
-            )
-            spans = {severities_words(it) for it in condition.severities}
-            notes.append(f"The {condition_words(condition)}: {names}; severities {' or '.join(sorted(spans))}.")
+    notes = [_ACCURACY, *(_covered(it) for it in verdict.conditions if len(it.names) > 1)]
     if any(it.difference.p_value is None for it in verdict.contrasts):
         notes.append(_UNPAIRED)
     if any(len(row.subjects) > 1 for row in verdict.rows):
         notes.append(_SEEDS)
     if verdict.left_out:
-        notes.append(f"{verdict.left_out} more rows stand in the tables below.")
+        notes.append(f"{verdict.left_out} more rows stand in the other tables.")
     return notes
+
+
+def _covered(condition: Condition) -> str:
+    """Says what a mean covers."""
+    names = ", ".join(map(corruption_words, condition.names))
+    if condition.names == STANDARD_CORRUPTIONS:
+        names = "the standard ones"
+    elif condition.kind is Kind.NOISE and len(condition.names) == len(NOISES):
+        names = ", ".join(corruption_words(name).removesuffix(" noise") for name in condition.names)
+    spans = dict.fromkeys(map(severities_words, condition.severities))
+    return f"The {condition_words(condition)}: {names}; severities {' or '.join(spans)}."

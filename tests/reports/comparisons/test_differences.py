@@ -17,6 +17,8 @@ from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Estimate, Table
 from robustcsc.reports.cohorts.cohorts import total_score
 from robustcsc.reports.comparisons.differences import difference, difference_tables
+from robustcsc.reports.page.build import write_report
+from robustcsc.reports.page.sections import Report
 from tests.measurements.reading import read_records
 
 RecordMaker = Callable[..., Record]
@@ -228,3 +230,27 @@ def test_committed_outcomes_agree_with_the_committed_counts(path: Path) -> None:
             if row.get("outcomes"):
                 outcomes = outcomes_of(row)
                 assert (sum(outcomes), len(outcomes)) == (int(row["met"]), int(row["total"]))
+
+
+@pytest.mark.parametrize("count", [1, 8, 97, 1000])
+def test_a_difference_of_a_report_follows_from_its_records_file_alone(
+    clean: RecordMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("robustcsc.reports.page.build._figures", lambda *_: {})
+    monkeypatch.setattr("robustcsc.reports.page.build.render_page", lambda *_, **__: "")
+    kept = {"train": drawn(1, count, 0.75), "adaptive": drawn(2, count, 0.8)}
+    made = [clean(policy=policy, outcomes=it) for policy, it in kept.items()]
+    report = write_report(Report(title="Pairs", records=made), tmp_path / "report")
+    with report.records.open(newline="", encoding="utf-8") as file:
+        found = {row["policy"]: outcomes_of(row) for row in csv.DictReader(file)}
+    assert found == kept
+    (path,) = (path for path in report.tables if path.match("differences-*.csv"))
+    with path.open(newline="", encoding="utf-8") as file:
+        (told,) = csv.DictReader(file)
+    assert (told["first"], told["second"]) == OWN
+    gained = sum(one > other for one, other in zip(found["adaptive"], found["train"], strict=True))
+    lost = sum(one < other for one, other in zip(found["adaptive"], found["train"], strict=True))
+    middle = (gained - lost) / (count + 2)
+    error = math.sqrt(gained + lost + 1 - (gained - lost) * middle) / (count + 2)
+    assert float(told["p"]) == pytest.approx(2 * NormalDist().cdf(-abs(middle) / error), rel=1e-9)
+    assert float(told["first minus second high"]) == pytest.approx(min(100, 100 * (middle + 1.959963985 * error)))

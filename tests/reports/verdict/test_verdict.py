@@ -85,8 +85,8 @@ def test_the_oracle_and_fixed_lambdas_are_never_credited(corruption: RecordMaker
         *noisy(corruption, 70, policy="train"),
     ]
     assert said(made) == [
-        "Under the 4 noises no difference between sdnet with adaptive lambda and its training lambda (+0.0 points, "
-        "[-1.9, 1.9], p = 1.00) is shown."
+        "Under the 4 noises no difference between sdnet with adaptive lambda and its training lambda is shown (+0.0 "
+        "points, [-1.9, 1.9], p = 1.00)."
     ]
     assert len(shown(made)) == 3
     assert verdicts(joined(noisy(corruption, 99, policy="oracle"))) == []

@@ -1,0 +1,52 @@
+"""Runs side by side, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from robustcsc import runs
+from robustcsc.errors import StoreError
+from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.trainings import Training
+from robustcsc.reports.verdict.comparison import Comparison, comparison
+from robustcsc.runs import Run
+
+if TYPE_CHECKING:
+    from robustcsc.session.session import Session
+
+
+def compare(of: Sequence[Session | Run | str]) -> Comparison:
+    """Returns how runs differ on the images that all of them were measured on, each image compared with itself.
+
+    Args:
+        of: Sessions, runs or names of runs, at least two.
+
+    Raises:
+        StoreError: There are fewer than two, one has no results, they were not measured on the same images, or single
+            outcomes were not kept.
+
+    Examples:
+        >>> import robustcsc as rc
+        >>> sdnet = rc.open("sdnet-digits")
+        >>> images = sdnet.images(limit=50)
+        >>> same = rc.open("same", model=sdnet.model.model, images=images)
+        >>> measured = [session.evaluate(images, policies=["train"]) for session in (sdnet, same)]
+        >>> print(rc.compare([sdnet, same]))
+        On clean images no difference between digits-demo at its training lambda and same at ...
+    """
+    chosen = [it if isinstance(it, Run) else runs.find(it) if isinstance(it, str) else it.run for it in of]
+    once = {it.folder.resolve(): it for it in chosen}
+    if len(once) < 2:
+        raise StoreError("A comparison needs two runs at least: name them, as in `robustcsc compare sdnet resnet`.")
+    found = {}
+    for folder, run in once.items():
+        with ResultStore(run.store_path, read_only=True) as store:
+            measured = store.records()
+        if not measured:
+            raise StoreError(
+                f"Run {run.name!r} has no results to compare yet: measure some with `robustcsc sweep --run {run.name}`."
+            )
+        found[str(folder) if run.name in found else run.name] = measured
+    known = [training for run in once.values() if (training := Training.read(run.weights_path))]
+    return comparison(found, known)
