@@ -3,12 +3,12 @@
 from .adaptive.fit import fit_lambda
 from .attacks.gradient import pgd
 from .corruptions.apply import corrupt
-from .corruptions.specs import load_spec
 from .data.catalog import load
 from .evaluation.attacks.plans import AttackRequest
 from .measurements.fits import LambdaFit
 from .measurements.policies import Adaptive, FixedLambda, Oracle, Scope, TrainingLambda
 from .measurements.records import Record
+from .measurements.severity_tables import load_spec
 from .measurements.threats import ThreatModel
 from .models.convert import convert
 from .session.choices import DataChoice

@@ -77,7 +77,7 @@ def corrupt(
     """
     from robustcsc.corruptions import load_spec
     from robustcsc.corruptions.export import Export, earlier_manifest
-    from robustcsc.corruptions.specs import default_spec_name
+    from robustcsc.measurements.severity_tables import default_spec_name
     from robustcsc.corruptions.trial import chosen_corruptions
     from robustcsc.session.choices import DataChoice, choose_device, note_unreadable
 

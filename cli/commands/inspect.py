@@ -153,7 +153,7 @@ def reconstruction(
     That goes as deep as the model is a plain chain of dictionaries: up to its first shortcut, and in an SDNet whose
     first layer is the only sparse-coding layer, one layer deep.
     """
-    from robustcsc.corruptions.specs import default_spec_name, load_spec
+    from robustcsc.measurements.severity_tables import default_spec_name, load_spec
     from robustcsc.inspection.signals.reconstruction import inspect_reconstruction
 
     def reconstructed(specimen: Specimen) -> Findings[object]:
@@ -190,7 +190,7 @@ def residuals(
     as_json: options.Json = False,
 ) -> None:
     """Tell how the residual of an image grows with noise, and how well it tells noisy images from clean ones (AUC)."""
-    from robustcsc.corruptions.specs import default_spec_name, load_spec
+    from robustcsc.measurements.severity_tables import default_spec_name, load_spec
     from robustcsc.inspection.signals.residuals import inspect_residuals
 
     def detected(specimen: Specimen) -> Findings[object]:

@@ -4,8 +4,8 @@ from robustcsc.corruptions.apply import apply_kernel, corrupt
 from robustcsc.corruptions.catalog import KERNELS
 from robustcsc.corruptions.draws import image_seeds
 from robustcsc.corruptions.levels import noise_levels
-from robustcsc.corruptions.specs import Spec, load_spec, packaged_specs, select
 from robustcsc.measurements.perturbations import SEVERITIES
+from robustcsc.measurements.severity_tables import Spec, load_spec, packaged_specs, select
 
 __all__ = [
     "KERNELS",

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from robustcsc.corruptions.catalog import EIGHT_BIT_KERNELS, KERNELS, parameter_problem
+from robustcsc.corruptions.catalog import EIGHT_BIT_KERNELS, KERNELS
 from robustcsc.corruptions.draws import image_seeds
 from robustcsc.corruptions.filters import truncate
-from robustcsc.corruptions.specs import Spec
 from robustcsc.errors import DataError, SpecError, UnknownNameError
+from robustcsc.measurements.kernels import parameter_problem
 from robustcsc.measurements.perturbations import SEVERITIES
+from robustcsc.measurements.severity_tables import Spec
 
 
 def corrupt(

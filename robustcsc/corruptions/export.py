@@ -24,13 +24,13 @@ from PIL import Image
 from robustcsc import __version__
 from robustcsc.corruptions.apply import corrupt
 from robustcsc.corruptions.manifest import MANIFEST, Manifest, read_manifest
-from robustcsc.corruptions.specs import Spec
 from robustcsc.corruptions.trial import check_applicable
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
 from robustcsc.files import replacing, write_whole
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.perturbations import SEVERITIES
+from robustcsc.measurements.severity_tables import Spec
 from robustcsc.progress import Progress, silent
 
 Form = Literal["cifar-c", "imagenet-c"]

@@ -1,9 +1,9 @@
 """The noise levels C of Algorithm 1, at which the best lambda is searched."""
 
-from robustcsc.corruptions.catalog import RANGES
-from robustcsc.corruptions.specs import Spec
 from robustcsc.errors import SpecError, UnknownNameError
 from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.kernels import RANGES
+from robustcsc.measurements.severity_tables import Spec
 
 NOISE_LEVELS: dict[str, tuple[str, tuple[float, ...]]] = {
     "gaussian": ("std", (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20)),

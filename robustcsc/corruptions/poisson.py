@@ -19,8 +19,8 @@ from torch import Tensor
 
 from robustcsc.corruptions.draws import random_words, row_blocks, word_counters, word_keys
 from robustcsc.errors import DataError
+from robustcsc.measurements.kernels import MAX_RATE  # bounds the tables (15 MB at this rate, 3 MB at rate 500)
 
-MAX_RATE = 2000.0  # bounds the tables (15 MB at this rate, 3 MB at rate 500)
 _HALF = 1 << 30  # table words have 31 bits, from -2^30 to 2^30 - 1
 _ROUNDING = 2.0**-24  # above the relative error of an integer turned into float32
 _INTERVALS_PER_OCTAVE = 16

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from robustcsc.corruptions.apply import corrupt
-from robustcsc.corruptions.specs import Spec
 from robustcsc.data.decode import decode
 from robustcsc.measurements.perturbations import SEVERITIES
+from robustcsc.measurements.severity_tables import Spec
 
 #: Smallest side in pixels of the images on a sheet; smaller images are enlarged.
 TILE = 96

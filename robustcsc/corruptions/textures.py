@@ -4,8 +4,6 @@ The originals are five files of the authors' repository (hendrycks/robustness, A
 same picture. The package torch-uncertainty-assets has them as JPEG files, two of them compressed anew.
 """
 
-import hashlib
-from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -20,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from robustcsc.errors import DataError
+from robustcsc.measurements.severity_tables import ORIGINAL_NAMES, photographs
 
-ORIGINAL_NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 _PACKAGE = "torch_uncertainty_assets.frost"
 _PACKAGED_NAMES = ("frost1.jpg", "frost2.jpg", "frost2.jpg", "frost3.jpg", "frost4.jpg")  # the originals' 2 and 3 agree
 
@@ -58,7 +56,7 @@ def load_textures(folder: Path | None, scale: float, device: torch.device) -> Te
     """
     names = _PACKAGED_NAMES if folder is None else ORIGINAL_NAMES
     place: Traversable = files(_PACKAGE) if folder is None else folder
-    pictures = {name: _shrink(_decode(name, content, place), scale) for name, content in _read(place, names)}
+    pictures = {name: _shrink(_decode(name, content, place), scale) for name, content in photographs(place, names)}
     starts = dict(zip(pictures, np.cumsum([0, *(picture.size for picture in pictures.values())]), strict=False))
     pixels = np.concatenate([picture.ravel() for picture in pictures.values()])
     sizes = tuple((pictures[name].shape[1], pictures[name].shape[2]) for name in names)
@@ -69,18 +67,6 @@ def load_textures(folder: Path | None, scale: float, device: torch.device) -> Te
         torch.tensor([int(starts[name]) for name in names], device=device),
         torch.tensor(sizes, device=device),
     )
-
-
-def textures_digest(folder: Path) -> str:
-    """First 8 hex digits of the SHA-256 over the bytes of the five original files in a folder.
-
-    Raises:
-        DataError: If a file is missing; the message names the file.
-    """
-    digest = hashlib.sha256()
-    for _, content in _read(folder, ORIGINAL_NAMES):
-        digest.update(content)
-    return digest.hexdigest()[:8]
 
 
 def crop(textures: Textures, index: Tensor, corners: Tensor, height: int, width: int) -> Tensor:
@@ -97,19 +83,6 @@ def crop(textures: Textures, index: Tensor, corners: Tensor, height: int, width:
     # Every run of `width` pixels as a row of one overlapping view: the crops are then rows, copied in one piece each.
     runs = textures.pixels.as_strided((len(textures.pixels) - width + 1, width), (1, 1))
     return runs[rows]
-
-
-def _read(place: Traversable, names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yields each name with the content of its file."""
-    for name in names:
-        try:
-            content = (place / name).read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"The photograph of frost {place / name} cannot be read ({error.strerror}); give --frost-root a "
-                f"folder that holds {', '.join(names)}."
-            ) from error
-        yield name, content
 
 
 def _decode(name: str, content: bytes, place: Traversable) -> npt.NDArray[np.uint8]:

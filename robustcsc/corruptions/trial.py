@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from robustcsc.corruptions.apply import corrupt
-from robustcsc.corruptions.specs import Spec, select
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
+from robustcsc.measurements.severity_tables import Spec, select
 from robustcsc.progress import Note, quiet
 
 

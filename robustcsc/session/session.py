@@ -14,7 +14,6 @@ import torch
 from robustcsc.adaptive.fit import fit_lambda as fit_lines
 from robustcsc.corruptions import Spec, load_spec, select
 from robustcsc.corruptions.manifest import exported_corruptions, load_corrupted
-from robustcsc.corruptions.specs import default_spec_name
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
@@ -28,6 +27,7 @@ from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Surrogate
 from robustcsc.measurements.records import Location
+from robustcsc.measurements.severity_tables import default_spec_name
 from robustcsc.measurements.store import ResultStore
 from robustcsc.models import checkpoint
 from robustcsc.models.checkpoint import Checkpoint

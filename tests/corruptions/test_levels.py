@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from robustcsc.corruptions import load_spec, noise_levels
-from robustcsc.corruptions.catalog import parameter_problem
 from robustcsc.errors import SpecError, UnknownNameError
 from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.kernels import parameter_problem
 
 AUTHORS = {  # levels in the code of SDNet's authors, which bracket these tables
     ("gaussian", "cifar10_c"): [0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2],

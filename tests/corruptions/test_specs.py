@@ -1,14 +1,15 @@
 """Severity tables: the shipped ones against the published constants, and every way a file can be wrong."""
 
 import hashlib
+import inspect
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from robustcsc.corruptions import KERNELS, load_spec, packaged_specs, select
-from robustcsc.corruptions.catalog import RANGES, parameter_names
 from robustcsc.errors import SpecError, UnknownNameError
+from robustcsc.measurements.kernels import PARAMETERS, RANGES
 
 PUBLISHED = {  # Hendrycks and Dietterich's scripts make_cifar_c.py and make_imagenet_c.py
     "cifar10_c": {
@@ -57,9 +58,36 @@ def test_all_shipped_tables_are_valid_and_carry_the_hash_of_their_file() -> None
 
 
 def test_every_kernel_has_parameters_and_every_parameter_a_range() -> None:
-    for kernel in KERNELS:
-        names = parameter_names(kernel)
+    assert PARAMETERS.keys() == KERNELS.keys()
+    for kernel, names in PARAMETERS.items():
+        taken = inspect.signature(KERNELS[kernel]).parameters.values()
+        assert names == tuple(it.name for it in taken if it.kind is it.KEYWORD_ONLY and it.default is it.empty)
         assert names and set(names) <= set(RANGES)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        *(
+            (name.partition("_")[0], name)
+            for name in ("gaussian_noise", "shot_noise", "speckle_noise", "impulse_noise")
+        ),
+        *((name.partition("_")[0], name) for name in ("defocus_blur", "elastic_transform", "jpeg_compression")),
+        ("gaussian_blur", "gaussian_blur"),
+        ("gaussian-blur", "gaussian_blur"),
+        ("fog", "fog"),
+        ("contrast", "contrast"),
+    ],
+)
+def test_the_first_word_of_a_corruption_is_enough(typed: str, meant: str) -> None:
+    for table in packaged_specs():
+        assert select(load_spec(table), typed) == [meant]
+
+
+@pytest.mark.parametrize("typed", ["gauss", "noises", "", "_", "gaussian_", "jpg"])
+def test_other_short_forms_are_unknown(typed: str) -> None:
+    with pytest.raises(UnknownNameError):
+        select(load_spec("cifar10_c"), typed)
 
 
 def test_a_file_of_ones_own_is_read_by_path(tmp_path: Path) -> None:
@@ -163,6 +191,6 @@ def test_selections_follow_the_order_of_the_table() -> None:
     assert "speckle_noise" not in select(spec, "standard")
     assert select(spec, "speckle_noise, gaussian_noise,gaussian_noise") == ["gaussian_noise", "speckle_noise"]
     assert select(spec, "noise,standard,speckle_noise") == [*list(spec.corruptions)[:15], "speckle_noise"]
-    for wrong in ("", "shot", "gaussian_noise,", "gaussian_noise;shot_noise"):
+    for wrong in ("", "gauss", "gaussian_noise,", "gaussian_noise;shot_noise"):
         with pytest.raises(UnknownNameError, match="Unknown corruption"):
             select(spec, wrong)

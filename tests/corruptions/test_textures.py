@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from robustcsc.corruptions.textures import Textures, crop, load_textures, textures_digest
+from robustcsc.corruptions.textures import Textures, crop, load_textures
 from robustcsc.errors import DataError
+from robustcsc.measurements.severity_tables import textures_digest
 
 CPU = torch.device("cpu")
 NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")

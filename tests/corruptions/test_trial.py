@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions import KERNELS, Spec, load_spec
-from robustcsc.corruptions.specs import TableEntry
 from robustcsc.corruptions.trial import check_applicable
 from robustcsc.data import load
 from robustcsc.errors import DataError
+from robustcsc.measurements.severity_tables import TableEntry
 
 
 def tint(images: Tensor, seeds: Tensor, *, std: float) -> Tensor:

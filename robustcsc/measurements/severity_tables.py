@@ -7,7 +7,7 @@ A file holds one ``[benchmark]`` table and one table per corruption::
     source = "Hendrycks & Dietterich, ICLR 2019; make_cifar_c.py"
 
     [gaussian_noise]
-    kernel = "gaussian_noise"   # a key of KERNELS
+    kernel = "gaussian_noise"   # a key of PARAMETERS
     group = "noise"
     standard = true             # one of the 15 benchmark corruptions
     levels = [{ std = 0.04 }, { std = 0.06 }, { std = 0.08 }, { std = 0.09 }, { std = 0.10 }]
@@ -15,16 +15,20 @@ A file holds one ``[benchmark]`` table and one table per corruption::
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from robustcsc.corruptions.catalog import GROUPS, KERNELS, parameter_problem
-from robustcsc.corruptions.textures import textures_digest
-from robustcsc.errors import SpecError, UnknownNameError
+from robustcsc.errors import DataError, SpecError, UnknownNameError
+from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.kernels import GROUPS, PARAMETERS, parameter_problem
 from robustcsc.measurements.perturbations import SEVERITIES, SeverityTable
+
+ORIGINAL_NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+"""The photographs of frost in the authors' repository."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class TableEntry:
     """One corruption of a severity table.
 
     Attributes:
-        kernel: Key of `KERNELS`.
+        kernel: Key of `robustcsc.measurements.kernels.PARAMETERS`.
         group: ``"noise"``, ``"blur"``, ``"weather"`` or ``"digital"``.
         standard: True for the 15 corruptions that enter mCE, False for the 4 extra ones.
         levels: The kernel's parameters at severities 1 to 5.
@@ -117,23 +121,36 @@ def select(spec: Spec, names: str) -> list[str]:
 
     Args:
         spec: A severity table.
-        names: ``"all"``, ``"standard"``, a group or a corruption, or several of these separated by commas.
+        names: ``"all"``, ``"standard"``, a group or a corruption, or several of these separated by commas. The first
+            word of a corruption is enough where no other one begins with it, and ``gaussian``, ``shot``, ``speckle``
+            and ``impulse`` are the noises, as for a lambda fit. A hyphen stands for an underscore.
 
     Raises:
-        UnknownNameError: If the table has no corruption or group of this name.
+        UnknownNameError: If the table has no corruption or group of this name, or several.
+
+    Examples:
+        >>> select(load_spec("cifar10_c"), "gaussian,defocus")
+        ['gaussian_noise', 'defocus_blur']
     """
     sets: dict[str, list[str]] = {"all": list(spec.corruptions)}
     for name, corruption in spec.corruptions.items():
         sets.setdefault(corruption.group, []).append(name)
         if corruption.standard:
             sets.setdefault("standard", []).append(name)
-    sets.update({name: [name] for name in spec.corruptions})
     chosen: set[str] = set()
-    for name in names.split(","):
-        if name.strip() not in sets:
-            raise UnknownNameError("corruption", name.strip(), sets)
-        chosen.update(sets[name.strip()])
+    for word in (part.strip() for part in names.split(",")):
+        found = sets.get(word) or _meant(spec, word)
+        if word not in sets and len(found) != 1:
+            raise UnknownNameError("corruption", word, [*sets, *spec.corruptions])
+        chosen.update(found)
     return [name for name in spec.corruptions if name in chosen]
+
+
+def _meant(spec: Spec, typed: str) -> list[str]:
+    """Returns the corruptions of a table that a word may mean."""
+    word = typed.replace("-", "_")
+    word = NOISE_KERNELS.get(word, word)
+    return [word] if word in spec.corruptions else [name for name in spec.corruptions if name.startswith(f"{word}_")]
 
 
 def _parse(file: str, name: str, content: bytes, frost_root: Path | None) -> Spec:
@@ -171,7 +188,7 @@ def _corruption(place: str, table: dict[str, Any]) -> TableEntry:
     """One checked entry; `place` is the file and the entry, for messages."""
     _check_fields(table, {"kernel": str, "group": str, "standard": bool, "levels": list}, place)
     kernel, group, levels = table["kernel"], table["group"], table["levels"]
-    for field, value, known in (("kernel", kernel, tuple(KERNELS)), ("group", group, GROUPS)):
+    for field, value, known in (("kernel", kernel, tuple(PARAMETERS)), ("group", group, GROUPS)):
         if value not in known:
             raise SpecError(f"{place} field {field!r} is {value!r} but must be one of {', '.join(known)}.")
     if len(levels) != len(SEVERITIES):
@@ -188,3 +205,32 @@ def _corruption(place: str, table: dict[str, Any]) -> TableEntry:
 def default_spec_name(image_shape: tuple[int, int, int]) -> str:
     """Returns the severity table for images of a shape: CIFAR-10-C's below 96 pixels, ImageNet-C's from there on."""
     return "imagenet_c" if min(image_shape[1:]) >= 96 else "cifar10_c"
+
+
+def textures_digest(folder: Path) -> str:
+    """First 8 hex digits of the SHA-256 over the bytes of the five original files in a folder.
+
+    Raises:
+        DataError: If a file is missing; the message names the file.
+    """
+    digest = hashlib.sha256()
+    for _, content in photographs(folder, ORIGINAL_NAMES):
+        digest.update(content)
+    return digest.hexdigest()[:8]
+
+
+def photographs(place: Traversable, names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Yields the name of each photograph of frost with the content of its file.
+
+    Raises:
+        DataError: If one cannot be read; the message names the file.
+    """
+    for name in names:
+        try:
+            content = (place / name).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"The photograph of frost {place / name} cannot be read ({error.strerror}); give --frost-root a "
+                f"folder that holds {', '.join(names)}."
+            ) from error
+        yield name, content
