@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, progress_display
+from robustcsc.measurements.datasets import check_asked
+from robustcsc.models.known import check_known
 
 if TYPE_CHECKING:
     from robustcsc.session.session import Session
@@ -22,7 +24,7 @@ class Chosen:
     """The model and the images that the options of a command name.
 
     Raises:
-        RobustCSCError: There is no such run; told before torch is imported.
+        RobustCSCError: There is no such run, model or data set; told before torch is imported.
     """
 
     run: options.Run = None
@@ -41,6 +43,17 @@ class Chosen:
 
     def __post_init__(self) -> None:
         runs.meant(self.run, self.model, self.weights)
+        built = options.builder_options(self.model_option)
+        if self.model is not None:
+            check_known(self.model, built)
+        if self.data is not None:
+            check_asked(
+                self.data,
+                image_size=self.image_size,
+                class_order=self.class_order,
+                download=self.download,
+                workers=self.workers,
+            )
 
     @contextmanager
     def session(

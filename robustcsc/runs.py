@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,11 +167,16 @@ def latest(root: Path = RUNS) -> Run | None:
     return max(dated, key=lambda entry: entry[:2])[2] if dated else None
 
 
-def find(name: str | Path, root: Path = RUNS) -> Run:
+def find(name: str | Path, root: Path = RUNS, *, others: Sequence[str] = ()) -> Run:
     """Returns the run called `name` in `root`, or else the run whose folder is the path `name`.
 
+    Args:
+        name: Name or folder.
+        root: The folder of all runs.
+        others: More names that could have been typed.
+
     Raises:
-        StoreError: There is no such run; the sentence names those that exist.
+        StoreError: There is no such run; the sentence names those that exist, and the others.
     """
     runs = existing(root)
     for run in runs:
@@ -182,7 +188,7 @@ def find(name: str | Path, root: Path = RUNS) -> Run:
         if run.changed is not None or folder.resolve().parent == root.resolve():
             return run
         raise StoreError(f"{folder} is a folder, but no run, as it has neither weights nor results: name another.")
-    names = [run.name for run in runs]
+    names = [*dict.fromkeys((*(run.name for run in runs), *others))]
     if not names:
         raise StoreError(
             f"No run {str(name)!r}: there are no runs in {root} yet, type `robustcsc quickstart` or train one."
@@ -207,7 +213,8 @@ def meant(name: str | None, model: str | None = None, weights: Path | None = Non
     wanted = name or re.sub(r"[^\w.-]", "-", model or "")
     if weights is not None or (model is not None and ":" not in model):
         if model is None or weights is None:
-            raise CheckpointError("Weights from elsewhere need both --model NAME and --weights FILE.")
+            shipped = f" {model} ships with its own: --run {model}." if model in SHIPPED else ""
+            raise CheckpointError(f"Weights from elsewhere need both --model NAME and --weights FILE.{shipped}")
         check(model, needs_weights=False)
         weights_file(weights)
         check_name(wanted)
@@ -220,7 +227,7 @@ def meant(name: str | None, model: str | None = None, weights: Path | None = Non
     if name in SHIPPED and not Run(RUNS / name).folder.exists():
         return Run(RUNS / name)
     if wanted:
-        return find(wanted)
+        return find(wanted, others=SHIPPED)
     run = latest() or Run(RUNS / DEMO_RUN)
     if run.changed is not None and not run.weights_path.is_file():
         raise CheckpointError(

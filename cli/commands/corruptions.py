@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,7 @@ from robustcsc.cli import options
 from robustcsc.cli.console import print_json, print_line
 from robustcsc.cli.render import print_tables
 from robustcsc.files import check_writable, write_whole
-
-if TYPE_CHECKING:
-    from robustcsc.corruptions import Spec
+from robustcsc.measurements.severity_tables import Spec, load_spec
 
 
 def corruptions(
@@ -44,7 +42,6 @@ def corruptions(
         if out.suffix.lower() != ".png":
             raise options.OptionError(f"--out {out}: the preview is a PNG file, so its name must end in .png.")
 
-    from robustcsc.corruptions import load_spec
     from robustcsc.presentation.table import Column, Table
 
     table = load_spec(spec, frost_root)

@@ -10,6 +10,8 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.cli.render import print_tables
+from robustcsc.measurements.datasets import DATASETS, check_asked
+from robustcsc.measurements.severity_tables import default_spec_name, load_spec
 
 _ROOTS = (
     "The folder of a data set is --root, where the run was last measured or trained, or $ROBUSTCSC_DATA/NAME; NAME is "
@@ -24,7 +26,6 @@ def data(context: typer.Context, as_json: options.Json = False) -> None:
     """List the data sets, or write corrupted copies of one."""
     if context.invoked_subcommand is not None:
         return
-    from robustcsc.data import DATASETS
     from robustcsc.presentation.table import Column, Table
 
     if as_json:
@@ -75,9 +76,10 @@ def corrupt(
 
     Rerun an interrupted command to resume it. `robustcsc sweep --corrupted-root` reads the files.
     """
-    from robustcsc.corruptions import load_spec
+    check_asked(name, image_size=image_size, class_order=class_order, download=download, workers=workers)
+    options.check_corruptions(corruptions, spec, frost_root)
+
     from robustcsc.corruptions.export import Export, earlier_manifest
-    from robustcsc.measurements.severity_tables import default_spec_name
     from robustcsc.corruptions.trial import chosen_corruptions
     from robustcsc.session.choices import DataChoice, choose_device, note_unreadable
 

@@ -47,6 +47,7 @@ def sweep(
     """
     if corrupted_root is not None and frost_root is not None:
         raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
+    options.check_corruptions(corruptions, spec, frost_root)
     asked = options.policies(policies)
     with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
         results = session.sweep(

@@ -42,6 +42,7 @@ def fit_lambda(
     A fit of the same weights, images and settings that the run has is not measured again.
     """
     families, lambdas = options.noises(noise), None if grid is None else options.numbers("--grid", grid)
+    options.check_corruptions(None, spec)
     with chosen.session(device, batch_size=batch_size, remeasure=remeasure) as session:
         table = session.severity_table(spec)
         found = session.fit_lambdas(families, grid=lambdas, limit=limit, spec=table, seed=seed)

@@ -10,6 +10,7 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.findings import find
+from robustcsc.measurements.severity_tables import default_spec_name, load_spec
 
 if TYPE_CHECKING:
     from robustcsc.inspection.specimen import Findings, Specimen
@@ -153,7 +154,8 @@ def reconstruction(
     That goes as deep as the model is a plain chain of dictionaries: up to its first shortcut, and in an SDNet whose
     first layer is the only sparse-coding layer, one layer deep.
     """
-    from robustcsc.measurements.severity_tables import default_spec_name, load_spec
+    options.check_corruptions(corruption, spec, frost_root)
+
     from robustcsc.inspection.signals.reconstruction import inspect_reconstruction
 
     def reconstructed(specimen: Specimen) -> Findings[object]:
@@ -190,7 +192,8 @@ def residuals(
     as_json: options.Json = False,
 ) -> None:
     """Tell how the residual of an image grows with noise, and how well it tells noisy images from clean ones (AUC)."""
-    from robustcsc.measurements.severity_tables import default_spec_name, load_spec
+    options.check_corruptions(corruptions, spec, frost_root)
+
     from robustcsc.inspection.signals.residuals import inspect_residuals
 
     def detected(specimen: Specimen) -> Findings[object]:

@@ -11,6 +11,7 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
 from robustcsc.cli.render import print_section, print_tables
+from robustcsc.measurements.datasets import check_asked
 
 
 def report(
@@ -72,6 +73,8 @@ def report(
     """
     for name in (*(names or ()), *(run or ()), *([] if baseline in (None, "alexnet") else [baseline])):
         runs.find(name)  # a mistake is told before torch is imported
+    if data is not None:
+        check_asked(data, class_order=class_order)
 
     from robustcsc.reports.summary.short import terminal_tables
     from robustcsc.session.choices import DataChoice

@@ -12,6 +12,7 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.files import check_writable
+from robustcsc.measurements.datasets import check_asked
 from robustcsc.runs import Run
 
 _of_training = partial(typer.Option, rich_help_panel="Training")
@@ -107,6 +108,7 @@ def train(
         precision=precision,
         compile=compile_model,
     )
+    check_asked(data, image_size=image_size, class_order=class_order, download=download, workers=workers)
     if run is not None:
         check_unfinished(Run(runs.RUNS / run), resume=resume)
     check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)

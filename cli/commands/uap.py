@@ -11,6 +11,7 @@ from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note
 from robustcsc.cli.render import show_results
+from robustcsc.measurements.policies import parse_policy
 
 _of_uap = partial(typer.Option, rich_help_panel="Universal perturbation")
 _of_noise = partial(typer.Option, rich_help_panel="Random noise")
@@ -65,6 +66,7 @@ def uap(
     as_json: options.Json = False,
 ) -> None:
     """Craft one universal perturbation on training images: how many predictions does it change?"""
+    from robustcsc.evaluation.fooling.plans import check_uap
     from robustcsc.measurements.perturbations import Crafting
     from robustcsc.measurements.threats import DEFAULT_XI, ThreatModel, parse_epsilon
 
@@ -72,6 +74,7 @@ def uap(
     threats = [ThreatModel(norm, size) for size in sizes]
     crafting = Crafting(images="", count=crafting_images, delta=delta, passes=passes, batch_size=batch_size, seed=seed)
     met = options.protocols(protocols, ("plain", "static", "adaptive"))
+    check_uap(threats, None if only_controls else crafting)
     with chosen.session(device, limit, batch_size=_BATCH_SIZE, remeasure=remeasure) as session:
         results = session.uap(
             threats=threats,
@@ -104,7 +107,10 @@ def random_noise(
     as_json: options.Json = False,
 ) -> None:
     """Add Gaussian noise of a given energy: how many predictions does it change?"""
+    from robustcsc.evaluation.fooling.plans import check_noise
+
     rhos, asked = options.numbers("--rho", rho), options.policies(policies)
+    check_noise(rhos, [parse_policy(word) for word in asked if word != "grid"])
     with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
         results = session.random_noise(rhos=rhos, policies=asked, seeds=range(seed, seed + seeds))
     show_results(session.run, results, as_json)

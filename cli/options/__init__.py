@@ -3,7 +3,15 @@
 A command uses an alias as the type of its parameter and gives the default itself: `seed: Seed = 0`.
 """
 
-from robustcsc.cli.options.corruptions import CorruptedRoot, Corruptions, FrostRoot, Quantize, Severities, Spec
+from robustcsc.cli.options.corruptions import (
+    CorruptedRoot,
+    Corruptions,
+    FrostRoot,
+    Quantize,
+    Severities,
+    Spec,
+    check_corruptions,
+)
 from robustcsc.cli.options.data import ClassOrder, Data, Download, ImageSize, Limit, Root, Workers
 from robustcsc.cli.options.measuring import BatchSize, Device, Json, LambdaPolicies, Remeasure, Seed
 from robustcsc.cli.options.model import Mean, Model, ModelOption, Output, Run, Runs, Std, Weights

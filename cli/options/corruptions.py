@@ -5,6 +5,7 @@ from typing import Annotated
 
 from robustcsc.cli.options.panels import in_corruptions
 from robustcsc.cli.options.values import SeverityTuple
+from robustcsc.measurements.severity_tables import load_spec, select
 
 Spec = Annotated[
     str | None,
@@ -48,3 +49,12 @@ FrostRoot = Annotated[
 Quantize = Annotated[
     bool, in_corruptions("--quantize", help="Truncate corrupted images to 8 bits, as published files are.")
 ]
+
+
+def check_corruptions(names: str | None, spec: str | None, frost_root: Path | None = None) -> None:
+    """Refuses corruptions that a severity table lacks, before torch is imported; those of the package have the same.
+
+    Raises:
+        RobustCSCError: There is no such table or corruption, or a file cannot be read.
+    """
+    select(load_spec(spec or "cifar10_c", frost_root), names or "all")

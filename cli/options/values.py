@@ -67,12 +67,15 @@ def some(option: str, text: str) -> tuple[str, ...]:
 def noises(text: str) -> tuple[str, ...]:
     """Returns the noise families of a list with commas; ``all`` are the four and the pooled one.
 
+    A family may be called like its corruption, ``gaussian_noise``.
+
     Raises:
         OptionError: There are none.
         UnknownNameError: One of them is not known.
     """
     known = (*NOISE_KERNELS, "pooled")
-    found = known if text == "all" else some("--noise", text)
+    families = {kernel: family for family, kernel in NOISE_KERNELS.items()}
+    found = known if text == "all" else tuple(families.get(word, word) for word in some("--noise", text))
     for word in found:
         if word not in known:
             raise UnknownNameError("noise", word, known)

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from robustcsc.attacks.universal import project
 from robustcsc.corruptions.draws import image_seeds, normal, uniform
-from robustcsc.errors import AttackError
-from robustcsc.measurements.threats import ThreatModel
+from robustcsc.measurements.perturbations import Control
+from robustcsc.measurements.threats import ThreatModel, check_rho
 
 
 def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) -> Tensor:
@@ -44,19 +43,6 @@ def relative_noise(images: Tensor, rho: float, *, seed: int, indices: Tensor) ->
     return draws.to(images.dtype) * deviations.view(-1, 1, 1, 1)
 
 
-def check_rho(rho: float) -> None:
-    """Raises an `AttackError` if the relative energy of random noise is negative, above 1 or not finite."""
-    if not (math.isfinite(rho) and rho >= 0):
-        raise AttackError(
-            f"rho must be a finite number of at least 0, not {rho:g}: the energy of the noise relative to the image's."
-        )
-    if rho > 1:
-        raise AttackError(
-            f"rho is the energy of the noise relative to the image's, so at {rho:g} the noise is stronger than the "
-            f"image: did you mean {rho / 100:g}?"
-        )
-
-
 def random_signs(shape: tuple[int, int, int], threat: ThreatModel, seed: int) -> Tensor:
     """Returns a perturbation on the surface of the ball whose values differ in sign only; for linf the longest one."""
     signs = torch.where(uniform(_seeds(seed, "random-sign"), shape)[0] < 0.5, -1.0, 1.0)
@@ -77,7 +63,7 @@ def gaussian_direction(shape: tuple[int, int, int], threat: ThreatModel, seed: i
 
 #: The controls for a universal perturbation: random perturbations of the same norm, by name; ``(shape, threat, seed)``
 #: with the shape (C, H, W) to float32 on the CPU.
-CONTROLS: dict[Literal["random-sign", "gaussian"], Callable[[tuple[int, int, int], ThreatModel, int], Tensor]] = {
+CONTROLS: dict[Control, Callable[[tuple[int, int, int], ThreatModel, int], Tensor]] = {
     "random-sign": random_signs,
     "gaussian": gaussian_direction,
 }

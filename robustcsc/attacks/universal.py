@@ -54,7 +54,7 @@ from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError
 from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.measurements.threats import ThreatModel
+from robustcsc.measurements.threats import ThreatModel, check_crafting
 from robustcsc.progress import Progress, silent
 
 #: Largest number of DeepFool steps per image, as in the authors' code.
@@ -172,18 +172,6 @@ def project(perturbation: Tensor, threat: ThreatModel) -> Tensor:
     rounded = exact.to(perturbation.dtype)
     inwards = torch.nextafter(rounded, torch.zeros_like(rounded))
     return torch.where(rounded.double().abs() > exact.abs(), inwards, rounded)
-
-
-def check_crafting(threat: ThreatModel, delta: float, passes: int, batch_size: int) -> None:
-    """Raises an `AttackError` if xi is 0, delta is outside [0, 1), or passes or batch size are below 1."""
-    if threat.epsilon <= 0:
-        raise AttackError(f"xi must be above 0, not {threat.epsilon:g}: a ball of radius 0 holds no perturbation.")
-    if not 0 <= delta < 1:
-        raise AttackError(
-            f"delta must be at least 0 and below 1, not {delta:g}: a share of 1 - delta of the images is to be fooled."
-        )
-    if passes < 1 or batch_size < 1:
-        raise AttackError(f"Passes and batch size must be at least 1, not {passes} and {batch_size}.")
 
 
 class _Crafting:

@@ -5,12 +5,13 @@ Sets in memory (`MemoryImages`) and sets read from an image folder batch by batc
 random corruptions depend on neither the batch, the order nor the subset.
 """
 
-from robustcsc.data.catalog import DATASETS, DataSource, load
+from robustcsc.data.catalog import load
 from robustcsc.data.images import Batch, ImageSet
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.official import load_official
 from robustcsc.data.splits import hold_out
 from robustcsc.data.streamed import StreamedImages
+from robustcsc.measurements.datasets import DATASETS, DataSource
 
 __all__ = [
     "DATASETS",

@@ -11,12 +11,11 @@ from robustcsc.data.embedded import load_digits
 from robustcsc.data.folder import load_folder
 from robustcsc.data.images import ImageSet
 from robustcsc.data.torchvision_sets import load_torchvision
-from robustcsc.errors import DataError, UnknownNameError
-from robustcsc.measurements.datasets import DATASETS, check_asked
+from robustcsc.errors import UnknownNameError
+from robustcsc.measurements.datasets import check_asked
 from robustcsc.measurements.records import ClassOrder, Location
 from robustcsc.progress import Note
 from robustcsc.roots import find_root
-
 
 SPLITS = ("train", "test")
 

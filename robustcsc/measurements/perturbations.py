@@ -175,6 +175,10 @@ class Universal(Fact, frozen=True, tag="universal"):
     crafting: Crafting
 
 
+#: Kinds of random perturbations.
+Control = Literal["random-sign", "gaussian"]
+
+
 class RandomControl(Fact, frozen=True, tag="random-control"):
     """A random perturbation of the norm of a universal one, added to every image.
 
@@ -185,7 +189,7 @@ class RandomControl(Fact, frozen=True, tag="random-control"):
         seed: Seed of the perturbation.
     """
 
-    name: Literal["random-sign", "gaussian"]
+    name: Control
     threat: ThreatModel
     protocol: Protocol
     seed: int = 0

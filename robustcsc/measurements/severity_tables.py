@@ -141,7 +141,7 @@ def select(spec: Spec, names: str) -> list[str]:
     for word in (part.strip() for part in names.split(",")):
         found = sets.get(word) or _meant(spec, word)
         if word not in sets and len(found) != 1:
-            raise UnknownNameError("corruption", word, [*sets, *spec.corruptions])
+            raise UnknownNameError("corruption", word, [*sets, *NOISE_KERNELS, *spec.corruptions])
         chosen.update(found)
     return [name for name in spec.corruptions if name in chosen]
 

@@ -63,6 +63,31 @@ def check_step_size(step_size: float | str | None, threat: ThreatModel) -> None:
         raise AttackError(grey_levels("Step sizes are", float(step_size)))
 
 
+def check_rho(rho: float) -> None:
+    """Raises an `AttackError` if the relative energy of random noise is negative, above 1 or not finite."""
+    if not (math.isfinite(rho) and rho >= 0):
+        raise AttackError(
+            f"rho must be a finite number of at least 0, not {rho:g}: the energy of the noise relative to the image's."
+        )
+    if rho > 1:
+        raise AttackError(
+            f"rho is the energy of the noise relative to the image's, so at {rho:g} the noise is stronger than the "
+            f"image: did you mean {rho / 100:g}?"
+        )
+
+
+def check_crafting(threat: ThreatModel, delta: float, passes: int, batch_size: int) -> None:
+    """Raises an `AttackError` if xi is 0, delta is outside [0, 1), or passes or batch size are below 1."""
+    if threat.epsilon <= 0:
+        raise AttackError(f"xi must be above 0, not {threat.epsilon:g}: a ball of radius 0 holds no perturbation.")
+    if not 0 <= delta < 1:
+        raise AttackError(
+            f"delta must be at least 0 and below 1, not {delta:g}: a share of 1 - delta of the images is to be fooled."
+        )
+    if passes < 1 or batch_size < 1:
+        raise AttackError(f"Passes and batch size must be at least 1, not {passes} and {batch_size}.")
+
+
 def parse_epsilon(text: str) -> float:
     """Returns the budget that a user typed, as a fraction (``"8/255"``) or a number (``"0.5"``).
 

@@ -29,20 +29,6 @@ MODELS: dict[str, Builder] = {
     for name, builder in family.MODELS.items()
 }
 
-#: Sources of the models of a family, by the name of its file.
-PAPERS: dict[str, str] = {
-    "resnet": "He et al., CVPR 2016",
-    "sdnet": "Dai et al., NeurIPS 2022",
-    "plainnet": "Springenberg et al., ICLR 2015 workshop; Tang et al., arXiv 2020",
-    "wide_resnet": "Zagoruyko and Komodakis, BMVC 2016",
-    "detrame": "Tang et al., arXiv 2020",
-    "res_csc": "Zhang and Zhang, arXiv 2019",
-    "msd_csc": "Zhang and Zhang, arXiv 2019; Pelt and Sethian, PNAS 2018",
-    "ml_csc": "Zhang and Zhang, arXiv 2019; Papyan et al., JMLR 2017",
-    "tddl": "Tirer and Giryes, EUSIPCO 2018",
-    "mnist_cnn": "Vedaldi and Lenc, ACM MM 2015; Tirer and Giryes, EUSIPCO 2018",
-}
-
 #: Options that a paper sets per data set, by model and data set.
 DATA_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     name: {data: {"num_steps": num_steps} for data, num_steps in by_data.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from robustcsc.errors import RobustCSCError
 from robustcsc.measurements.threats import ThreatModel
+from robustcsc.models.known import check_known
 from robustcsc.progress import Note, quiet
 from robustcsc.runs import Run, check_name
 from robustcsc.training.recipes import adapted_recipe
@@ -35,7 +36,8 @@ class TrainingRequest:
         compile: Whether the model is compiled with ``torch.compile``.
 
     Raises:
-        RobustCSCError: The run cannot be called so, the recipe is unknown, or a number makes no sense.
+        RobustCSCError: The run cannot be called so, the model, its option or the recipe is unknown, or a number makes
+            no sense.
 
     Examples:
         >>> import robustcsc as rc
@@ -63,6 +65,7 @@ class TrainingRequest:
     def __post_init__(self) -> None:
         if self.run is not None:
             check_name(self.run)
+        check_known(self.model, self.options)
         adapted_recipe(self.recipe or "cpu", self.epochs, self.learning_rate)
         if self.epsilon is None:
             return

@@ -96,6 +96,68 @@ def sparse_late():
 '''
 
 WITHOUT_TORCH = {
+    "evaluate: shipped model with a letter less": ("evaluate --run sdnet-digit", "did you mean 'sdnet-digits'?"),
+    "evaluate: shipped model as a model": ("evaluate --model sdnet20-cifar10-jpeg", "--run sdnet20-cifar10-jpeg."),
+    "evaluate: model with a letter less": ("evaluate --model sdnet-digit --weights plain.pth", "mean 'sdnet-digits'?"),
+    "evaluate: option of a model with a letter less": (
+        "evaluate --model sdnet-digits --model-option atom=8 --weights plain.pth --data digits",
+        "Unknown option of sdnet-digits 'atom': did you mean 'atoms'?",
+    ),
+    "train: model with a letter less": ("train sdnet-digit", "did you mean 'sdnet-digits'?"),
+    "train: option of a model with a letter less": ("train sdnet-digits --model-option atom=8", "mean 'atoms'?"),
+    "train: data with a letter less": ("train sdnet-digits --data digit", "did you mean 'digits'?"),
+    **{
+        f"{command}: data with a letter less": (f"{command} --data digit", "did you mean 'digits'?")
+        for command in (
+            *("evaluate", "sweep", "fit-lambda", "attack", "uap", "random-noise", "report sdnet --examples 1"),
+            *("inspect atoms", "inspect classifier", "inspect metric", "inspect coding", "inspect codes"),
+            *("inspect reconstruction", "inspect residuals", "data corrupt --out c"),
+        )
+    },
+    **{
+        f"{command}: run with a letter less": (f"{command} --run sdnt", "did you mean 'sdnet'?")
+        for command in (
+            *("evaluate", "sweep", "fit-lambda", "attack", "uap", "random-noise", "report", "leaderboard"),
+            *("inspect atoms", "inspect classifier", "inspect metric", "inspect coding", "inspect codes"),
+            *("inspect reconstruction", "inspect residuals"),
+        )
+    },
+    **{
+        f"{command}: corruption with a letter less": (f"{command} gausian", "did you mean 'gaussian'?")
+        for command in (
+            *("sweep --corruptions", "inspect residuals --corruptions", "inspect reconstruction --corruption"),
+            "data corrupt --data digits --out c --corruptions",
+        )
+    },
+    **{
+        f"{command}: severity table with a letter less": (f"{command} cifar10c", "did you mean 'cifar10_c'?")
+        for command in (
+            *("sweep --spec", "fit-lambda --spec", "inspect residuals --spec", "inspect reconstruction --spec"),
+            *("corruptions", "data corrupt --data digits --out c --spec"),
+        )
+    },
+    "sweep: image size of digits": ("sweep --data digits --image-size 9", "digits has images of 8x8 pixels"),
+    "sweep: order of digits": ("sweep --data digits --class-order text", "digits has no class folders"),
+    "sweep: policy with a letter less": ("sweep --lambda adaptiv", "did you mean 'adaptive'?"),
+    "random-noise: policy with a letter less": ("random-noise --lambda adaptiv", "did you mean 'adaptive'?"),
+    "random-noise: energy in percent": ("random-noise --rho 5", "did you mean 0.05?"),
+    "uap: l2 radius in grey levels": ("uap --norm l2 --xi 2000", "Budgets in l2 are in pixel units"),
+    "uap: no radius": ("uap --xi 0", "xi must be above 0"),
+    "attack: transfer from a run with a letter less": ("attack --from sdnt", "did you mean 'sdnet'?"),
+    "report: baseline with a letter less": ("report sdnet --baseline sdnt", "did you mean 'sdnet'?"),
+    "random-noise: energy below zero": ("random-noise --run sdnet --rho -0.1", "at least 0, not -0.1"),
+    "random-noise: energy that is no number": ("random-noise --run sdnet --rho nan", "a finite number of at least 0"),
+    "random-noise: labels of the test": ("random-noise --run sdnet --lambda oracle", "it has no fooling rate"),
+    "uap: more than all": ("uap --run sdnet --delta 2", "delta must be at least 0 and below 1, not 2"),
+    "inspect: unknown corruption": (
+        "inspect reconstruction --run sdnet --corruption fogg --out tables",
+        "Unknown corruption 'fogg'",
+    ),
+    "sweep: photographs of nobody": (
+        "sweep --run sdnet --frost-root full --corruptions frost",
+        "full/frost1.png cannot be read",
+    ),
+    "corruptions: text as a table": ("corruptions notes.txt", "notes.txt: is not valid TOML"),
     "train: hidden name": ("train sdnet-digits --run .hidden", "'.hidden' cannot be the name of a run"),
     "train: name with a blank": ("train sdnet-digits --run 'my run'", "'my run' cannot be the name of a run"),
     "train: name of trained weights": ("train sdnet-digits --run sdnet", "has trained weights already"),
@@ -280,17 +342,9 @@ WITH_TORCH = {
     "attack: images over a file": ("attack --protocols plain --save notes.txt", "notes.txt exists already"),
     "attack: images of no attack": ("attack --score nowhere.safetensors", "There is no file nowhere.safetensors"),
     "attack: text as images": ("attack --run sdnet --score notes.txt", "notes.txt holds no adversarial images"),
-    "random-noise: energy below zero": ("random-noise --run sdnet --rho -0.1", "at least 0, not -0.1"),
-    "random-noise: energy that is no number": ("random-noise --run sdnet --rho nan", "a finite number of at least 0"),
-    "random-noise: labels of the test": ("random-noise --run sdnet --lambda oracle", "it has no fooling rate"),
-    "uap: more than all": ("uap --run sdnet --delta 2", "delta must be at least 0 and below 1, not 2"),
     "sweep: files of nobody": (
         "sweep --run sdnet --corrupted-root full",
         "full holds no corruptions: they must lie in NAME.npy",
-    ),
-    "sweep: photographs of nobody": (
-        "sweep --run sdnet --frost-root full --corruptions frost",
-        "full/frost1.png cannot be read",
     ),
     "report: run without results": ("report bare", "Run 'bare' has no results to report yet"),
     "report: examples of images that are not there": (
@@ -303,10 +357,6 @@ WITH_TORCH = {
         "inspect atoms --run sdnet --layers nowhere --out tables",
         "There is no layer 'nowhere' to inspect",
     ),
-    "inspect: unknown corruption": (
-        "inspect reconstruction --run sdnet --corruption fogg --out tables",
-        "Unknown corruption 'fogg'",
-    ),
     "data corrupt: files that are not images": (
         "data corrupt --data imagefolder --root damaged --out c",
         "None of the 10 images in damaged/test can be read",
@@ -317,5 +367,4 @@ WITH_TORCH = {
         "digits has no file names, which the form imagenet-c keeps",
     ),
     "corruptions: text as an image": ("corruptions --preview notes.txt", "notes.txt is not a readable image"),
-    "corruptions: text as a table": ("corruptions notes.txt", "notes.txt: is not valid TOML"),
 }

@@ -219,3 +219,25 @@ def test_help_needs_at_most_half_a_second_of_processor_time() -> None:
         if 0 < seconds <= max(0.5, 3 * libraries):
             return
     pytest.fail(f"{seconds:.2f} s of processor time, {libraries:.2f} s for the libraries alone")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count the time of child processes")
+@pytest.mark.parametrize("typed", ["attack --run nowhere", "sweep --corruptions gausian", "models", "corruptions"])
+def test_a_mistake_and_a_list_need_at_most_one_second_of_processor_time(typed: str, tmp_path: Path) -> None:
+    """Or, on a slow or crowded machine, five times what the library needs that reads the words."""
+    command = f"import os, robustcsc.cli.main as m; os.chdir({str(tmp_path)!r}); m.main({typed.split()})"
+    for _ in range(5):
+        seconds, library = processor_seconds("-c", command), processor_seconds("-c", "import typer.main")
+        if 0 < seconds <= max(1.0, 5 * library):
+            return
+    pytest.fail(f"{seconds:.2f} s of processor time, {library:.2f} s for typer alone")
+
+
+@pytest.mark.parametrize("typed", ["models", "data", "corruptions", "corruptions imagenet_c", "models --json"])
+def test_lists_need_no_tensors_frames_or_figures(typed: str) -> None:
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'numpy', 'pandas', 'matplotlib', 'sklearn')))"
+    subprocess.run(
+        [sys.executable, "-c", f"{blocked}; import robustcsc.cli.main as m; sys.exit(m.main({typed.split()}))"],
+        check=True,
+        capture_output=True,
+    )

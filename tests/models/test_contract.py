@@ -35,9 +35,11 @@ from robustcsc.measurements.records import Subject
 from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.models import checkpoint
-from robustcsc.models.catalog import MODELS, PAPERS, ModelSpec, build, default_spec
+from robustcsc.models.catalog import MODELS, ModelSpec, build, default_spec
 from robustcsc.models.convert import convert
+from robustcsc.models.known import PAPERS
 from robustcsc.reports.page.sections import Report, report_sections
+from tests.models import listed
 
 #: One or two of each family, small enough for every run; all others are slow tests.
 QUICK = (
@@ -201,3 +203,7 @@ def test_it_is_swept_attacked_and_reported_like_any_other(
 
 def test_every_family_names_its_paper() -> None:
     assert {builder.__module__.rpartition(".")[2] for builder in MODELS.values()} == PAPERS.keys()
+
+
+def test_what_is_known_without_the_networks_is_true() -> None:
+    assert listed.FILE.read_text("utf-8") == listed.text(), "run: python tests/models/listed.py"

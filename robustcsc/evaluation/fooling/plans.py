@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, get_args
 
-from robustcsc.attacks.random_noise import CONTROLS, check_rho
-from robustcsc.attacks.universal import check_crafting
-from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError, PolicyError, UnknownNameError
 from robustcsc.evaluation.plan import Chain, Planner, targets
-from robustcsc.measurements.perturbations import Crafting, RandomControl, RandomNoise, Universal
+from robustcsc.measurements.perturbations import Control, Crafting, RandomControl, RandomNoise, Universal
 from robustcsc.measurements.policies import Oracle, Policy
 from robustcsc.measurements.protocols import BASIC, Protocol
-from robustcsc.measurements.threats import ThreatModel, check_budget
+from robustcsc.measurements.threats import ThreatModel, check_budget, check_crafting, check_rho
+
+if TYPE_CHECKING:
+    from robustcsc.data import ImageSet
 
 
 def uap_plan(
@@ -41,7 +42,7 @@ def uap_plan(
                 plan.append(planner.fooling(Universal(threat=threat, protocol=protocol, crafting=crafting), policy))
             plan += [
                 planner.fooling(RandomControl(name=name, threat=threat, protocol=protocol, seed=seed), policy)
-                for name in CONTROLS
+                for name in get_args(Control)
                 for seed in control_seeds
             ]
     return plan
