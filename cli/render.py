@@ -40,6 +40,7 @@ def print_tables(tables: Iterable[Table], sentences: Iterable[str] = ()) -> None
 def print_section(section: Section) -> None:
     """Prints what a section says, then its tables."""
     print_sentences(section.sentences)
+    print_line("")
     print_tables(section.tables)
 
 
