@@ -70,7 +70,7 @@ def test_tabs_hold_the_numbers_of_the_table_in_full(few_digits: None, robustcsc:
     lines = done.out.splitlines()
     assert [line for line in lines if line.startswith("# digits test, 7 images")]
     (row,) = csv.DictReader((line for line in lines if line and not line.startswith("#")), delimiter="\t")
-    assert (row["model"], row["clean (%)"], row["clean n"]) == ("sdnet-digits", "100.0", "7")
+    assert (row["model"], row["clean (%)"], row["clean n"]) == ("sdnet", "100.0", "7")
     assert float(row["clean low (%)"]) == pytest.approx(64.57, abs=0.01)
     assert robustcsc("sweep --run sdnet --limit 7 --corruptions contrast --severities 1,5 --tsv").out == done.out
     assert "\t" not in robustcsc("evaluate --run sdnet --limit 7").out
