@@ -14,16 +14,14 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from robustcsc.measurements.examples import ExampleSheet
-from robustcsc.measurements.perturbations import Corruption
-from robustcsc.measurements.policies import TrainingLambda
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.html_chart import html_chart
 from robustcsc.presentation.html_table import Coded, coded_columns, html_table, packed, packed_table
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
 from robustcsc.presentation.table import Table, facts
-from robustcsc.reports.cohorts.words import perturbation_words, policy_words
+from robustcsc.reports.page.compare import comparisons
+from robustcsc.reports.page.examples import galleries
 from robustcsc.reports.page.facts import page_facts
 from robustcsc.reports.page.sections import Section
 
@@ -35,7 +33,7 @@ _OPEN_TABLES = 3
 """Tables of a section that stand open; further ones are folded."""
 _MOST_CARDS = 12
 """Columns of tables whose rows become cards on a narrow screen."""
-_SCRIPTS = (("presentation", "tables.js"), ("presentation", "charts.js"), ("reports.page", "page.js"))
+_SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compare.js", "page.js")}
 
 
 def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
@@ -47,9 +45,9 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["html"] = lambda table, first_rows: Markup(html_table(table, first_rows))
-    environment.filters |= {"words": perturbation_words, "policy": policy_words}
-    environment.filters |= {"note": sheet_note, "address": data_address, "inside": _inside}
+    environment.filters |= {"galleries": galleries, "address": data_address, "inside": _inside}
     environment.filters["still"] = lambda chart: Markup(html_chart(chart))
+    environment.filters["json"] = _json
     environment.tests["empty"] = _is_empty
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
@@ -66,10 +64,11 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         first_rows=_FIRST_ROWS,
         open_tables=_OPEN_TABLES,
         most_cards=_MOST_CARDS,
-        charts=_json(charts),
+        charts=charts,
+        comparisons=comparisons(records),
         library=packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes()) if charts else "",
         style=Markup(_asset("reports.page", "page.css")),
-        scripts=[Markup(_asset(*it)) for it in _SCRIPTS],
+        scripts=[Markup(_asset(package, name)) for package, names in _SCRIPTS.items() for name in names],
     )
     return page + "\n"
 
@@ -100,15 +99,3 @@ def _is_empty(table: Table) -> bool:
     """Whether all numbers of a table are zero or missing."""
     columns = [table.cells(at) for at, numeric in enumerate(table.numeric) if numeric]
     return bool(columns) and not any(facts(cell)[""] for cells in columns for cell in cells)
-
-
-def sheet_note(sheet: ExampleSheet) -> str:
-    """Returns a sentence that says how the images of a sheet were chosen and made."""
-    images, versions = sheet.images, sheet.examples[0].versions
-    parts = [f"{len(sheet.examples)} evenly spaced images of {images.dataset} {images.split}, none chosen by hand"]
-    corruptions = [it.perturbation for it in versions if isinstance(it.perturbation, Corruption)]
-    tables = [(it.table.words, it.seed) for it in corruptions]
-    parts += [f"corrupted with {table}, seed {seed}" for table, seed in dict.fromkeys(tables)]
-    tuned = any(answer.policy == TrainingLambda() for answer in versions[0].answers)
-    parts += ["adversarial images are crafted at the training lambda"] if tuned else []
-    return f"{'; '.join(parts)}. Percent: the model's confidence."

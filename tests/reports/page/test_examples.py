@@ -7,24 +7,26 @@ import pytest
 from robustcsc.errors import StoreError
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.examples import FILE, Answer, Example, ExampleSheet, Version, read_examples
+from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, SeverityTable
 from robustcsc.measurements.policies import NoLambda, Policy, TrainingLambda
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Images, Subject
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.reports.cohorts.words import perturbation_words
-from robustcsc.reports.page.page import sheet_note
+from robustcsc.reports.page.examples import galleries, sheet_note
 
 NOISE = Corruption(name="gaussian_noise", severity=3, table=SeverityTable(name="cifar10_c", digest="1a2b3c4d"), seed=7)
 TRAINED = TrainingLambda()
 PGD = Attack(steps=(AttackStep.of("pgd", steps=20),), threat=ThreatModel("linf", 8 / 255), protocol=Protocol.PLAIN)
 
 
-def sheet(*made: Perturbation, policy: Policy = TRAINED) -> ExampleSheet:
-    answer = Answer(policy=policy, label="cat", confidence=0.75, right=True)
-    versions = tuple(Version(perturbation=it, png=b"\x89PNG\x00\xff", answers=(answer,)) for it in made)
+def sheet(*made: Perturbation, policy: Policy = TRAINED, run: str = "sdnet", says: str = "cat") -> ExampleSheet:
+    answer = Answer(policy=policy, label=says, confidence=0.75, right=says == "cat")
+    pngs = (f"{run} attacked".encode() if isinstance(it, Attack) else b"\x89PNG\x00\xff" for it in made)
+    versions = tuple(Version(perturbation=it, png=png, answers=(answer,)) for it, png in zip(made, pngs, strict=True))
     return ExampleSheet(
-        subject=Subject(run="sdnet", model="sdnet18", weights="5d" * 32),
+        subject=Subject(run=run, model="sdnet18", weights="5d" * 32),
         images=Images(dataset="cifar10", split="test", fingerprint="0123", count=10000),
         examples=(Example(position=7, label="cat", versions=versions),),
     )
@@ -38,9 +40,32 @@ def test_versions_are_named_by_what_was_done_to_them() -> None:
 def test_a_note_says_how_the_images_were_made() -> None:
     note = sheet_note(sheet(Clean(), NOISE, PGD))
     assert note.startswith("1 evenly spaced images of cifar10 test, none chosen by hand; ")
-    assert "corrupted with cifar10_c@1a2b3c4d, seed 7" in note
+    assert "corrupted with cifar10_c, seed 7" in note
     assert "at the training lambda" in note
     assert "lambda" not in sheet_note(sheet(Clean(), NOISE, PGD, policy=NoLambda()))
+
+
+def test_models_answer_side_by_side_to_one_image_and_to_each_attack_apart() -> None:
+    ours, theirs = sheet(Clean(), NOISE, PGD), sheet(Clean(), PGD, policy=NoLambda(), run="resnet", says="dog")
+    (gallery,) = galleries([ours, theirs])
+    (example,) = gallery.examples
+    assert (example.position, example.label, len(gallery.notes)) == (7, "cat", 2)
+    said = {
+        made: [[(who, answer.label) for who, answer in picture.answers] for picture in pictures]
+        for made, pictures in example.versions
+    }
+    both = [("sdnet, training lambda", "cat"), ("resnet", "dog")]
+    assert said == {
+        "clean": [both],
+        "gaussian noise, severity 3": [both[:1]],
+        "PGD L∞ 8/255, 20 steps": [both[:1], both[1:]],
+    }
+
+
+def test_examples_of_other_images_stand_apart() -> None:
+    ours = sheet(Clean())
+    other = replace(ours, images=replace(ours.images, fingerprint="4567"))
+    assert [len(gallery.examples) for gallery in galleries([ours, other])] == [1, 1]
 
 
 def test_examples_come_back_from_the_folder_of_their_run(tmp_path: Path) -> None:
