@@ -28,8 +28,8 @@ MOST_PANELS = 20
 """Panels that the charts of one kind may have together, the first chart excepted: drawing one takes a while."""
 _MARGIN = 0.05
 """Share of the numbers' range that is left free at either end of an axis."""
-_LEAST_WIDTH, _STEPS, _MOST_STEPS = 10.0, (5, 10, 20, 25), 5
-"""Percentage points that an axis of dots covers at least and between its marks, and how often at most."""
+_STEPS, _MOST_STEPS = (5, 10, 20, 25), 5
+"""Percentage points between the marks of an axis of dots, and how many steps it has at most."""
 
 Key = TypeVar("Key")
 
@@ -170,10 +170,11 @@ class Dots:
         """
         found = [100 * end for it in self.points if it for end in (it.value, it.low, it.high) if end is not None]
         low, high = min(found, default=0.0), max(found, default=100.0)
-        missing = max(0.0, _LEAST_WIDTH - (high - low)) / 2
-        low, high = max(0.0, low - missing), min(100.0, high + missing)
         step = next(it for it in _STEPS if math.ceil(high / it) - math.floor(low / it) <= _MOST_STEPS)
-        return tuple(range(math.floor(low / step) * step, math.ceil(high / step) * step + 1, step))
+        first, last = math.floor(low / step), max(math.ceil(high / step), 1)
+        if last - first == 1:  # the least that an axis covers are two steps
+            first, last = (first, last + 1) if last * step < 100 else (first - 1, last)
+        return tuple(step * at for at in range(first, last + 1))
 
 
 @dataclass(frozen=True)

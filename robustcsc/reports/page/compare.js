@@ -21,21 +21,20 @@ function accuracyCell([value, low, high]) {
   return make("td", { className: "right" }, value.toFixed(2), range);
 }
 
-function compareRow(condition, one, other) {
+function compareRow(condition, one, other, ends) {
   const [points, low, high] = differenceOf(condition, one, other);
   const sure = low > 0 ? "hit" : high < 0 ? "miss" : "";
   const range = make("span", { className: "range", textContent: `[${signed(low)}, ${signed(high)}]` });
   const track = make("span", { className: "track" });
   const [first, second] = [condition.accuracies[one], condition.accuracies[other]];
-  const reach = make("b", { className: "ends" });
-  reach.style.left = `${Math.min(first[0], second[0])}%`;
-  reach.style.width = `${Math.abs(points)}%`;
-  const dots = [["dot other", second], ["dot", first]].map(([className, [value]]) => {
-    const dot = make("b", { className });
-    dot.style.left = `${value}%`;
-    return dot;
-  });
-  track.append(reach, ...dots);
+  const share = ([value]) => (100 * (value - ends[0])) / (ends[1] - ends[0]);
+  const mark = (className, left, width = "") => {
+    const element = make("b", { className });
+    Object.assign(element.style, { left: `${left}%`, width });
+    return element;
+  };
+  const [left, right] = [first, second].map(share).sort((a, b) => a - b);
+  track.append(mark("ends", left, `${right - left}%`), mark("dot other", share(second)), mark("dot", share(first)));
   const name = make("th", { scope: "row", textContent: condition.words });
   return make("tr", {}, name, accuracyCell(first), accuracyCell(second),
     make("td", { className: `right ${sure}` }, signed(points), range), make("td", { className: "wide" }, track));
@@ -54,14 +53,17 @@ function sideBySide(place) {
   const heads = ["", "\u25cf first", "\u25cb second", "first \u2212 second"].map((textContent, at) =>
     make("th", { scope: "col", className: at ? "right" : "", textContent }));
   const body = make("tbody");
-  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads,
-    make("th", { className: "wide", textContent: "0 to 100 %" }))), body);
+  const axis = make("th", { className: "wide" });
+  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads, axis)), body);
   function show() {
     const [one, other] = choices.map((choice) => Number(choice.value));
     const shown = one === other ? [] : data.conditions.filter((condition) => differenceOf(condition, one, other));
     said.textContent = shown.length ? wins(data, one, other, shown.map((condition) => differenceOf(condition, one, other)))
       : "Choose two rows that were measured on the same images.";
-    body.replaceChildren(...shown.map((condition) => compareRow(condition, one, other)));
+    const values = shown.flatMap(({ accuracies }) => [accuracies[one][0], accuracies[other][0]]);
+    const ends = [10 * Math.floor(Math.min(...values) / 10), 10 * Math.floor(Math.max(...values) / 10) + 10];
+    axis.replaceChildren(...ends.map((end) => make("span", { textContent: `${end} %` })));
+    body.replaceChildren(...shown.map((condition) => compareRow(condition, one, other, ends)));
     table.hidden = !shown.length;
   }
   for (const choice of choices) choice.onchange = show;

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
-from robustcsc.measurements.perturbations import Clean, Corruption
+from robustcsc.measurements.perturbations import Clean, Corruption, Perturbation
 from robustcsc.measurements.records import Record
 from robustcsc.reports.cohorts.cohorts import Cohort
 from robustcsc.reports.cohorts.words import source_words
@@ -12,29 +13,25 @@ from robustcsc.reports.cohorts.words import source_words
 
 def page_facts(records: Sequence[Record]) -> list[str]:
     """Returns short phrases about records, at least one: images, where corrupted ones come from, seeds and days."""
-    plain: dict[Cohort, bool] = {}
+    totals: dict[tuple[str, str], dict[type[Perturbation], set[int]]] = defaultdict(lambda: defaultdict(set))
+    cohorts = set()
     for record in records:
-        mild = isinstance(record.measurement.perturbation, Clean | Corruption)
-        plain[Cohort.of(record)] = plain.get(Cohort.of(record), False) or mild
-    origins = [cohort.origin for cohort in plain if cohort.origin]
-    seeds = sorted({cohort.seed for cohort in plain})
-    days = sorted({record.provenance.created[:10] for record in records})
+        cohorts.add(cohort := Cohort.of(record))
+        totals[cohort.dataset, cohort.split][type(record.measurement.perturbation)].add(cohort.total)
+    seeds = {cohort.seed for cohort in cohorts}
+    days = sorted({record.provenance.created[:10] for record in records} - {""})
     return [
-        *(
-            _images(name, {it: plain[it] for it in plain if it[:2] == name})
-            for name in sorted({it[:2] for it in plain})
-        ),
-        *sorted({f"{source_words(it)}, severity table {it.table.name}" for it in origins}),
-        f"seed {_spread(seeds)}" if len(seeds) == 1 else f"seeds {_spread(seeds)}",
-        f"measured {' to '.join(dict.fromkeys((days[0], days[-1])))}",
+        *(f"{' '.join(name)}: {_images(totals[name])}" for name in sorted(totals)),
+        *sorted({f"{source_words(it.origin)}, severity table {it.origin.table.name}" for it in cohorts if it.origin}),
+        f"seed{'s' * (len(seeds) > 1)} {_spread(seeds)}",
+        *([f"measured {' to '.join(dict.fromkeys((days[0], days[-1])))}"] if days else []),
     ]
 
 
-def _images(name: tuple[str, ...], plain: dict[Cohort, bool]) -> str:
-    mild = {cohort.total for cohort, it in plain.items() if it}
-    attacked = {cohort.total for cohort, it in plain.items() if not it}
-    words = f"{' '.join(name)}: {_spread(mild or attacked)} images"
-    return words if not mild or attacked <= mild else f"{words}, {_spread(attacked)} under attack"
+def _images(totals: Mapping[type[Perturbation], set[int]]) -> str:
+    attacked = {total for kind, of in totals.items() if kind not in (Clean, Corruption) for total in of}
+    main = totals.get(Corruption) or totals.get(Clean) or attacked
+    return f"{_spread(main)} images" + (f", {_spread(attacked)} under attack" if attacked - main else "")
 
 
 def _spread(numbers: Collection[int]) -> str:
