@@ -4,9 +4,65 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 MISSING = "\N{EN DASH}"
 """What a missing number is written as."""
+
+
+class About(NamedTuple):
+    """One fact about the images of a table or chart, such as their number.
+
+    Attributes:
+        kind: What sort of fact it is.
+        words: The fact.
+        exact: The fact with the digest that tells it from others of the same words.
+    """
+
+    kind: str
+    words: str
+    exact: str
+
+
+class Title(str):
+    """A title as text, which first says what is shown and then all about the images, and its two parts.
+
+    Attributes:
+        words: What is shown.
+        about: The facts about the images.
+
+    Examples:
+        >>> title = Title("Attacks", (About("data", "cifar10 test", "cifar10 test"), About("seed", "seed 0", "seed 0")))
+        >>> title, title.words
+        ('Attacks: cifar10 test, seed 0', 'Attacks')
+    """
+
+    words: str
+    about: tuple[About, ...]
+
+    def __new__(cls, words: str, about: tuple[About, ...]) -> Title:
+        """Returns the title of the two parts."""
+        title = super().__new__(cls, f"{words}: {', '.join(it.exact for it in about)}")
+        title.words, title.about = words, about
+        return title
+
+
+def told_apart(about: Iterable[About], others: Iterable[About]) -> str:
+    """Returns those facts in words that `others` have other facts of the same kind beside; with digests if need be.
+
+    Examples:
+        >>> few = About("images", "500 images", "500 images (3f)")
+        >>> told_apart([few], [About("images", "1,000 images", "1000 images (9a)")]), told_apart([few], [few])
+        ('500 images', '')
+        >>> told_apart([few], [few, few._replace(exact="500 images (77)")])
+        '500 images (3f)'
+    """
+    known = set(others)
+    alike = {it: {other for other in known if other.kind == it.kind} - {it} for it in about}
+    return ", ".join(
+        it.exact if any(other.words == it.words for other in of) else it.words for it, of in alike.items() if of
+    )
 
 
 def slug(*parts: str, key: tuple[str, ...] = ()) -> str:

@@ -23,7 +23,7 @@ from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.reports.attacks.flags import FLAG_WORDS, Flags, flags_by_measurement, is_white_box
 from robustcsc.reports.attacks.tables import BUDGETS, attacks_by_cohort
 from robustcsc.reports.cohorts.cells import PERCENT, WHO, estimate, percentages, rate_of
-from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, of_newest_fit
+from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, apart, labels_of, of_kinds, of_newest_fit
 from robustcsc.reports.cohorts.words import (
     THEN,
     attack_words,
@@ -60,7 +60,7 @@ def worst_case_tables(records: Sequence[Record]) -> list[Table]:
     return [
         Table(
             name=cohort.file_name("worst-case"),
-            title=f"Under all attacks: {cohort.title}",
+            title=cohort.titled("Under all attacks"),
             columns=columns,
             rows=tuple(found),
             notes=(f"{PERCENT} n = {cohort.total} images.", *_WORST_NOTES),
@@ -82,9 +82,9 @@ def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Variant
             if attacked_directly(mine):
                 found[cohort, threat][variant] = left_by_all(mine)
                 several |= {(cohort, threat)} if len(mine) > 1 else set()
-    named = len({cohort for cohort, _ in several}) > 1
+    cohorts = {cohort for cohort, _ in several}
     return [
-        (robust_heading(threat) + (f" ({cohort.words})" if named else ""), scores)
+        (robust_heading(threat) + (f" ({words})" if (words := apart(cohort, cohorts)) else ""), scores)
         for (cohort, threat), scores in found.items()
         if (cohort, threat) in several
     ]
@@ -111,7 +111,7 @@ def attack_list_tables(records: Sequence[Record]) -> list[Table]:
             f"A{THEN}B: B attacked the images that A left, and both are counted. Calls are per attacked image, counted "
             "on the model.",
         )
-        title = f"Attack by attack: {cohort.title}"
+        title = cohort.titled("Attack by attack")
         tables.append(Table(cohort.file_name("attack-list"), title, columns, rows, notes))
     return tables
 

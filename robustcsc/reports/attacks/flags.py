@@ -83,6 +83,6 @@ def flag_tables(records: Sequence[Record]) -> list[Table]:
         )
         if rows:
             columns = (*WHO, *map(Column, ("attack", "protocol", "flag")))
-            title = f"Flagged attacks: {cohort.title}"
+            title = cohort.titled("Flagged attacks")
             tables.append(Table(cohort.file_name("flags"), title, columns, rows, (_NOTE,)))
     return tables

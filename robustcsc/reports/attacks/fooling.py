@@ -18,7 +18,7 @@ from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.presentation.chart import MOST_LINES, Chart, line_chart
 from robustcsc.presentation.picture import Picture
 from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
-from robustcsc.presentation.words import slug
+from robustcsc.presentation.words import About, Title, slug
 from robustcsc.reports.cohorts.cells import WHO, estimate, over_seeds, percentages, rate_of
 from robustcsc.reports.cohorts.cohorts import (
     Cohort,
@@ -118,7 +118,7 @@ def fooling_tables(records: Sequence[Record]) -> list[Table]:
     for scored, rows in changed_by(records, NOISE).items():
         cells = tuple((*labels[change.variant], change.size, *_rates(found)) for change, found in rows.items())
         columns = (*WHO, Column("rho"), *_RATE_COLUMNS)
-        title = f"Random noise: {_title(scored, rows)}"
+        title = _title("Random noise", scored, rows)
         tables.append(Table(slug("random-noise", *scored[:2], key=scored), title, columns, cells, (_RATES, _ENERGY)))
     return tables
 
@@ -134,7 +134,7 @@ def fooling_charts(records: Sequence[Record]) -> list[Chart]:
         for scored, rows in changed_by(records, kinds).items():
             if len({change.size for change in rows}) > 1:
                 name = slug(file, *scored[:2], key=scored)
-                charts.append(_chart(name, f"Fooling rate over {axis}: {_title(scored, rows)}", axis, rows, labels))
+                charts.append(_chart(name, _title(f"Fooling rate over {axis}", scored, rows), axis, rows, labels))
     return charts
 
 
@@ -173,7 +173,7 @@ def _universal_table(scored: Scored, rows: Mapping[Change, Measured], labels: La
             cells.append((*labels[variant], *how, *_rates(found), *_crafting(found[Metric.FOOLING]), *way))
     return Table(
         name=slug("uap", *scored[:2], key=scored),
-        title=f"Universal perturbations: {_title(scored, rows)}",
+        title=_title("Universal perturbations", scored, rows),
         columns=(*_COLUMNS, Column("crafting")) if len(ways) > 1 else _COLUMNS,
         rows=tuple(cells),
         notes=(_RATES, _CONTROLS, *(f"UAP {words}." for words in ways if len(ways) == 1)),
@@ -219,10 +219,11 @@ def _chart(name: str, title: str, axis: str, rows: Mapping[Change, Measured], la
     return line_chart(name, title, f"Fooling rate over {axis};", (axis, "fooling rate (%)"), lines, headed)
 
 
-def _title(scored: Scored, rows: Mapping[Change, Measured]) -> str:
+def _title(words: str, scored: Scored, rows: Mapping[Change, Measured]) -> Title:
     dataset, split, images = scored
     counts = sorted({record.total for found in rows.values() for record in found[Metric.FOOLING]})
-    return f"{dataset} {split}, {' or '.join(map(str, counts))} images ({images})"
+    data, count = f"{dataset} {split}", f"{' or '.join(map(str, counts))} images"
+    return Title(words, (About("data", data, data), About("images", count, f"{count} ({images})")))
 
 
 def perturbation_pictures(records: Sequence[Record], folders: Mapping[str, Path]) -> list[Picture]:

@@ -53,7 +53,7 @@ def minimal_tables(records: Sequence[Record]) -> list[Table]:
     return [
         Table(
             name=cohort.file_name("minimal-epsilon"),
-            title=f"Smallest budgets: {cohort.title}",
+            title=cohort.titled("Smallest budgets"),
             columns=_COLUMNS,
             rows=tuple((*labels[it.variant], *_cells(it)) for it in found),
             notes=(_NOTE,),
@@ -108,7 +108,7 @@ def _chart(cohort: Cohort, searches: Sequence[_Search], labels: Labels) -> Chart
         panels[norm_words(it.made.threat.norm)][it.variant, it.made] = _curve(it)
     return line_chart(
         cohort.file_name("minimal-epsilon"),
-        f"Smallest budgets: {cohort.title}",
+        cohort.titled("Smallest budgets"),
         "Share of images that no smaller budget broke;",
         ("epsilon", "accuracy (%)"),
         lines,

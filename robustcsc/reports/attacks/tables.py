@@ -77,7 +77,7 @@ def _attack_table(cohort: Cohort, attacks: Sequence[Attacked], labels: Labels) -
         cells.append((*labels[variant], how, *accuracies))
     return Table(
         name=cohort.file_name("attacks"),
-        title=f"Attacks: {cohort.title}",
+        title=cohort.titled("Attacks"),
         columns=(*WHO, Column("how the attack met lambda"), *percentages(columns)),
         rows=tuple(cells),
         notes=(f"{PERCENT} n = {cohort.total} images. {BUDGETS}",),
@@ -93,7 +93,7 @@ def epsilon_charts(records: Sequence[Record]) -> list[Chart]:
     return [
         line_chart(
             cohort.file_name("epsilon"),
-            f"Accuracy over epsilon: {cohort.title}",
+            cohort.titled("Accuracy over epsilon"),
             "Accuracy over the budget;",
             ("epsilon", "accuracy (%)"),
             {words: words for by_words in curves.values() for words in by_words},
@@ -112,7 +112,7 @@ def epsilon_tables(records: Sequence[Record]) -> list[Table]:
             tables.append(
                 Table(
                     name=cohort.file_name("epsilon", norm),
-                    title=f"Accuracy over epsilon, {norm_words(norm)}: {cohort.title}",
+                    title=cohort.titled(f"Accuracy over epsilon, {norm_words(norm)}"),
                     columns=(Column("run, lambda policy, attack"), *percentages(map(epsilon_words, budgets))),
                     rows=tuple((words, *map(curve.get, budgets)) for words, curve in lines.items()),
                     notes=(f"{PERCENT} n = {cohort.total} images. {BUDGETS}",),

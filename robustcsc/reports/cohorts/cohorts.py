@@ -18,7 +18,7 @@ from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Pol
 from robustcsc.measurements.protocols import BASIC
 from robustcsc.measurements.records import Metric, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
-from robustcsc.presentation.words import slug
+from robustcsc.presentation.words import About, Title, slug, told_apart
 from robustcsc.reports.cohorts.words import policy_rank, policy_words, setting_rank, source_words
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -61,10 +61,21 @@ class Cohort(NamedTuple):
         return (self.dataset, self.split, self.origin_words, *images, self.seed, self.metric)
 
     @property
-    def title(self) -> str:
-        """Names everything the cohort fixes."""
-        metric = () if self.metric is Metric.ACCURACY else (self.metric.value,)
-        return ", ".join([f"{self.dataset} {self.split}", *self.origin_words, self.words, *metric])
+    def about(self) -> tuple[About, ...]:
+        """Everything that the cohort fixes."""
+        files = f", files {self.files}" if self.files else ""
+        data, seed, metric = f"{self.dataset} {self.split}", f"seed {self.seed}", self.metric.value
+        facts = [About("data", data, data)]
+        if self.origin:
+            source, table = source_words(self.origin), self.origin.table
+            facts += [About("source", source, source), About("table", table.name, table.words)]
+        facts.append(About("images", f"{self.total:,} images", f"{self.total} images ({self.images}{files})"))
+        facts.append(About("seed", seed, seed))
+        return (*facts, *([] if self.metric is Metric.ACCURACY else [About("metric", metric, metric)]))
+
+    def titled(self, words: str) -> Title:
+        """Returns the title of a table or chart about the cohort."""
+        return Title(words, self.about)
 
     @property
     def origin_words(self) -> tuple[str, ...]:
@@ -81,16 +92,15 @@ class Cohort(NamedTuple):
         """Fingerprint of published files, where there are several versions of them."""
         return self.origin.files if self.origin else ""
 
-    @property
-    def words(self) -> str:
-        """Names the images and the seed only."""
-        files = f", files {self.files}" if self.files else ""
-        return f"{self.total} images ({self.images}{files}), seed {self.seed}"
-
     def file_name(self, *parts: str) -> str:
         """Returns a name for a file about this cohort, unique among cohorts."""
         key = tuple(str(part) for part in self.rank)
         return slug(*parts, self.dataset, self.split, *self.origin_words[:1], key=key)
+
+
+def apart(cohort: Cohort, others: Iterable[Cohort]) -> str:
+    """Returns in words what tells a cohort from others; ``""`` if nothing does."""
+    return told_apart(cohort.about, (it for other in others for it in other.about))
 
 
 class Variant(NamedTuple):

@@ -127,7 +127,7 @@ def _table(cohort: Cohort, kind: str, found: Sequence[_Comparison], labels: Labe
     whole_column, *others = (Column(heading, digits=2, signed=True) for heading in measured)
     table = Table(
         name=cohort.file_name("differences", kind),
-        title=f"Differences, {kind}: {cohort.title}",
+        title=cohort.titled(f"Differences, {kind}"),
         columns=(
             *(*map(Column, ("first", "second", "images")), whole_column, Column("better")),
             *(Column("p", significant=2), Column("p (Holm)", significant=2), Column("severities"), *others),

@@ -40,7 +40,7 @@ def _severity_chart(cells: Corrupted) -> Chart:
     words = {name: corruption_words(name) for name in cells.rows}
     return line_chart(
         cells.cohort.file_name("severity"),
-        f"Accuracy by severity: {cells.cohort.title}",
+        cells.cohort.titled("Accuracy by severity"),
         f"{len(words)} panels ({', '.join(words.values())}),",
         ("severity", ACCURACY),
         {it: ", ".join(cells.labels[it]) for it in cells.variants},
@@ -60,7 +60,7 @@ def _noise_chart(cells: Corrupted) -> Chart:
     groups |= {f"all {len(groups)}": list(cells.rows)} if len(groups) > 1 else {}
     return dot_plot(
         cells.cohort.file_name("noises"),
-        f"Noise families: {cells.cohort.title}",
+        cells.cohort.titled("Noise families"),
         f"Mean accuracy over severities for {', '.join(groups)}.",
         ACCURACY,
         list(groups),
@@ -99,7 +99,7 @@ def lambda_charts(
         more = left_out(len(runs), fit_in, "runs")
         for run in sorted(runs)[:fit_in]:
             cohort = cells.cohort
-            charts.append(lambda_chart(cohort.file_name(name, run), f"{title}: {run}, {cohort.title}", runs[run], more))
+            charts.append(lambda_chart(cohort.file_name(name, run), cohort.titled(f"{title}, {run}"), runs[run], more))
     return charts
 
 
@@ -154,7 +154,7 @@ def _maps(cells: Corrupted) -> Chart:
     described += f"Rows: {', '.join(map(corruption_words, cells.rows))}. Empty: not measured."
     return Chart(
         name=cells.cohort.file_name("map"),
-        title=f"Accuracy by corruption and severity: {cells.cohort.title}",
+        title=cells.cohort.titled("Accuracy by corruption and severity"),
         description=described + left_out(len(cells.variants), MOST_MAPS, "rows"),
         panels=tuple(_map(cells, it) for it in shown),
     )

@@ -86,7 +86,7 @@ def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors 
         notes += [absent] if reference is None else [baseline.words]
     return Table(
         name=cells.cohort.file_name("errors"),
-        title=f"Corruption errors: {cells.cohort.title}",
+        title=cells.cohort.titled("Corruption errors"),
         columns=(*_LABELS, Column("images"), *percentages(("clean", *columns)), *percentages(ratios, digits=1)),
         rows=tuple(rows),
         notes=(*notes, *cells.missing_notes, *cells.fixed_notes),
@@ -110,7 +110,7 @@ def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Tab
         notes.append(_GENERATED)
     return Table(
         name=cells.cohort.file_name("relative-errors"),
-        title=f"Corruption errors relative to {baseline.name}: {cells.cohort.title}",
+        title=cells.cohort.titled(f"Corruption errors relative to {baseline.name}"),
         columns=(*_LABELS, Column("measure"), *percentages(columns, digits=1)),
         rows=tuple(rows),
         notes=(*notes, *cells.fixed_notes),
@@ -120,7 +120,7 @@ def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Tab
 def _extra_table(cells: Corrupted) -> Table:
     return Table(
         name=cells.cohort.file_name("extra-errors"),
-        title=f"Errors on extra corruptions: {cells.cohort.title}",
+        title=cells.cohort.titled("Errors on extra corruptions"),
         columns=(*_LABELS, Column("images"), *percentages(map(corruption_words, cells.extra))),
         rows=tuple(
             (*cells.label(variant), cells.cohort.total, *(_mean(cells, variant, [name]) for name in cells.extra))

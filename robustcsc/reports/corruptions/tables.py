@@ -34,7 +34,7 @@ def severity_tables(records: Sequence[Record]) -> list[Table]:
 def _severity_table(cells: Corrupted) -> Table:
     return Table(
         name=cells.cohort.file_name("corruptions-by-severity"),
-        title=f"Accuracy by corruption and severity: {cells.cohort.title}",
+        title=cells.cohort.titled("Accuracy by corruption and severity"),
         columns=(*(Column("model"), *WHO, Column("corruption")), *_by_severity(SEVERITIES)),
         rows=tuple(
             (*cells.label(it), corruption_words(name), *map(rate_of, map(rows[it].get, SEVERITIES)))
@@ -62,7 +62,7 @@ def _corruption_table(cells: Corrupted, name: str) -> Table:
             rows.append((run, f"λ used by {policy}", *shown, ""))
     return Table(
         name=cells.cohort.file_name(name),
-        title=f"{corruption_words(name).capitalize()}: {cells.cohort.title}",
+        title=cells.cohort.titled(corruption_words(name).capitalize()),
         columns=(*WHO, *_by_severity(severities), Column("mean", percent=True)),
         rows=tuple(rows),
         notes=(f"{PERCENT} n = {cells.cohort.total} images per severity.", POOLED),
@@ -79,7 +79,7 @@ def _mean_table(cells: Corrupted) -> Table:
     means = [*((corruption_words(name), [name]) for name in cells.rows), *summaries]
     return Table(
         name=cells.cohort.file_name("means"),
-        title=f"Mean over severities: {cells.cohort.title}",
+        title=cells.cohort.titled("Mean over severities"),
         columns=(*WHO, *percentages(heading for heading, _ in means)),
         rows=tuple(
             (*cells.labels[it], *(mean_of(cells.parts(it, names)) for _, names in means)) for it in cells.variants

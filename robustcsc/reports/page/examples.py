@@ -66,7 +66,9 @@ def _compared(sheets: Sequence[ExampleSheet]) -> Iterable[Compared]:
     for position in sorted(labels):
         pictures: dict[str, dict[bytes, list[tuple[str, Answer]]]] = defaultdict(lambda: defaultdict(list))
         for sheet in sheets:
-            for version in (it for example in sheet.examples if example.position == position for it in example.versions):
+            for version in (
+                it for example in sheet.examples if example.position == position for it in example.versions
+            ):
                 of = pictures[perturbation_words(version.perturbation)][version.png]
                 of += [(_who(sheet, answer), answer) for answer in version.answers]
         versions = ((made, tuple(Picture(png, tuple(of)) for png, of in by.items())) for made, by in pictures.items())

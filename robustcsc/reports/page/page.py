@@ -8,7 +8,7 @@ the form browsers unpack themselves (gzip).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 import jinja2
@@ -20,7 +20,7 @@ from robustcsc.presentation.html_table import Coded, coded_columns, html_table, 
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
 from robustcsc.presentation.table import Table, facts
-from robustcsc.reports.page.compare import comparisons
+from robustcsc.presentation.words import Title, told_apart
 from robustcsc.reports.page.examples import galleries
 from robustcsc.reports.page.facts import page_facts
 from robustcsc.reports.page.sections import Section
@@ -33,7 +33,7 @@ _OPEN_TABLES = 3
 """Tables of a section that stand open; further ones are folded."""
 _MOST_CARDS = 12
 """Columns of tables whose rows become cards on a narrow screen."""
-_SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compare.js", "page.js")}
+_SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("page.js",)}
 
 
 def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
@@ -47,7 +47,7 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
     environment.filters["html"] = lambda table, first_rows: Markup(html_table(table, first_rows))
     environment.filters |= {"galleries": galleries, "address": data_address, "inside": _inside}
     environment.filters["still"] = lambda chart: Markup(html_chart(chart))
-    environment.filters["json"] = _json
+    environment.filters |= {"json": _json, "short": _short_titles(sections)}
     environment.tests["empty"] = _is_empty
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
@@ -65,7 +65,6 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         open_tables=_OPEN_TABLES,
         most_cards=_MOST_CARDS,
         charts=charts,
-        comparisons=comparisons(records),
         library=packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes()) if charts else "",
         style=Markup(_asset("reports.page", "page.css")),
         scripts=[Markup(_asset(package, name)) for package, names in _SCRIPTS.items() for name in names],
@@ -87,6 +86,18 @@ def _first(columns: Sequence[Coded]) -> Table:
     cells = ([it.cells[code] for code in it.codes[:_FIRST_ROWS]] for it in columns)
     headings = tuple(it.column for it in columns)
     return Table("records", "Everything that was measured", headings, tuple(zip(*cells, strict=True)))
+
+
+def _short_titles(sections: Sequence[Section]) -> Callable[[str], str]:
+    """Returns what shortens titles: of the facts about images they keep what differs within the page."""
+    shown = (it for section in sections for it in (*section.tables, *section.charts))
+    known = {fact for it in shown if isinstance(it.title, Title) for fact in it.title.about}
+
+    def short(title: str) -> str:
+        told = told_apart(title.about, known) if isinstance(title, Title) else ""
+        return f"{title.words}: {told}" if told else title.words if isinstance(title, Title) else title
+
+    return short
 
 
 def _inside(section: Section) -> str:

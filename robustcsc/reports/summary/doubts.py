@@ -41,6 +41,6 @@ def doubt_tables(records: Sequence[Record]) -> list[Table]:
             rows.setdefault(Cohort.of(record), {})[label[0], DOUBT_WORDS[doubt]] = None
     columns = (WHO[0], Column("doubt"))
     return [
-        Table(cohort.file_name("doubts"), f"Doubts about models: {cohort.title}", columns, tuple(found))
+        Table(cohort.file_name("doubts"), cohort.titled("Doubts about models"), columns, tuple(found))
         for cohort, found in rows.items()
     ]

@@ -13,7 +13,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm
 from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Table
-from robustcsc.presentation.words import slug
+from robustcsc.presentation.words import Title, slug
 from robustcsc.reports.attacks.adversarial import ALL_ATTACKS, robust_columns
 from robustcsc.reports.cohorts.cells import (
     FIXED_NOTE,
@@ -35,6 +35,7 @@ from robustcsc.reports.cohorts.cohorts import (
     Rows,
     Setting,
     Variant,
+    apart,
     by_cohort,
     corruptions_of,
     is_basic,
@@ -96,7 +97,7 @@ def headline_charts(records: Sequence[Record]) -> list[Chart]:
                 ", ".join(labels[it]): [estimate(pool(column.parts(it))) for column in columns]
                 for it in _everyone(columns)
             }
-            title = f"Overview: {_title(about)}"
+            title = _title("Overview", nested)
             charts.append(dot_plot(slug("overview", *about), title, described, ACCURACY, headings, points))
     return charts
 
@@ -131,7 +132,8 @@ def _headline(about: tuple[str, ...], nested: Nested, labels: Labels) -> Table:
         for series in rows.values()
         for record in series.values()
     )
-    notes = [PERCENT, f"Measured on {'; '.join(sorted({cohort.words for cohort in nested}))}."]
+    counts = sorted({cohort.total for cohort in nested}, reverse=True)
+    notes = [PERCENT, f"Measured on {' and '.join(f'{count:,}' for count in counts)} images."]
     for settings in noisy.values():
         wanted = {name: severities_of(rows.values()) for name, rows in corruptions_of(settings).items()}
         notes += [POOLED, severities_note(wanted), *summary_notes(summary_columns(list(wanted)))]
@@ -143,7 +145,7 @@ def _headline(about: tuple[str, ...], nested: Nested, labels: Labels) -> Table:
     headings = (*(column.heading for column in columns), *(heading for heading, _ in robust))
     return Table(
         name=slug("headline", *about),
-        title=f"Headline: {_title(about)}",
+        title=_title("Headline", nested),
         columns=(*WHO, *percentages(headings, show_n=True)),
         rows=tuple(
             (
@@ -161,8 +163,9 @@ def _everyone(columns: Sequence[_Mean]) -> list[Variant]:
     return ranked(variant for column in columns for rows, _ in column.members for variant in rows)
 
 
-def _title(about: tuple[str, ...]) -> str:
-    return ", ".join((" ".join(about[:2]), *about[2:]))
+def _title(words: str, nested: Nested) -> Title:
+    shared = (fact for cohort in nested for fact in cohort.about if fact.kind in ("data", "source", "table"))
+    return Title(words, tuple(dict.fromkeys(shared)))
 
 
 def _one_budget(nested: Nested) -> Nested:
@@ -217,4 +220,5 @@ def _pgd_words(setting: Setting) -> str:
 
 
 def _heading(words: str, cohort: Cohort, nested: Nested) -> str:
-    return f"{words} ({cohort.words})" if len(nested) > 1 else words
+    which = apart(cohort, nested)
+    return f"{words} ({which})" if which else words

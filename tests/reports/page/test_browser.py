@@ -106,6 +106,36 @@ return { wide: document.documentElement.scrollWidth, window: innerWidth,
 """
 
 
+FIRST_SCREEN = """
+const first = document.querySelector(".first");
+await Promise.all([...first.querySelectorAll(".table")].map(enliven));
+const hidden = (element) => element.closest(".first h2, .single h3, .skip");
+const shown = [...document.querySelectorAll("header *, .first *")].filter((it) => it.checkVisibility() && !hidden(it));
+const cut = [];
+for (const element of shown) {
+  const clips = getComputedStyle(element).overflowX !== "visible";
+  if (clips && element.scrollWidth > element.clientWidth) cut.push(`${element.tagName}: ${element.textContent}`);
+  for (const text of element.childNodes) {
+    if (text.nodeType !== Node.TEXT_NODE || !text.textContent.trim()) continue;
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    for (const box of range.getClientRects()) {
+      if (box.left < 0 || box.right > innerWidth) cut.push(`${Math.round(box.left)}-${Math.round(box.right)}: ${text.textContent}`);
+    }
+  }
+}
+const numbers = (selector) => [...first.querySelectorAll(selector)].flatMap((it) => it.innerText.match(/\\d+\\.\\d+/g) ?? []);
+const folded = (id) => !document.getElementById(id).closest("details").open;
+const [anchor] = [...document.querySelectorAll("details .table")].map((it) => it.id);
+const before = folded(anchor);
+location.hash = anchor;
+await new Promise((resolve) => setTimeout(resolve, 300));
+return { cut, boxes: shown.length, sentences: numbers(".sentence"), charts: numbers(".chart"), cells: numbers("td"), anchor,
+  opened: [before, folded(anchor)], top: document.getElementById(anchor).getBoundingClientRect().top, window: innerHeight,
+  wide: document.documentElement.scrollWidth };
+"""
+
+
 def browse(page: Path, script: str, *flags: str, width: int = 1280) -> tuple[dict[str, Any], list[str]]:
     """Returns what `script` returns in the finished page, and what the browser wrote to its console.
 
@@ -226,6 +256,28 @@ def test_a_dark_phone_gets_a_dark_narrow_page(report: ReportPaths, tmp_path: Pat
     assert found["grid"] == 1
     paper, ink = (sum(map(int, re.findall(r"\d+", found[name])[:3])) for name in ("paper", "ink"))
     assert paper < 100 < 600 < ink
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_on_the_first_screen_is_cut_or_said_twice(report: ReportPaths, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "page.html"
+    shutil.copy(report.page, page)
+    found, console = browse(page, FIRST_SCREEN, width=width)
+    assert console == []
+    assert found["boxes"] > 50
+    assert found["cut"] == []
+    assert found["wide"] <= width
+    assert len(found["cells"]) > 10
+    assert set(found["sentences"]) & set(found["cells"]) == set()
+    assert found["charts"] == []  # dots have axes of whole numbers; the table has the others
+
+
+def test_an_anchor_opens_its_section(report: ReportPaths, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    shutil.copy(report.page, page)
+    found, _ = browse(page, FIRST_SCREEN)
+    assert found["opened"] == [True, False]
+    assert 0 <= found["top"] < found["window"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -94,6 +95,34 @@ def test_the_page_stands_alone_and_is_well_formed(report: ReportPaths) -> None:
     assert not set(page.tags) & {"iframe", "object", "embed"}
     assert "@import" not in report.page.read_text()
     assert "default-src 'none'" in report.page.read_text()
+
+
+def test_images_table_and_seed_are_said_once_and_their_digests_only_below(report: ReportPaths) -> None:
+    text = report.page.read_text()
+    facts = text[text.index('<ul class="facts">') : text.index("</header>")]
+    assert [part.partition("</li>")[0] for part in facts.split("<li>")[1:]] == [
+        "cifar10 test: 10,000 images, 1,000 under attack",
+        "generated corruptions, severity table cifar10_c",
+        "seed 0",
+        "measured 2026-01-02",
+    ]
+    results = re.sub("<[^>]*>", "", text[text.index("</header>") : text.index('<section id="made">')])
+    assert "0123456789abcdef" not in results and "1a2b3c4d" not in results and "seed 0" not in results
+    assert "0123456789abcdef" in text[text.index('<section id="made">') : text.index('<section id="everything">')]
+
+
+def test_a_title_says_what_tells_its_images_from_others(corruption: RecordMaker, tmp_path: Path) -> None:
+    made = [corruption(met=1, total=total, images=images) for total, images in ((2, "aaaa"), (4, "bbbb"), (4, "cccc"))]
+    page = write_report(Report(title="Three", records=made), tmp_path / "r").page.read_text()
+    for words in ("2 images", "4 images (bbbb)", "4 images (cccc)"):
+        assert f"<h3>Mean over severities: {words}</h3>" in page
+
+
+def test_tables_of_zeros_are_folded(corruption: RecordMaker, tmp_path: Path) -> None:
+    made = [corruption(name, met=met, total=4) for name, met in (("fog", 0), ("snow", 1))]
+    page = write_report(Report(title="Zeros", records=made), tmp_path / "r").page.read_text()
+    assert '<details class="more"><summary>Fog <span class="soft">all zero</span></summary>' in page
+    assert "<h3>Snow</h3>" in page and "<summary>Snow" not in page
 
 
 def test_anchors_lead_somewhere(report: ReportPaths) -> None:
