@@ -75,6 +75,7 @@ def _map(panel: HeatMap) -> str:
         f'<tr><th scope="row">{escape(name)}</th>'
         f"{''.join(_shaded(value, text) for value, text in zip(values, texts, strict=True))}</tr>\n"
         for name, values, texts in zip(panel.rows, panel.values, panel.texts, strict=True)
+        if any(texts)
     )
     title = escape(", ".join(panel.title.splitlines()))
     head = f"<thead><tr><td>{escape(panel.x_label)}</td>{heads}</tr></thead>"

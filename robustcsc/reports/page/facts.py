@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from robustcsc.measurements.perturbations import Clean, Corruption, Perturbation
+from robustcsc.measurements.perturbations import (
+    Attack,
+    Clean,
+    Corruption,
+    MinimalBudget,
+    Perturbation,
+    RandomControl,
+    RandomNoise,
+    Universal,
+)
 from robustcsc.measurements.records import Record
 from robustcsc.reports.cohorts.cohorts import Cohort
 from robustcsc.reports.cohorts.words import source_words
@@ -29,9 +38,12 @@ def page_facts(records: Sequence[Record]) -> list[str]:
 
 
 def _images(totals: Mapping[type[Perturbation], set[int]]) -> str:
-    attacked = {total for kind, of in totals.items() if kind not in (Clean, Corruption) for total in of}
-    main = totals.get(Corruption) or totals.get(Clean) or attacked
-    return f"{_spread(main)} images" + (f", {_spread(attacked)} under attack" if attacked - main else "")
+    attacked = totals.get(Attack, set()) | totals.get(MinimalBudget, set())
+    fooled = {total for kind in (Universal, RandomControl, RandomNoise) for total in totals.get(kind, ())}
+    main = totals.get(Corruption) or totals.get(Clean) or attacked or fooled
+    others = {"under attack": attacked, "for fooling rates": fooled}
+    said = [f"{_spread(of)} {words}" for words, of in others.items() if of - main]
+    return ", ".join((f"{_spread(main)} images", *said))
 
 
 def _spread(numbers: Collection[int]) -> str:

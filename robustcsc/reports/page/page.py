@@ -21,6 +21,7 @@ from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
 from robustcsc.presentation.table import Table, facts
 from robustcsc.presentation.words import Title, told_apart
+from robustcsc.reports.page.compare import comparisons
 from robustcsc.reports.page.examples import galleries
 from robustcsc.reports.page.facts import page_facts
 from robustcsc.reports.page.sections import Section
@@ -33,7 +34,7 @@ _OPEN_TABLES = 3
 """Tables of a section that stand open; further ones are folded."""
 _MOST_CARDS = 12
 """Columns of tables whose rows become cards on a narrow screen."""
-_SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("page.js",)}
+_SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compare.js", "page.js")}
 
 
 def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
@@ -65,6 +66,7 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         open_tables=_OPEN_TABLES,
         most_cards=_MOST_CARDS,
         charts=charts,
+        comparisons=comparisons(records),
         library=packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes()) if charts else "",
         style=Markup(_asset("reports.page", "page.css")),
         scripts=[Markup(_asset(package, name)) for package, names in _SCRIPTS.items() for name in names],
