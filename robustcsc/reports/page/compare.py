@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from robustcsc.measurements.policies import Oracle
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import MOST_LINES
 from robustcsc.reports.cohorts.cells import summary_columns
@@ -41,7 +42,7 @@ def _comparison(cells: Corrupted, title: str) -> dict[str, object]:
         "title": title,
         "rows": [", ".join(cells.labels[it]) for it in rows],
         "conditions": [_condition(words, of, rows) for words, of in measured.items() if len(of) > 1],
-        "chosen": _chosen(cells, rows),
+        "chosen": _chosen(rows),
     }
 
 
@@ -65,9 +66,9 @@ def _condition(words: str, measured: _Cells, rows: Sequence[Variant]) -> dict[st
     return {"words": words, "accuracies": accuracies, "differences": differences}
 
 
-def _chosen(cells: Corrupted, rows: Sequence[Variant]) -> tuple[int, int]:
-    """Returns the last row, which adapts most, and the first one of another run: its baseline if there is one."""
-    last = len(rows) - 1
+def _chosen(rows: Sequence[Variant]) -> tuple[int, int]:
+    """Returns the last row that needs no test labels, and the first one of another run: its baseline if it has one."""
+    last = max((at for at, it in enumerate(rows) if it.policy != Oracle()), default=len(rows) - 1)
     return last, next((at for at, it in enumerate(rows) if it.subject != rows[last].subject), 0)
 
 

@@ -57,6 +57,22 @@ await new Promise((resolve) => setTimeout(resolve, 500));
 found.drawn = document.querySelectorAll(".plot .main-svg").length;
 found.charts = document.querySelectorAll(".chart").length;
 
+const place = document.querySelector(".compare");
+const [one, other] = place.querySelectorAll("select");
+const choose = (select, row) => {
+  select.value = [...select.options].find((it) => it.textContent === row).value;
+  select.dispatchEvent(new Event("change"));
+};
+const texts = (row) => [...row.cells].slice(0, 4).map((it) => it.innerText);
+const compared = () => [...place.querySelectorAll("tbody tr")].map(texts);
+choose(one, "sdnet, adaptive lambda");
+choose(other, "resnet, no lambda");
+found.compared = compared();
+found.wins = place.querySelector(".said").textContent;
+choose(one, "resnet, no lambda");
+choose(other, "sdnet, adaptive lambda");
+found.swapped = compared();
+
 const headline = document.querySelector("#headline .table");
 headline.querySelector(".tools button").click();
 sort(headline, "clean");
@@ -217,6 +233,21 @@ def test_a_heading_sorts_by_number_both_ways(seen: tuple[dict[str, Any], list[st
     assert clean == ["80.00", "95.00", "95.20", "95.30", MISSING]  # what was not measured comes last
     assert [cell.split(" ")[0] for cell in found["descending"]] == ["95.30", "95.20", "95.00", "80.00", MISSING]
     assert found["aria"] == "ascending"
+
+
+def test_two_rows_stand_side_by_side(seen: tuple[dict[str, Any], list[str]]) -> None:
+    found, _ = seen
+    ours, theirs = (8476, 7487, 6138, 5477, 4884), (7943, 5617, 3486, 2823, 2345)
+    noise = found["compared"][-1]
+    means = [sum(counts) / 500 for counts in (ours, theirs)]
+    assert [cell.split("\n")[0] for cell in noise[:3]] == ["gaussian noise", *(f"{it:.2f}" for it in means)]
+    assert noise[3].startswith(f"+{means[0] - means[1]:.2f}")
+    assert found["wins"].startswith("sdnet, adaptive lambda is more often right than resnet, no lambda under 1 of ")
+    back = found["swapped"][-1]
+    assert (back[1], back[2]) == (noise[2], noise[1])
+    low, high = noise[3].split("[")[1].rstrip("]").split(", ")
+    turned = {"+": "\u2212", "\u2212": "+"}
+    assert back[3].split("[")[1] == f"{turned[high[0]]}{high[1:]}, {turned[low[0]]}{low[1:]}]"
 
 
 def test_a_table_of_five_rows_has_no_filter(seen: tuple[dict[str, Any], list[str]]) -> None:
