@@ -92,12 +92,15 @@ def _first(columns: Sequence[Coded]) -> Table:
 
 def _short_titles(sections: Sequence[Section]) -> Callable[[str], str]:
     """Returns what shortens titles: of the facts about images they keep what differs within the page."""
-    shown = (it for section in sections for it in (*section.tables, *section.charts))
-    known = {fact for it in shown if isinstance(it.title, Title) for fact in it.title.about}
+    titles = [it.title for section in sections for it in section.charts]
+    titles += [it.title for section in sections for it in section.tables]
+    known = {fact for title in titles if isinstance(title, Title) for fact in title.about}
 
     def short(title: str) -> str:
-        told = told_apart(title.about, known) if isinstance(title, Title) else ""
-        return f"{title.words}: {told}" if told else title.words if isinstance(title, Title) else title
+        if not isinstance(title, Title):
+            return title
+        told = told_apart(title.about, known)
+        return f"{title.words}: {told}" if told else title.words
 
     return short
 
