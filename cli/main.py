@@ -30,6 +30,7 @@ from robustcsc.cli.commands import (
     models,
     quickstart,
     report,
+    run,
     train,
     uap,
 )
@@ -94,6 +95,7 @@ app.command("uap", rich_help_panel=_MEASURE)(choosing(uap.uap))
 app.command("random-noise", rich_help_panel=_MEASURE)(choosing(uap.random_noise))
 app.command("report", rich_help_panel=_MEASURE)(report.report)
 app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
+app.command("run", rich_help_panel=_MEASURE)(run.run)
 app.command("leaderboard", rich_help_panel=_MEASURE)(leaderboard.leaderboard)
 app.add_typer(inspect.app, name="inspect", rich_help_panel=_LOOK)
 app.command("models", rich_help_panel=_LOOK)(models.models)

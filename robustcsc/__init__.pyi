@@ -5,6 +5,7 @@ from .attacks.gradient import pgd
 from .corruptions.apply import corrupt
 from .data.catalog import load
 from .evaluation.attacks.plans import AttackRequest
+from .experiments.running import plan_experiment, run_experiment
 from .measurements.fits import LambdaFit
 from .measurements.policies import Adaptive, FixedLambda, Oracle, Scope, TrainingLambda
 from .measurements.records import Record
@@ -47,6 +48,8 @@ __all__ = [
     "load_spec",
     "open",
     "pgd",
+    "plan_experiment",
     "report",
+    "run_experiment",
     "train",
 ]

@@ -59,6 +59,10 @@ class SpecError(RobustCSCError):
     """A corruption specification is not valid."""
 
 
+class ExperimentError(RobustCSCError):
+    """An experiment file is not valid."""
+
+
 class CheckpointError(RobustCSCError):
     """Weights cannot be loaded into the model that was asked for."""
 

@@ -108,6 +108,11 @@ class Run:
             write_whole(self.places_path, to_json({**places, place.data: place}))
 
     @property
+    def experiments(self) -> Path:
+        """The folder of the experiment files that the run was measured with, under their own names."""
+        return self.folder / "experiments"
+
+    @property
     def perturbations(self) -> Path:
         """The folder of universal perturbations."""
         return self.folder / "perturbations"

@@ -27,6 +27,7 @@ LINES = (
     {"reports"},
     {"inspection"},
     {"session"},
+    {"experiments"},
     {"cli"},
 )
 LINE_OF = {part: number for number, parts in enumerate(LINES) for part in parts}

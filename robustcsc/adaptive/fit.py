@@ -54,6 +54,7 @@ def fit_lambda(
     device: str | torch.device = "cpu",
     progress: Progress = silent,
     known: Mapping[str, LambdaFit] | None = None,
+    measure: bool = True,
 ) -> dict[str, LambdaFit]:
     """Returns, by noise family, the line that predicts the best lambda from the residual (Algorithm 1, steps 3-12).
 
@@ -74,6 +75,7 @@ def fit_lambda(
         device: Where to compute.
         progress: Called after each batch.
         known: Fits by noise family; one of the same weights, images and settings is returned instead of a new one.
+        measure: Whether to measure what is not known, or else to leave it out.
 
     Raises:
         PolicyError: If the images are test images or fewer than two, the model has no CSC layer, or the grid has fewer
@@ -125,6 +127,8 @@ def fit_lambda(
         return weights, seed, images.fingerprint, trained_on_images, grid, levels
 
     fits = {it: known[it] for it in families if known and it in known and settings(known[it]) == asked(it)}
+    if not measure:
+        return fits
     lacking = [noise for noise in families if noise not in fits]
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():

@@ -19,7 +19,7 @@ from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.policies import Adaptive, Policy, Scope
-from robustcsc.measurements.records import Record
+from robustcsc.measurements.records import Measurement, Record
 from robustcsc.progress import Note, Progress, quiet, silent
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Measuring:
     Attributes:
         batch_size: Images at a time.
         remeasure: Whether to measure again what the run has.
+        dry_run: Whether to measure and write nothing; `Results.missing` then says what would be measured.
         progress: Told after each batch.
         note: Told what is worth knowing but no result.
 
@@ -47,12 +48,16 @@ class Measuring:
 
     batch_size: int = 250
     remeasure: bool = False
+    dry_run: bool = False
     progress: Progress = silent
     note: Note = quiet
 
 
 class Results(Sequence[Record]):
     """Records that one call measured or found in the run.
+
+    Attributes:
+        missing: What would have been measured in a dry run.
 
     Examples:
         >>> import robustcsc as rc
@@ -67,8 +72,9 @@ class Results(Sequence[Record]):
         2  gaussian_noise         5  0.98
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Record], missing: Iterable[Measurement] = ()) -> None:
         self._records = tuple(records)
+        self.missing = tuple(missing)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...

@@ -20,7 +20,7 @@ from robustcsc.presentation.drawn_chart import draw
 from robustcsc.reports.attacks.fooling import perturbation_pictures
 from robustcsc.reports.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.reports.page.build import ReportPaths, check_folder, write_report
-from robustcsc.reports.page.sections import Report
+from robustcsc.reports.page.sections import Listing, Report
 from robustcsc.reports.papers.papers import Paper
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.runs import DEMO_RUN, Run
@@ -100,6 +100,7 @@ def report(
             baseline=related,
             pictures=perturbation_pictures(records, {run.name: run.folder for run in chosen}),
             examples=[sheet for run in chosen if (sheet := sheets.get(run.folder) or read_examples(run.folder))],
+            experiments=_experiments(chosen),
         ),
         Path(folder or chosen[0].reports),
     )
@@ -137,6 +138,15 @@ def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
         records += measured
         fits += [LambdaFit.load(path) for path in lambda_fits(run).values()]
     return records, fits
+
+
+def _experiments(chosen: Sequence[Run]) -> list[Listing]:
+    """Returns the experiment files that runs were measured with, each once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for run in chosen:
+        for path in sorted(run.experiments.glob("*")):
+            found.setdefault((path.name, path.read_text("utf-8")), []).append(run.name)
+    return [Listing(f"The file {name}: {', '.join(names)}", text) for (name, text), names in found.items()]
 
 
 def _run(of: Session | Run | str) -> Run:

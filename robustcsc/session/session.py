@@ -192,7 +192,8 @@ class Session:
     ) -> dict[str, LambdaFit]:
         """Returns the lines from the residual to the best lambda, and keeps them in the run.
 
-        A fit that the run has is not measured again, if weights, images and settings are the same.
+        A fit that the run has is not measured again, if weights, images and settings are the same. In a dry run there
+        are such fits only.
 
         Args:
             noises: Noise families, as for `fit_lambda`.
@@ -227,7 +228,10 @@ class Session:
             device=self.device,
             progress=self.measuring.progress,
             known=known,
+            measure=not self.measuring.dry_run,
         )
+        if self.measuring.dry_run:
+            return fits
         note_unreadable(images.unreadable, self.measuring.note)
         with self.kept(images) as run:
             for name, fitted in fits.items():
@@ -307,6 +311,9 @@ class Session:
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
+        if self.measuring.dry_run:
+            with ResultStore(self.run.store_path, read_only=True) as store:
+                return Results(*local.planned(plan, store, remeasure=self.measuring.remeasure))
         with self.kept(setup.images) as run, ResultStore(run.store_path) as store:
             results = Results(local.run(plan, setup.evaluator, store))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)

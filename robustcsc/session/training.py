@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
 from robustcsc import runs
 from robustcsc.data import ImageSet
+from robustcsc.errors import CheckpointError
 from robustcsc.models.catalog import ModelSpec, default_spec
+from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.runs import Run
 from robustcsc.session.choices import DataChoice, DeviceName, choose_device, note_unreadable, written
 from robustcsc.session.measuring import Measuring
@@ -85,16 +88,21 @@ class PreparedTraining:
 
     @classmethod
     def of(
-        cls, request: TrainingRequest, data: DataChoice, device: DeviceName, measuring: Measuring
+        cls,
+        request: TrainingRequest,
+        data: DataChoice,
+        device: DeviceName,
+        measuring: Measuring,
+        images: ImageSet | None = None,
     ) -> PreparedTraining:
-        """Returns the training with its images, and with what the request leaves open.
+        """Returns the training with its images, which are read if ``None``, and with what the request leaves open.
 
         Raises:
             RobustCSCError: There is no such device, model or data set, or the images cannot be read.
         """
         place, name = choose_device(device), data.name or ""
         allow_own_code(request.model)
-        images = data.load(None, "train", note=measuring.note)
+        images = data.load(None, "train", note=measuring.note) if images is None else images
         classes, shape = len(images.classes), images.image_shape
         recipe = request.recipe or default_recipe(request.model, name, place.type, request.train_images or len(images))
         automatic: Precision = "bf16-mixed" if place.type == "cuda" else "32-true"
@@ -119,6 +127,29 @@ class PreparedTraining:
             return None
         return AdversarialTraining(asked.adversarial, *([] if asked.epsilon is None else [asked.epsilon]))
 
+    def check_made(self, made: Checkpoint) -> None:
+        """Refuses weights that another training made.
+
+        Raises:
+            CheckpointError: Model, images, recipe, seed or another setting differs.
+        """
+        asked, facts = self.request, made.training
+        wanted = {
+            "model": (self.spec, made.spec),
+            "images": (self.images.fingerprint, facts.get("images")),
+            "recipe": (json.loads(json.dumps(asdict(self.recipe))), facts.get("recipe")),
+            "heldout": (asked.heldout, facts.get("heldout", {}).get("fraction")),
+            "train-images": (asked.train_images, (facts.get("subset") or {}).get("images")),
+            "augment": (asked.augment, facts.get("augment")),
+            "adversarial": (self.adversary and asdict(self.adversary), facts.get("adversarial")),
+            "seed": (asked.seed, facts.get("seed")),
+        }
+        if differing := [name for name, (one, other) in wanted.items() if one != other]:
+            raise CheckpointError(
+                f"Run {self.run.name!r} was trained with another {' and another '.join(differing)}: choose another "
+                f"name, or delete {self.run.folder} to train it again."
+            )
+
     def trained(self, *, resume: bool = False, tensorboard: bool = False) -> Session:
         """Trains, and returns the session of the trained model. Arguments and errors are those of `train`."""
         check_unfinished(self.run, resume=resume, note=self.measuring.note)
@@ -136,7 +167,7 @@ class PreparedTraining:
                 if log is not None:
                     log(epoch)
 
-            checkpoint = train_run(
+            made = train_run(
                 run,
                 self.spec,
                 self.images,
@@ -156,7 +187,7 @@ class PreparedTraining:
             note_unreadable(self.images.unreadable, self.measuring.note)
         return Session(
             run=run,
-            trained=checkpoint,
+            trained=made,
             device=self.device,
             data=self.data,
             measuring=self.measuring,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.plan import Cell, Chain
-from robustcsc.measurements.records import Metric, Outcomes, Record
+from robustcsc.measurements.records import Measurement, Metric, Outcomes, Record
 from robustcsc.measurements.store import ResultStore
 
 
@@ -30,14 +30,36 @@ def run(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore) -> Iter
                     break
 
 
-def _stored(cell: Cell, evaluator: Evaluator, store: ResultStore, standing: Outcomes | None) -> list[Record]:
-    """Returns the records of a cell, measuring those that the store lacks."""
+def planned(
+    plan: Iterable[Chain], store: ResultStore, *, remeasure: bool = False
+) -> tuple[list[Record], list[Measurement]]:
+    """Returns the records of a plan that the store has, and what `run` would measure; measures nothing."""
+    records: list[Record] = []
+    missing: list[Measurement] = []
+    for chain in plan:
+        for cell in chain:
+            lacking = _lacking(cell, store, remeasure=remeasure)
+            missing += lacking
+            found = [] if remeasure else [it for each in cell.measurements if (it := store.get(each)) is not None]
+            records += found
+            if len(chain) > 1 and found and not lacking and not found[0].met:
+                break
+    return records, missing
+
+
+def _lacking(cell: Cell, store: ResultStore, *, remeasure: bool) -> tuple[Measurement, ...]:
+    """Returns what of a cell is to be measured."""
     # No image may be classified as labelled when clean; then the last metric has no record, and none is missing.
-    lacking = tuple(
+    return tuple(
         each
         for each in cell.measurements
-        if each.metric is not Metric.FOOLING_OF_CORRECT and (evaluator.remeasure or store.get(each) is None)
+        if each.metric is not Metric.FOOLING_OF_CORRECT and (remeasure or store.get(each) is None)
     )
+
+
+def _stored(cell: Cell, evaluator: Evaluator, store: ResultStore, standing: Outcomes | None) -> list[Record]:
+    """Returns the records of a cell, measuring those that the store lacks."""
+    lacking = _lacking(cell, store, remeasure=evaluator.remeasure)
     if lacking:
         fooling = lacking[0].metric is not Metric.ACCURACY
         measured = evaluator.measure(cell if fooling else Cell(lacking), standing)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import indent
 
 from robustcsc.errors import StoreError
 from robustcsc.files import check_writable
@@ -141,6 +142,7 @@ def _markdown(title: str, sections: Iterable[Section]) -> str:
         parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in section.charts]
         parts += [_linked(f"{it.name}.png", it.title, it.description) for it in section.pictures]
         parts += map(markdown_table, section.tables)
+        parts += [f"### {markdown_text(it.title)}\n\n{indent(it.text, '    ')}" for it in section.listings]
     return "\n".join(parts)
 
 

@@ -34,6 +34,19 @@ from robustcsc.reports.verdict.sentences import verdict_sentences
 from robustcsc.reports.verdict.shown import verdict_charts, verdict_tables
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A text file to show as it is.
+
+    Attributes:
+        title: What it is.
+        text: What is in it.
+    """
+
+    title: str
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What a report is made from.
@@ -47,6 +60,7 @@ class Report:
         baseline: Whose errors the others are divided by (mCE); the records of a measured one are among `records`.
         pictures: Universal perturbations to show.
         examples: Images with predictions to show.
+        experiments: The experiment files that the runs were measured with.
     """
 
     title: str
@@ -57,6 +71,7 @@ class Report:
     baseline: Baseline | None = None
     pictures: Sequence[Picture] = ()
     examples: Sequence[ExampleSheet] = ()
+    experiments: Sequence[Listing] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,7 @@ class Section:
         pictures: The pictures.
         tables: The tables.
         examples: Images with predictions.
+        listings: Files as they are, which come last.
     """
 
     anchor: str
@@ -82,6 +98,7 @@ class Section:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     examples: Sequence[ExampleSheet] = ()
+    listings: Sequence[Listing] = ()
 
 
 def report_sections(report: Report) -> list[Section]:
@@ -162,5 +179,6 @@ def closing_sections(report: Report) -> list[Section]:
         "How the numbers were made",
         "How it was made",
         tables=[provenance_table(report.records), *command_tables(report.records)],
+        listings=report.experiments,
     )
     return [*([examples] if report.examples else []), made]

@@ -1,0 +1,1 @@
+"""Experiments as files: what is trained, fitted, measured and reported, in one TOML file."""

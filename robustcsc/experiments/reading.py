@@ -1,0 +1,190 @@
+"""From an experiment file to its tables: every mistake that can be seen without PyTorch is told with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from msgspec import inspect
+from msgspec.inspect import is_struct_type
+
+from robustcsc import runs
+from robustcsc.errors import RobustCSCError, UnknownNameError, hint
+from robustcsc.experiments.experiment import Experiment
+from robustcsc.experiments.source import Place, Source
+from robustcsc.experiments.steps import Attack, Evaluate, RandomNoise, Sweep, Uap
+from robustcsc.experiments.values import NameOrFile, Written
+from robustcsc.measurements.policies import Adaptive, parse_policy
+from robustcsc.models.shipped import SHIPPED
+from robustcsc.runs import Run
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def read_experiment(path: Path) -> tuple[Source, Experiment]:
+    """Returns an experiment file as text and as tables; imports no PyTorch.
+
+    Raises:
+        ExperimentError: The file cannot be read, or something in it is unknown, missing, of the wrong type, or does not
+            go together; the sentence has file, line and field.
+    """
+    source = Source.of(path)
+    experiment = _Reader(source).table(Experiment, source.tables(), ())
+    _check_runs(source, experiment)
+    for place, step in experiment.steps():
+        with source.blamed((*place, "runs")):
+            _check_known(step.runs, (*experiment.runs, *(it.run for it in experiment.train)))
+        if isinstance(step, Attack) and step.surrogate is not None:
+            with source.blamed((*place, "from")):
+                _check_run(step.surrogate, experiment)
+        if not isinstance(step, Evaluate | Sweep | Attack | Uap | RandomNoise):
+            continue
+        if (key := _adaptive(step)) and not _fitted(experiment, experiment.meant(step.runs)):
+            raise source.error((*place, key), "an adaptive lambda needs a lambda fit: add the table [fit-lambda].")
+    if experiment.report and experiment.report.baseline not in (None, "alexnet"):
+        with source.blamed(("report", "baseline")):
+            _check_run(str(experiment.report.baseline), experiment)
+    return source, experiment
+
+
+def example_text() -> str:
+    """Returns an experiment file with comments, which runs in about a minute."""
+    return files("robustcsc.experiments").joinpath("example.toml").read_text("utf-8")
+
+
+def _check_runs(source: Source, experiment: Experiment) -> None:
+    """Refuses names of runs that occur twice, and models that are not there."""
+    if not experiment.runs:
+        raise source.error(("model",), "no model is named: add a table [train] or [model].")
+    if experiment.train and experiment.data.name is None:
+        raise source.error(("train", 0), "a training needs images: add a table [data] with a name, such as digits.")
+    seen: set[str] = set()
+    trained = [(("train", number), str(it.run)) for number, each in enumerate(experiment.train) for it in each.requests]
+    given = [(("model", number), each.run) for number, each in enumerate(experiment.model)]
+    for place, run in [*trained, *given]:
+        if run in seen:
+            raise source.error((*place, "run"), f"the run {run!r} is named already: choose another name.")
+        seen.add(run)
+    for number, each in enumerate(experiment.model):
+        with source.blamed(("model", number, "run" if each.weights is None else "weights")):
+            runs.meant(each.run, each.model, each.weights)
+
+
+def _check_known(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise RobustCSCError(f"no table [train] or [model] has the run {name!r}: {hint(name, known)}")
+
+
+def _check_run(name: str, experiment: Experiment) -> None:
+    """Refuses a run that is neither in the file nor there."""
+    known = {*experiment.runs, *SHIPPED, *(it.name for it in runs.existing())}
+    if name not in known:
+        raise UnknownNameError("run", name, known)
+
+
+def _adaptive(step: Evaluate | Sweep | Attack | Uap | RandomNoise) -> str:
+    """Returns the key that asks for an adaptive lambda, if there is one."""
+    if isinstance(step, Attack | Uap):
+        return "protocols" if any(it.needs_fit for it in step.protocols) else ""
+    return "lambda" if any(it != "grid" and isinstance(parse_policy(it), Adaptive) for it in step.lambdas) else ""
+
+
+def _fitted(experiment: Experiment, names: Sequence[str]) -> bool:
+    """Whether one of some runs has a lambda fit, or will have one. Which of the others have a lambda is seen later."""
+    will = {name for each in experiment.fit_lambda for name in experiment.meant(each.runs)}
+    return any(name in will or any(Run(runs.RUNS / name).fit_path("any").parent.glob("*.json")) for name in names)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Makes tables of what a file says."""
+
+    source: Source
+
+    def table(self, kind: type[T], said: object, place: Place) -> T:
+        """Returns a table of some kind."""
+        if not isinstance(said, dict):
+            raise self.source.error(place, f"write it as a table, like [{place[0]}].")
+        fields = {it.encode_name: it for it in msgspec.structs.fields(kind)}
+        for key in said:
+            if key not in fields:
+                raise self.source.error((*place, key), f"there is no such key: {hint(key, [*fields])}")
+        for name, it in fields.items():
+            if it.required and name not in said:
+                raise self.source.error(place, f"the key {name!r} is missing.")
+        values = {fields[key].name: self.value(fields[key].type, value, (*place, key)) for key, value in said.items()}
+        with self.source.blamed((*place, *_blamed(kind, values, fields))):
+            return kind(**values)
+
+    def value(self, kind: Any, said: Any, place: Place) -> Any:
+        """Returns the value of a field; one value stands for a list of one."""
+        members = (
+            [it for it in get_args(kind) if it is not NoneType] if get_origin(kind) in (Union, UnionType) else [kind]
+        )
+        if len(members) > 1:
+            return self.plain(kind, said, place)
+        (kind,) = members
+        written = next((it for it in get_args(kind)[1:] if isinstance(it, Written)), None)
+        if written is not None:
+            with self.source.blamed(place):
+                return written.read(self.value(written.kind, said, place))
+        if get_origin(kind) is tuple:
+            listed = said if isinstance(said, list) else [said]
+            return tuple(self.value(get_args(kind)[0], it, (*place, number)) for number, it in enumerate(listed))
+        if NameOrFile() in get_args(kind)[1:]:
+            text = self.plain(str, said, place)
+            return str(self.source.beside(text)) if text.endswith(".toml") else text
+        if kind is Path:
+            return self.source.beside(self.plain(str, said, place))
+        return self.table(kind, said, place) if is_struct_type(kind) else self.plain(kind, said, place)
+
+    def plain(self, kind: Any, said: Any, place: Place) -> Any:
+        """Returns a value of a type that TOML has."""
+        try:
+            return msgspec.convert(said, kind)
+        except msgspec.ValidationError as error:
+            wanted = inspect.type_info(kind)
+            if isinstance(wanted, inspect.LiteralType) and isinstance(said, str):
+                sentence = f"unknown word {said!r}: {hint(said, [*map(str, wanted.values)])}"
+            else:
+                sentence = f"{said!r} is not {_type_words(wanted)}."
+            raise self.source.error(place, sentence) from error
+
+
+def _blamed(
+    kind: type[msgspec.Struct], values: Mapping[str, Any], fields: Mapping[str, msgspec.structs.FieldInfo]
+) -> list[str]:
+    """Returns the last key without which a table that cannot be made could be; empty if there is none."""
+    keys = ["", *[key for key, it in fields.items() if it.name in values and not it.required][::-1]]
+    for key in keys:
+        try:
+            kind(**{name: value for name, value in values.items() if not key or name != fields[key].name})
+        except RobustCSCError:
+            continue
+        return [key] if key else []
+    return []
+
+
+def _type_words(kind: inspect.Type) -> str:
+    """Returns what a value has to be."""
+    match kind:
+        case inspect.UnionType():
+            return " or ".join(_type_words(it) for it in kind.types if not isinstance(it, inspect.NoneType))
+        case inspect.IntType() | inspect.FloatType():
+            name = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+            bounds = [f"at least {kind.ge}"] * (kind.ge is not None) + [f"at most {kind.le}"] * (kind.le is not None)
+            return " ".join([name, *(["of"] if bounds else []), " and ".join(bounds)]).strip()
+        case inspect.LiteralType():
+            return " or ".join(f'"{value}"' for value in kind.values)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.DictType():
+            return "a table, like {key = value}"
+        case _:
+            return "text in quotes"

@@ -1,0 +1,118 @@
+"""The text of an experiment file, and the lines of what it says."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustcsc.errors import ExperimentError, RobustCSCError
+
+#: Where a value is: keys, and numbers of tables in a list. A table that stands alone is number 0.
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An experiment file as it was read.
+
+    Attributes:
+        path: The file.
+        text: What is in it.
+    """
+
+    path: Path
+    text: str
+
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        """Returns the file at `path`.
+
+        Raises:
+            ExperimentError: It cannot be read.
+        """
+        try:
+            return cls(path, path.read_bytes().decode())
+        except OSError as error:
+            raise ExperimentError(
+                f"{path} cannot be read ({error.strerror or error}): `robustcsc run --example` prints one."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ExperimentError(f"{path} is not text in UTF-8: save it as such.") from error
+
+    def beside(self, path: str) -> Path:
+        """Returns a path that the file names, which is relative to its folder."""
+        return self.path.parent / Path(path).expanduser()
+
+    def tables(self) -> dict[str, Any]:
+        """Returns the TOML tables of the file.
+
+        Raises:
+            ExperimentError: It is not valid TOML.
+        """
+        try:
+            return tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            raise ExperimentError(f"{self.path} is not valid TOML: {error}.") from error
+
+    def line(self, place: Place) -> int:
+        """Returns the line, from 1, at which a value, or the last part of its place that exists, is written.
+
+        The beginning of a file up to some line is TOML, too, unless a value goes on behind it. So a value was begun on
+        the line behind the last beginning that is TOML and lacks it.
+        """
+        lines = self.text.splitlines(keepends=True)
+        begun, known, last = 1, 1, 0
+        for number in range(1, len(lines) + 1):
+            try:
+                tables = tomllib.loads("".join(lines[:number]))
+            except tomllib.TOMLDecodeError:
+                continue
+            depth = _depth(tables, place)
+            if depth > last:
+                known, last = begun, depth
+            begun = number + 1
+        return known
+
+    def error(self, place: Place, sentence: str) -> ExperimentError:
+        """Returns the error of a value, in one sentence with file, line and field."""
+        return ExperimentError(f"{self.path}, line {self.line(place)}, {_words(place)}: {sentence}")
+
+    @contextmanager
+    def blamed(self, place: Place) -> Iterator[None]:
+        """Makes errors of the block errors of a value of the file.
+
+        Raises:
+            ExperimentError: The block raised an error that a user can put right.
+        """
+        try:
+            yield
+        except ExperimentError:
+            raise
+        except RobustCSCError as error:
+            raise self.error(place, str(error)) from error
+
+
+def _depth(value: Any, place: Place) -> int:
+    """Returns how many parts of a place exist in a value."""
+    for depth, part in enumerate(place):
+        if part == 0 and isinstance(value, dict):  # a table that stands alone
+            continue
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return depth
+    return len(place)
+
+
+def _words(place: Place) -> str:
+    """Returns a place as people name it, such as ``lambda of [sweep]``."""
+    table, *rest = (part for part in place if isinstance(part, str))
+    if len(place) == 1:
+        return table
+    number = place[1] if isinstance(place[1], int) else 0
+    table = f"[{table}]" + f" number {number + 1}" * (number > 0)
+    return f"{'.'.join(rest)} of {table}" if rest else table
