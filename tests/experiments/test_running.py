@@ -167,7 +167,6 @@ def test_the_report_shows_the_file(place: Path) -> None:
         ('"gaussian_noise"', '"gausian_noise"', "[sweep]: Unknown corruption 'gausian_noise': did you mean"),
         ('"fgsm"', '"fgsm"\nprotocols = "transfer"', "[attack]: The protocol transfer needs a run to craft on"),
         ('data.name = "digits"', 'data = {name = "cifar10", root = "no"}', "[train]: "),
-        ("epochs = 1", "model-option.atoms = -3", "[train]: "),
         ("epochs = 1", "train-images = 3", "[train]: A balanced subset of 3 images needs"),
         ('out = "report"', 'html = "no/page.html"', "html of [report]: The page no/page.html cannot be written to"),
     ],
