@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, progress_display
+from robustcsc.measurements.classes import read_classes
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.models.known import check_known
 
@@ -39,6 +40,8 @@ class Chosen:
     download: options.Download = False
     image_size: options.ImageSize = None
     class_order: options.ClassOrder = None
+    classes: options.Classes = None
+    answers: options.AnswersAmong = None
     workers: options.Workers = 2
 
     def __post_init__(self) -> None:
@@ -54,6 +57,9 @@ class Chosen:
                 download=self.download,
                 workers=self.workers,
             )
+
+        if self.classes is not None:
+            read_classes(self.classes)
 
     @contextmanager
     def session(
@@ -94,7 +100,15 @@ class Chosen:
                 weights=self.weights,
                 build=BuildChoice(options=built, mean=mean, std=std, output=self.output),
                 data=DataChoice(
-                    self.data, self.root, self.download, self.image_size, self.class_order, self.workers, limit
+                    self.data,
+                    self.root,
+                    self.download,
+                    self.image_size,
+                    self.class_order,
+                    self.workers,
+                    limit,
+                    self.classes,
+                    self.answers,
                 ),
                 device=device,
                 measuring=Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note),

@@ -12,7 +12,17 @@ from robustcsc.cli.options.corruptions import (
     Spec,
     check_corruptions,
 )
-from robustcsc.cli.options.data import ClassOrder, Data, Download, ImageSize, Limit, Root, Workers
+from robustcsc.cli.options.data import (
+    AnswersAmong,
+    Classes,
+    ClassOrder,
+    Data,
+    Download,
+    ImageSize,
+    Limit,
+    Root,
+    Workers,
+)
 from robustcsc.cli.options.measuring import BatchSize, Device, Json, LambdaPolicies, Remeasure, Seed
 from robustcsc.cli.options.model import Mean, Model, ModelOption, Output, Run, Runs, Std, Weights
 from robustcsc.cli.options.panels import in_compute, in_corruptions, in_data, in_lambda, in_model, in_output, writable

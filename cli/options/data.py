@@ -25,5 +25,22 @@ ClassOrder = Annotated[
         "is the one of torchvision's ImageFolder.",
     ),
 ]
+Classes = Annotated[
+    Path | None,
+    in_data(
+        "--classes",
+        metavar="FILE",
+        help="Names of the model's classes in the order of its logits, one a line, or NAME=INDEX, if the class folders "
+        "are only some of them; not needed for synsets of ImageNet.",
+    ),
+]
+AnswersAmong = Annotated[
+    records.Answers | None,
+    in_data(
+        "--answers",
+        help="What answers are chosen from, if the class folders are only some of the model's classes: all of these "
+        "(without it), or those of the folder, as is published for ImageNet-A and ImageNet-R.",
+    ),
+]
 Workers = Annotated[int, in_data("--workers", metavar="N", min=0, help="Processes that read images.")]
 Limit = Annotated[int | None, in_data("--limit", metavar="N", min=1, help="Use N test images only, evenly spaced.")]

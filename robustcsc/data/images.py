@@ -48,6 +48,10 @@ class ImageSet(Protocol):
         """Names of the classes in label order."""
 
     @property
+    def logits(self) -> tuple[int, ...]:
+        """The model's logit for each class, where answers are chosen from these only; empty if all logits have one."""
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of every image."""
 
@@ -142,15 +146,16 @@ def as_floats(pixels: Tensor, device: str | torch.device) -> Tensor:
 def fingerprint_of(images: ImageSet, form: str, content: Iterable[bytes | memoryview]) -> str:
     """Returns the identity of an image set: the first 16 hex digits of a SHA-256 over its content.
 
-    This covers class names, image shape, labels, positions and `content`, in the order of the rows. It does not cover
-    the names of data set, split, folder and files, so renamed and copied folders keep their fingerprint.
+    This covers class names, their logits if there are others, image shape, labels, positions and `content`, in the
+    order of the rows. It does not cover the names of data set, split, folder and files, so renamed and copied folders
+    keep their fingerprint.
 
     Args:
         images: The set.
         form: The kind of `content`, so that pixels and files never give equal fingerprints.
         content: One piece per row, all of one length.
     """
-    description = [form, images.classes, images.image_shape, len(images)]
+    description = [form, images.classes, images.image_shape, len(images), *([images.logits] if images.logits else [])]
     digest = hashlib.sha256(json.dumps(description).encode())
     digest.update(images.labels.numpy().data)
     digest.update(images.positions.numpy().data)

@@ -30,6 +30,7 @@ class MemoryImages:
     positions: Tensor
     files: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    logits: tuple[int, ...] = ()
     location: Location = field(default_factory=Location)
 
     def __post_init__(self) -> None:

@@ -106,6 +106,7 @@ class StreamedImages:
     image_shape: tuple[int, int, int]
     crop: bool
     workers: int = 2
+    logits: tuple[int, ...] = ()
     location: Location = field(default_factory=Location)
     # Shared by a set and its subsets, so that a damaged file is reported once and every file is hashed once.
     _damaged: set[str] = field(default_factory=set)

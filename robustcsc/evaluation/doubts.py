@@ -41,13 +41,14 @@ class Seen:
 
 
 def looked_at(loaded: LoadedModel, images: ImageSet) -> Seen:
-    """Returns what was seen of a model on a few evenly spaced images of `images`.
+    """Returns what was seen of a model, with all its logits, on a few evenly spaced images of `images`.
 
     Raises:
         ModelError: The model does not return finite logits (N, K).
     """
     chosen = evenly_spaced(images, min(IMAGES, len(images)))
     (batch,) = chosen.batches(IMAGES, device=loaded.device)
+    classes = list(images.logits) or slice(None)
 
     def answers(images: Tensor) -> Tensor:
         return finite_logits(loaded.model(images), len(images), model=loaded.subject.model)
@@ -59,9 +60,9 @@ def looked_at(loaded: LoadedModel, images: ImageSet) -> Seen:
             Doubt.PROBABILITIES: _are_probabilities(first),
             Doubt.RANDOM: not _equal(first, second),
             Doubt.DEPENDS_ON_BATCH: _equal(first, second) and not _equal(alone, first[:ALONE]),
-            Doubt.NOT_NORMALISED: _are_better(normalised, first, batch.labels),
+            Doubt.NOT_NORMALISED: _are_better(normalised[:, classes], first[:, classes], batch.labels),
         }
-    right = int((first.argmax(1) == batch.labels).sum())
+    right = int((first[:, classes].argmax(1) == batch.labels).sum())
     return Seen(right, len(first), tuple(doubt for doubt, raised in found.items() if raised))
 
 

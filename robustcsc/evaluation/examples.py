@@ -21,6 +21,7 @@ from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import images_fact
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.classes import readable
 from robustcsc.measurements.examples import Answer, Example, ExampleSheet, Version
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation
 from robustcsc.measurements.policies import Adaptive, Policy, Scope
@@ -44,13 +45,14 @@ def make_examples(
     count = min(count, len(images))
     chosen = images.subset(torch.arange(count) * len(images) // count)
     (batch,) = chosen.batches(count, device=model.device)
+    classes = tuple(map(readable, images.classes))
     versions: list[list[Version]] = [[] for _ in batch.labels]
     for perturbation, changed in _perturbed(model, batch, spec, corruptions, seed):
-        answers = _answers(model, changed, batch.labels, images.classes)
+        answers = _answers(model, changed, batch.labels, classes)
         for row, image in enumerate(changed):
             versions[row].append(Version(perturbation=perturbation, png=_png(image), answers=tuple(answers[row])))
     examples = tuple(
-        Example(position=int(position), label=images.classes[int(label)], versions=tuple(shown))
+        Example(position=int(position), label=classes[int(label)], versions=tuple(shown))
         for position, label, shown in zip(batch.indices, batch.labels, versions, strict=True)
     )
     return ExampleSheet(subject=model.subject, images=images_fact(images), examples=examples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 import robustcsc
+from robustcsc.data import ImageSet
 from robustcsc.evaluation.plan import ModelFacts
 from robustcsc.layers.lambdas import lambda_layers
+from robustcsc.layers.logits import ChosenLogits
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Doubt, Subject
@@ -51,6 +53,13 @@ class LoadedModel:
             device=device,
             fits={name: fit for name, fit in fits.items() if fit.weights == checkpoint.weights},
         )
+
+    def answering(self, images: ImageSet) -> LoadedModel:
+        """Returns the model with those logits only that answers about the images are chosen from."""
+        if not images.logits:
+            return self
+        chosen = torch.tensor(images.logits, device=self.device)
+        return replace(self, model=ChosenLogits(self.model, chosen))
 
     @cached_property
     def facts(self) -> ModelFacts:

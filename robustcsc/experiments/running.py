@@ -196,7 +196,16 @@ def _subjects(
 ) -> Iterator[tuple[str, tuple[Place, Session | PreparedTraining]]]:
     """Yields the models by run; those to be trained come first."""
     its, device, images = experiment.data, experiment.device, None
-    data = DataChoice(its.name, its.root, its.download, its.image_size, its.class_order, its.workers)
+    data = DataChoice(
+        its.name,
+        its.root,
+        its.download,
+        its.image_size,
+        its.class_order,
+        its.workers,
+        classes=its.classes,
+        answers=its.answers,
+    )
     place: Place
     for number, table in enumerate(experiment.train):
         for request in table.requests:

@@ -33,7 +33,7 @@ from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.measurements.perturbations import Crafting
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import ClassOrder
+from robustcsc.measurements.records import Answers, ClassOrder
 from robustcsc.measurements.severity_tables import load_spec, select
 from robustcsc.measurements.threats import DEFAULT_EPSILON, DEFAULT_XI, Norm, ThreatModel, check_budget
 from robustcsc.models.known import check_known
@@ -55,6 +55,8 @@ class Data(Table, frozen=True):
     download: bool = False
     image_size: AtLeastOne | None = None
     class_order: ClassOrder | None = None
+    classes: Path | None = None
+    answers: Answers | None = None
     workers: Annotated[int, Meta(ge=0)] = 2
 
     def __post_init__(self) -> None:

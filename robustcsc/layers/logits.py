@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustcsc.errors import ModelError
 
@@ -57,3 +57,29 @@ def finite_logits(output: object, count: int, *, model: str = "The model") -> Te
     logits = checked_logits(output, count, model=model)
     refuse_not_finite(count_not_finite(logits), count, model=model)
     return logits
+
+
+class ChosenLogits(nn.Module):
+    """A classifier that answers with some of its logits only.
+
+    Args:
+        model: Images ``(N, C, H, W)`` to logits ``(N, K)``.
+        chosen: Indices of the logits, on the device of the model; they are the classes ``0, 1, ...`` from now on.
+
+    Examples:
+        >>> import torch
+        >>> ChosenLogits(nn.Identity(), torch.tensor([3, 0]))(torch.tensor([[0.0, 1.0, 2.0, 3.0]]))
+        tensor([[3., 0.]])
+    """
+
+    chosen: Tensor
+
+    def __init__(self, model: nn.Module, chosen: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("chosen", chosen, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the chosen logits of images."""
+        logits: Tensor = self.model(images)
+        return logits[:, self.chosen]

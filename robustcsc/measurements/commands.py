@@ -115,6 +115,8 @@ def _where(record: Record) -> dict[str, Value]:
         "--root": location.root,
         "--image-size": f"{location.image_size or ''}",
         "--class-order": location.class_order or "",
+        "--classes": location.classes,
+        "--answers": location.answers if location.answers == "folder" else "",
         "--limit": f"{limit or ''}",
         "--batch-size": f"{it.batch_size or ''}",
     }

@@ -13,6 +13,8 @@ from robustcsc.measurements.policies import Policy
 
 #: How class folders with numbers in their names are ordered: 0, 1, 2, 10 or 0, 1, 10, 2.
 ClassOrder = Literal["number", "text"]
+#: What answers are chosen from, where class folders are only some of a model's classes: all of these, or the folders.
+Answers = Literal["all", "folder"]
 
 
 class Metric(StrEnum):
@@ -236,6 +238,8 @@ class Location(Fact, frozen=True):
         root: Its folder; ``""`` if it has none.
         image_size: Size that images of a folder were resized and cropped to.
         class_order: Order of its class folders as labels, if their numbers give another one than their text.
+        classes: File that names the model's classes by logit; ``""`` without one.
+        answers: What answers were chosen from, if its class folders are only some of the model's classes.
         limit: How many evenly spaced images were used; ``None`` for all.
         table: File of the severity table; ``""`` for one of the package.
         frost_root: Folder of the photographs of frost; ``""`` for those of the package.
@@ -247,6 +251,8 @@ class Location(Fact, frozen=True):
     root: str = ""
     image_size: int | None = None
     class_order: ClassOrder | None = None
+    classes: str = ""
+    answers: Answers | None = None
     limit: int | None = None
     table: str = ""
     frost_root: str = ""

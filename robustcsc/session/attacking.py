@@ -56,12 +56,12 @@ def attack(
             f"`robustcsc fit-lambda --run {session.run.name}`."
         )
     # Mistakes are told before the images are read.
-    for step in request.steps:
-        step.check_classes(session.trained.spec.num_classes)
     request = completed(request, facts, other.surrogate if other else None)
     save = None if save is None else Path(save).expanduser()
     check_save(request, save)
     setup = session.setup(images, (), other)
+    for step in request.steps:
+        step.check_classes(len(setup.images.classes))
     plan = attack_plan(setup.planner, request)
     setup.evaluator.check_differentiable(plan)
     if save is not None:
@@ -108,12 +108,13 @@ def suite(
     norms = norms or (("linf",) if epsilons else NORMS)
     for norm, size in product(norms, epsilons):
         check_budget(ThreatModel(norm, size))
-    other, note, classes = session.other(surrogate), session.measuring.note, session.trained.spec.num_classes
+    other, note = session.other(surrogate), session.measuring.note
+    setup = session.setup(images, (), other)
+    classes = len(setup.images.classes)
     chosen, left_out = named.within(classes)
     if left_out:
         needs = ", ".join(f"{typed_step(step)} (needs {step.classes} classes)" for step in left_out)
         note(f"Left out for a model of {classes} classes: {needs}.")
-    setup = session.setup(images, (), other)
     source = other.surrogate if other else None
     plan = suite_plan(setup.planner, chosen, norms, epsilons=epsilons, surrogate=source, seed=seed, note=note)
     setup.evaluator.check_differentiable(plan)
@@ -128,10 +129,13 @@ def score(session: Session, path: str | Path, *, policies: Sequence[AnyPolicy] =
     """
     path = Path(path).expanduser()
     saved = load_adversarial(path)
-    spec, shape = session.trained.spec, tuple(saved.batch.images.shape[1:])
-    if (shape, saved.num_classes) != (spec.image_shape, spec.num_classes):
-        raise DataError(f"{path} holds images that {spec.name} was not made for: choose another --run.")
     setup = session.setup(None, policies)
+    shape, images = tuple(saved.batch.images.shape[1:]), setup.images
+    if (shape, saved.num_classes) != (images.image_shape, len(images.classes)):
+        name = session.trained.spec.name
+        raise DataError(f"{path} holds images that {name} was not made for: choose another --run.")
+    if images.logits and images.fingerprint != saved.measurement.images.fingerprint:  # its labels are of other classes
+        raise DataError(f"{path} holds other images than {images.name}: type --root and --limit as for --save.")
     size = saved.measurement.batch_size or session.measuring.batch_size
     planner = dataclasses.replace(setup.planner, images=saved.measurement.images, batch_size=size)
     cell = planner.cell(saved.attack, setup.policies, batched=True)

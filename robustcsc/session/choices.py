@@ -15,12 +15,12 @@ from robustcsc import runs
 from robustcsc.data import ImageSet, load
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import DataError, RobustCSCError
-from robustcsc.measurements.records import ClassOrder, Location
-from robustcsc.models.catalog import ModelSpec
+from robustcsc.measurements.records import Answers, ClassOrder, Location
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.progress import Note, quiet
 from robustcsc.roots import find_root
 from robustcsc.runs import Run
+from robustcsc.session.suiting import answers_note, named, suited
 
 #: Unreadable files that are named; of more only the number is told.
 _NAMED_FILES = 5
@@ -40,6 +40,10 @@ class DataChoice:
         class_order: Order of class folders with numbers, as for `robustcsc.data.load`.
         workers: Threads or processes that read images.
         limit: Number of test images to take, evenly spaced; all if ``None``.
+        classes: File that names the model's classes by logit, as for `robustcsc.measurements.classes.read_classes`;
+            not needed for synsets of ImageNet.
+        answers: What answers are chosen from, if the class folders are only some of the model's classes:
+            ``"all"`` of these (also if ``None``), or those of the ``"folder"``.
 
     Examples:
         >>> import robustcsc as rc
@@ -54,6 +58,8 @@ class DataChoice:
     class_order: ClassOrder | None = None
     workers: int = 2
     limit: int | None = None
+    classes: str | Path | None = None
+    answers: Answers | None = None
 
     def load(
         self,
@@ -85,11 +91,12 @@ class DataChoice:
         root, size, order = self.root, self.image_size, self.class_order
         place = _trained_on(training) if name == training.get("data") else Location()
         found = places.get(name, place)
-        order = order or place.class_order or found.class_order
+        file = self.classes or training.get("classes")
+        order = order or place.class_order or found.class_order or ("number" if file else None)
         if root is None and found.root:
             root = find_root(name, found.root, download=self.download)
-        if found.root and found.root == os.path.abspath(Path(root or "").expanduser()):
-            note = quiet  # it was told when the run first met the images
+        # Of a folder it was told when the run first met the images.
+        met = bool(found.root) and found.root == os.path.abspath(Path(root or "").expanduser())
         if size is None and name == "imagefolder" and trained is not None:
             size = trained.spec.image_shape[1]
         images = load(
@@ -100,10 +107,14 @@ class DataChoice:
             image_size=size,
             workers=self.workers,
             class_order=order,
-            note=note,
+            note=quiet if met else note,
         )
+        if file is not None:
+            images = named(images, Path(file), trained.spec if trained else None, self.answers)
         if trained is not None:
-            check_suits(images, trained.spec)
+            images = suited(images, trained.spec, self.answers)
+            if images.location.answers is not None:
+                note(answers_note(images, trained.spec.num_classes))
         limit = self.limit if limit is None and split == "test" else limit
         return images if limit is None else evenly_spaced(images, limit)
 
@@ -113,21 +124,6 @@ def _trained_on(training: Mapping[str, Any]) -> Location:
     root = training.get("root") or ""
     # A folder was ordered as text before trainings remembered the order.
     return Location(root=root, class_order=training.get("class_order", "text" if root else None))
-
-
-def check_suits(images: ImageSet, spec: ModelSpec) -> None:
-    """Refuses images that a model was not made for.
-
-    Raises:
-        DataError: Their shape or the number of classes differs.
-    """
-    made_for, given = (spec.image_shape, spec.num_classes), (images.image_shape, len(images.classes))
-    if made_for != given:
-        wanted, got = (f"{'x'.join(map(str, shape))} pixels in {count} classes" for shape, count in (made_for, given))
-        raise DataError(
-            f"{spec.name} was made for images of {wanted}, but {images.name} has {got}: "
-            "choose other images with --data and --root, or another model."
-        )
 
 
 def note_unreadable(left_out: Sequence[str], note: Note) -> None:

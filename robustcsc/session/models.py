@@ -23,6 +23,7 @@ from robustcsc.models.shipped import SHIPPED
 from robustcsc.progress import Note, quiet
 from robustcsc.runs import DEMO_RUN, Run
 from robustcsc.session.choices import DataChoice
+from robustcsc.session.suiting import fitting
 
 #: The shipped checkpoint of the run that stands in where there is none yet.
 DEMO_CHECKPOINT = "sdnet-digits"
@@ -159,14 +160,18 @@ def _adopted(
     if data.image_size is None and data.name == "imagefolder":
         data = replace(data, image_size=facts.image_size)
     images = data.load(None, "test", note=quiet if known else note)
-    spec = build.spec(model, images, data.name or "", facts)
     at = images.location
     where = {"data": data.name, "root": at.root or None, "class_order": at.class_order}
-    if weights is not None:
-        trained = checkpoint.load_foreign(weights_file(weights), spec)
-    elif facts.state is not None:
-        trained = checkpoint.load_published(spec, facts.state())
-    trained = replace(trained, training=where)
+    where |= {"classes": at.classes} if at.classes else {}
+    state = facts.state
+
+    def built(its: ImageSet) -> Checkpoint:
+        spec = build.spec(model, its, data.name or "", facts)
+        if weights is None and state is not None:
+            return checkpoint.load_published(spec, state())
+        return checkpoint.load_foreign(weights_file(weights or Path()), spec)
+
+    trained = replace(fitting(images, built), training=where)
     held = checkpoint.load(run.weights_path, trusted=model) if known else trained
     if held.weights != trained.weights:
         raise StoreError(_OTHER_WEIGHTS.format(run.name))
@@ -196,12 +201,14 @@ def adopt_module(module: nn.Module, name: str, images: ImageSet, build: BuildCho
     """
     if build.options:
         raise ModelError("A module is built already: leave the options of its builder out.")
-    kind = type(module)
-    spec = ModelSpec(
-        name=f"{kind.__module__}:{kind.__qualname__}", num_classes=len(images.classes), image_shape=images.image_shape
-    )
-    spec = build.applied_to(spec)
-    model = received(module, spec)
+    kind = f"{type(module).__module__}:{type(module).__qualname__}"
+
+    def adopted(its: ImageSet) -> tuple[ModelSpec, nn.Module]:
+        spec = ModelSpec(name=kind, num_classes=len(its.classes), image_shape=its.image_shape)
+        spec = build.applied_to(spec)
+        return spec, received(module, spec)
+
+    spec, model = fitting(images, adopted)
     run, weights = Run(runs.RUNS / name), checkpoint.weights_hash(model, spec)
     if run.weights_path.exists() and checkpoint.saved_hash(run.weights_path) != weights:
         raise StoreError(_OTHER_WEIGHTS.format(run.name))

@@ -89,7 +89,8 @@ def report(
         for run in chosen:
             session = opened.get(run) or open_session(run.folder, data=data, measuring=measuring)
             spec = session.severity_table()
-            sheets[run.folder] = make_examples(session.model, session.images(), count=examples, spec=spec)
+            images = session.images()
+            sheets[run.folder] = make_examples(session.model.answering(images), images, count=examples, spec=spec)
     paths = write_report(
         Report(
             title=title or f"Robustness of {', '.join(run.name for run in chosen)}",

@@ -35,9 +35,10 @@ from robustcsc.models.guests import is_guest
 from robustcsc.reports.summary.doubts import seen_words
 from robustcsc.runs import Run
 from robustcsc.session import attacking, fooling
-from robustcsc.session.choices import DataChoice, check_suits, note_unreadable, written
+from robustcsc.session.choices import DataChoice, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
 from robustcsc.session.models import BuildChoice, find_model
+from robustcsc.session.suiting import another_order, suited
 from robustcsc.training.run import heldout_images
 
 
@@ -212,7 +213,7 @@ class Session:
         if limit < len(heldout):
             order = torch.randperm(len(heldout), generator=torch.Generator().manual_seed(seed))
             heldout = heldout.subset(order[:limit].sort().values)
-        model = self.model
+        model = self.model.answering(images)
         known = {} if self.measuring.remeasure else model.fits
         fits = fit_lines(
             model.model,
@@ -272,9 +273,9 @@ class Session:
             return None
         other = self.opened(of) if isinstance(of, str) else of
         theirs, own = other.trained.spec, self.trained.spec
-        orders = {it.trained.training.get("class_order") for it in (self, other)} - {None}
-        if (theirs.image_shape, theirs.num_classes) != (own.image_shape, own.num_classes) or len(orders) > 1:
-            its = "another order of classes" if len(orders) > 1 else "other images"
+        reordered = another_order(self.trained, other.trained)
+        if (theirs.image_shape, theirs.num_classes) != (own.image_shape, own.num_classes) or reordered:
+            its = "another order of classes" if reordered else "other images"
             raise PolicyError(
                 f"--from {other.run.name}: {theirs.name} was made for {its} than {own.name}, choose another run."
             )
@@ -293,17 +294,16 @@ class Session:
         """
         self.run.check_writable()  # mistakes are told before the images are read
         model, chosen = chosen_policies(self.model, policies)
-        images = self.images() if images is None else images
-        check_suits(images, self.trained.spec)
+        images = suited(self.images() if images is None else images, self.trained.spec)
         inputs = Inputs(images=images, location=images.location)
         if is_guest(model.model):
             seen = looked_at(model, images)
             self.measuring.note(seen_words(model.subject.model, seen))
             model = dataclasses.replace(model, doubts=seen.doubts)
-        setup = Setup(model=model, inputs=inputs, policies=chosen, measuring=self.measuring)
+        setup = Setup(model=model.answering(images), inputs=inputs, policies=chosen, measuring=self.measuring)
         if surrogate is None:
             return setup
-        return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model)
+        return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model.answering(images))
 
     def measured(self, setup: Setup, plan: Iterable[Chain]) -> Results:
         """Measures a plan and keeps its records in the run; what the run has is not measured again.

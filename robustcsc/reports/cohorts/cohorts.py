@@ -16,10 +16,10 @@ from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
 from robustcsc.measurements.protocols import BASIC
-from robustcsc.measurements.records import Metric, Record, Subject
+from robustcsc.measurements.records import Answers, Metric, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import About, Title, slug, told_apart
-from robustcsc.reports.cohorts.words import policy_rank, policy_words, setting_rank, source_words
+from robustcsc.reports.cohorts.words import ANSWERS_WORDS, policy_rank, policy_words, setting_rank, source_words
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """Those that the means of the benchmarks cover."""
@@ -37,6 +37,7 @@ class Cohort(NamedTuple):
             for all others.
         seed: Seed of the perturbation.
         metric: What was counted.
+        answers: What answers were chosen from, as for `Location`: a label, as the fingerprint covers it.
     """
 
     dataset: str
@@ -46,13 +47,15 @@ class Cohort(NamedTuple):
     origin: Corruption | None
     seed: int
     metric: Metric
+    answers: Answers | None = None
 
     @classmethod
     def of(cls, record: Record) -> Cohort:
         """Returns the cohort of one record."""
         it = record.measurement
         images, (origin, seed) = it.images, _origin_and_seed(it.perturbation)
-        return cls(images.dataset, images.split, images.fingerprint, record.total, origin, seed, it.metric)
+        said = record.location.answers
+        return cls(images.dataset, images.split, images.fingerprint, record.total, origin, seed, it.metric, said)
 
     @property
     def rank(self) -> tuple[object, ...]:
@@ -70,6 +73,7 @@ class Cohort(NamedTuple):
             source, table = source_words(self.origin), self.origin.table
             facts += [About("source", source, source), About("table", table.name, table.words)]
         facts.append(About("images", f"{self.total:,} images", f"{self.total} images ({self.images}{files})"))
+        facts += [About("answers", *[ANSWERS_WORDS[self.answers]] * 2)] if self.answers else []
         facts.append(About("seed", seed, seed))
         return (*facts, *([] if self.metric is Metric.ACCURACY else [About("metric", metric, metric)]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from robustcsc.measurements.attacks import AttackStep
@@ -30,6 +30,7 @@ from robustcsc.measurements.policies import (
     WorstOf,
 )
 from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import Answers
 from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.presentation.words import MISSING
 
@@ -243,6 +244,13 @@ def source_words(made: Corruption) -> str:
         return "official corrupted files"
     stored = "" if made.pixels is Pixels.FLOAT else f", {made.pixels.value}"
     return f"generated corruptions{stored}{', from files' if made.source is Source.EXPORTED else ''}"
+
+
+#: What answers were chosen from, where the class folders are only some of the model's classes.
+ANSWERS_WORDS: Mapping[Answers, str] = {
+    "all": "answers among all classes of the model",
+    "folder": "answers among the classes of the folder",
+}
 
 
 def severities_words(severities: Iterable[int]) -> str:
