@@ -19,8 +19,8 @@ from robustcsc.models.shipped import SHIPPED
 #: The folder that holds all runs unless the user names another.
 RUNS = Path("runs")
 
-#: The run of the shipped digits model, which stands in where there is no run yet.
-DEMO_RUN = "digits-demo"
+#: The run of the shipped model for textures, which stands in where there is no run yet.
+DEMO_RUN = "textures-demo"
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def meant(name: str | None, model: str | None = None, weights: Path | None = Non
     """Returns the run that a user means; only runs of shipped models and of weights from elsewhere may be new.
 
     Args:
-        name: Name or folder of a run, or a shipped model; the latest run, or that of the shipped digits model, if
+        name: Name or folder of a run, or a shipped model; the latest run, or that of the shipped model for textures, if
             nothing at all is named.
         model: A model from elsewhere: a name in the catalog, a published model, or ``package.module:factory``.
         weights: Its weights, if neither the run nor the name of the model says them.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from robustcsc.data.embedded import load_digits
 from robustcsc.data.folder import load_folder
 from robustcsc.data.images import ImageSet
+from robustcsc.data.memory import MemoryImages
+from robustcsc.data.textures import load_textures
 from robustcsc.data.torchvision_sets import load_torchvision
 from robustcsc.errors import UnknownNameError
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.measurements.records import ClassOrder, Location
 from robustcsc.progress import Note
 from robustcsc.roots import find_root
+
+#: The sets without files: functions of the split.
+EMBEDDED: dict[str, Callable[[str], MemoryImages]] = {"digits": load_digits, "textures": load_textures}
 
 SPLITS = ("train", "test")
 
@@ -35,7 +41,7 @@ def load(
 
     Args:
         name: A key of `DATASETS`.
-        root: Folder with the data set's files, by default ``$ROBUSTCSC_DATA/NAME``; ``digits`` needs none.
+        root: Folder with the data set's files, by default ``$ROBUSTCSC_DATA/NAME``; the embedded ones need none.
         split: ``"train"`` or ``"test"``.
         download: Whether torchvision may download missing files to `root`.
         image_size: Height and width to which images of a folder are resized and cropped (`decode.evaluation_view`);
@@ -56,8 +62,8 @@ def load(
     check_asked(name, image_size=image_size, class_order=class_order, download=download, workers=workers)
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
-    if name == "digits":
-        return replace(load_digits(split), location=Location(data=name))
+    if name in EMBEDDED:
+        return replace(EMBEDDED[name](split), location=Location(data=name))
     folder = find_root(name, download=download) if root is None else Path(root).expanduser()
     if name == "imagefolder":
         return load_folder(folder, split, image_size=image_size, workers=workers, class_order=class_order, note=note)

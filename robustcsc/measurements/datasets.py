@@ -32,6 +32,13 @@ DATASETS: dict[str, DataSource] = {
     "digits": DataSource(
         "8x8 handwritten digits of scikit-learn, 1,297 + 500 images, embedded", (1, 8, 8), 10, False, False
     ),
+    "textures": DataSource(
+        "24x24 synthetic colour textures, sparse by construction, 4,000 + 500 images, embedded",
+        (3, 24, 24),
+        10,
+        False,
+        False,
+    ),
     "cifar10": DataSource("CIFAR-10, 50,000 + 10,000 images, torchvision's files", (3, 32, 32), 10),
     "cifar100": DataSource("CIFAR-100, 50,000 + 10,000 images, torchvision's files", (3, 32, 32), 100),
     "svhn": DataSource("Street View House Numbers, 73,257 + 26,032 images, torchvision's files", (3, 32, 32), 10),

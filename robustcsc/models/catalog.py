@@ -40,6 +40,7 @@ NORMALIZATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "textures": ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)),  # ours: about the strength of CIFAR-10's, so that lambdas compare
     "svhn": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # in [0, 1], as DeTraMe-Net (section 5.2) and Wide Residual Networks
 }
 

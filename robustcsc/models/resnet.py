@@ -15,6 +15,7 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 | `resnet164` | 27-27-27 | 16-32-64 | 2.61M |
 | `resnet218` | 36-36-36 | 16-32-64 | 3.48M |
 | `resnet-digits` | 1-1 | 16-32 | 20k |
+| `resnet-textures` | 1-1, after a 7x7 stem of stride 2 | 8-16 | 6k |
 
 Differences from the paper: shortcuts are 1x1 convolutions where the shape changes; `shortcut="A"` (no parameters) is
 the paper's on CIFAR, for the weights of others. ResNet-164 has 27 blocks of two 3x3 layers in
@@ -38,10 +39,18 @@ def _resnet(
     return ResidualNetwork(first, widths[0], widths, depths, num_classes)
 
 
-def _cifar(depths: tuple[int, ...], num_classes: int, in_channels: int = 3, *, shortcut: Shortcut = "B") -> nn.Module:
-    first = stem("cifar", in_channels, 16, conv, nn.ReLU(inplace=True))
+def _small(
+    stem_form: Form,
+    widths: tuple[int, ...],
+    depths: tuple[int, ...],
+    num_classes: int,
+    in_channels: int = 3,
+    *,
+    shortcut: Shortcut = "B",
+) -> nn.Module:
+    first = stem(stem_form, in_channels, widths[0], conv, nn.ReLU(inplace=True), pool=nn.Identity())
     block = partial(BasicBlock, shortcut=shortcut)
-    return ResidualNetwork(first, 16, (16, 32, 64)[: len(depths)], depths, num_classes, block)
+    return ResidualNetwork(first, widths[0], widths, depths, num_classes, block)
 
 
 #: The networks, by their names in the catalog.
@@ -54,11 +63,17 @@ MODELS: dict[str, Builder] = {
     },
     **{
         f"resnet{layers}": described(
-            f"the CIFAR network of {layers} layers and widths 16-32-64", partial(_cifar, ((layers - 2) // 6,) * 3)
+            f"the CIFAR network of {layers} layers and widths 16-32-64",
+            partial(_small, "cifar", (16, 32, 64), ((layers - 2) // 6,) * 3),
         )
         for layers in (8, 20, 32, 44, 56, 110, 164, 218)
     },
     "resnet-digits": described(
-        "a tiny ResNet for 8x8 digits: two stages of one block, widths 16-32", partial(_cifar, (1, 1))
+        "a tiny ResNet for 8x8 digits: two stages of one block, widths 16-32",
+        partial(_small, "cifar", (16, 32), (1, 1)),
+    ),
+    "resnet-textures": described(
+        "a tiny ResNet for 24x24 textures: a 7x7 stem of stride 2, then two stages of one block, widths 8-16",
+        partial(_small, "imagenet", (8, 16), (1, 1)),
     ),
 }

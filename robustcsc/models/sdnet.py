@@ -10,6 +10,7 @@ table 6.
 | `sdnet18-all-plain`, `sdnet34-all-plain` | all | ResNet-18, -34 without shortcuts | 11.0M, 21.1M |
 | `sdnet20` | the first | 3-3-3 blocks of widths 16-32-64 | 0.28M with 64 atoms |
 | `sdnet-digits` | the first | 1-1 blocks of widths 16-32 | 23k |
+| `sdnet-textures` | the first, 7x7 of stride 2 | 1-1 blocks of widths 8-16 | 8k |
 
 Defaults: lambda 0.1, two FISTA steps (section 4).
 
@@ -19,7 +20,7 @@ Differences from the paper:
 - The 1x1 shortcuts of the -All networks stay convolutions; the networks named plain have no shortcuts. As in the
   authors' code, they have no ReLU either: a chain of codes and batch normalisations, which eq. 14 inverts.
 - In the ImageNet form of the -All networks a CSC layer of stride 2 stands in place of the max-pool, as there.
-- SDNet-20 and the digits network are ours, sized for a CPU.
+- SDNet-20 and the networks for digits and textures are ours, sized for a CPU.
 """
 
 from functools import partial
@@ -58,6 +59,8 @@ def _large(
 
 
 def _small(
+    stem_form: Form,
+    widths: tuple[int, ...],
     depths: tuple[int, ...],
     num_classes: int,
     in_channels: int = 3,
@@ -68,8 +71,8 @@ def _small(
     signed: bool = False,
 ) -> nn.Module:
     csc: ConvBuilder = partial(CSCConv2d, lam=lam, num_steps=num_steps, signed=signed)
-    first = stem("cifar", in_channels, atoms, csc, nn.Identity())
-    return ResidualNetwork(first, atoms, (16, 32, 64)[: len(depths)], depths, num_classes)
+    first = stem(stem_form, in_channels, atoms, csc, nn.Identity(), pool=nn.Identity())
+    return ResidualNetwork(first, atoms, widths, depths, num_classes)
 
 
 #: The networks, by their names in the catalog.
@@ -94,10 +97,15 @@ MODELS: dict[str, Builder] = {
     ),
     "sdnet34-all-plain": described("SDNet-34-All without shortcuts", partial(_large, 34, "all, no shortcuts")),
     "sdnet20": described(
-        "SDNet-20: a CSC layer of `atoms` atoms, then the stages 16-32-64 of ResNet-20", partial(_small, (3, 3, 3))
+        "SDNet-20: a CSC layer of `atoms` atoms, then the stages 16-32-64 of ResNet-20",
+        partial(_small, "cifar", (16, 32, 64), (3, 3, 3)),
     ),
     "sdnet-digits": described(
         "a tiny SDNet for 8x8 digits: a CSC layer, then two stages of one block, widths 16-32",
-        partial(_small, (1, 1), atoms=32),
+        partial(_small, "cifar", (16, 32), (1, 1), atoms=32),
+    ),
+    "sdnet-textures": described(
+        "a tiny SDNet for 24x24 textures: a CSC layer of 16 atoms of 7x7 and stride 2, then two stages of one block",
+        partial(_small, "imagenet", (8, 16), (1, 1), atoms=16),
     ),
 }

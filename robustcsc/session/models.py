@@ -26,7 +26,7 @@ from robustcsc.session.choices import DataChoice
 from robustcsc.session.suiting import fitting
 
 #: The shipped checkpoint of the run that stands in where there is none yet.
-DEMO_CHECKPOINT = "sdnet-digits"
+DEMO_CHECKPOINT = "sdnet-textures"
 
 _OTHER_WEIGHTS = "The run {!r} holds other weights: choose another name (--run)."
 
@@ -107,7 +107,7 @@ def find_model(
 ) -> tuple[Run, Checkpoint]:
     """Returns a run and its checkpoint; writes nothing, also if the run is a new one.
 
-    Without any choice this is the latest run; on a machine without runs the shipped digits model becomes one.
+    Without any choice this is the latest run; on a machine without runs the shipped model for textures becomes one.
 
     Args:
         name: Name or folder of a run, or a shipped model.
@@ -138,7 +138,8 @@ def find_model(
         note(f"Taking the shipped model {run.name} as {run.folder}.")
         return run, checkpoint.load_shipped(run.name)
     note(
-        f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded digits as {run.folder}."
+        f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded, synthetic textures as "
+        f"{run.folder}."
     )
     return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
 

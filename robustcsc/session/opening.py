@@ -31,8 +31,8 @@ def open(
 
     Args:
         name: Name or folder of a run, a shipped model, or a published one (``torchvision:resnet18@IMAGENET1K_V1``,
-            ``timm:resnet18.a1_in1k``, ``hf:OWNER/NAME``); without any choice the latest run, or the shipped digits
-            model where there is none. With a module, the name of its run.
+            ``timm:resnet18.a1_in1k``, ``hf:OWNER/NAME``); without any choice the latest run, or the shipped
+            one for textures where there is none. With a module, the name of its run.
         model: A module (images to logits), which is put in evaluation mode and moved to the device; or with
             `weights` a name from the catalog or ``package.module:factory``; or a published model, with or without.
         weights: A state dict for `model`; ``hf:OWNER/NAME`` if it is on the Hub.

@@ -167,11 +167,11 @@ def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:
 
 
 def _latest_measured(data: DataChoice | None, measuring: Measuring) -> Run:
-    """Returns the latest run; the run of the shipped digits model is measured first if it has no results yet."""
+    """Returns the latest run; that of the shipped model for textures is measured first if it has no results yet."""
     latest = runs.latest()
     if latest is not None and (latest.name != DEMO_RUN or latest.store_path.exists()):
         return latest
     session = open_session(data=data, measuring=measuring)
-    measuring.note("Nothing has been measured yet: sweeping four noises on the digits first, which takes some seconds.")
+    measuring.note("Nothing has been measured yet: sweeping four noises on the textures first, in some seconds.")
     session.sweep(corruptions="noise")
     return session.run

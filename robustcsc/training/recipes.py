@@ -166,6 +166,15 @@ RECIPES: dict[str, Recipe] = {
         flip=False,
         source="ours: some seconds on one CPU core",
     ),
+    "textures": Recipe(
+        epochs=8,
+        batch_size=64,
+        learning_rate=0.2,
+        schedule="onecycle",
+        crop_padding=0,  # an image has no border, and a mirrored atom is another one
+        flip=False,
+        source="ours: some seconds on one CPU core",
+    ),
     "tddl-60k": _TDDL,
     "tddl-1k": replace(
         _TDDL, iterations=1_000, source="TDDL-CNN (Tirer and Giryes, EUSIPCO 2018), section IV, 1,000 training images"
@@ -192,8 +201,8 @@ def default_recipe(model: str, data: str, device: str, images: int) -> str:
         return "tddl-60k" if images >= _MANY_IMAGES else "tddl-1k"
     if model == "mnist-cnn":
         return "mnist-cnn"
-    if data == "digits":
-        return "digits"
+    if data in ("digits", "textures"):
+        return data
     return "sdnet-cifar" if device == "cuda" else "cpu"
 
 

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +12,9 @@ from robustcsc.measurements.perturbations import Clean, Perturbation
 from robustcsc.measurements.policies import NoLambda, Policy
 from robustcsc.measurements.records import Images, Measurement, Provenance, Record, Subject
 from robustcsc.runs import Run
+
+if TYPE_CHECKING:
+    from robustcsc.data.memory import MemoryImages
 
 
 @pytest.fixture(autouse=True)
@@ -116,13 +121,20 @@ def contents(place: Path) -> Callable[[], dict[str, bytes | None]]:
 
 @pytest.fixture
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves 20 test images and 40 training images of the digits."""
+    """Leaves 20 test images and 40 training images of the digits, and of the textures."""
+    from robustcsc.data.catalog import EMBEDDED
+
+    for name in EMBEDDED:
+        monkeypatch.setitem(EMBEDDED, name, partial(few, name))
+
+
+@cache
+def few(name: str, split: str) -> "MemoryImages":
+    """Returns the first images of an embedded set, made once for all tests."""
     import torch
 
-    from robustcsc.data import embedded
+    from robustcsc.data.embedded import load_digits
+    from robustcsc.data.textures import load_textures
 
-    whole = embedded.load_digits
-    monkeypatch.setattr(
-        "robustcsc.data.catalog.load_digits",
-        lambda split: whole(split).subset(torch.arange(20 if split == "test" else 40)),
-    )
+    made = {"digits": load_digits, "textures": load_textures}[name](split)
+    return made.subset(torch.arange(20 if split == "test" else 40))

@@ -15,7 +15,10 @@ from robustcsc.runs import Run
 Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]
 
-TAKEN = "There is no run here yet: taking the shipped model sdnet-digits and the embedded digits as runs/digits-demo."
+TAKEN = (
+    "There is no run here yet: taking the shipped model sdnet-textures and the embedded, synthetic textures as "
+    "runs/textures-demo."
+)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -29,7 +32,7 @@ def test_attack_as_typed_in_an_empty_directory(few_digits: None, robustcsc: Comm
     assert TAKEN in done.err
     assert "Only the training lambda is attacked: for the adaptive one, first run `robustcsc fit-lambda" in done.err
     assert "PGD L∞ 8/255, 20 steps" in done.out
-    measured = {row["kind"]: row for row in rows_of(place / "runs/digits-demo/results.csv")}
+    measured = {row["kind"]: row for row in rows_of(place / "runs/textures-demo/results.csv")}
     clean, attacked = measured["clean"], measured["attack"]
     assert (clean["policy"], clean["total"]) == ("train", "20")
     assert (attacked["norm"], attacked["total"]) == ("linf", "20")
@@ -52,7 +55,7 @@ def test_fit_lambda_as_typed_in_an_empty_directory(few_digits: None, robustcsc: 
     assert done.code == 0
     assert TAKEN in done.err
     assert re.search(r"^gaussian: lambda = ", done.out, re.MULTILINE)
-    folder = place / "runs/digits-demo/lambda"
+    folder = place / "runs/textures-demo/lambda"
     fit = json.loads((folder / "gaussian.json").read_text())
     assert fit["grid"] == [round(0.1 * step, 1) for step in range(1, 16)]
     assert len(fit["levels"]) == 10
@@ -66,7 +69,7 @@ def test_an_unchanged_fit_is_found_and_measured_again_on_request(
 ) -> None:
     typed = "fit-lambda --grid 0.1,0.5 --noise gaussian,shot --limit 20 --json"
     first = robustcsc(typed)
-    file = place / "runs/digits-demo/lambda/gaussian.json"
+    file = place / "runs/textures-demo/lambda/gaussian.json"
     assert [fit["noise"] for fit in json.loads(first.out)] == ["gaussian", "shot"]
     assert json.loads(first.out)[0] == json.loads(file.read_text())
     written = file.stat().st_mtime_ns
@@ -95,12 +98,12 @@ def test_report_as_typed_in_an_empty_directory_measures_something_first(
     assert "Nothing has been measured yet" in done.err
     written = json.loads(done.out)
     page = Path(written["page"])
-    assert page == place / "runs/digits-demo/reports/index.html"
+    assert page == place / "runs/textures-demo/reports/index.html"
     assert "gaussian noise" in page.read_text()
     assert all(Path(path).is_file() for path in [*written["tables"], *written["figures"], written["records"]])
     measured = rows_of(Path(written["records"]))
     assert len(measured) == 21  # clean, and four noises at five severities
-    assert "digits test, " in robustcsc("report").out
+    assert "textures test, " in robustcsc("report").out
 
 
 def test_report_after_nothing_but_a_fit_measures_something_first(few_digits: None, robustcsc: Command) -> None:
@@ -202,7 +205,7 @@ def test_strengths_are_those_of_the_table(robustcsc: Command) -> None:
 
 def test_data_sets_say_what_they_need(robustcsc: Command) -> None:
     sets = json.loads(robustcsc("data --json").out)
-    assert not sets["digits"]["needs_root"]
+    assert not sets["digits"]["needs_root"] and not sets["textures"]["needs_root"]
     assert sets["cifar10"]["can_download"]
     assert "imagefolder" in robustcsc("data").out
 

@@ -20,7 +20,7 @@ def test_quickstart_tells_its_story_and_reuses_its_weights(
 ) -> None:
     from robustcsc.training.recipes import RECIPES
 
-    monkeypatch.setitem(RECIPES, "digits", replace(RECIPES["digits"], epochs=1, batch_size=16))
+    monkeypatch.setitem(RECIPES, "textures", replace(RECIPES["textures"], epochs=1, batch_size=16))
     first = robustcsc("quickstart")
     assert first.code == 0, first.err
     steps = [line for line in first.err.splitlines() if line.startswith("[")]
@@ -41,13 +41,13 @@ def test_quickstart_tells_its_story_and_reuses_its_weights(
     def train(*_: object, **__: object) -> None:
         pytest.fail("trained again")
 
-    monkeypatch.setattr("robustcsc.training.run.train_run", train)
+    monkeypatch.setattr("robustcsc.session.training.train", train)
     again = robustcsc("quickstart --json")
     assert again.code == 0
     assert again.err.count("has weights already: they are used") == 2
     counted = json.loads(again.out)["records"]
     measured = {(row["model"], row["kind"], row["policy"]) for row in counted}
-    assert {("resnet-digits", "attack", "none"), ("sdnet-digits", "corruption", "oracle")} <= measured
+    assert {("resnet-textures", "attack", "none"), ("sdnet-textures", "corruption", "adaptive")} <= measured
     assert all(0 <= row["low"] <= row["rate"] <= row["high"] <= 1 for row in counted)
 
 
@@ -56,3 +56,12 @@ def test_digits_are_learned_by_the_shipped_recipe(robustcsc: Command) -> None:
     assert robustcsc("train sdnet-digits").code == 0
     (clean,) = json.loads(robustcsc("evaluate --json").out)
     assert clean["rate"] >= 0.95
+
+
+@pytest.mark.slow
+def test_textures_are_learned_by_the_shipped_recipe_and_the_strongest_noise_gains(robustcsc: Command) -> None:
+    assert robustcsc("train sdnet-textures --data textures").code == 0
+    typed = "sweep --corruptions gaussian_noise --severities 5 --lambda train,fixed=0.6 --json"
+    clean, _, noisy, larger = json.loads(robustcsc(typed).out)
+    assert clean["rate"] >= 0.95
+    assert larger["rate"] >= noisy["rate"] + 0.08

@@ -19,14 +19,14 @@ def test_uap_is_crafted_scored_kept_and_reported(few_digits: None, robustcsc: Co
     done = robustcsc("uap --norm l2 --xi 0.5,1.5 --passes 2 --crafting-images 30 --seeds 2")
     assert done.code == 0, done.err
     assert "crafted on 30 train images" in done.out and "random signs" in done.out and "2 seeds" in done.out
-    assert "runs/digits-demo/perturbations" in done.err
-    kept = sorted((place / "runs/digits-demo/perturbations").iterdir())
+    assert "runs/textures-demo/perturbations" in done.err
+    kept = sorted((place / "runs/textures-demo/perturbations").iterdir())
     assert [path.suffix for path in kept] == [".png", ".safetensors"] * 2
     for path in kept[1::2]:
         size = 0.5 if "-0.5-" in path.name else 1.5
         assert 0.9 * size < load_file(path)["perturbation"].norm() <= size
     assert robustcsc("report").code == 0
-    report = place / "runs/digits-demo/reports"
+    report = place / "runs/textures-demo/reports"
     assert len((report / "fooling.csv").read_text().splitlines()) == 1 + 2 * 2 * 3
     assert [path.suffix for path in sorted((report / "figures").glob("fooling-uap*"))] == [".png", ".svg"]
 
@@ -58,7 +58,7 @@ def test_random_noise_as_typed(few_digits: None, robustcsc: Command, place: Path
     shown = robustcsc("random-noise --rho 0.1,0.2")
     assert shown.code == 0 and "0.1" in shown.out and "(3 seeds)" in shown.out
     assert robustcsc("report").code == 0
-    assert list((place / "runs/digits-demo/reports/figures").glob("fooling-noise*.svg"))
+    assert list((place / "runs/textures-demo/reports/figures").glob("fooling-noise*.svg"))
 
 
 def test_models_stand_side_by_side_in_a_report(few_digits: None, robustcsc: Command, make_run: MakeRun) -> None:

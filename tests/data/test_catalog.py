@@ -19,11 +19,15 @@ def test_a_missing_root_is_one_sentence(name: str) -> None:
         load(name)
 
 
-def test_only_digits_needs_no_root_and_its_entry_is_true() -> None:
-    assert [name for name, source in DATASETS.items() if not source.needs_root] == ["digits"]
-    digits = load("digits")
-    assert DATASETS["digits"].image_shape == digits.image_shape
-    assert DATASETS["digits"].num_classes == len(digits.classes)
+@pytest.mark.parametrize("name", ["digits", "textures"])
+def test_an_embedded_set_needs_no_root_and_its_entry_is_true(name: str) -> None:
+    images = load(name)
+    assert DATASETS[name].image_shape == images.image_shape
+    assert DATASETS[name].num_classes == len(images.classes)
+
+
+def test_all_other_sets_need_a_root() -> None:
+    assert [name for name, source in DATASETS.items() if not source.needs_root] == ["digits", "textures"]
 
 
 def test_options_that_do_not_suit_are_refused(tmp_path: Path) -> None:

@@ -43,7 +43,16 @@ from tests.models import listed
 
 #: One or two of each family, small enough for every run; all others are slow tests.
 QUICK = (
-    *("resnet8", "resnet-digits", "sdnet20", "sdnet-digits", "plainnet3", "detrame-plainnet3", "detrame-resnet8"),
+    *(
+        "resnet8",
+        "resnet-digits",
+        "sdnet20",
+        "sdnet-digits",
+        "sdnet-textures",
+        "plainnet3",
+        "detrame-plainnet3",
+        "detrame-resnet8",
+    ),
     *("plain20", "res-csc20", "res-csc20-simplified", "msdnet6", "msd-csc-fista6", "ml-csc-feedforward"),
     *("tddl-cnn", "mnist-cnn"),
 )

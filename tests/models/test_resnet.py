@@ -51,6 +51,14 @@ def test_the_digits_network_has_the_parameters_of_the_architecture(residual_para
     assert parameters(MODELS["resnet-digits"](10, 1)) == colour - 2 * 9 * 16 == 19_706  # one channel in place of three
 
 
+def test_the_network_for_textures_has_the_parameters_of_the_architecture(
+    residual_parameters: Callable[..., int],
+) -> None:
+    # 6k: stem 1,192, blocks 1,184 and 3,520, shortcut 160, head 170.
+    expected = residual_parameters(stem=7, first=8, widths=(8, 16), depths=(1, 1), classes=10)
+    assert parameters(MODELS["resnet-textures"](10)) == expected == 6_226
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])
 def test_the_imagenet_form_is_that_of_torchvision(name: str) -> None:
     with torch.device("meta"):

@@ -63,6 +63,8 @@ def test_small_networks_have_the_parameters_of_the_architecture(residual_paramet
     assert parameters(MODELS["sdnet20"](10, atoms=16)) == narrow == parameters(MODELS["resnet20"](10))
     digits = residual_parameters(stem=3, first=32, widths=(16, 32), depths=(1, 1), classes=10) - 2 * 9 * 32
     assert parameters(MODELS["sdnet-digits"](10, 1)) == digits == 352 + (6_976 + 544) + (13_952 + 576) + 330
+    textures = residual_parameters(stem=7, first=16, widths=(8, 16), depths=(1, 1), classes=10)
+    assert parameters(MODELS["sdnet-textures"](10)) == textures == 2_384 + (1_760 + 144) + (3_520 + 160) + 170
 
 
 def shapes(model: nn.Module) -> list[tuple[int, ...]]:
