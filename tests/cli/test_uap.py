@@ -24,7 +24,7 @@ def test_uap_is_crafted_scored_kept_and_reported(few_digits: None, robustcsc: Co
     assert [path.suffix for path in kept] == [".png", ".safetensors"] * 2
     for path in kept[1::2]:
         size = 0.5 if "-0.5-" in path.name else 1.5
-        assert 0.9 * size < load_file(path)["perturbation"].norm() <= size
+        assert 0.8 * size < load_file(path)["perturbation"].norm() <= size
     assert robustcsc("report").code == 0
     report = place / "runs/textures-demo/reports"
     assert len((report / "fooling.csv").read_text().splitlines()) == 1 + 2 * 2 * 3
@@ -37,7 +37,7 @@ def test_uap_as_json_has_both_metrics_and_how_it_was_made(few_digits: None, robu
     assert (first["kind"], first["norm"], first["epsilon"]) == ("universal", "linf", 0.2)
     assert (first["metric"], first["total"], first["crafting.seed"]) == ("fooling rate", 20, 3)
     assert (second["metric"], second["total"] <= 20) == ("fooling rate of correct images", True)
-    assert (first["crafting.count"], first["crafting.passes"], first["details.passes"]) == (40, 1, 1)
+    assert (first["crafting.count"], first["crafting.passes"], first["details.passes"]) == (60, 1, 1)
     assert {row["seed"] for row in rows if row["kind"] == "random-control"} == {3, 4, 5}
     assert first["crafting.batch_size"] == 10
 
