@@ -47,8 +47,8 @@ def train(
     recipe: Annotated[
         str | None,
         _of_training(
-            help="A recipe's name; by default digits for digits, tddl-1k or -60k for tddl models, mnist-cnn for "
-            "mnist-cnn, else cpu, or on a GPU sdnet-cifar."
+            help="A recipe's name; by default digits or textures for those, tddl-1k or -60k for tddl models, mnist-cnn "
+            "for mnist-cnn, else cpu, or on a GPU sdnet-cifar."
         ),
     ] = None,
     epochs: Annotated[
