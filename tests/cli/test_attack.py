@@ -42,7 +42,7 @@ def test_settings_behind_colons_are_those_of_one_attack(few_digits: None, robust
 
 
 def test_attacks_in_turn_are_counted_together(few_digits: None, robustcsc: Command) -> None:
-    typed = "attack --attack fgsm,pgd --steps 2 --epsilon 0.1 --in-turn --json"
+    typed = "attack --attack fgsm,pgd --steps 2 --epsilon 0.002 --in-turn --json"
     _, first, both = json.loads(robustcsc(typed).out)
     assert [name for name, *_ in settings_of(both)] == ["fgsm", "pgd"]
     assert both["details.cost.attacked"] == first["met"] < 20  # those that the first one left
