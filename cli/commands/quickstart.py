@@ -79,12 +79,11 @@ def _trained(name: str, model: str, device: options.Device, measuring: Measuring
     if run.weights_path.exists():
         _tell(f"runs/{name} has weights already: they are used. Delete the folder to train afresh.")
         return open_session(name, data=data, device=device, measuring=measuring)
-    started, resume = time.perf_counter(), run.training_path.exists()
     silent = replace(measuring, note=quiet)  # a line for each epoch would be too many
-    session = train(TrainingRequest(model=model, run=name), data, device=device, resume=resume, measuring=silent)
-    training, seconds = session.trained.training, time.perf_counter() - started
-    epochs, accuracy = training["recipe"]["epochs"], training["final_epoch"]["accuracy"]
-    _tell(f"{epochs} epochs in {seconds:.0f} s; {accuracy:.1%} of the training images are right.")
+    request, resume = TrainingRequest(model=model, run=name), run.training_path.exists()
+    session = train(request, data, device=device, resume=resume, measuring=silent)
+    last = session.trained.training["final_epoch"]
+    _tell(f"{last['accuracy']:.1%} of the training images are right after {last['number']} epochs.")
     return replace(session, measuring=measuring)
 
 

@@ -86,7 +86,7 @@ WRONG_ANYWHERE = {
     "unknown protocol": ("attack --protocols transfr", "Unknown attack protocol 'transfr': did you mean 'transfer'?"),
     "transfer from nothing": ("attack --protocols transfer", "The protocol transfer needs a run to craft on"),
     "transfer from a run that is not there": ("attack --from first", "No run 'first'"),
-    "transfer from itself": ("attack --from sdnet-digits", "names the same weights"),
+    "transfer from itself": ("attack --from sdnet-textures", "names the same weights"),
     "transfer from other images": ("attack --from resnet20-cifar10-jpeg", "was made for other images"),
     "unknown attack": ("attack --attack pgd,squar", "Unknown attack 'squar': did you mean 'square'?"),
     "no attack": ("attack --attack ,", "--attack is empty"),

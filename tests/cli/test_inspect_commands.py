@@ -132,7 +132,7 @@ def test_when_writing_fails_half_way_nothing_stays(
 
 def test_atoms_of_the_shipped_model_have_unit_norm(robustcsc: Command, few_digits: None) -> None:
     (found,) = json.loads(robustcsc("inspect atoms --json").out)
-    assert (found["layer"], found["kind"], found["shape"]) == ("stem.0", "CSC", [32, 1, 3, 3])
+    assert (found["layer"], found["kind"], found["shape"]) == ("stem.0", "CSC", [16, 3, 7, 7])
     assert found["smallest_norm"] == pytest.approx(1, abs=1e-5)
     assert found["largest_norm"] == pytest.approx(1, abs=1e-5)
 
@@ -152,11 +152,11 @@ def test_atoms_of_a_task_driven_model(
 
 def test_shares_of_zeros_are_those_of_the_layer(robustcsc: Command, few_digits: None) -> None:
     (found,) = json.loads(robustcsc("inspect codes --json --batch-size 7").out)
-    model = checkpoint.load_shipped("sdnet-digits").model
-    (batch,) = load("digits", split="test").subset(torch.arange(20)).batches(20)
+    model = checkpoint.load_shipped("sdnet-textures").model
+    (batch,) = load("textures", split="test").subset(torch.arange(20)).batches(20)
     layer = next(module for module in model.modules() if isinstance(module, CSCConv2d))
     with torch.no_grad():
-        codes = layer((batch.images - 0.5) / 0.5)
+        codes = layer((batch.images - 0.5) / 0.2)
     assert found["images"] == 20
     assert found["zeros"] == pytest.approx(float((codes == 0).double().mean()))
     for label in range(10):
@@ -202,11 +202,11 @@ def test_residuals_of_chosen_corruptions(robustcsc: Command, few_digits: None) -
     assert found[0]["auc"] is None
     for it in found[1:]:
         assert 0 <= it["auc"]["low"] <= it["auc"]["area"] <= it["auc"]["high"] <= 1
-    model = checkpoint.load_shipped("sdnet-digits").model
-    (batch,) = load("digits", split="test").subset(torch.arange(20)).batches(20)
+    model = checkpoint.load_shipped("sdnet-textures").model
+    (batch,) = load("textures", split="test").subset(torch.arange(20)).batches(20)
     layer = next(module for module in model.modules() if isinstance(module, CSCConv2d))
     with torch.no_grad():
-        residual = layer.residual((batch.images - 0.5) / 0.5, layer((batch.images - 0.5) / 0.5))
+        residual = layer.residual((batch.images - 0.5) / 0.2, layer((batch.images - 0.5) / 0.2))
     assert found[0]["mean"] == pytest.approx(float(residual.mean()), rel=1e-5)
 
 
