@@ -58,6 +58,7 @@ def _large(
     return ResidualNetwork(first, 64, (64, 128, 256, 512), _DEPTHS[layers], num_classes, block)
 
 
+# Sizes that `MODELS` sets, and options, as above.
 def _small(
     stem_form: Form,
     widths: tuple[int, ...],

@@ -72,7 +72,7 @@ def tint(images: Tensor, seeds: Tensor, *, share: float) -> Tensor:
 @pytest.mark.parametrize(
     "typed",
     [
-        "sweep --spec own.toml --corruptions all",
+        "sweep --run sdnet-digits --spec own.toml --corruptions all",
         "data corrupt --data digits --spec own.toml --corruptions all --out files",
     ],
 )
