@@ -15,6 +15,7 @@ from torchvision.models import WeightsEnum
 import robustcsc as rc
 from robustcsc.cli import main as cli_main
 from robustcsc.errors import ModelError, StoreError, UnknownNameError
+from robustcsc.measurements.commands import command_of
 from robustcsc.models.catalog import ModelSpec
 from robustcsc.models.checkpoint import load
 from robustcsc.models.published.names import Published
@@ -84,6 +85,10 @@ def test_it_is_measured_end_to_end_and_its_records_name_it(place: Path, capsys: 
     for again in (typed, typed.replace(f"--model {NAME}", f"--run {run}")):
         assert cli_main.main(again.split()) == 0
         assert json.loads(capsys.readouterr().out) == records
+    repeated = command_of(opened(run).evaluate()[0]).words
+    assert repeated[:5] == ["evaluate", "--run", run, "--model", NAME]
+    assert cli_main.main([*repeated, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == records[:1]
 
 
 def test_another_model_or_choice_is_not_taken_for_that_of_a_run(place: Path) -> None:
