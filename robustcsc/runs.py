@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from robustcsc.errors import CheckpointError, StoreError, hint
@@ -13,6 +14,7 @@ from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.facts import from_json, replace, to_json
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.trainings import Training
 from robustcsc.models.published.names import check, published, weights_file
 from robustcsc.models.shipped import SHIPPED
 
@@ -240,6 +242,15 @@ def meant(name: str | None, model: str | None = None, weights: Path | None = Non
             "or choose with --run."
         )
     return run
+
+
+def trainings(of: Iterable[Run]) -> list[Training]:
+    """Returns how the weights of some runs, and those that ship with the package, were trained, as far as known."""
+    found = [Training.read(run.weights_path) for run in of]
+    for name in SHIPPED:
+        with resources.as_file(resources.files("robustcsc.models") / "weights" / f"{name}.safetensors") as path:
+            found.append(Training.read(path))
+    return [it for it in found if it is not None]
 
 
 def check_name(name: str) -> None:

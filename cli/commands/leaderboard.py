@@ -42,7 +42,6 @@ def leaderboard(
 
     Training seeds of the same model and recipe are one row, as mean and standard deviation.
     """
-    from robustcsc.measurements.trainings import Training
     from robustcsc.reports.comparisons.leaderboard import leaderboards
 
     found = [runs.find(name, folder) for name in dict.fromkeys(run or ())] or runs.existing(folder)
@@ -51,8 +50,7 @@ def leaderboard(
     records, left_out = _collect(found)
     if not records:
         raise StoreError(f"No run in {folder} has results to rank: {_words(left_out)}.")
-    known = [training for run in found if (training := Training.read(run.weights_path))]
-    boards = leaderboards(records, known, by)
+    boards = leaderboards(records, runs.trainings(found), by)
     tables = [board.table() for board in boards]
     files = _write(tables, out) if out is not None else []
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ class Training:
         precision: Floating-point precision of the training, e.g. ``"32-true"``.
         epochs: Passes over the training images.
         seed: Seed of the training.
-        seconds: Time of the training.
+        seconds: Time of the training; NaN if that was not kept.
     """
 
     weights: str
@@ -81,7 +82,7 @@ class Training:
                 precision=facts["hardware"]["precision"],
                 epochs=facts["recipe"]["epochs"],
                 seed=facts["seed"],
-                seconds=facts["seconds"],
+                seconds=facts.get("seconds", math.nan),
             )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
             return None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from robustcsc import runs
 from robustcsc.errors import StoreError
 from robustcsc.measurements.store import ResultStore
-from robustcsc.measurements.trainings import Training
 from robustcsc.reports.verdict.comparison import Comparison, comparison
 from robustcsc.runs import Run
 
@@ -48,5 +47,4 @@ def compare(of: Sequence[Session | Run | str]) -> Comparison:
                 f"Run {run.name!r} has no results to compare yet: measure some with `robustcsc sweep --run {run.name}`."
             )
         found[str(folder) if run.name in found else run.name] = measured
-    known = [training for run in once.values() if (training := Training.read(run.weights_path))]
-    return comparison(found, known)
+    return comparison(found, runs.trainings(once.values()))

@@ -14,7 +14,6 @@ from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
-from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.reports.attacks.fooling import perturbation_pictures
@@ -96,7 +95,7 @@ def report(
             title=title or f"Robustness of {', '.join(run.name for run in chosen)}",
             records=records,
             fits=fits,
-            trainings=[training for run in chosen if (training := Training.read(run.weights_path))],
+            trainings=runs.trainings(chosen),
             paper=paper,
             baseline=related,
             pictures=perturbation_pictures(records, {run.name: run.folder for run in chosen}),

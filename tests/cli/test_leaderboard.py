@@ -117,3 +117,9 @@ def test_names_are_escaped_in_the_files(robustcsc: Command, place: Path) -> None
     latex, markdown = ((place / "ranking").glob(pattern) for pattern in ("*.tex", "*.md"))
     assert r"a\_b:\textless{}i\textgreater{}\&50\%\textbar{}\$x\textasciicircum{}2\$" in next(latex).read_text()
     assert r"a_b:&lt;i&gt;&amp;50%\|$x^2$" in next(markdown).read_text()
+
+
+def test_the_training_of_a_shipped_model_is_known(few_digits: None, robustcsc: Command, place: Path) -> None:
+    assert robustcsc("evaluate").code == 0
+    (board,) = json.loads(robustcsc("leaderboard --json").out)["tables"]
+    assert board["rows"][0]["training"].startswith("1167 images of digits, 20 epochs")

@@ -16,8 +16,8 @@ WHO = (Column("run"), Column("lambda policy"))
 """Columns of what `labels_of` returns."""
 
 PERCENT = (
-    "Accuracies in percent with 95 % Wilson intervals; a mean over cells has the interval of one cell, because all "
-    "show the same images."
+    "Accuracies in percent with 95 % Wilson intervals over the images; a mean has the interval of one cell where "
+    "single outcomes were not kept."
 )
 POOLED = "A mean pools the counts of its severities (equal numbers of images each)."
 FIXED_NOTE = "Fixed lambdas stand in the tables by severity and in the lambda curves."

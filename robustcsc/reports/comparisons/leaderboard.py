@@ -39,8 +39,10 @@ _NOTES = (
     "The oracle and single fixed lambdas are not ranked.",
 )
 
+_COUNTS = "Rows of another n show other images of the data set, more or fewer: compare them by their intervals."
+
 BoardImages = tuple[str, str, str, int]
-"""Data set, split, fingerprint of the images and their number: what a table shares."""
+"""Data set, split, fingerprint of the images and their number, "" and 0 where rows differ in these."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,14 @@ class Entry:
     Attributes:
         group: The model and its training seeds.
         policy: The lambda policy.
+        total: Number of images.
         results: What was measured, by heading.
         rank: Place by the chosen column, 1 for the best; ``None`` where that was not measured.
     """
 
     group: Group
     policy: Policy
+    total: int
     results: Mapping[str, Result]
     rank: int | None
 
@@ -109,17 +113,24 @@ class Board:
         dataset, split, images, total = self.images
         rows = []
         for it in self.entries:
-            about = (it.rank, it.group.model, policy_words(it.policy), _training(it.group), len(it.group.seeds))
+            about = (
+                it.rank,
+                it.group.model,
+                policy_words(it.policy),
+                _training(it.group),
+                len(it.group.seeds),
+                it.total,
+            )
             cells = (it.results[heading].cell if heading in it.results else None for heading in self.headings)
             rows.append((*about, *cells, ", ".join(it.group.runs)))
         ranked = f"ranked by {self.by}" if self.by else "not ranked: the chosen column was not measured here"
-        words = map(Column, ("rank", "model", "lambda policy", "training", "seeds"))
+        words = map(Column, ("rank", "model", "lambda policy", "training", "seeds", "n"))
         return Table(
             name=slug("leaderboard", dataset, split, key=(images, str(total))),
-            title=f"{dataset} {split}, {total} images ({images}), {ranked}",
+            title=", ".join([f"{dataset} {split}", *([f"{total} images ({images})"] if total else []), ranked]),
             columns=(*words, *percentages(self.headings), Column("runs")),
             rows=tuple(rows),
-            notes=(*_NOTES, *self.notes),
+            notes=(*_NOTES, *(() if total else (_COUNTS,)), *self.notes),
         )
 
     def told(self) -> dict[str, object]:
@@ -132,6 +143,7 @@ class Board:
                 "training": _training(it.group),
                 "runs": list(it.group.runs),
                 "seeds": len(it.group.seeds),
+                "total": it.total,
                 "cells": {heading: result.told() for heading, result in it.results.items()},
             }
             for it in self.entries
@@ -143,6 +155,8 @@ class Board:
 def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), by: By = "clean") -> list[Board]:
     """Returns a ranking for every set of images, those with most rows first.
 
+    Parts of one data set that differ in their number of images stand in one ranking, with their numbers.
+
     Args:
         records: What was measured, of any number of runs.
         trainings: How the measured models were trained; those that differ in nothing but their seed are one row.
@@ -151,21 +165,37 @@ def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), 
     Raises:
         StoreError: There is nothing to rank.
     """
-    rows: dict[BoardImages, dict[tuple[int, Policy], _Row]] = defaultdict(dict)
+    rows: dict[BoardImages, dict[tuple[object, ...], _Row]] = defaultdict(dict)
     measured: dict[BoardImages, dict[Place, list[Series]]] = defaultdict(lambda: defaultdict(list))
-    for at, group in enumerate(groups_of(joined(records), trainings)):
+    groups = groups_of(joined(records), trainings)
+    boards_of = _boards_of({measure.cohort.clean_images for it in groups for seed in it.seeds for measure in seed})
+    for at, group in enumerate(groups):
         for number, seed in enumerate(group.seeds):
             for (cohort, setting, policy), several in seed.items():
                 chosen = not isinstance(policy, Oracle | FixedLambda | WorstOf)
                 if chosen and cohort.metric is Metric.ACCURACY and isinstance(setting, Clean | Corruption | Attack):
-                    row = _Row(group, policy, [{} for _ in group.seeds])
-                    row = rows[cohort.clean_images].setdefault((at, policy), row)
-                    row.seeds[number][cohort, setting] = several
-                    measured[cohort.clean_images][cohort, setting] += several
+                    images, board = cohort.clean_images, boards_of[cohort.clean_images]
+                    row = _Row(group, policy, cohort.total, [{} for _ in group.seeds])
+                    row = rows[board].setdefault((at, policy, images), row)
+                    place = cohort._replace(images=board[2], total=board[3]), setting
+                    row.seeds[number][place] = several
+                    measured[board][place] += several
     if not rows:
         raise StoreError("There is nothing to rank: no run has accuracies of a model as it can be used.")
     boards = [_board(images, list(rows[images].values()), measured[images], by) for images in sorted(rows)]
     return sorted(boards, key=lambda board: (-len(board.entries), board.images))
+
+
+def _boards_of(found: Iterable[BoardImages]) -> dict[BoardImages, BoardImages]:
+    """Returns for each set of images its ranking: one for a data set whose sets of images differ in their number."""
+    by_name: dict[tuple[str, str], list[BoardImages]] = defaultdict(list)
+    for images in found:
+        by_name[images[:2]].append(images)
+    boards: dict[BoardImages, BoardImages] = {}
+    for name, members in by_name.items():
+        parts = len({total for *_, total in members}) == len(members) > 1
+        boards |= {images: (*name, "", 0) if parts else images for images in members}
+    return boards
 
 
 Place = tuple[Cohort, Setting]
@@ -179,6 +209,7 @@ Reader = Callable[[Cells], tuple[Score, int] | None]
 class _Row(NamedTuple):
     group: Group
     policy: Policy
+    total: int
     seeds: list[dict[Place, Sequence[Series]]]
 
 
@@ -191,8 +222,8 @@ def _board(images: BoardImages, rows: Sequence[_Row], measured: Cells, by: By) -
         readers[robust_heading(threat)] = ("robust", partial(_read_attacks, threat))
     headings = {heading: kind for heading, (kind, _) in readers.items()}
     column = next((heading for heading, kind in headings.items() if kind == by), "")
-    found = [(row.group, row.policy, _results(row, readers)) for row in rows]
-    return Board(images, headings, column, _placed([it for it in found if it[2]], column), notes)
+    found = [(row.group, row.policy, row.total, _results(row, readers)) for row in rows]
+    return Board(images, headings, column, _placed([it for it in found if it[3]], column), notes)
 
 
 def _corruption_readers(measured: Cells) -> tuple[dict[str, tuple[By, Reader]], tuple[str, ...]]:
@@ -216,13 +247,15 @@ def _corruption_readers(measured: Cells) -> tuple[dict[str, tuple[By, Reader]], 
     return readers, tuple(dict.fromkeys(notes))
 
 
-def _placed(found: Sequence[tuple[Group, Policy, Mapping[str, Result]]], column: str) -> tuple[Entry, ...]:
+def _placed(found: Sequence[tuple[Group, Policy, int, Mapping[str, Result]]], column: str) -> tuple[Entry, ...]:
     """Returns the rows in their order; equal means share a place, and what lacks the column comes last."""
-    means = [results[column].scores.mean if column in results else -1.0 for _, _, results in found]
+    means = [results[column].scores.mean if column in results else -1.0 for *_, results in found]
     ranks = [None if mean < 0 else 1 + sum(other > mean for other in means) for mean in means]
     entries = [Entry(*it, rank) for it, rank in zip(found, ranks, strict=True)]
     last = len(entries) + 1
-    order = sorted(entries, key=lambda it: (it.rank or last, it.group.model, policy_rank(it.policy), it.group.runs))
+    order = sorted(
+        entries, key=lambda it: (it.rank or last, it.group.model, policy_rank(it.policy), it.group.runs, it.total)
+    )
     return tuple(order)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -126,7 +127,7 @@ def _training_rows(models: Sequence[_Model]) -> list[tuple[Cell, ...]]:
 
 
 def _rounded(value: float | None, digits: str, factor: int = 1) -> Cell:
-    return None if value is None else Worded(factor * value, f"{factor * value:{digits}}")
+    return None if value is None or math.isnan(value) else Worded(factor * value, f"{factor * value:{digits}}")
 
 
 def _rank(cohort: Cohort, made: Setting) -> tuple[object, ...]:

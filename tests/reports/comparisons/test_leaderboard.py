@@ -37,7 +37,7 @@ def test_the_best_come_first_and_equals_share_a_rank(clean: RecordMaker) -> None
     assert order(board) == [(1, "b", "none"), (1, "c", "none"), (3, "d", "none"), (4, "a", "none")]
     table = board.table()
     assert table.cells(0) == [1, 1, 3, 4]
-    assert table.texts[0][5].startswith("90.00 [")
+    assert table.texts[0][6].startswith("90.00 [")
     assert "ranked by clean" in table.title
 
 
@@ -48,8 +48,8 @@ def test_seeds_of_one_recipe_are_a_row_and_other_recipes_are_not(clean: RecordMa
     (board,) = leaderboards([clean(met=it, **run_of(of)) for of, it in zip(known, counts, strict=True)], known)
     first, second = board.table().texts
     assert (first[3], first[4]) == ("45000 images of imagefolder, 99 epochs", "1")
-    assert second[5] == f"81.33 ± {stdev([80, 81, 83]):.2f}"
-    assert (second[4], second[6]) == ("3", "resnet8-0, resnet8-1, resnet8-2")
+    assert second[6] == f"81.33 ± {stdev([80, 81, 83]):.2f}"
+    assert (second[4], second[7]) == ("3", "resnet8-0, resnet8-1, resnet8-2")
     rows: Any = board.told()["rows"]
     cell = rows[1]["cells"]["clean"]
     assert (cell["mean"], cell["std"]) == (pytest.approx(0.8133, abs=1e-4), pytest.approx(0.0153, abs=1e-4))
@@ -65,7 +65,7 @@ def test_the_ranking_as_plain_values(clean: RecordMaker) -> None:
     assert (row["cells"]["clean"]["mean"], row["cells"]["clean"]["std"]) == (0.75, None)
 
 
-@pytest.mark.parametrize("change", [{"images": "other"}, {"total": 50, "met": 40}, {"dataset": "svhn"}])
+@pytest.mark.parametrize("change", [{"images": "other"}, {"dataset": "svhn"}])
 def test_other_images_have_a_table_of_their_own(clean: RecordMaker, change: dict[str, Any]) -> None:
     images = "00ff" * 4 if "dataset" in change else "0123456789abcdef"  # equal images are joined whatever their name
     other = clean(**({"met": 90, "total": 100, "images": images, **named("b")} | change))
@@ -73,6 +73,15 @@ def test_other_images_have_a_table_of_their_own(clean: RecordMaker, change: dict
     boards = leaderboards(made)
     assert [[it.group.model for it in board.entries] for board in boards] == [["a", "c"], ["b"]]
     assert len({board.table().name for board in boards}) == 2
+
+
+def test_rows_of_more_and_fewer_images_are_ranked_together_and_show_their_number(clean: RecordMaker) -> None:
+    made = [clean(met=800, total=1000, **named("a")), clean(met=45, total=50, images="part" * 4, **named("b"))]
+    (board,) = leaderboards(made)
+    table = board.table()
+    assert [(row[0], row[1], row[5]) for row in table.rows] == [(1, "b", 50), (2, "a", 1000)]
+    assert table.columns[5].heading == "n" and any("another n" in note for note in table.notes)
+    assert [row["total"] for row in board.told()["rows"]] == [50, 1000]  # type: ignore[attr-defined]
 
 
 def corrupted(corruption: RecordMaker, model: str, correct: int, names: Sequence[str], **how: Any) -> list[Record]:
@@ -89,7 +98,7 @@ def test_means_are_over_what_everyone_in_the_column_has(corruption: RecordMaker)
     (board,) = leaderboards(made, by="corruptions")
     assert list(board.headings) == ["mean of 4 noises", "mean of 15 standard corruptions"]
     assert order(board) == [(1, "a", "none"), (None, "b", "none")]
-    rows = {row[1]: row[5:7] for row in board.table().texts}
+    rows = {row[1]: row[6:8] for row in board.table().texts}
     assert [cell[:5] for cell in rows["a"]] == ["53.00", "53.00"]
     assert (rows["b"][0][:5], rows["b"][1]) == ("63.00", MISSING)
     (by_noise,) = leaderboards(made, by="noise")
@@ -119,7 +128,7 @@ def test_robustness_is_counted_image_by_image_at_one_budget(attack: RecordMaker)
     (board,) = leaderboards(made, by="robust")
     assert list(board.headings) == ["under all attacks, L∞ 8/255"]
     assert order(board) == [(1, "b", "none"), (2, "a", "none")]
-    assert [row[5] for row in board.table().texts] == [
+    assert [row[6] for row in board.table().texts] == [
         "37.50 [13.68, 69.43] (1 attack)",
         "25.00 [7.15, 59.07] (2 attacks)",
     ]

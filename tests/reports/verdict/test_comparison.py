@@ -31,7 +31,8 @@ def test_only_what_all_runs_were_measured_on_counts(corruption: RecordMaker, cle
     (table,) = found.tables
     assert [column.heading for column in table.columns] == ["model", "fog"]
     (told,) = found.told()
-    (difference,) = told["differences"]  # type: ignore[misc]
+    differences: Any = told["differences"]
+    (difference,) = differences
     assert difference["first"] == {"runs": ["a"], "policy": "none"}
     assert (difference["points"], difference["images"]) == (20.0, "fog")
 
