@@ -39,9 +39,10 @@ def planned(
     for chain in plan:
         for cell in chain:
             lacking = _lacking(cell, store, remeasure=remeasure)
-            missing += lacking
             found = [] if remeasure else [it for each in cell.measurements if (it := store.get(each)) is not None]
             records += found
+            if lacking:  # the metrics of a cell come together
+                missing += [each for each in cell.measurements if remeasure or store.get(each) is None]
             if len(chain) > 1 and found and not lacking and not found[0].met:
                 break
     return records, missing
