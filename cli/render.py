@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from robustcsc.reports.page.sections import Section
 
 
-def print_tables(tables: Iterable[Table], sentences: Iterable[str] = ()) -> None:
-    """Prints tables on standard output, and below them the notes of all, each once, and `sentences`.
+def print_tables(tables: Iterable[Table]) -> None:
+    """Prints tables on standard output, and below them the notes of all, each once.
 
     Text fits the terminal, or 120 columns where there is none. With `--tsv` it is a line ``# title`` before each table,
     an empty line after it, and ``# `` before each sentence.
@@ -26,7 +26,6 @@ def print_tables(tables: Iterable[Table], sentences: Iterable[str] = ()) -> None
     from robustcsc.presentation.terminal import broken, table_lines
 
     shown = list(tables)
-    told = dict.fromkeys((*(note for table in shown for note in table.notes), *sentences))
     if TSV.get():
         for table in shown:
             print_line(f"# {one_line(table.title)}\n{tsv_text(table)}")
@@ -34,7 +33,7 @@ def print_tables(tables: Iterable[Table], sentences: Iterable[str] = ()) -> None
         for table in shown:
             print_title("\n".join(broken(table.title.split(), results_width())))
             print_line("\n".join(("", *table_lines(table, results_width()), "")))
-    print_sentences(told)
+    print_sentences(dict.fromkeys(note for table in shown for note in table.notes))
 
 
 def print_section(section: Section) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note, print_json
-from robustcsc.cli.render import print_tables
+from robustcsc.cli.render import print_sentences, print_tables
 from robustcsc.measurements.facts import to_plain
 
 
@@ -56,5 +56,6 @@ def fit_lambda(
         print_json(list(map(to_plain, fits)))
         return
     _, *levels = fit_tables(fits)  # the overview is too wide for a terminal
-    print_tables(levels, map(line_words, fits))
+    print_sentences(map(line_words, fits))
+    print_tables(levels)
     note(f"Fits, tables and figures: {session.run.fit_path('any').parent}")
