@@ -94,8 +94,8 @@ def _plain(value: object) -> object:
 def progress_display() -> Iterator[Progress]:
     """Shows progress on standard error while the block runs.
 
-    On a terminal every description gets a bar, which goes when its work is done. Elsewhere, and with
-    `NO_COLOR` or `TERM=dumb`, there is one line every 30 seconds, so short commands stay silent.
+    On a terminal there is one bar for the whole, which goes when the block ends. Elsewhere, and with `NO_COLOR` or
+    `TERM=dumb`, there is one line every 30 seconds, so short commands stay silent.
 
     Yields:
         The callable to hand to the library.
@@ -106,14 +106,13 @@ def progress_display() -> Iterator[Progress]:
     from rich import progress as rich_progress  # only here: most commands never draw a bar
 
     columns = (
+        rich_progress.BarColumn(20),
+        rich_progress.TaskProgressColumn(),
         rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        rich_progress.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     with rich_progress.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bars:
-        yield ProgressBars(bars)
+        yield ProgressBar(bars)
 
 
 def _draws_bars(is_terminal: bool, environment: Mapping[str, str]) -> bool:
@@ -121,23 +120,44 @@ def _draws_bars(is_terminal: bool, environment: Mapping[str, str]) -> bool:
     return is_terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
-class ProgressBars:
-    """Progress as one bar for each description that is not finished."""
+class Pace:
+    """How much of the whole is done, and how long the rest will take at the mean pace so far."""
 
-    def __init__(self, bars: "Bars") -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began, self._first, self.share = 0.0, 0.0, 1.0
 
-    def __call__(self, description: str, done: int, total: int) -> None:
-        """Draws the state of one description."""
-        if done >= total:
-            finished = self._tasks.pop(description, None)
-            if finished is not None:
-                self._bars.remove_task(finished)
-        elif description in self._tasks:
-            self._bars.update(self._tasks[description], completed=done, total=total)
-        else:
-            self._tasks[description] = self._bars.add_task(description, completed=done, total=total)
+    def words(self, done: float, total: float) -> str:
+        """Returns the time that is left, in words; ``""`` as long as nothing is known of it.
+
+        The share never goes back, as work on a part may begin anew, unless other work begins after all was done.
+        """
+        share, now = done / total, self._clock()
+        if self.share >= 1 > share:
+            self._began, self._first, self.share = now, share, share
+        self.share = max(self.share, share)
+        if self.share <= self._first:
+            return ""
+        left = (now - self._began) * (1 - self.share) / (self.share - self._first)
+        if left < 90:
+            return f"{left:.0f} s left"
+        return f"{left / 60:.0f} min left" if left < 5400 else f"{left / 3600:.1f} h left"
+
+
+class ProgressBar:
+    """Progress as one bar for the whole, with what is being done and the time that is left."""
+
+    def __init__(self, bars: "Bars", pace: Pace | None = None) -> None:
+        self._bars, self._pace = bars, pace or Pace()
+        self._task: TaskID | None = None
+
+    def __call__(self, description: str, done: float, total: float) -> None:
+        """Draws the state of the whole."""
+        left = self._pace.words(done, total)
+        if self._task is None:
+            self._task = self._bars.add_task("", total=1.0)
+        words = ", ".join(filter(None, (left, description)))
+        self._bars.update(self._task, completed=self._pace.share, description=words)
 
 
 class ProgressLines:
@@ -146,11 +166,12 @@ class ProgressLines:
     def __init__(self, interval: float = LINE_INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval
         self._clock = clock
-        self._last = clock()
+        self._last, self._pace = clock(), Pace(clock)
 
-    def __call__(self, description: str, done: int, total: int) -> None:
-        """Prints the state of one description unless the last line is recent."""
+    def __call__(self, description: str, done: float, total: float) -> None:
+        """Prints the state of the whole unless the last line is recent."""
+        left = self._pace.words(done, total)
         now = self._clock()
         if now - self._last >= self._interval:
             self._last = now
-            note(f"{description}: {done}/{total}")
+            note(", ".join(filter(None, (f"{100 * self._pace.share:.0f} %", left, description))))

@@ -13,6 +13,7 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen
 from robustcsc.cli.console import note
+from robustcsc.cli.options import completion
 from robustcsc.cli.render import show_results
 from robustcsc.errors import AttackError
 
@@ -36,6 +37,7 @@ def attack(
         _which(
             "--attack",
             metavar="LIST",
+            autocompletion=completion.attack_lists,
             help="Attacks with commas between them: fgsm, pgd, apgd, apgd-t, square, fab, cw, deepfool, "
             "autoattack-port (not the original AutoAttack). Settings of one attack stand behind colons, like "
             "pgd:steps=40:restarts=5.",

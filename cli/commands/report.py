@@ -10,13 +10,19 @@ import typer
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
+from robustcsc.cli.options import completion
 from robustcsc.cli.render import print_section, print_tables
 from robustcsc.measurements.datasets import check_asked
 
 
 def report(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs side by side; the latest run if none is given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            autocompletion=completion.run_names,
+            help="Runs side by side; the latest run if none is given.",
+        ),
     ] = None,
     run: options.Runs = None,
     title: Annotated[str | None, options.in_output(help="Title of the report.")] = None,

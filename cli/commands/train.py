@@ -11,6 +11,7 @@ import typer
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, print_line, progress_display
+from robustcsc.cli.options import completion
 from robustcsc.files import check_writable
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.runs import Run
@@ -22,7 +23,12 @@ _RunName = Annotated[
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A name from `robustcsc models`, or package.module:factory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.model_names, help="A name from `robustcsc models`, or package.module:factory."
+        ),
+    ],
     model_option: options.ModelOption = None,
     run: _RunName = None,
     resume: Annotated[bool, options.in_model("--resume", help="Resume an interrupted training.")] = False,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+from robustcsc.cli.options import completion
 from robustcsc.cli.options.panels import in_corruptions
 from robustcsc.cli.options.values import SeverityTuple
 from robustcsc.measurements.severity_tables import load_spec, select
@@ -20,6 +21,7 @@ Corruptions = Annotated[
     in_corruptions(
         "--corruptions",
         metavar="LIST",
+        autocompletion=completion.corruption_lists,
         help="all, standard, a group, or names with commas between them; see `robustcsc corruptions`. Without it, all "
         "that can be applied to the images.",
     ),

@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
+from robustcsc.cli.options import completion
 from robustcsc.cli.options.panels import in_data
 from robustcsc.measurements import records
 
 Data = Annotated[
     str | None,
     in_data(
-        "--data", metavar="NAME", help="Data set, see `robustcsc data`; the one the run was trained on if not given."
+        "--data",
+        metavar="NAME",
+        autocompletion=completion.data_names,
+        help="Data set, see `robustcsc data`; the one the run was trained on if not given.",
     ),
 ]
 Root = Annotated[Path | None, in_data("--root", metavar="FOLDER", help="Folder the data set is in.")]

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from robustcsc.cli.options import completion
 from robustcsc.cli.options.panels import in_compute, in_lambda, in_output
 
 LambdaPolicies = Annotated[
@@ -9,6 +10,7 @@ LambdaPolicies = Annotated[
     in_lambda(
         "--lambda",
         metavar="LIST",
+        autocompletion=completion.policy_lists,
         help="How lambda is chosen, commas between several: train, adaptive (once per data set), adaptive-batch, "
         "adaptive-image, oracle (uses the test labels), fixed=NUMBER, grid (every value, for lambda curves). "
         "By default train, and adaptive if there is a fit.",

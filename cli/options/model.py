@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from robustcsc.cli.options import completion
 from robustcsc.cli.options.panels import in_model
 
 Run = Annotated[
@@ -12,15 +13,20 @@ Run = Annotated[
     in_model(
         "--run",
         metavar="NAME",
+        autocompletion=completion.run_names,
         help="Run in runs/, or a model that ships with the package; the latest run if not given.",
     ),
 ]
-Runs = Annotated[list[str] | None, typer.Option("--run", metavar="NAME", help="A run to show; may be repeated.")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="NAME", autocompletion=completion.run_names, help="A run to show; may be repeated."),
+]
 Model = Annotated[
     str | None,
     in_model(
         "--model",
         metavar="NAME",
+        autocompletion=completion.model_names,
         help="A published model, torchvision:resnet18@IMAGENET1K_V1, timm:resnet18.a1_in1k or hf:OWNER/NAME (Hugging "
         "Face Hub); or, with --weights, a name from `robustcsc models`, torchvision:resnet18, timm:resnet18, or "
         "package.module:factory of a function that returns an nn.Module.",

@@ -15,7 +15,7 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -35,7 +35,7 @@ from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
 from robustcsc.measurements.policies import multiples_of
-from robustcsc.progress import Progress, silent
+from robustcsc.progress import Progress, parts, silent
 
 
 # Each argument is a choice of the user or a fact that only the caller knows and the fit records.
@@ -132,13 +132,17 @@ def fit_lambda(
     lacking = [noise for noise in families if noise not in fits]
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
-        search = _Search(model, grid, spec, seed, batch_size, device, progress)
+        search = _Search(model, grid, spec, seed, batch_size, device)
         used = dict.fromkeys(family for noise in lacking for family in families[noise])
-        levels = {family: search.family(family, images.subset(rows[::2])) for family in used}
+        steps = sum(len(noise_levels(family, spec)) for family in used) + len(lacking)
+        told = iter(parts(progress, [1] * steps))
+        levels = {family: search.family(family, images.subset(rows[::2]), told) for family in used}
         for noise in lacking:
             measured = [level for family in families[noise] for level in levels[family]]
             lines, image_lines = _lines(measured)
-            candidates = search.compare(images.subset(rows[1::2]), [level.summary for level in measured], image_lines)
+            candidates = search.compare(
+                images.subset(rows[1::2]), [level.summary for level in measured], image_lines, next(told)
+            )
             definition, image_line = image_lines[max(candidates, key=candidates.__getitem__)]
             fits[noise] = LambdaFit(
                 model=model_name,
@@ -179,13 +183,13 @@ class _Search:
     seed: int
     batch_size: int
     device: str | torch.device
-    progress: Progress
 
-    def family(self, family: str, images: ImageSet) -> list[_Level]:
-        """Returns all levels of a noise family."""
-        return [self._level(images, NOISE_KERNELS[family], level) for level in noise_levels(family, self.spec)]
+    def family(self, family: str, images: ImageSet, told: Iterator[Progress]) -> list[_Level]:
+        """Returns all levels of a noise family; each tells a progress of its own."""
+        levels = noise_levels(family, self.spec)
+        return [self._level(images, NOISE_KERNELS[family], level, next(told)) for level in levels]
 
-    def _level(self, images: ImageSet, kernel: str, level: Mapping[str, float]) -> _Level:
+    def _level(self, images: ImageSet, kernel: str, level: Mapping[str, float], progress: Progress) -> _Level:
         """Returns residuals and accuracies at one noise level (Algorithm 1, steps 5-10)."""
         residuals: dict[Definition, list[Tensor]] = {d: [] for d in DEFINITIONS}
         correct = torch.zeros(len(self.grid), dtype=torch.int64)
@@ -197,7 +201,7 @@ class _Search:
                 residuals[d].append(mean_residual(squared, energy, d).double().cpu())
             correct += torch.tensor([self._correct(batch, noisy, lam) for lam in self.grid])
             total += len(batch.labels)
-            self.progress(f"{kernel} {_words(level)}", total, len(images))
+            progress(f"{kernel} {_words(level)}", total, len(images))
         joined = {d: torch.cat(residuals[d]) for d in DEFINITIONS}
         summary = NoiseLevel(
             noise=kernel,
@@ -210,7 +214,11 @@ class _Search:
         return _Level(summary, joined)
 
     def compare(
-        self, images: ImageSet, levels: Sequence[NoiseLevel], lines: Mapping[str, tuple[Definition, Line]]
+        self,
+        images: ImageSet,
+        levels: Sequence[NoiseLevel],
+        lines: Mapping[str, tuple[Definition, Line]],
+        progress: Progress,
     ) -> dict[str, float]:
         """Returns the accuracy of every line when the images of a batch differ in noise.
 
@@ -231,7 +239,7 @@ class _Search:
                 lam = predict(line, mean_residual(squared, energy, definition), self.grid)
                 correct[name] += self._correct(batch, mixed, lam)
             total += len(batch.labels)
-            self.progress("per-image lambda", total, len(images))
+            progress("per-image lambda", total, len(images))
         return {name: count / total for name, count in correct.items()}
 
     def _noisy(self, batch: Batch, kernel: str, level: Mapping[str, float]) -> Tensor:

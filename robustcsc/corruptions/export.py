@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,7 @@ from robustcsc.files import replacing, write_whole
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.perturbations import SEVERITIES
 from robustcsc.measurements.severity_tables import Spec
-from robustcsc.progress import Progress, silent
+from robustcsc.progress import Progress, parts, silent
 
 Form = Literal["cifar-c", "imagenet-c"]
 LABELS = "labels.npy"
@@ -88,7 +88,10 @@ class Export:
         check_applicable(self.images, self.spec, corruptions, severities, device=self.device)
         with _made(root):
             write_whole(root / MANIFEST, to_json(manifest) + b"\n")
-            written = [self._write_corruption(root, corruption, severities) for corruption in corruptions]
+            written = [
+                replace(self, progress=progress)._write_corruption(root, corruption, severities)
+                for corruption, progress in zip(corruptions, parts(self.progress, [1] * len(corruptions)), strict=True)
+            ]
         return [path for paths in written for path in paths]
 
     def _check_form(self, severities: Sequence[int]) -> None:
@@ -142,9 +145,10 @@ class Export:
                 _write_array(path, shape, self._all_severities(corruption))
             return [path]
         folders = [root / corruption / str(severity) for severity in severities]
-        for severity, folder in zip(severities, folders, strict=True):
+        told = parts(self.progress, [1] * len(folders))
+        for severity, folder, progress in zip(severities, folders, told, strict=True):
             if not folder.exists():
-                self._write_folder(folder, corruption, severity)
+                replace(self, progress=progress)._write_folder(folder, corruption, severity)
         return folders
 
     def _labels(self) -> npt.NDArray[np.generic]:
@@ -158,9 +162,9 @@ class Export:
         Raises:
             DataError: If an image is unreadable: its rows would be missing.
         """
-        for severity in SEVERITIES:
+        for severity, progress in zip(SEVERITIES, parts(self.progress, [1] * len(SEVERITIES)), strict=True):
             written = 0
-            for _, pixels in self._corrupted(corruption, severity):
+            for _, pixels in replace(self, progress=progress)._corrupted(corruption, severity):
                 written += len(pixels)
                 yield pixels
             if written != len(self.images):

@@ -59,7 +59,7 @@ class Evaluator:
         inputs: The images and all else that is read.
         batch_size: Images at a time.
         remeasure: Whether universal perturbations that are kept are crafted anew.
-        progress: Told after each batch.
+        progress: Told after each batch; the engine tells it of the whole plan.
     """
 
     model: LoadedModel

@@ -103,6 +103,8 @@ _NAMED: dict[str, Policy] = {
     "adaptive-batch": Adaptive(scope=Scope.BATCH),
     "adaptive-image": Adaptive(scope=Scope.IMAGE),
 }
+#: All words that people type; ``grid`` stands for every lambda of the default grid.
+POLICY_WORDS = (*_NAMED, "fixed=", "grid")
 #: Lambdas that are tried by default, as multiples of the training lambda: SDNet section 4.2 gives the range [0.1, 1.5]
 #: for 0.1.
 MULTIPLES = tuple(range(1, 16))

@@ -160,7 +160,7 @@ class Session:
             yield setup.planner.clean(setup.policies)
             yield from setup.planner.sweep(made, setup.policies)
 
-        return self.measured(setup, plan())
+        return self.measured(setup, plan(), cells=1 + len(names) * len(severities))
 
     # Defined in files of their own.
     attack = attacking.attack
@@ -305,8 +305,8 @@ class Session:
             return setup
         return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model.answering(images))
 
-    def measured(self, setup: Setup, plan: Iterable[Chain]) -> Results:
-        """Measures a plan and keeps its records in the run; what the run has is not measured again.
+    def measured(self, setup: Setup, plan: Iterable[Chain], cells: int | None = None) -> Results:
+        """Measures a plan, as `local.run` does, and keeps its records; what the run has is not measured again.
 
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
@@ -315,6 +315,6 @@ class Session:
             with ResultStore(self.run.store_path, read_only=True) as store:
                 return Results(*local.planned(plan, store, remeasure=self.measuring.remeasure))
         with self.kept(setup.images) as run, ResultStore(run.store_path) as store:
-            results = Results(local.run(plan, setup.evaluator, store))
+            results = Results(local.run(plan, setup.evaluator, store, cells))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
         return results

@@ -32,7 +32,7 @@ from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.logits import checked_logits
 from robustcsc.models.guests import memory_format_of
-from robustcsc.progress import Progress, silent
+from robustcsc.progress import Progress, parts, silent
 from robustcsc.training.adversarial import AdversarialTraining
 from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
 from robustcsc.training.recipes import Recipe
@@ -104,6 +104,7 @@ def train(
     batches = _Batches(images, recipe, seed, augment, fabric)
     first = fabric.global_rank == 0
     epochs = recipe.length(batches.per_epoch)
+    told = parts(progress, [1] * epochs)
     for epoch in range(len(history), epochs):
         started = time.perf_counter()
         loss_sum = torch.zeros((), device=device)
@@ -128,7 +129,7 @@ def train(
             correct += (logits.detach().argmax(1) == labels).sum()
             seen += len(labels)
             if first:
-                progress(f"epoch {epoch + 1}/{epochs}", index + 1, batches.steps_in(epoch))
+                told[epoch](f"epoch {epoch + 1}/{epochs}", index + 1, batches.steps_in(epoch))
         if not torch.isfinite(loss_sum):
             raise RobustCSCError(f"The loss of epoch {epoch + 1} is not finite: lower --learning-rate.")
         history.append(Epoch(epoch + 1, loss_sum.item() / seen, correct.item() / seen, time.perf_counter() - started))

@@ -136,9 +136,11 @@ def test_a_candidate_that_knows_nothing_predicts_the_mean_of_the_best_lambdas(ga
 
 def test_pooled_uses_the_levels_of_all_families_without_measuring_any_twice(spec: Spec) -> None:
     seen: list[str] = []
+    shares: list[float] = []
 
-    def note(label: str, done: int, total: int) -> None:
-        if done == total:
+    def note(label: str, done: float, total: float) -> None:
+        shares.append(done / total)
+        if done == int(done):
             seen.append(label)
 
     families = ["gaussian", "shot", "speckle", "impulse"]
@@ -152,6 +154,7 @@ def test_pooled_uses_the_levels_of_all_families_without_measuring_any_twice(spec
     assert model.calls - alone.calls < 35  # not even one pass over every level
     assert {level.noise for level in pooled.levels} == {f"{family}_noise" for family in families}
     assert len(pooled.levels) == len(per_level)
+    assert shares == sorted(shares) and shares[-1] == 1.0
 
 
 def test_the_fit_depends_on_the_seed_and_on_nothing_else_that_changes(spec: Spec) -> None:

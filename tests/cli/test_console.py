@@ -72,12 +72,40 @@ def test_short_work_prints_no_progress_into_a_file(capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("", "")
 
 
-def test_long_work_prints_one_line_per_interval(capsys: pytest.CaptureFixture[str]) -> None:
-    times = iter([0.0, 10.0, 29.9, 30.0, 59.0, 61.0])
-    progress = console.ProgressLines(interval=30.0, clock=lambda: next(times))
-    for done in range(1, 6):
-        progress("sweep", done, 5)
-    assert capsys.readouterr() == ("", "sweep: 3/5\nsweep: 5/5\n")
+class Clock:
+    """A clock that stands still."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_long_work_prints_one_line_per_interval_with_the_time_that_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    progress = console.ProgressLines(interval=30.0, clock=clock)
+    for clock.now, done in ((0.0, 1), (29.9, 20), (30.0, 21), (59.0, 30), (61.0, 61), (70.0, 100)):
+        progress("fog 3", done, 101)
+    # 20 of 101 took 30 s, so the other 80 take 120 s; 60 took 61 s, so 40 take 41 s.
+    assert capsys.readouterr() == ("", "21 %, 2 min left, fog 3\n60 %, 41 s left, fog 3\n")
+
+
+def test_what_is_found_in_the_run_does_not_count_as_fast_work() -> None:
+    clock = Clock()
+    pace = console.Pace(clock)
+    assert pace.words(60, 100) == ""  # the first that was measured, after 60 that were there
+    clock.now = 3600.0
+    assert pace.words(70, 100) == "3.0 h left"
+
+
+def test_work_that_begins_anew_does_not_go_back_and_other_work_does() -> None:
+    clock = Clock()
+    pace = console.Pace(clock)
+    for clock.now, done, share in ((0.0, 10, 0.1), (10.0, 50, 0.5), (11.0, 20, 0.5), (20.0, 100, 1.0), (21.0, 5, 0.05)):
+        pace.words(done, 100)
+        assert pace.share == share
+    clock.now = 31.0
+    assert pace.words(10, 100) == "3 min left"  # 5 % in 10 s
 
 
 @pytest.mark.parametrize(
@@ -108,18 +136,13 @@ def test_on_a_terminal_bars_go_to_standard_error_and_results_stay_on_standard_ou
     assert "a result" not in err
 
 
-def test_a_bar_stands_for_each_unfinished_description() -> None:
+def test_one_bar_stands_for_the_whole() -> None:
+    clock = Clock()
     with Bars(console=Console(file=io.StringIO())) as bars:
-        progress = console.ProgressBars(bars)
-        progress("sweep", 1, 3)
-        progress("[noise]", 2, 7)
-        assert [(task.description, task.completed, task.total) for task in bars.tasks] == [
-            ("sweep", 1, 3),
-            ("[noise]", 2, 7),
-        ]
-        progress("[noise]", 7, 7)
-        progress("sweep", 2, 3)
-        assert [(task.description, task.completed) for task in bars.tasks] == [("sweep", 2)]
-        progress("sweep", 3, 3)
-        progress("never started", 1, 1)
-        assert bars.tasks == []
+        progress = console.ProgressBar(bars, console.Pace(clock))
+        for clock.now, description, done in ((0.0, "clean", 1), (10.0, "[noise]", 2), (20.0, "fog", 3)):
+            progress(description, done, 4)
+            (task,) = bars.tasks
+        assert (task.description, task.completed, task.total) == ("10 s left, fog", 0.75, 1.0)
+        progress("fog", 4, 4)
+        assert [task.percentage for task in bars.tasks] == [100.0]

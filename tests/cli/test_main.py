@@ -241,3 +241,27 @@ def test_lists_need_no_tensors_frames_or_figures(typed: str) -> None:
         check=True,
         capture_output=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("evaluate --run ", ["mine", "sdnet-digits", "sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg"]),
+        ("report m", ["mine"]),
+        ("train sdnet-dig", ["sdnet-digits"]),
+        ("evaluate --model resnet1", ["resnet18", "resnet110", "resnet164"]),
+        ("sweep --data cifar", ["cifar10", "cifar100"]),
+        ("sweep --corruptions fog,g", ["fog,glass_blur", "fog,gaussian_noise", "fog,gaussian_blur"]),
+        ("attack --attack pgd,ap", ["pgd,apgd", "pgd,apgd-t"]),
+        ("sweep --lambda train,o", ["train,oracle"]),
+    ],
+)
+def test_a_shell_completes_what_can_be_typed_without_torch(typed: str, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    code = "import sys; sys.modules['torch'] = None; import robustcsc.cli.main as m; sys.exit(m.main([]))"
+    environment = {"_ROBUSTCSC_COMPLETE": "complete_bash", "COMP_WORDS": f"robustcsc {typed}"}
+    environment["COMP_CWORD"] = str(len(typed.split(" ")))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert sorted(done.stdout.split()) == sorted(words), done.stderr

@@ -57,7 +57,7 @@ def test_atoms_have_unit_norm_and_fitting_step_sizes_after_every_step(
     start = layer.dictionary.weight.detach().clone()
     steps = 0
 
-    def check(label: str, done: int, total: int) -> None:
+    def check(label: str, done: float, total: float) -> None:
         nonlocal steps
         steps += 1
         atoms = layer.dictionary.weight.detach().flatten(1)
@@ -94,8 +94,8 @@ def test_a_resumed_training_has_the_same_bits(
         if at == "after epoch 1":
             raise Stopped
 
-    def stop_inside(label: str, done: int, total: int) -> None:
-        if at == "inside epoch 2" and label == "epoch 2/3" and done == 2:
+    def stop_inside(label: str, done: float, total: float) -> None:
+        if at == "inside epoch 2" and label == "epoch 2/3" and done > 1.5:
             raise Stopped
 
     state = tmp_path / "training.pt"
@@ -178,20 +178,21 @@ def test_a_damaged_state_is_one_sentence(digits: MemoryImages, spec: ModelSpec, 
 
 
 def test_fewer_images_than_a_batch_are_one_batch(digits: MemoryImages, spec: ModelSpec, recipe: Recipe) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[float, float]] = []
     few = digits.subset(torch.arange(10))
     trained(fresh(spec), few, replace(recipe, epochs=2), progress=lambda label, done, total: seen.append((done, total)))
-    assert seen == [(1, 1), (1, 1)]
+    assert seen == [(1, 2), (2, 2)]
 
 
 def test_a_recipe_that_counts_steps_ends_inside_an_epoch(
     digits: MemoryImages, spec: ModelSpec, recipe: Recipe, tmp_path: Path
 ) -> None:
     counted = replace(recipe, epochs=0, iterations=7, schedule="inverse", turn=2, momentum=0.0, nesterov=False)
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, float, float]] = []
     whole = fresh(spec)
     epochs = trained(whole, digits, counted, progress=lambda *told: seen.append(told))
-    assert seen == [*[(f"epoch {e}/3", i, 3) for e in (1, 2) for i in (1, 2, 3)], ("epoch 3/3", 1, 1)]
+    assert [label for label, _, _ in seen] == [f"epoch {epoch}/3" for epoch in (1, 1, 1, 2, 2, 2, 3)]
+    assert [done / total for _, done, total in seen] == pytest.approx([1 / 9, 2 / 9, 3 / 9, 4 / 9, 5 / 9, 6 / 9, 1])
     assert len(epochs) == 3
 
     def stop(epoch: Epoch) -> None:

@@ -8,20 +8,32 @@ from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.plan import Cell, Chain
 from robustcsc.measurements.records import Measurement, Metric, Outcomes, Record
 from robustcsc.measurements.store import ResultStore
+from robustcsc.progress import parts
 
 
-def run(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore) -> Iterator[Record]:
+def run(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore, cells: int | None = None) -> Iterator[Record]:
     """Yields the records of a plan; what the store has is not measured again, unless the evaluator remeasures.
 
+    Progress is that of the whole plan: each cell counts with its effort, or all alike if the plan is made on the way.
     Each record is on the disk before the next cell begins, so that an interrupted command loses one cell at most.
     Of attacks in turn, those after the last image was broken are left out.
+
+    Args:
+        plan: What to measure.
+        evaluator: What measures a cell.
+        store: Where records are kept.
+        cells: How many cells a plan has that is made on the way; ``None`` for one that is there.
 
     Raises:
         RobustCSCError: As `Evaluator.measure`, or the store cannot be written.
     """
+    plan = plan if cells else list(plan)
+    sizes = [1.0] * cells if cells else [cell.effort for chain in plan for cell in chain]
+    told = iter(parts(evaluator.progress, sizes))
     for chain in plan:
         standing: Outcomes | None = None
-        for cell in chain:
+        for cell, progress in [(cell, next(told)) for cell in chain]:
+            evaluator.progress = progress
             records = _stored(cell, evaluator, store, standing)
             yield from records
             if len(chain) > 1:

@@ -9,10 +9,13 @@ from robustcsc.data import ImageSet
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
-from robustcsc.measurements.perturbations import Corruption
+from robustcsc.measurements.attacks import AttackStep
+from robustcsc.measurements.perturbations import Attack, Corruption
 from robustcsc.measurements.policies import Adaptive, Scope, TrainingLambda
+from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
+from robustcsc.measurements.threats import ThreatModel
 
 Measure = Callable[..., list[Record]]
 Plan = Callable[[Planner], list[Chain]]
@@ -92,10 +95,27 @@ def test_a_stopped_sweep_keeps_every_finished_cell(
         ("speckle_noise", 4),
         ("impulse_noise", 1),
     ]
-    measured: set[str] = set()
-    resumed = measure(model, chains, spec=spec, batch_size=30, progress=lambda label, done, total: measured.add(label))
+    measured: list[tuple[str, float, float]] = []
+    resumed = measure(model, chains, spec=spec, batch_size=30, progress=lambda *told: measured.append(told))
     assert resumed[:4] == kept and len(resumed) == 5
-    assert measured == {"impulse_noise 4"}
+    assert {label for label, _, _ in measured} == {"impulse_noise 4"}
+    assert [measured[0][1] > 4, measured[-1]] == [True, ("impulse_noise 4", 5, 5)]  # the fifth of five cells
+
+
+def test_progress_is_that_of_the_whole_plan_and_an_attack_counts_with_its_steps(
+    model: LoadedModel, spec: Spec, measure: Measure
+) -> None:
+    threat, policy = ThreatModel("linf", 0.1), TrainingLambda()
+    shares: list[float] = []
+
+    def plan(planner: Planner) -> list[Chain]:
+        steps = (AttackStep.of("pgd", steps=4), AttackStep.of("pgd", steps=5))
+        attacks = [Attack(steps=(step,), threat=threat, protocol=Protocol.PLAIN) for step in steps]
+        return [planner.clean([policy]), *((planner.cell(attack, [policy], batched=True),) for attack in attacks)]
+
+    measure(model, plan, batch_size=1000, progress=lambda label, done, total: shares.append(done / total))
+    assert [shares[0], shares[-1]] == [0.1, 1.0]
+    assert 0.5 in shares and shares == sorted(shares)
 
 
 def test_policies_of_a_batch_are_another_measurement_in_other_batches(
