@@ -10,7 +10,8 @@ import torch
 
 import robustcsc as rc
 from robustcsc.cli import main as cli_main
-from robustcsc.data import embedded
+from robustcsc.data.catalog import EMBEDDED
+from robustcsc.data.embedded import load_digits
 from robustcsc.errors import ExperimentError
 from robustcsc.experiments.reading import example_text
 from robustcsc.measurements.facts import replace as with_changes
@@ -52,10 +53,8 @@ out = "report"
 @pytest.fixture(autouse=True)
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves 20 test images and 40 training images of the digits, and one epoch of training."""
-    whole = embedded.load_digits
-    monkeypatch.setattr(
-        "robustcsc.data.catalog.load_digits",
-        lambda split: whole(split).subset(torch.arange(20 if split == "test" else 40)),
+    monkeypatch.setitem(
+        EMBEDDED, "digits", lambda split: load_digits(split).subset(torch.arange(20 if split == "test" else 40))
     )
     monkeypatch.setitem(RECIPES, "digits", replace(RECIPES["digits"], epochs=1, batch_size=16))
 
