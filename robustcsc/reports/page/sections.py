@@ -81,7 +81,6 @@ class Section:
     Attributes:
         anchor: Where a page has it, and how the command line knows it.
         heading: The heading.
-        link: The heading in a row of links, if it is shorter there.
         sentences: What it says in words, before everything else.
         charts: The charts, which come before the tables.
         pictures: The pictures.
@@ -92,7 +91,6 @@ class Section:
 
     anchor: str
     heading: str
-    link: str = ""
     sentences: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     pictures: Sequence[Picture] = ()
@@ -112,17 +110,16 @@ def report_sections(report: Report) -> list[Section]:
     sections = [
         verdict_section(records, trainings),
         Section("headline", "Headline", charts=headline_charts(records), tables=headline_tables(records)),
-        Section("doubts", "Doubts: what speaks against all figures of a model", "Doubts", tables=doubt_tables(records)),
-        Section("flags", "Flags: what speaks against attack figures", "Flags", tables=flag_tables(records)),
+        Section("doubts", "Doubts: what speaks against all figures of a model", tables=doubt_tables(records)),
+        Section("flags", "Flags: what speaks against attack figures", tables=flag_tables(records)),
         Section(
             "means",
             "Corruptions: means",
-            "Corruptions",
             charts=[*heat_maps(records), *noise_charts(records)],
             tables=mean_tables(records),
         ),
-        Section("errors", "Corruption errors", "mCE", tables=corruption_error_tables(records, report.baseline)),
-        Section("differences", "Who differs from whom", "Differences", tables=difference_tables(records)),
+        Section("errors", "Corruption errors", tables=corruption_error_tables(records, report.baseline)),
+        Section("differences", "Who differs from whom", tables=difference_tables(records)),
         Section(
             "attacks",
             "Attacks",
@@ -138,7 +135,6 @@ def report_sections(report: Report) -> list[Section]:
         Section(
             "fooling",
             "Universal perturbations and random noise",
-            "Fooling",
             charts=fooling_charts(records),
             pictures=report.pictures,
             tables=fooling_tables(records),
@@ -152,11 +148,10 @@ def report_sections(report: Report) -> list[Section]:
         Section(
             "fits", "Lambda fits", charts=[*residual_charts(fits), *fit_curve_charts(fits)], tables=fit_tables(fits)
         ),
-        Section("seeds", "Models over training seeds", "Seeds", tables=seed_tables(records, trainings)),
+        Section("seeds", "Models over training seeds", tables=seed_tables(records, trainings)),
         Section(
             "paper",
             "The paper's tables",
-            "Paper",
             charts=paper_charts(paper, records, fits, trainings) if paper else (),
             tables=paper_tables(paper, records, trainings) if paper else (),
         ),
@@ -173,11 +168,10 @@ def verdict_section(records: Sequence[Record], trainings: Iterable[Training] = (
 
 def closing_sections(report: Report) -> list[Section]:
     """Returns what stands behind the results: example images, and where every number comes from."""
-    examples = Section("examples", "Example images", "Examples", examples=report.examples)
+    examples = Section("examples", "Example images", examples=report.examples)
     made = Section(
         "made",
         "How the numbers were made",
-        "How it was made",
         tables=[provenance_table(report.records), *command_tables(report.records)],
         listings=report.experiments,
     )
