@@ -79,7 +79,7 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     contents = {name: it.to_csv(index=False, lineterminator="\n").encode() for name, it in frames.items()}
     contents["records.csv"] = coded_csv([it for name, it in columns.items() if name not in TIMING]).encode()
     on_page = [it for name, it in columns.items() if name not in _OUTCOMES]
-    contents["index.html"] = render_page(report.title, shown, ordered, on_page).encode()
+    contents["index.html"] = render_page(report.title, shown, comparable, on_page).encode()
     contents["report.md"] = _markdown(report.title, shown).encode()
     for table in (table for section in shown for table in section.tables):
         contents |= {f"tables/{name}": content for name, content in table_files(table).items()}

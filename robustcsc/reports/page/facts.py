@@ -16,17 +16,17 @@ from robustcsc.measurements.perturbations import (
     Universal,
 )
 from robustcsc.measurements.records import Record
-from robustcsc.reports.cohorts.cohorts import Cohort
+from robustcsc.reports.cohorts.cohorts import by_cohort
 from robustcsc.reports.cohorts.words import source_words
 
 
 def page_facts(records: Sequence[Record]) -> list[str]:
     """Returns short phrases about records, at least one: images, where corrupted ones come from, seeds and days."""
     totals: dict[tuple[str, str], dict[type[Perturbation], set[int]]] = defaultdict(lambda: defaultdict(set))
-    cohorts = set()
-    for record in records:
-        cohorts.add(cohort := Cohort.of(record))
-        totals[cohort.dataset, cohort.split][type(record.measurement.perturbation)].add(cohort.total)
+    cohorts = by_cohort(records)
+    for cohort, settings in cohorts.items():
+        for setting in settings:
+            totals[cohort.dataset, cohort.split][type(setting)].add(cohort.total)
     seeds = {cohort.seed for cohort in cohorts}
     days = sorted({record.provenance.created[:10] for record in records} - {""})
     return [

@@ -40,21 +40,22 @@ _SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compar
 def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
     """Returns the page as HTML text; every name in it is escaped.
 
-    `records` are at least one; `columns` are those of their data frame, as far as the page shows them.
+    `records` are at least one, as `joined` returns them; `columns` are those of their data frame, as far as the page shows them.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["html"] = lambda table, first_rows: Markup(html_table(table, first_rows))
     environment.filters |= {"galleries": galleries, "address": data_address, "inside": _inside}
-    environment.filters["still"] = lambda chart: Markup(html_chart(chart))
+    charted = [chart for section in sections for chart in section.charts]
+    still = {chart.name: html_chart(chart) for chart in charted}
+    environment.filters["still"] = lambda chart: Markup(still[chart.name])
     environment.filters |= {"json": _json, "short": _short_titles(sections)}
     environment.tests["empty"] = _is_empty
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
     long = {table.name: packed_table(coded_columns(table)) for table in tables if len(table.rows) > PAGE_ROWS}
-    drawn = [chart for section in sections for chart in section.charts if not html_chart(chart)]
-    charts = {chart.name: chart_data(chart) for chart in drawn}
+    charts = {chart.name: chart_data(chart) for chart in charted if not still[chart.name]}
     page = template.render(
         title=title,
         count=len(records),
