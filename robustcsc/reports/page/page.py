@@ -40,7 +40,8 @@ _SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compar
 def render_page(title: str, sections: Sequence[Section], records: Sequence[Record], columns: Sequence[Coded]) -> str:
     """Returns the page as HTML text; every name in it is escaped.
 
-    `records` are at least one, as `joined` returns them; `columns` are those of their data frame, as far as the page shows them.
+    `records` are at least one, as `joined` returns them; `columns` are those of their data frame, as far as the page
+    shows them.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
