@@ -12,11 +12,13 @@ from robustcsc.evaluation.models import lambda_fits
 from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.reports.attacks.fooling import perturbation_pictures
+from robustcsc.reports.cohorts.cohorts import of_kinds
 from robustcsc.reports.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.reports.page.build import ReportPaths, check_folder, write_report
 from robustcsc.reports.page.sections import Listing, Report
@@ -166,11 +168,20 @@ def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:
 
 
 def _latest_measured(data: DataChoice | None, measuring: Measuring) -> Run:
-    """Returns the latest run; that of the shipped model for textures is measured first if it has no results yet."""
+    """Returns the latest run; that of the shipped model for textures is measured under noise first, if it was not."""
     latest = runs.latest()
-    if latest is not None and (latest.name != DEMO_RUN or latest.store_path.exists()):
+    if latest is not None and (latest.name != DEMO_RUN or _met_noise(latest)):
         return latest
     session = open_session(data=data, measuring=measuring)
-    measuring.note("Nothing has been measured yet: sweeping four noises on the textures first, in some seconds.")
+    measuring.note(
+        "Nothing has been measured under noise yet: fitting lambda and sweeping four noises, in under a minute."
+    )
+    if not session.model.fits:
+        session.fit_lambda()
     session.sweep(corruptions="noise")
     return session.run
+
+
+def _met_noise(run: Run) -> bool:
+    with ResultStore(run.store_path, read_only=True) as store:
+        return bool(of_kinds(store.records(), Corruption))

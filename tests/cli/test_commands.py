@@ -95,14 +95,14 @@ def test_report_as_typed_in_an_empty_directory_measures_something_first(
     done = robustcsc("report --json")
     assert done.code == 0
     assert TAKEN in done.err
-    assert "Nothing has been measured yet" in done.err
+    assert "Nothing has been measured under noise yet" in done.err
     written = json.loads(done.out)
     page = Path(written["page"])
     assert page == place / "runs/textures-demo/reports/index.html"
     assert "gaussian noise" in page.read_text()
     assert all(Path(path).is_file() for path in [*written["tables"], *written["figures"], written["records"]])
     measured = rows_of(Path(written["records"]))
-    assert len(measured) == 21  # clean, and four noises at five severities
+    assert len(measured) == 2 * 21  # at the training lambda and the adaptive one: clean, four noises at five severities
     assert "textures test, " in robustcsc("report").out
 
 
@@ -111,6 +111,17 @@ def test_report_after_nothing_but_a_fit_measures_something_first(few_digits: Non
     done = robustcsc("report")
     assert done.code == 0
     assert "adaptive lambda" in done.out
+
+
+def test_the_three_commands_as_typed_show_noise_and_attack(few_digits: None, robustcsc: Command, place: Path) -> None:
+    for typed in ("fit-lambda", "attack --pgd linf", "report"):
+        done = robustcsc(typed)
+        assert done.code == 0
+    assert "Under the 4 noises" in done.out and "nder attack" in done.out
+    rows = rows_of(place / "runs/textures-demo/reports/records.csv")
+    kinds = {(row["kind"], row["policy"]) for row in rows}
+    assert {("corruption", "train"), ("corruption", "adaptive"), ("attack", "train"), ("attack", "adaptive")} <= kinds
+    assert "measured under noise" not in robustcsc("report").err  # once is enough
 
 
 def test_sweep_compares_policies_on_the_same_images(few_digits: None, robustcsc: Command) -> None:
