@@ -50,11 +50,13 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[dev]"
 	@touch $(VENV)/installed $@
 
-# The documentation has an environment of its own (docs/requirements.txt says why), without torch: it reads the sources.
-$(DOCS)/installed: docs/requirements.txt pyproject.toml | $(BIN)/python
+# The documentation has an environment of its own (docs/requirements.txt says why), without torch: it reads the sources,
+# and its notebooks are executed by a kernel in .venv.
+$(DOCS)/installed: docs/requirements.txt pyproject.toml $(VENV)/installed-dev
 	$(BIN)/python -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip install --disable-pip-version-check --requirement docs/requirements.txt
 	$(DOCS)/bin/python -m pip install --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m ipykernel install --prefix $(DOCS) --name robustcsc
 	@touch $@
 
 $(BIN)/python:

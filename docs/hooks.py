@@ -9,6 +9,7 @@ import ast
 import html
 import logging
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Documents outside this folder, by their page.
 ELSEWHERE = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+
+#: The Jupyter kernel of the notebooks: the Python that robustcsc and torch are installed for. `make docs` registers it.
+KERNEL = "robustcsc"
 
 #: Where a page lists the names of the Python interface.
 NAMES = "<!-- names of robustcsc/__init__.pyi: docs/hooks.py puts the table here -->"
@@ -44,7 +48,32 @@ def on_files(files: Any, config: Any) -> Any:
         made[page] = (ROOT / document).read_text(encoding="utf-8").replace("](docs/", "](")
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
+    for notebook in [it for it in files.documentation_pages() if it.src_uri.startswith("notebooks/")]:
+        files.remove(notebook)
+        for name, content in executed(Path(notebook.abs_src_path)).items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     return files
+
+
+def executed(source: Path) -> dict[str, str | bytes]:
+    """Returns the page of a notebook with all that its cells show, its figures, and itself for Jupyter, by file name.
+
+    Raises:
+        CellExecutionError: A cell fails.
+    """
+    import jupytext
+    from nbclient import NotebookClient
+    from nbconvert import MarkdownExporter
+
+    notebook = jupytext.read(source)
+    with tempfile.TemporaryDirectory() as place:  # the runs of the notebook
+        resources = {"metadata": {"path": place}}
+        NotebookClient(notebook, kernel_name=KERNEL, timeout=600, resources=resources).execute()
+    page, shown = MarkdownExporter().from_notebook_node(notebook, {"unique_key": source.stem})
+    title, rest = page.lstrip().split("\n", 1)
+    download = f"*This page is a [Jupyter notebook]({source.stem}.ipynb); it is executed when the site is built.*"
+    page = f"{title}\n\n{download}\n{rest}".replace(' border="1" class="dataframe"', "")  # tables look like others
+    return {source.name: page, f"{source.stem}.ipynb": jupytext.writes(notebook, fmt="ipynb"), **shown["outputs"]}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -284,6 +284,7 @@ def smaller(words: list[str]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_page_does_what_it_says(page: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(PAGES[page]):
         named = _FILE.match(block.text)
         if named:
@@ -291,7 +292,8 @@ def test_page_does_what_it_says(page: str, place: Path, capsys: pytest.CaptureFi
             importlib.invalidate_caches()
         elif block.language == "python":
             with contextlib.chdir(place):
-                exec(compile(block.text, f"{page}:{block.line}", "exec"), {"__name__": "__main__"})
+                names = notebook if page.startswith("docs/notebooks/") else {"__name__": "__main__"}
+                exec(compile(block.text, f"{page}:{block.line}", "exec"), names)
         for words in block.commands:
             if words[0] == "robustcsc":
                 capsys.readouterr()
