@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -206,12 +206,12 @@ def test_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> No
             assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag), (page, tag)
 
 
-def write_images(root: Path, classes: int, train: int, test: int) -> None:
+def write_images(root: Path, classes: Sequence[str], train: int, test: int) -> None:
     """Writes an image folder of random 32x32 images."""
     draws = np.random.default_rng(0)
     for split, count in (("train", train), ("test", test)):
-        for label in range(classes):
-            folder = root / split / f"class-{label}"
+        for name in classes:
+            folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(count):
                 pixels = draws.integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -255,8 +255,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5=None: Path(path).exists())
-    write_images(tmp_path / "path/to/cifar10", classes=10, train=10, test=2)
-    write_images(tmp_path / "path/to/imagenet", classes=2, train=10, test=2)
+    write_images(tmp_path / "path/to/cifar10", [f"class-{label}" for label in range(10)], train=10, test=2)
+    write_images(tmp_path / "path/to/imagenet", ["class-0", "class-1"], train=10, test=2)
+    write_images(tmp_path / "path/to/imagenette", ["n01440764", "n02102040"], train=1, test=2)
     write_cifar(tmp_path / "path/to/cifar10-files", tmp_path / "path/to/cifar10-c")
     write_weights(tmp_path / "path/to/resnet20.th")
     Image.fromarray(np.random.default_rng(2).integers(0, 256, (96, 96, 3), dtype=np.uint8)).save("photo.jpg")
