@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
@@ -80,9 +80,9 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     contents["records.csv"] = coded_csv([it for name, it in columns.items() if name not in TIMING]).encode()
     on_page = [it for name, it in columns.items() if name not in _OUTCOMES]
     contents["index.html"] = render_page(report.title, shown, comparable, on_page).encode()
-    contents["report.md"] = _markdown(report.title, shown).encode()
     for table in (table for section in shown for table in section.tables):
         contents |= {f"tables/{name}": content for name, content in table_files(table).items()}
+    contents["report.md"] = _markdown(report.title, shown, contents).encode()
     contents |= _figures(shown)
     manifest = {"made by": "robustcsc report", "files": sorted([*contents, MANIFEST])}
     contents[MANIFEST] = f"{json.dumps(manifest, indent=2)}\n".encode()
@@ -134,14 +134,14 @@ def _figures(sections: Iterable[Section]) -> dict[str, bytes]:
     return files
 
 
-def _markdown(title: str, sections: Iterable[Section]) -> str:
+def _markdown(title: str, sections: Iterable[Section], files: Mapping[str, bytes]) -> str:
     parts = [f"# {markdown_text(title)}\n"]
     for section in sections:
         parts += [f"## {section.heading}\n"] if section.sentences or section.tables else []
         parts += [f"{markdown_text(sentence)}\n" for sentence in section.sentences]
         parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in section.charts]
         parts += [_linked(f"{it.name}.png", it.title, it.description) for it in section.pictures]
-        parts += map(markdown_table, section.tables)
+        parts += [files[f"tables/{table.name}.md"].decode() for table in section.tables]
         parts += [f"### {markdown_text(it.title)}\n\n{indent(it.text, '    ')}" for it in section.listings]
     return "\n".join(parts)
 
