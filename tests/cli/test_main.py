@@ -12,6 +12,7 @@ import typer
 from robustcsc import __version__
 from robustcsc.cli import main as cli_main
 from robustcsc.errors import AttackError, DataError, RobustCSCError, UnknownNameError
+from robustcsc.models.shipped import SHIPPED
 
 
 def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, more: Sequence[str] = ()) -> int:
@@ -246,7 +247,7 @@ def test_lists_need_no_tensors_frames_or_figures(typed: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("evaluate --run ", ["mine", "sdnet-digits", "sdnet20-cifar10-jpeg", "resnet20-cifar10-jpeg"]),
+        ("evaluate --run ", ["mine", *SHIPPED]),
         ("report m", ["mine"]),
         ("train sdnet-dig", ["sdnet-digits"]),
         ("evaluate --model resnet1", ["resnet18", "resnet110", "resnet164"]),
