@@ -11,7 +11,6 @@ import torch
 import robustcsc as rc
 from robustcsc.cli import main as cli_main
 from robustcsc.data.catalog import EMBEDDED
-from robustcsc.data.embedded import load_digits
 from robustcsc.errors import ExperimentError
 from robustcsc.experiments.reading import example_text
 from robustcsc.measurements.facts import replace as with_changes
@@ -51,12 +50,12 @@ out = "report"
 
 
 @pytest.fixture(autouse=True)
-def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves 20 test images and 40 training images of the digits, and one epoch of training."""
-    monkeypatch.setitem(
-        EMBEDDED, "digits", lambda split: load_digits(split).subset(torch.arange(20 if split == "test" else 40))
-    )
-    monkeypatch.setitem(RECIPES, "digits", replace(RECIPES["digits"], epochs=1, batch_size=16))
+def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves 20 test images and 60 training images of the embedded sets, and one epoch of training."""
+    for name, whole in list(EMBEDDED.items()):
+        few = {split: whole(split).subset(torch.arange(20 if split == "test" else 60)) for split in ("train", "test")}
+        monkeypatch.setitem(EMBEDDED, name, few.__getitem__)
+        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], epochs=1, batch_size=16))
 
 
 @pytest.fixture
@@ -80,15 +79,14 @@ def facts(name: str) -> list[Record]:
 
 #: The example of `robustcsc run --example`, typed one by one.
 TYPED = """
-train sdnet-digits --run sdnet
-train resnet-digits --run resnet
-fit-lambda --run sdnet --noise gaussian,pooled
-sweep --run sdnet --corruptions noise --severities 1,3,5 --lambda train,adaptive
+train resnet-textures --data textures --run resnet
+fit-lambda --run sdnet-textures --noise gaussian,pooled
 sweep --run resnet --corruptions noise --severities 1,3,5
-attack --run sdnet --attack pgd --norm linf --epsilon 2/255,8/255 --limit 200
+sweep --run sdnet-textures --corruptions noise --severities 1,3,5 --lambda train,adaptive
 attack --run resnet --attack pgd --norm linf --epsilon 2/255,8/255 --limit 200
-uap --run sdnet --xi 0.1 --crafting-images 200 --limit 200
+attack --run sdnet-textures --attack pgd --norm linf --epsilon 2/255,8/255 --limit 200
 uap --run resnet --xi 0.1 --crafting-images 200 --limit 200
+uap --run sdnet-textures --xi 0.1 --crafting-images 200 --limit 200
 """
 
 
@@ -109,8 +107,8 @@ def test_the_example_gives_the_records_of_its_commands(place: Path, monkeypatch:
             assert {(it.step, it.run, it.missing + it.stored, 0) for it in planned} == {
                 (it.step, it.run, it.stored, it.missing) for it in again
             }
-        fits = [LambdaFit.load(path).digest for path in sorted(Path("runs/sdnet/lambda").glob("*.json"))]
-        made.append((facts("sdnet"), facts("resnet"), fits))
+        fits = [LambdaFit.load(path).digest for path in sorted(Path("runs/sdnet-textures/lambda").glob("*.json"))]
+        made.append((facts("sdnet-textures"), facts("resnet"), fits))
     typed, filed = made
     assert len(typed[0]) == 26 + 7 - 1 + 14  # what the attack finds clean is one of the sweep's: all 20 images
     assert typed == filed
