@@ -16,7 +16,7 @@ def compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="The runs, two at least.")],
     as_json: options.Json = False,
 ) -> None:
-    """Say which of several runs is right more often, by how much and how sure that is, image by image.
+    """Say which of several runs is more accurate, by how much and how sure that is, image by image.
 
     Only what all of them were measured on counts; each adaptive lambda meets its own training lambda, too.
     """

@@ -30,7 +30,7 @@ def test_the_paired_verdict_alone(place: object, robustcsc: Command) -> None:
     done = robustcsc("compare good better")
     # 20 of 100 images differ: (20 -+ 1.96 sqrt(21 - 400 / 102)) / 102
     assert done.out.startswith(
-        "On clean images better is right 20.0 points more often than good ([11.7, 27.5], p < 0.001)."
+        "On clean images the accuracy of better is 20.0 points higher than that of good ([11.7, 27.5], p < 0.001)."
     )
     (told,) = json.loads(robustcsc("compare good better --json").out)
     (difference,) = told["differences"]

@@ -30,8 +30,8 @@ _LABELS = (Column("model"), *WHO)
 
 _ERRORS = "Errors in percent; that of a corruption is the mean over the severities 1-5 ({total} images each)."
 _NO_INTERVAL = (
-    "Means have no interval: the same images return in every cell, so the cells are not independent. Clean errors are "
-    "single counts with a 95 % Wilson interval; single corrupted cells have theirs in the tables by severity."
+    "Means and ratios of errors stand without intervals: those of the accuracies are in the tables of means and by "
+    "severity. Clean errors have a 95 % Wilson interval."
 )
 _RATIOS = (
     "In percent of the baseline: CE is the sum of the errors over the severities 1-5 divided by the baseline's sum; "

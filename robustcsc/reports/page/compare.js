@@ -12,8 +12,8 @@ function differenceOf(condition, one, other) {
 function wins(data, one, other, differences) {
   const count = (fits) => differences.filter(fits).length;
   const [better, worse] = [count(([, low]) => low > 0), count(([, , high]) => high < 0)];
-  return `${data.rows[one]} is more often right than ${data.rows[other]} under ${better} of ${differences.length} conditions `
-    + `and less often under ${worse}; under the others no difference is shown.`;
+  return `${data.rows[one]} is more accurate than ${data.rows[other]} under ${better} of ${differences.length} conditions `
+    + `and less accurate under ${worse}; under the others no difference is shown.`;
 }
 
 function accuracyCell([value, low, high]) {

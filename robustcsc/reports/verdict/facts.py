@@ -59,6 +59,7 @@ class Result:
         together: Whether they were taken together image by image; else the strongest one counts.
         transfer: Whether no attack asked the model under the policy that is scored: no test of robustness.
         flags: What speaks against the attacks.
+        told: Whether each corruption had a lambda fit of its own, so that its type was told.
     """
 
     scores: tuple[Score, ...]
@@ -68,6 +69,7 @@ class Result:
     together: bool = True
     transfer: bool = False
     flags: tuple[Flag, ...] = ()
+    told: bool = False
 
     @classmethod
     def of_seeds(cls, results: Sequence[Result]) -> Result:
@@ -86,6 +88,7 @@ class Result:
             together=all(it.together for it in results),
             transfer=any(it.transfer for it in results),
             flags=tuple(dict.fromkeys(flag for it in results for flag in it.flags)),
+            told=any(it.told for it in results),
         )
 
     @property

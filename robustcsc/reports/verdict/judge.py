@@ -254,7 +254,9 @@ def _doubts(nested: Nested, rows: Sequence[Row]) -> dict[str, tuple[Doubt, ...]]
 
 
 def _result(records: Sequence[Record]) -> Result:
-    return Result(scores=(total_score(records),), shares=Shares.of([record.outcomes for record in records]))
+    fits = {it.fit for record in records if isinstance(it := record.measurement.policy, Adaptive)}
+    shares = Shares.of([record.outcomes for record in records])
+    return Result(scores=(total_score(records),), shares=shares, told=len(fits) > 1)
 
 
 def _is_usable(variant: Variant) -> bool:

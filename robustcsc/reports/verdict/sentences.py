@@ -15,6 +15,7 @@ _NO_VERDICT = (
     "No accuracy of a model as it can be used was measured: fixed lambdas and the oracle, smallest budgets and random "
     "noise allow no verdict."
 )
+_IT = "it"
 MOST_NAMED = 2
 """Rows that a sentence compares with by name."""
 _NOTHING = 0.005
@@ -72,7 +73,7 @@ def _main(verdict: Verdict) -> str:
         more = len(shown) - MOST_NAMED
         behind = f"; {more} more {'is' if more == 1 else 'are'} further behind" if more > 0 else ""
         also = f"; {_no_difference('from', alike)}" if alike else ""
-        return f"{under} {who} {_is(main)} {_listed(shown)}{behind}{also}."
+        return f"{under} {_of(who, main)} is {_listed(shown)}{behind}{also}."
     if alike:
         return f"{under} {_no_difference(f'between {who} and', alike)}."
     if loss is not None:
@@ -84,8 +85,8 @@ def _main(verdict: Verdict) -> str:
 
 def _aside(verdict: Verdict, condition: Condition) -> str:
     lead = verdict.leads[condition]
-    who = "it" if verdict.main.kind is not Kind.ATTACK and lead is verdict.leads[verdict.main] else _name(lead)
-    return f"{_under(condition)} {who} {_is(condition)} {_listed(_shown(verdict, condition))}."
+    who = _IT if verdict.main.kind is not Kind.ATTACK and lead is verdict.leads[verdict.main] else _name(lead)
+    return f"{_under(condition)} {_of(who, condition)} is {_listed(_shown(verdict, condition))}."
 
 
 def _attacked(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:
@@ -94,10 +95,9 @@ def _attacked(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:
     said = []
     if gone:
         nothing = all(verdict.leads[it].results[it].score.met == 0 for it in gone)
-        of = "any model" if len({row.subjects for row in verdict.rows}) > 1 else _name(verdict.leads[gone[0]])
-        said.append(
-            f"Under attack {'' if nothing else 'next to '}nothing remains of {of} ({_attempts(verdict, gone)})."
-        )
+        by = "any model" if len({row.subjects for row in verdict.rows}) > 1 else _name(verdict.leads[gone[0]])
+        left = "no image is" if nothing else f"fewer than {_NOTHING:.1%} of the images are"
+        said.append(f"Under attack ({_attempts(verdict, gone)}) {left} classified right by {by}.")
     for it in attacks:
         if it in verdict.leads and it not in gone:
             said.append(_left(verdict, it))
@@ -112,7 +112,7 @@ def _left(verdict: Verdict, condition: Condition) -> str:
     under, who = f"Under attack ({_attempts(verdict, [condition])})", _name(verdict.leads[condition])
     contrasts, loss = verdict.against(condition), verdict.loss(condition)
     if shown := _shown(verdict, condition):
-        return f"{under} {who} {_is(condition)} {_listed(shown)}."
+        return f"{under} {_of(who, condition)} is {_listed(shown)}."
     if contrasts:
         return f"{under} {_no_difference(f'between {who} and', contrasts)}."
     if loss is not None:
@@ -153,8 +153,9 @@ def _under(condition: Condition) -> str:
     return f"Under {words}" if len(condition.names) == 1 else f"Under the {words}"
 
 
-def _is(condition: Condition) -> str:
-    return "is fooled" if condition.kind is Kind.FOOLING else "is right"
+def _of(who: str, condition: Condition) -> str:
+    measure = "fooling rate" if condition.kind is Kind.FOOLING else "accuracy"
+    return f"its {measure}" if who == _IT else f"the {measure} of {who}"
 
 
 def _name(row: Row) -> str:
@@ -167,11 +168,11 @@ def _name(row: Row) -> str:
     return f"{name} with {policy}"
 
 
-def _other(contrast: Contrast, at: str = "") -> str:
-    """Names the second row, which may be the first at another lambda."""
+def _other(contrast: Contrast, *, at: str = "", of: str = "") -> str:
+    """Names the second row, which may be the first at another lambda; `at` and `of` are said before it."""
     if contrast.second.subjects == contrast.first.subjects:
         return f"{at}its {row_words(contrast.second)[1]}"
-    return _name(contrast.second)
+    return f"{of}{_name(contrast.second)}"
 
 
 def _shown(verdict: Verdict, condition: Condition) -> list[Contrast]:
@@ -179,17 +180,16 @@ def _shown(verdict: Verdict, condition: Condition) -> list[Contrast]:
 
 
 def _listed(contrasts: Sequence[Contrast]) -> str:
-    """Returns ``"2.5 points more often than A (...) and 1.0 less often than B (...)"``, the first ones only."""
-    named = [
-        f"{_amount(it.difference, '' if at else ' points')} than {_other(it, 'at ')} {_sure(it.difference)}"
-        for at, it in enumerate(contrasts[:MOST_NAMED])
-    ]
-    return _joined(named)
+    """Returns ``"2.5 points higher than at A (...) and 1.0 points lower than that of B (...)"``, of the first ones."""
+    return _joined(
+        f"{_amount(it.difference)} than {_other(it, at='at ', of='that of ')} {_sure(it.difference)}"
+        for it in contrasts[:MOST_NAMED]
+    )
 
 
 def _lost(who: str, condition: Condition, loss: Difference) -> str:
     if loss.shown:
-        return f"{who} {_is(condition)} {_amount(loss)} than on clean images {_sure(loss)}"
+        return f"{_of(who, condition)} is {_amount(loss)} than on clean images {_sure(loss)}"
     return f"no loss of {who} against clean images is shown {_told(loss)}"
 
 
@@ -205,8 +205,8 @@ def _told(difference: Difference) -> str:
     return f"({difference.points:+.1f} points, {_sure(difference)[1:]}"
 
 
-def _amount(difference: Difference, unit: str = " points") -> str:
-    return f"{abs(difference.points):.1f}{unit} {'more' if difference.points > 0 else 'less'} often"
+def _amount(difference: Difference) -> str:
+    return f"{abs(difference.points):.1f} points {'higher' if difference.points > 0 else 'lower'}"
 
 
 def _sure(difference: Difference) -> str:

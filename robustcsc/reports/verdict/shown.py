@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
-from robustcsc.measurements.policies import NoLambda
+from robustcsc.measurements.policies import Adaptive, NoLambda
 from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.reports.cohorts.cells import percentages
@@ -14,10 +14,12 @@ from robustcsc.reports.corruptions.charts import ACCURACY
 from robustcsc.reports.verdict.facts import Condition, Kind, Result, Verdict
 from robustcsc.reports.verdict.sentences import condition_words, row_words
 
-_ACCURACY = "Accuracy in percent with 95 % intervals over the images."
+_ACCURACY = "Accuracy in percent with 95 % intervals over the images, not over trainings."
 _UNPAIRED = (
     "Not paired: single outcomes were not kept, so intervals of differences take the images for independent ones."
 )
+_ADAPTIVE = "An adaptive lambda is one for the whole set of images unless it says per image"
+_TOLD = "there is a fit for each type of noise, so the type is told, not guessed"
 _SEEDS = (
     "Over several training seeds: mean ± standard deviation; intervals of differences do not cover another training."
 )
@@ -78,6 +80,10 @@ def _cell(condition: Condition, result: Result | None) -> Cell:
 
 def _notes(verdict: Verdict) -> Sequence[str]:
     notes = [_ACCURACY, *(_covered(it) for it in verdict.conditions if len(it.names) > 1)]
+    adaptive = [row for row in verdict.rows if isinstance(row.policy, Adaptive)]
+    if adaptive:
+        told = any(result.told for row in adaptive for result in row.results.values())
+        notes.append(f"{_ADAPTIVE}; {_TOLD}." if told else f"{_ADAPTIVE}.")
     if any(it.difference.p_value is None for it in verdict.contrasts):
         notes.append(_UNPAIRED)
     if any(len(row.subjects) > 1 for row in verdict.rows):

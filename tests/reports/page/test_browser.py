@@ -242,7 +242,7 @@ def test_two_rows_stand_side_by_side(seen: tuple[dict[str, Any], list[str]]) -> 
     means = [sum(counts) / 500 for counts in (ours, theirs)]
     assert [cell.split("\n")[0] for cell in noise[:3]] == ["gaussian noise", *(f"{it:.2f}" for it in means)]
     assert noise[3].startswith(f"+{means[0] - means[1]:.2f}")
-    assert found["wins"].startswith("sdnet, adaptive lambda is more often right than resnet, no lambda under 1 of ")
+    assert found["wins"].startswith("sdnet, adaptive lambda is more accurate than resnet, no lambda under 1 of ")
     back = found["swapped"][-1]
     assert (back[1], back[2]) == (noise[2], noise[1])
     low, high = noise[3].split("[")[1].rstrip("]").split(", ")

@@ -27,7 +27,7 @@ def test_only_what_all_runs_were_measured_on_counts(corruption: RecordMaker, cle
         }
     )
     # 20 images differ: (20 -+ 1.96 sqrt(21 - 400 / 102)) / 102
-    assert str(found) == "Under fog a is right 20.0 points more often than b ([11.7, 27.5], p < 0.001)."
+    assert str(found) == "Under fog the accuracy of a is 20.0 points higher than that of b ([11.7, 27.5], p < 0.001)."
     (table,) = found.tables
     assert [column.heading for column in table.columns] == ["model", "fog"]
     (told,) = found.told()
@@ -55,7 +55,7 @@ def test_attacks_of_one_budget_are_compared_whatever_the_attacks_were(attack: Re
             "b": [attack("apgd", outcomes=FEWER, **B)],
         }
     )
-    assert "worst of 2 attacks" in str(found) and "20.0 points more often than b" in str(found)
+    assert "worst of 2 attacks" in str(found) and "20.0 points higher than that of b" in str(found)
 
 
 def test_runs_that_share_no_images_are_refused(clean: RecordMaker) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from robustcsc.measurements import facts
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
+from robustcsc.measurements.policies import Adaptive, Scope
 from robustcsc.measurements.records import AttackDetails, Doubt, GradientChecks, Record
 from robustcsc.presentation.chart import Dots
 from robustcsc.presentation.csv_table import csv_text
@@ -58,8 +59,8 @@ def test_one_sentence_says_what_the_adaptive_lambda_gains_over_the_training_lamb
     # 5 images differ in all cells, 20 in half of them, so a = (5 + 20 / 4 + 1) / (25 + 1):
     # (15 -+ 1.96 sqrt(10 + a - 225 / 102)) / 102; and so with 10 and 20
     assert said(made) == [
-        "Under the 4 noises sdnet with adaptive lambda is right 15.0 points more often than at its training lambda "
-        "([9.2, 20.2], p < 0.001) and 20.0 more often than resnet ([13.1, 26.2], p < 0.001)."
+        "Under the 4 noises the accuracy of sdnet with adaptive lambda is 15.0 points higher than at its training "
+        "lambda ([9.2, 20.2], p < 0.001) and 20.0 points higher than that of resnet ([13.1, 26.2], p < 0.001)."
     ]
     assert shown(made) == [
         ("model", "lambda policy", "4 noises"),
@@ -100,20 +101,43 @@ def test_of_adaptive_policies_the_first_is_named_though_another_one_is_right_mor
         *noisy(corruption, 90, policy="adaptive"),
         *noisy(corruption, 60, policy="train"),
     ]
-    assert said(made)[0].startswith("Under the 4 noises sdnet with adaptive lambda is right 30.0 points more often")
+    assert said(made)[0].startswith(
+        "Under the 4 noises the accuracy of sdnet with adaptive lambda is 30.0 points higher"
+    )
 
 
 def test_an_adaptive_lambda_that_loses_is_said_to_lose(corruption: RecordMaker) -> None:
     made = [*noisy(corruption, 50, policy="adaptive"), *noisy(corruption, 70, policy="train")]
     assert said(made)[0].startswith(
-        "Under the 4 noises sdnet with adaptive lambda is right 20.0 points less often than at its training lambda ("
+        "Under the 4 noises the accuracy of sdnet with adaptive lambda is 20.0 points lower than at its training "
+        "lambda ("
     )
+
+
+def test_a_note_says_when_the_type_of_noise_was_told(corruption: RecordMaker) -> None:
+    def note(fits: Sequence[str]) -> str:
+        made = [
+            record
+            for name, fit in zip(NOISES, fits, strict=True)
+            for record in (
+                corruption(name, outcomes=outcomes(80), policy=Adaptive(scope=Scope.DATASET, fit=fit)),
+                corruption(name, outcomes=outcomes(70), policy="train"),
+            )
+        ]
+        (table,) = verdict_tables(verdicts(joined(made)))
+        (found,) = [it for it in table.notes if it.startswith("An adaptive lambda")]
+        return found
+
+    one_for_all = "An adaptive lambda is one for the whole set of images unless it says per image"
+    assert note(["fa" * 32] * 4) == f"{one_for_all}."
+    own = [f"{at:02}" * 32 for at in range(4)]
+    assert note(own) == f"{one_for_all}; there is a fit for each type of noise, so the type is told, not guessed."
 
 
 def test_without_kept_outcomes_the_sentence_says_that_nothing_is_paired(corruption: RecordMaker) -> None:
     made = [corruption(met=8000, policy="adaptive"), corruption(met=6000, policy="train")]
     (sentence,) = said(made)
-    assert sentence.startswith("Under gaussian noise sdnet with adaptive lambda is right 20.0 points more often")
+    assert sentence.startswith("Under gaussian noise the accuracy of sdnet with adaptive lambda is 20.0 points higher")
     assert sentence.endswith(", not paired).")
     (table,) = verdict_tables(verdicts(joined(made)))
     assert any("Not paired" in note for note in table.notes)
@@ -128,7 +152,7 @@ def test_only_clean_images_say_nothing_about_robustness(clean: RecordMaker) -> N
 def test_a_single_run_is_compared_with_itself_on_clean_images(clean: RecordMaker, corruption: RecordMaker) -> None:
     made = [clean(outcomes=outcomes(90)), *noisy(corruption, 70)]
     assert said(made) == [
-        "Under the 4 noises sdnet is right 25.0 points less often than on clean images ([16.6, 32.5], p < 0.001)."
+        "Under the 4 noises the accuracy of sdnet is 25.0 points lower than on clean images ([16.6, 32.5], p < 0.001)."
     ]
     assert said(noisy(corruption, 70)) == [
         "Under the 4 noises only sdnet was measured: there is nothing to compare it with."
@@ -142,8 +166,8 @@ def test_corruptions_beside_noise_are_a_sentence_of_their_own(corruption: Record
         for right, who in ((80, {}), (60, OTHER))
     ]
     first, second = said(made)
-    assert first.startswith("Under the 4 noises sdnet is right 20.0 points more often than resnet")
-    assert second.startswith("Under the 15 corruptions it is right 20.0 points more often than resnet")
+    assert first.startswith("Under the 4 noises the accuracy of sdnet is 20.0 points higher than that of resnet")
+    assert second.startswith("Under the 15 corruptions its accuracy is 20.0 points higher than that of resnet")
     assert shown(made)[0] == ("model", "4 noises", "15 corruptions")
 
 
@@ -154,15 +178,17 @@ def test_under_attack_what_all_attacks_leave_counts_image_by_image(attack: Recor
         attack("square", protocol="black-box", outcomes=[False] * 80 + [True] * 20),
         clean(outcomes=[True] * 100),
     ]
-    assert said(made) == ["Under attack nothing remains of sdnet (L∞ 8/255, worst of 2 attacks, 100 images)."]
+    assert said(made) == [
+        "Under attack (L∞ 8/255, worst of 2 attacks, 100 images) no image is classified right by sdnet."
+    ]
     assert shown(made)[1] == ("sdnet", "100.0 [96.3, 100.0]", "0.0 [0.0, 3.7]")
 
 
 def test_under_attack_the_one_that_is_left_most_leads(attack: RecordMaker) -> None:
     made = [attack(outcomes=outcomes(40)), attack(outcomes=outcomes(10), **OTHER)]
     assert said(made) == [
-        "Under attack (PGD L∞ 8/255, 20 steps, 100 images) sdnet is right 30.0 points more often than resnet ([20.4, "
-        "38.5], p < 0.001)."
+        "Under attack (PGD L∞ 8/255, 20 steps, 100 images) the accuracy of sdnet is 30.0 points higher than that of "
+        "resnet ([20.4, 38.5], p < 0.001)."
     ]
 
 
@@ -174,7 +200,8 @@ def test_a_transfer_test_is_no_test_of_robustness(attack: RecordMaker, clean: Re
     ]
     plain = attack(outcomes=outcomes(0), policy="train")
     assert said([static, plain]) == [
-        "Under attack nothing remains of sdnet at its training lambda (PGD L∞ 8/255, 20 steps, 100 images)."
+        "Under attack (PGD L∞ 8/255, 20 steps, 100 images) no image is classified right by sdnet at its "
+        "training lambda."
     ]
     assert shown([static, plain])[2][2].endswith("(transfer only)")
 
@@ -220,7 +247,7 @@ def test_seeds_of_one_training_share_a_row_and_are_paired_together(corruption: R
     assert (found.mean, found.std, found.seeds) == pytest.approx((0.85, 0.05 * 2**0.5, 2))
     # ten images differ by a half from the seeds' mean: 25 points
     assert verdict_sentences([verdict])[0].startswith(
-        "Under gaussian noise sdnet18 (2 training seeds) is right 25.0 points more often than resnet"
+        "Under gaussian noise the accuracy of sdnet18 (2 training seeds) is 25.0 points higher than that of resnet"
     )
 
 
@@ -236,7 +263,8 @@ def test_fooling_rates_alone_have_a_verdict_too(universal: RecordMaker) -> None:
     made = [universal(outcomes=outcomes(80)), universal(outcomes=outcomes(40), **OTHER)]
     (sentence,) = said(made)
     assert sentence.startswith(
-        "By a universal perturbation (L∞ 10/255) resnet is fooled 40.0 points less often than sdnet ([29."
+        "By a universal perturbation (L∞ 10/255) the fooling rate of resnet is 40.0 points lower than that of sdnet "
+        "([29."
     )
 
 
