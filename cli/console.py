@@ -1,5 +1,6 @@
 """Where text goes: results to standard output, progress and notes to standard error."""
 
+import codecs
 import json
 import math
 import numbers
@@ -31,11 +32,23 @@ TSV: ContextVar[bool] = ContextVar("TSV", default=False)
 LINE_INTERVAL = 30.0
 
 
+_SPELT = "robustcsc.spelt"
+_SPELLINGS = {"∞": "inf", "±": "+-", "…": "...", "≤": "<=", "≥": ">=", "λ": "lambda"}
+
+
+def _spelt(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_SPELLINGS.get(sign, "?") for sign in lacking), error.end
+
+
 def allow_any_terminal() -> None:
-    """Makes output print a replacement character where the terminal's encoding lacks one, instead of failing."""
+    """Makes output spell signs that the terminal's encoding lacks (L∞ as Linf), or print ``?``, instead of failing."""
+    codecs.register_error(_SPELT, _spelt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=_SPELT)
 
 
 def results_width() -> int:

@@ -74,7 +74,7 @@ def test_every_command_prints_on_every_terminal(
         if command in ("evaluate", "sweep", "attack", "report"):
             assert f"??????-{accent}" in told, told
         if command == "attack":
-            assert "L? 8/255" in told
+            assert "Linf 8/255" in told
 
 
 def test_files_are_utf_8_whatever_the_terminal_is(

@@ -136,7 +136,7 @@ def test_projections_hold_after_every_step_of_a_training_that_learns() -> None:
     at_bound = 0
     epochs: list[Epoch] = []
 
-    def check(label: str, done: int, total: int) -> None:
+    def check(label: str, done: float, total: float) -> None:
         nonlocal at_bound
         for layer in layers:
             diagonal = layer.weight[:, :, 1, 1].diagonal()

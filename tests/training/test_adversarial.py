@@ -95,7 +95,7 @@ def test_it_is_the_same_whether_or_not_it_was_stopped(
     class Stopped(Exception):
         """Stands for Ctrl-C."""
 
-    def stop(label: str, done: int, total: int) -> None:
+    def stop(label: str, done: float, total: float) -> None:
         if label.startswith("epoch 2"):
             raise Stopped
 

@@ -33,7 +33,8 @@ def facts(model: Published) -> Facts:
             raise ModelError(f"timm has no weights of {model.name}: write timm:{model.name} and add --weights FILE.")
         raise UnknownNameError(f"weights of {model.name}", model.weights, known)
     typed = f"{model.name}.{model.weights}" if model.weights else model.name
-    expected = timm.get_pretrained_cfg(typed).to_dict()
+    config = timm.get_pretrained_cfg(typed)
+    expected = {} if config is None else config.to_dict()
     if not model.weights:
         return _expecting(expected)
     return replace(
