@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from robustcsc.cli.console import TSV, note, print_json, print_line, print_title, results_width
-from robustcsc.files import write_whole
 from robustcsc.presentation.words import one_line
 from robustcsc.runs import Run
 
@@ -53,16 +52,13 @@ def print_sentences(sentences: Iterable[str]) -> None:
 
 def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
     """Prints the verdict on `records` (or all as JSON) and writes all records of the run to its ``results.csv``."""
-    from robustcsc.measurements.frames import flat, records_frame
-    from robustcsc.measurements.store import ResultStore
+    from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import short_section
+    from robustcsc.session.reporting import keep_results
 
-    with ResultStore(run.store_path, read_only=True) as store:
-        frame = records_frame(store.records(), timing=False)
-    csv = run.folder / "results.csv"
-    write_whole(csv, frame.to_csv(index=False).encode())
+    keep_results(run)
     if as_json:
         print_json([flat(record) for record in records])
         return
     print_section(short_section(records))
-    note(f"More: robustcsc report {run.name} --full. All results of run {run.name!r}: {csv}")
+    note(f"More: robustcsc report {run.name} --full. All results of run {run.name!r}: {run.results_path}")

@@ -56,6 +56,11 @@ class Run:
         return self.folder / "results.sqlite"
 
     @property
+    def results_path(self) -> Path:
+        """The results as CSV."""
+        return self.folder / "results.csv"
+
+    @property
     def reports(self) -> Path:
         """The folder of tables, plots and pages."""
         return self.folder / "reports"

@@ -37,7 +37,7 @@ def quickstart(device: options.Device = "cpu", as_json: options.Json = False) ->
     from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import short_section
     from robustcsc.session.measuring import Measuring
-    from robustcsc.session.reporting import report
+    from robustcsc.session.reporting import keep_results, report
 
     started = time.perf_counter()
     note(
@@ -56,6 +56,8 @@ def quickstart(device: options.Device = "cpu", as_json: options.Json = False) ->
         records = [record for session in (resnet, sdnet) for record in _swept(session)]
         note("[5/6] Attack both with PGD: each pixel may change by 8/255.")
         records += [record for session in (resnet, sdnet) for record in _attacked(session)]
+        for session in (resnet, sdnet):
+            keep_results(session.run)
         note("[6/6] Write the report, with a few of the images and the models' answers.")
         title = "Quickstart: SDNet and ResNet on synthetic textures"
         paths = report([resnet, sdnet], folder=Run(runs.RUNS / SDNET).reports, title=title, examples=EXAMPLES)

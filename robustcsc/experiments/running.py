@@ -23,7 +23,7 @@ from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.models import BuildChoice
 from robustcsc.session.opening import open as open_session
-from robustcsc.session.reporting import report
+from robustcsc.session.reporting import keep_results, report
 from robustcsc.session.session import Session
 from robustcsc.session.training import PreparedTraining
 
@@ -168,6 +168,8 @@ class _Laboratory:
             if session.run.folder.exists():
                 session.run.experiments.mkdir(exist_ok=True)
                 write_whole(session.run.experiments / self.source.path.name, self.source.text.encode())
+                if session.run.store_path.exists():
+                    keep_results(session.run)
         paths = None
         if (asked := self.experiment.report) is not None:
             say("report")

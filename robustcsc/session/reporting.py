@@ -12,6 +12,7 @@ from robustcsc.evaluation.models import lambda_fits
 from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
@@ -113,6 +114,13 @@ def report(
     return paths
 
 
+def keep_results(run: Run) -> None:
+    """Writes all records of a run, without their times, to its ``results.csv``."""
+    with ResultStore(run.store_path, read_only=True) as store:
+        frame = records_frame(store.records(), timing=False)
+    write_whole(run.results_path, frame.to_csv(index=False).encode())
+
+
 def keep_fit_tables(run: Run, fits: Sequence[LambdaFit]) -> None:
     """Writes the tables of lambda fits as CSV, and their charts as PNG, beside the fits of a run."""
     folder = run.fit_path("any").parent
@@ -179,6 +187,7 @@ def _latest_measured(data: DataChoice | None, measuring: Measuring) -> Run:
     if not session.model.fits:
         session.fit_lambda()
     session.sweep(corruptions="noise")
+    keep_results(session.run)
     return session.run
 
 

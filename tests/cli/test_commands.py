@@ -103,6 +103,8 @@ def test_report_as_typed_in_an_empty_directory_measures_something_first(
     assert all(Path(path).is_file() for path in [*written["tables"], *written["figures"], written["records"]])
     measured = rows_of(Path(written["records"]))
     assert len(measured) == 2 * 21  # at the training lambda and the adaptive one: clean, four noises at five severities
+    stored = rows_of(place / "runs/textures-demo/results.csv")
+    assert sorted(row["met"] for row in stored) == sorted(row["met"] for row in measured)
     assert "textures test, " in robustcsc("report").out
 
 
