@@ -13,7 +13,9 @@ _STANDARD, _INSTALLED = Path(os.__file__).parent, {"site-packages", "dist-packag
 def hint(name: str, known: Sequence[str]) -> str:
     """Returns the end of a sentence about a name that does not exist: the closest of the known ones, or all."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(known)}."
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"choose {'one of ' if len(known) > 1 else ''}{', '.join(known)}."
 
 
 def grey_levels(what: str, value: float) -> str:

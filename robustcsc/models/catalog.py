@@ -19,6 +19,7 @@ from robustcsc.layers.normalize import Normalize
 from robustcsc.models import detrame, ml_csc, mnist_cnn, msd_csc, plainnet, res_csc, resnet, sdnet, tddl, wide_resnet
 from robustcsc.models.builder import Builder
 from robustcsc.models.guests import receive
+from robustcsc.models.known import typed_options
 from robustcsc.models.published.names import published
 from robustcsc.models.published.places import network_of
 
@@ -174,7 +175,9 @@ def build(spec: ModelSpec) -> nn.Module:
         UnknownNameError: If the catalog has no such model.
         ModelError: If the builder refuses the options, or a user's factory or its model fails.
     """
-    model = received(_network_from_elsewhere(spec), spec) if spec.foreign else _build_own(spec)
+    if not spec.foreign:
+        return _build_own(spec)
+    model = received(_network_from_elsewhere(spec), spec)
     fit_image_size(model, spec.image_shape)
     return model
 
@@ -185,10 +188,18 @@ def _build_own(spec: ModelSpec) -> nn.Module:
     sized = "image_size" in inspect.signature(builder).parameters
     options = {"image_size": spec.image_shape[1:]} | spec.options if sized else spec.options
     try:
-        network = builder(spec.num_classes, spec.image_shape[0], **options)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error}.") from error
-    return _normalising(network, spec)
+        model = _normalising(builder(spec.num_classes, spec.image_shape[0], **options), spec)
+        fit_image_size(model, spec.image_shape)
+    except Exception as error:  # torch raises what it likes at a size that makes no sense
+        cause = str(error).partition("\n")[0].rstrip(".:")
+        raise ModelError(f"{_as_chosen(spec)} cannot be built: {cause or type(error).__name__}.") from error
+    return model
+
+
+def _as_chosen(spec: ModelSpec) -> str:
+    """Returns the name of a model with its options, for messages; the configuration of a repository is not typed."""
+    options = typed_options({name: it for name, it in spec.options.items() if not isinstance(it, Mapping)})
+    return f"{spec.name} with {options}" if options else spec.name
 
 
 def _normalising(network: nn.Module, spec: ModelSpec) -> nn.Module:
@@ -205,7 +216,7 @@ def _network_from_elsewhere(spec: ModelSpec) -> nn.Module:
     except RobustCSCError:
         raise
     except (Exception, SystemExit) as error:
-        raise ModelError(f"Model {spec.name!r} cannot be built with {spec.options}: {error_words(error)}.") from error
+        raise ModelError(f"{_as_chosen(spec)} cannot be built: {error_words(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{spec.name} returned a {type(model).__name__}: it must return an nn.Module.")
     return model
@@ -230,7 +241,7 @@ def received(network: nn.Module, spec: ModelSpec) -> nn.Module:
         ModelError: It fails, or does not return one logit per class.
     """
     model = _normalising(network, spec) if spec.mean else network
-    receive(model, spec.name, spec.num_classes, spec.image_shape, spec.output)
+    receive(model, _as_chosen(spec), spec.num_classes, spec.image_shape, spec.output)
     return model
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import isfinite
+from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any
 
-from robustcsc.errors import UnknownNameError
+from robustcsc.errors import ModelError, UnknownNameError
 
 #: Sources of the models of a family, by the name of its file.
 PAPERS: dict[str, str] = {
@@ -57,20 +60,55 @@ def known_models() -> Mapping[str, KnownModel]:
     return {name: KnownModel(**facts) for name, facts in content.items()}
 
 
-def check_known(name: str, options: Iterable[str] = ()) -> None:
+def check_known(name: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Refuses a name that is neither a model of the catalog nor one from elsewhere (``package.module:factory``).
 
     Args:
         name: What was typed.
-        options: Names of options for its builder.
+        options: Options for its builder; those of the catalog are of the kind of their defaults.
 
     Raises:
         UnknownNameError: The catalog has no such model, or the model no such option.
+        ModelError: The value of an option is of another kind.
     """
     if ":" in name:
         return
     if name not in known_models():
         raise UnknownNameError("model", name, known_models())
-    for option in options:
-        if option not in known_models()[name].options:
-            raise UnknownNameError(f"option of {name}", option, known_models()[name].options)
+    known = known_models()[name].options
+    for option, value in options.items():
+        if option not in known:
+            raise UnknownNameError(f"option of {name}", option, known)
+        for kind, (what, fits) in _KINDS.items():
+            if type(known[option]) is kind and not fits(value):
+                example = typed_options({option: known[option]})
+                raise ModelError(f"{typed_options({option: value})} is not {what}, as in {example}.")
+
+
+def typed_options(options: Mapping[str, Any]) -> str:
+    """Returns options of a builder as they are typed.
+
+    Examples:
+        >>> typed_options({"atoms": 8, "signed": True})
+        '--model-option atoms=8 --model-option signed=true'
+    """
+    written = {
+        name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in options.items()
+    }
+    return " ".join(f"--model-option {name}={value}" for name, value in written.items())
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+#: What the value of an option has to be, by the kind of its default: whole numbers are sizes and counts.
+_KINDS: dict[type, tuple[str, Callable[[object], bool]]] = {
+    int: ("a whole number of at least 1", _is_size),
+    float: ("a number", _is_number),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+}

@@ -105,6 +105,7 @@ WITHOUT_TORCH = {
     ),
     "train: model with a letter less": ("train sdnet-digit", "did you mean 'sdnet-digits'?"),
     "train: option of a model with a letter less": ("train sdnet-digits --model-option atom=8", "mean 'atoms'?"),
+    "train: option of another kind": ("train sdnet-textures --model-option atoms=abc", "atoms=abc is not a whole"),
     "train: data with a letter less": ("train sdnet-digits --data digit", "did you mean 'digits'?"),
     **{
         f"{command}: data with a letter less": (f"{command} --data digit", "did you mean 'digits'?")

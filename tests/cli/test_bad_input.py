@@ -47,7 +47,7 @@ WRONG_ANYWHERE = {
     "unknown model": ("train sdnet-digit", "Unknown model 'sdnet-digit': did you mean 'sdnet-digits'?"),
     "unknown data set to train on": ("train sdnet-digits --data digit", "Unknown data set 'digit'"),
     "unknown recipe": ("train sdnet-digits --recipe cifar", "Unknown recipe 'cifar': "),
-    "unknown builder option": ("train sdnet-digits --model-option atom=3", "unexpected keyword argument 'atom'"),
+    "unknown builder option": ("train sdnet-digits --model-option atom=3", "did you mean 'atoms'?"),
     "builder option without a value": (
         "train sdnet-digits --model-option atoms",
         "--model-option 'atoms': write KEY=VALUE",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.errors import ModelError, RobustCSCError, UnknownNameError
 from robustcsc.layers.csc import csc_layers
 from robustcsc.models.catalog import MODELS, NORMALIZATION, ModelSpec, all_options, build, default_spec
 
@@ -106,6 +106,7 @@ def test_building_estimates_step_sizes_for_the_image_size() -> None:
         ({"lam": -1.0}, "lam must be at least 0, got -1.0"),
         ({"num_steps": 0}, "num_steps must be at least 1"),
         ({"form": "CIFAR"}, "form must be cifar or imagenet, got 'CIFAR'"),
+        ({"lam": "abc"}, "--model-option lam=abc cannot be built: "),
     ],
 )
 def test_options_that_do_not_exist_or_make_no_sense_are_refused_in_one_sentence(
@@ -114,9 +115,28 @@ def test_options_that_do_not_exist_or_make_no_sense_are_refused_in_one_sentence(
     with pytest.raises(RobustCSCError, match=cause) as caught:
         build(default_spec("sdnet18", 10, (3, 8, 8), options=options))
     message = str(caught.value)
-    assert message.startswith("Model 'sdnet18' cannot be built with {")
+    assert message.startswith("sdnet18 with --model-option ") and " cannot be built: " in message
     assert message.endswith(".")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("atoms", ["abc", -3, 0, 10**15])
+def test_what_torch_says_of_an_option_is_one_sentence(atoms: object) -> None:
+    with pytest.raises(ModelError) as caught:
+        build(default_spec("sdnet-digits", 10, (1, 8, 8), options={"atoms": atoms}))
+    message = str(caught.value)
+    assert message.startswith(f"sdnet-digits with --model-option atoms={atoms} cannot be built: ")
+    assert message.endswith(".") and "\n" not in message
+
+
+def test_an_option_with_which_a_users_model_fails_on_images_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from torch import nn\n\ndef net(width):\n    return nn.Sequential(nn.Flatten(), nn.Linear(width, 3))\n"
+    (tmp_path / "wide.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match=r"^wide:net with --model-option width=5 fails on images \(2, 1, 6, 6\): "):
+        build(default_spec("wide:net", 3, (1, 6, 6), options={"width": 5}))
 
 
 @pytest.mark.parametrize("call", [lambda spec: build(spec), lambda spec: default_spec(spec.name, 10, (3, 32, 32))])
@@ -154,5 +174,7 @@ def test_a_factory_that_gives_no_model_is_refused(factory: str, name: str, cause
 
 
 def test_options_that_a_users_factory_does_not_take_are_refused(factory: str) -> None:
-    with pytest.raises(RobustCSCError, match=r"cannot be built with {'depth': 3}.*unexpected keyword argument 'depth'"):
+    with pytest.raises(
+        RobustCSCError, match=r"with --model-option depth=3 cannot be built: .*unexpected keyword argument 'depth'"
+    ):
         build(default_spec(f"{factory}:small", 3, (1, 6, 6), options={"depth": 3}))

@@ -181,8 +181,8 @@ SOURCES = {
     ),
     "of_syntax": ("def net(:\n    pass", "Cannot import .*SyntaxError"),
     "of_name": ("import torch\n", "Cannot import .*AttributeError"),
-    "of_call": ("def net():\n    return {}['weights']", r"cannot be built with \{\}: KeyError.*of_call.py, line 2"),
-    "of_arguments": ("def net(depth):\n    return depth", r"cannot be built with \{\}: TypeError.*'depth'"),
+    "of_call": ("def net():\n    return {}['weights']", r"of_call:net cannot be built: KeyError.*of_call.py, line 2"),
+    "of_arguments": ("def net(depth):\n    return depth", r"cannot be built: TypeError.*'depth'"),
     "of_kind": ("def net():\n    return 3", "returned a int: it must return an nn.Module"),
 }
 

@@ -83,7 +83,7 @@ def test_weights_of_a_file_take_the_classes_of_the_images(cached: Cached, images
     session = rc.open(model="timm:test_resnet", weights="own.pth", build=half, data=data)
     batch = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(session.trained.model(batch), network(batch * 2 - 1))
-    with pytest.raises(ModelError, match=r"cannot be built with .*no_such"):
+    with pytest.raises(ModelError, match=r"with --model-option no_such=1 cannot be built: .*no_such"):
         choice = rc.BuildChoice(options={"no_such": 1})
         rc.open(model="timm:test_resnet", weights="own.pth", build=choice, data=data)
 

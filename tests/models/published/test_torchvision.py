@@ -131,7 +131,7 @@ def test_names_and_options_that_do_not_exist_are_refused(place: Path, monkeypatc
         opened("torchvision:resnt18@IMAGENET1K_V1")
     with pytest.raises(UnknownNameError, match="weights of resnet50 'DEFAULT': choose one of IMAGENET1K_V1, "):
         opened("torchvision:resnet50@DEFAULT")
-    with pytest.raises(ModelError, match=r"cannot be built with .*'width'"):
+    with pytest.raises(ModelError, match=r"with --model-option width=3 cannot be built: .*'width'"):
         opened(build=rc.BuildChoice(options={"width": 3}))
 
     def unreachable(*args: object, **settings: object) -> None:
