@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,34 @@ from robustcsc.models.published.names import Published
 
 #: Weights of a run of this package, and those of the other libraries.
 RUN_WEIGHTS, WEIGHTS = "weights.safetensors", "model.safetensors"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what huggingface_hub logs of each attempt off the terminal: a failure is one sentence at the end."""
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def reach(model: Published) -> None:
+    """Refuses a repository of which the cache has nothing if it cannot be had.
+
+    Raises:
+        ModelError: As for `file`.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        snapshot_download(model.name, revision=model.weights or None, local_files_only=True)
+    except LocalEntryNotFoundError:
+        file(model, WEIGHTS)
 
 
 def file(model: Published, name: str) -> Path | None:
@@ -40,7 +70,8 @@ def file(model: Published, name: str) -> Path | None:
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(hf_hub_download(model.name, name, revision=revision))
+        with quiet():
+            return Path(hf_hub_download(model.name, name, revision=revision))
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"{model} is not in the cache of the Hub, which is offline or cannot be reached: connect and unset "

@@ -37,9 +37,13 @@ def facts(model: Published) -> Facts:
     expected = {} if config is None else config.to_dict()
     if not model.weights:
         return _expecting(expected)
-    return replace(
-        _expecting(expected), num_classes=expected["num_classes"], state=lambda: _pretrained(str(model), typed)
-    )
+
+    def state() -> Any:
+        if repository := expected.get("hf_hub_id"):  # timm takes a failed connection for a file that is not there
+            hub.reach(Published("hf", *repository.partition("@")[::2]))
+        return _pretrained(str(model), typed)
+
+    return replace(_expecting(expected), num_classes=expected["num_classes"], state=state)
 
 
 def facts_of_repository(model: Published, config: Mapping[str, Any]) -> Facts:
@@ -73,13 +77,21 @@ def _expecting(expected: Mapping[str, Any]) -> Facts:
 
 def _pretrained(model: str, name: str, **options: Any) -> Any:
     import timm
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return timm.create_model(name, pretrained=True, **options).state_dict()
-    except Exception as error:  # those of the network, the Hub and timm
+        with hub.quiet():
+            return timm.create_model(name, pretrained=True, **options).state_dict()
+    except LocalEntryNotFoundError as error:
         raise ModelError(
-            f"The weights {model} are neither in the cache of the Hub nor can they be fetched "
-            f"({type(error).__name__}): connect, or give the file with --weights."
+            f"The weights {model} are not in the cache of the Hub, which is offline or cannot be reached: connect and "
+            "unset HF_HUB_OFFLINE, or give the file with --weights."
+        ) from error
+    except Exception as error:  # those of the network, the Hub and timm
+        cause = str(error).partition("\n")[0].rstrip(".:")
+        raise ModelError(
+            f"The weights {model} can be neither fetched nor loaded ({cause or 'without a reason'}): give the file "
+            "with --weights."
         ) from error
 
 

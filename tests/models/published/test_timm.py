@@ -99,6 +99,29 @@ def test_a_network_of_ones_own_takes_weights_of_the_hub(cached: Cached, images: 
     torch.testing.assert_close(session.trained.model(batch), network(normalised(batch, expected.mean, expected.std)))
 
 
+def test_a_connection_that_fails_is_tried_for_one_file_and_told_in_one_sentence(
+    cached: Cached, images: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import logging
+
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
+    before = logging.get_verbosity()
+    assert cli_main.main(f"sweep --model timm:test_resnet.r160_in1k --data imagefolder --root {images}".split()) == 2
+    *notes, sentence = capfd.readouterr().err.splitlines()
+    assert not [it for it in notes if "Retry" in it or "thrown" in it]
+    assert sentence == (
+        "Error: hf:timm/test_resnet.r160_in1k is not in the cache of the Hub, which is offline or cannot be reached: "
+        "connect and unset HF_HUB_OFFLINE, or fetch it elsewhere with: hf download timm/test_resnet.r160_in1k."
+    )
+    assert waits == [1, 2, 4, 8, 8]  # one file, which huggingface_hub tries six times
+    assert logging.get_verbosity() == before
+
+
 def test_names_that_do_not_exist_are_refused(cached: Cached, images: Path) -> None:
     data = rc.DataChoice("imagefolder", images)
     for typed, sentence in (
@@ -108,7 +131,7 @@ def test_names_that_do_not_exist_are_refused(cached: Cached, images: Path) -> No
         with pytest.raises(UnknownNameError, match=sentence):
             rc.open(typed, data=data)
     with pytest.raises(
-        ModelError, match=r"weights timm:test_resnet\.r160_in1k are neither in the cache of the Hub nor"
+        ModelError, match=r"^hf:timm/test_resnet\.r160_in1k is not in the cache of the Hub, which is offline or"
     ):
         rc.open("timm:test_resnet.r160_in1k", data=data)
     (cached("me/evil") / "config.json").write_text(json.dumps({"architecture": "hf-hub:me/other"}))
