@@ -10,9 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
@@ -35,7 +36,7 @@ from robustcsc.cli.commands import (
     uap,
 )
 from robustcsc.cli.console import TSV, allow_any_terminal, note
-from robustcsc.errors import RobustCSCError, error_words, own_line
+from robustcsc.errors import RobustCSCError, error_words, hint, own_line
 
 DEBUG, TSV_TABLES, JSON = "--debug", "--tsv", "--json"
 USER_ERROR = 2
@@ -50,7 +51,39 @@ _SYSTEM_ERRORS = {
     errno.EACCES: "Permission is missing{place}: change it, or run the command in a folder you can write to.",
 }
 
+
+class _Program(TyperGroup):
+    """The commands; a value that an option does not take is told as other mistakes are."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was typed.
+
+        Raises:
+            RobustCSCError: An option does not take the value that was typed.
+        """
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            kind = getattr(error.param, "type_descriptor", None)
+            errors = getattr(error.__cause__, "errors", None)
+            if kind is None or errors is None:  # typer's own words will do
+                raise
+            raise RobustCSCError(_refused(error.param, kind, errors()[0]["input"])) from error
+
+
+def _refused(option: Any, kind: Any, typed: object) -> str:
+    """Returns the sentence about a value that an option does not take."""
+    name = option.opts[0]
+    if kind.choices:
+        return f"Unknown word {typed!r} of {name}: {hint(str(typed), [*map(str, kind.choices)])}"
+    bounds = {"at least": kind.parameter_info.min, "at most": kind.parameter_info.max}
+    told = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
+    whole = "a whole number" if "int" in str(kind.annotation) else "a number"
+    return f"{name} needs {whole}{told and f' of {told}'}, not {typed!r}."
+
+
 app = typer.Typer(
+    cls=_Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -156,7 +189,7 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _run(typed: Sequence[str]) -> int:
-    """Returns the exit code of the command that was typed; typer itself reports wrong usage.
+    """Returns the exit code of the command that was typed; typer itself reports words that are no options.
 
     Raises:
         RobustCSCError: Tables are to be printed in two ways.

@@ -10,9 +10,14 @@ from pathlib import Path
 _STANDARD, _INSTALLED = Path(os.__file__).parent, {"site-packages", "dist-packages"}
 
 
+#: What people call things that have another name here.
+_ALIASES = {"gpu": "cuda"}
+
+
 def hint(name: str, known: Sequence[str]) -> str:
     """Returns the end of a sentence about a name that does not exist: the closest of the known ones, or all."""
-    close = difflib.get_close_matches(name, known, n=1)
+    alias = _ALIASES.get(name.lower())
+    close = [alias] if alias in known else difflib.get_close_matches(name, known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"choose {'one of ' if len(known) > 1 else ''}{', '.join(known)}."

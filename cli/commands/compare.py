@@ -8,7 +8,7 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.console import print_json
+from robustcsc.cli.console import print_json, print_line
 from robustcsc.cli.render import print_sentences, print_tables
 
 
@@ -29,4 +29,5 @@ def compare(
         print_json(found.told())
         return
     print_sentences(found.sentences)
+    print_line("")
     print_tables(found.tables)

@@ -77,8 +77,10 @@ def report(
 
     --data, --root and --class-order say where the images for --examples lie, if the run does not know.
     """
-    for name in (*(names or ()), *(run or ()), *([] if baseline in (None, "alexnet") else [baseline])):
+    for name in (*(names or ()), *(run or ())):
         runs.find(name)  # a mistake is told before torch is imported
+    if baseline not in (None, "alexnet"):
+        runs.find(baseline, others=("alexnet",))
     if data is not None:
         check_asked(data, class_order=class_order)
 

@@ -48,7 +48,7 @@ def read_experiment(path: Path) -> tuple[Source, Experiment]:
             raise source.error((*place, key), "an adaptive lambda needs a lambda fit: add the table [fit-lambda].")
     if experiment.report and experiment.report.baseline not in (None, "alexnet"):
         with source.blamed(("report", "baseline")):
-            _check_run(str(experiment.report.baseline), experiment)
+            _check_run(str(experiment.report.baseline), experiment, "alexnet")
     return source, experiment
 
 
@@ -81,9 +81,9 @@ def _check_known(names: Sequence[str], known: Sequence[str]) -> None:
             raise RobustCSCError(f"no table [train] or [model] has the run {name!r}: {hint(name, known)}")
 
 
-def _check_run(name: str, experiment: Experiment) -> None:
-    """Refuses a run that is neither in the file nor there."""
-    known = {*experiment.runs, *SHIPPED, *(it.name for it in runs.existing())}
+def _check_run(name: str, experiment: Experiment, *others: str) -> None:
+    """Refuses a run that is neither in the file nor there, nor one of the other names that may stand here."""
+    known = {*others, *experiment.runs, *SHIPPED, *(it.name for it in runs.existing())}
     if name not in known:
         raise UnknownNameError("run", name, known)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from robustcsc.errors import ExperimentError, RobustCSCError
 
 #: Where a value is: keys, and numbers of tables in a list. A table that stands alone is number 0.
 Place = tuple[str | int, ...]
+#: Tables that cannot stand in a list.
+_SINGLE = ("data", "report")
+#: The beginning of a table, or of a value.
+_BEGUN = re.compile(r"""\s*(?:\[\[?\s*(?P<table>[^\]]+?)\s*\]|(?P<key>[\w."'-][\w."' -]*?)\s*=)""")
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Source:
         try:
             return tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
-            raise ExperimentError(f"{self.path} is not valid TOML: {error}.") from error
+            raise ExperimentError(f"{self.path}{_toml_words(self.text, str(error))}") from error
 
     def line(self, place: Place) -> int:
         """Returns the line, from 1, at which a value, or the last part of its place that exists, is written.
@@ -94,6 +99,21 @@ class Source:
             raise
         except RobustCSCError as error:
             raise self.error(place, str(error)) from error
+
+
+def _toml_words(text: str, error: str) -> str:
+    """Returns what a user is told about a file that is not valid TOML, behind its path."""
+    at = re.search(r"\(at line (\d+), ", error)  # the parser has the place in its words only
+    if at and error.startswith(("Cannot overwrite", "Cannot declare", "Duplicate")):
+        lines = [*enumerate(text.splitlines()[: int(at[1])], 1)][::-1]
+        number, begun = next((it, found) for it, line in lines if (found := _BEGUN.match(line)))
+        place, name = f", line {number}", begun["key"] or begun["table"]
+        if begun["key"]:
+            inline = re.match(r"Duplicate inline table key '(.+)' \(", error)
+            return f"{place}: the key {(inline[1] if inline else name)!r} stands there twice: keep one."
+        remedy = "keep one." if name in _SINGLE or "." in name else f"write [[{name}]] above each."
+        return f"{place}: the table [{name}] stands there twice: {remedy}"
+    return f" is not valid TOML: {error}."
 
 
 def _depth(value: Any, place: Place) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from robustcsc.errors import AttackError, SpecError
+from robustcsc.errors import AttackError, RobustCSCError, SpecError
 from robustcsc.evaluation.attacks.plans import AttackRequest
 from robustcsc.evaluation.attacks.suites import suite_of
 from robustcsc.evaluation.fooling.plans import check_noise, check_uap
@@ -89,6 +89,9 @@ class Train(Table, frozen=True):
     seeds: tuple[Seed, ...] = ()
 
     def __post_init__(self) -> None:
+        for seed in self.seeds:
+            if self.seeds.count(seed) > 1:
+                raise RobustCSCError(f"seed {seed} stands there twice: leave one out.")
         self.requests  # noqa: B018 (it checks)
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from robustcsc.errors import AttackError, UnknownNameError
+from robustcsc.errors import AttackError, UnknownNameError, hint
 from robustcsc.measurements.facts import Fact
 from robustcsc.measurements.threats import NORMS, Norm, parse_epsilon
 
@@ -133,9 +133,12 @@ def kind_of(name: str) -> AttackKind:
 
 
 def _check_setting(name: str, setting: str) -> None:
-    known = kind_of(name).settings
-    if setting not in known:
-        raise AttackError(f"The attack {name} has no setting {setting}: it has {', '.join(known) or 'none'}.")
+    kind = kind_of(name)
+    if setting not in kind.settings:
+        known = [*kind.settings, *(["restarts"] if kind.random else [])]
+        raise AttackError(
+            f"The attack {name} has no setting {setting!r}: {hint(setting, known) if known else 'it has none.'}"
+        )
 
 
 def parse_step(text: str) -> AttackStep:

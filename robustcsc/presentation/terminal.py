@@ -83,7 +83,8 @@ def _upright(table: Table, width: int) -> list[str]:
     for at, column in enumerate(table.columns[first:], first):
         lines.append([column.heading.split(), *(_pieces(column, cell) for cell in table.cells(at))])
     numeric = [any(not isinstance(cell, str) for cell in row[first:]) for row in table.rows]
-    return _grid(lines, [False, *numeric], width, wrapped=True)
+    grid = _grid(lines, [False, *numeric], width, wrapped=True)
+    return grid if first else grid[2:]  # without words there is no heading, nor a rule below it
 
 
 def _blocks(table: Table, width: int) -> Iterator[str]:
@@ -93,7 +94,7 @@ def _blocks(table: Table, width: int) -> Iterator[str]:
     room = max(width - widest - 2 * _GAP, _LEAST_VALUE)
     for number, row in enumerate(table.rows):
         yield from ([""] if number else [])
-        yield from broken(", ".join(table.texts[number][:first]).split(), width)
+        yield from broken(", ".join(table.texts[number][:first]).split(), width) if first else []
         for column, cell in zip(table.columns[first:], row[first:], strict=True):
             lines = [] if cell is None else zip_longest([column.heading], broken(_pieces(column, cell), room))
             for heading, value in lines:

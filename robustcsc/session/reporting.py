@@ -171,7 +171,7 @@ def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:
         return None, []
     if name == ALEXNET_NAME:
         return PUBLISHED_ALEXNET, []
-    run = runs.find(name)
+    run = runs.find(name, others=(ALEXNET_NAME,))
     return measured_baseline(run.name, collected([run])[0]), [run]
 
 

@@ -104,7 +104,7 @@ WRONG_ANYWHERE = {
     "gradients in a black box": ("attack --protocols black-box", "The protocol black-box is without gradients"),
     "no protocol": ("attack --protocols ,", "--protocols is empty"),
     "lambdas in words": ("attack --protocols fixed --lambdas many", "--lambdas 'many' is no list of numbers"),
-    "setting that an attack lacks": ("attack --attack fgsm:steps=3", "The attack fgsm has no setting steps"),
+    "setting that an attack lacks": ("attack --attack fgsm:steps=3", "fgsm has no setting 'steps': it has none."),
     "setting in words": ("attack --attack pgd:steps=few", "steps=few of the attack pgd is no number"),
     "lambda of an attack": ("attack --lambda oracle", "--lambda belongs to --score, not to --pgd"),
     "nothing to score": ("attack --score nowhere.safetensors", "There is no file nowhere.safetensors"),
@@ -118,7 +118,7 @@ WRONG_ANYWHERE = {
     "weights without a model": ("attack --weights a.pth", "need both --model NAME and --weights FILE"),
     "weights that are nowhere": ("evaluate --model resnet-digits --weights a.pth", "There are no weights at a.pth"),
     "weights that are not there": ("evaluate --model resnet-digits --weights a.pth --data digits", "no weights at"),
-    "run that is not there": ("evaluate --run first", "No run 'first': there are no runs in runs yet"),
+    "run that is not there": ("evaluate --run first", "No run 'first' in runs: choose one of sdnet-textures, "),
     "report on a run that is not there": ("report first", "No run 'first': there are no runs in runs yet"),
     "strengths of an unknown table": ("corruptions cifar_c", "Unknown severity table 'cifar_c'"),
 }  # fmt: skip
@@ -367,9 +367,28 @@ def test_report_does_not_replace_foreign_files(
     assert "which holds 'thesis.tex' and was not written by a report" in refused("report --out mine")
 
 
-@pytest.mark.parametrize("typed", ["evaluate --limit 0", "attack --pgd l3", "attack --steps 0", "evaluate --nonsense"])
+@pytest.mark.parametrize("typed", ["evaluate --nonsense", "attakc"])
 def test_wrong_usage_is_refused_with_code_2(typed: str, robustcsc: Command, place: Path) -> None:
     done = robustcsc(typed)
     assert (done.code, done.out) == (2, "")
     assert "Usage: robustcsc" in done.err
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("attack --pgd linff", "Unknown word 'linff' of --pgd: did you mean 'linf'?"),
+        ("attack --pgd l3", "Unknown word 'l3' of --pgd: choose one of linf, l2."),
+        ("leaderboard --by robst", "Unknown word 'robst' of --by: did you mean 'robust'?"),
+        ("evaluate --device gpu", "Unknown word 'gpu' of --device: did you mean 'cuda'?"),
+        ("fit-lambda --limit x", "--limit needs a whole number of at least 2, not 'x'."),
+        ("sweep --limit 0", "--limit needs a whole number of at least 1, not '0'."),
+        ("train sdnet-digits --epochs 0", "--epochs needs a whole number of at least 1, not '0'."),
+        ("train sdnet-digits --learning-rate x", "--learning-rate needs a number, not 'x'."),
+        ("report --examples 51", "--examples needs a whole number of at least 1 and at most 50, not '51'."),
+        ("report --baseline alexnt", "did you mean 'alexnet'?"),
+    ],
+)
+def test_a_value_that_an_option_does_not_take_is_one_sentence(typed: str, sentence: str, refused: Refused) -> None:
+    assert refused(typed).endswith(sentence)

@@ -32,6 +32,8 @@ def test_the_paired_verdict_alone(place: object, robustcsc: Command) -> None:
     assert done.out.startswith(
         "On clean images the accuracy of better is 20.0 points higher than that of good ([11.7, 27.5], p < 0.001)."
     )
+    verdict, _, table = done.out.partition("\n\n")
+    assert verdict.endswith(".") and table
     (told,) = json.loads(robustcsc("compare good better --json").out)
     (difference,) = told["differences"]
     assert (difference["first"]["runs"], difference["points"]) == (["better"], 20.0)

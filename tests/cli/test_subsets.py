@@ -193,7 +193,7 @@ def test_a_file_names_the_logits_of_any_model(robustcsc: Command, place: Path) -
         ("evaluate {KNOWN} --classes five.txt", "names 5 classes, but greys:Grey has 1000 logits: name one for each."),
         ("evaluate {KNOWN} --root one --answers folder", "one has one class, which every answer would be"),
         ("evaluate --run digits --answers folder", "digits has all 10 classes of sdnet-digits: leave --answers folder"),
-        ("evaluate --model greys:Grey --run r --answers both", "Invalid value for '--answers'"),
+        ("evaluate --model greys:Grey --run r --answers both", "Unknown word 'both' of --answers: choose one of "),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(

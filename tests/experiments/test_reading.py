@@ -111,11 +111,17 @@ MISTAKES = {
         "severities = [1, 6]",
         "severities of [sweep]: 6 is not a whole number of at least 1 and at most 5.",
     ),
-    "a choice": ('"cpu"', '"gpu"', "device: unknown word 'gpu': did you mean 'cpu'?"),
+    "a choice": ('"cpu"', '"gpu"', "device: unknown word 'gpu': did you mean 'cuda'?"),
     "a choice or nothing": ('title = "x"', 'paper = "sdnt"', "paper of [report]: unknown word 'sdnt': did you mean"),
     "text": ('title = "x"', "title = 3", "title of [report]: 3 is not text in quotes."),
     "a list": ("grid = [\n  0.1,", 'grid = [\n  "a",', "grid of [fit-lambda]: 'a' is not a number."),
     "options": ("{atoms = 8}", "8", "model-option of [train]: 8 is not a table, like {key = value}."),
+    "a seed twice": ("seeds = [0, 1]", "seeds = [0, 0]", "seeds of [train]: seed 0 stands there twice: leave one out."),
+    "a baseline": (
+        'title = "x"',
+        'baseline = "alexnt"',
+        "baseline of [report]: Unknown run 'alexnt': did you mean 'alexnet'?",
+    ),
     "a policy": ('"adaptive"', '"adaptiv"', "lambda of [sweep]: Unknown lambda policy 'adaptiv': did you mean"),
     "a noise": ('"pooled"', '"poled"', "noise of [fit-lambda]: Unknown noise 'poled': did you mean 'pooled'?"),
     "a suite": ('"standard"', '"standrd"', "suite of [attack] number 2: Unknown suite 'standrd': did you mean"),
@@ -143,7 +149,11 @@ MISTAKES = {
     "two runs of a name": ('run = "resnet"', 'run = "sdnet-1"', "run of [train] number 2: the run 'sdnet-1' is named"),
     "a run": ('runs = "sdnet"', 'runs = "sdne"', "runs of [attack] number 2: no table [train] or [model] has the run"),
     "a surrogate": ('from = "resnet"', 'from = "resnt"', "from of [attack] number 2: Unknown run 'resnt': did you"),
-    "a baseline": ('title = "x"', 'baseline = "resnt"', "baseline of [report]: Unknown run 'resnt': did you mean"),
+    "a baseline of the file": (
+        'title = "x"',
+        'baseline = "resnt"',
+        "baseline of [report]: Unknown run 'resnt': did you mean",
+    ),
     "a model": ("[report]", '[model]\nrun = "nowhere"\n[report]', "run of [model]: No run 'nowhere'"),
     "weights": (
         "[report]",
@@ -201,6 +211,28 @@ def test_a_mistake_is_told_with_file_line_and_field(name: str, place: Path) -> N
 def test_what_is_no_toml_is_told(place: Path) -> None:
     with pytest.raises(ExperimentError, match=r"mine.toml is not valid TOML: Expected '\]' .* \(at line 41, "):
         read(TEXT.replace("[report]", "[report"))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "sentence"),
+    [
+        ("epochs = 2", "epochs = 2\nepochs = 3", "line 12: the key 'epochs' stands there twice: keep one."),
+        ("  0.2,\n]", "  0.2,\n]\ngrid = [\n  1.0,\n]", "line 24: the key 'grid' stands there twice: keep one."),
+        ("{atoms = 8}", "{atoms = 8, atoms = 9}", "line 10: the key 'atoms' stands there twice: keep one."),
+        (
+            "[[attack]]",
+            "[sweep]\n[[attack]]",
+            "line 30: the table [sweep] stands there twice: write [[sweep]] above each.",
+        ),
+        ("[sweep]", "[[sweep]]\n[sweep]", "line 26: the table [sweep] stands there twice: write [[sweep]] above each."),
+        ("[sweep]", "[sweep]\n[[sweep]]", "line 26: the table [sweep] stands there twice: write [[sweep]] above each."),
+        ("[uap]", "[data]\n[uap]", "line 38: the table [data] stands there twice: keep one."),
+    ],
+)
+def test_what_stands_twice_is_named(right: str, wrong: str, sentence: str, place: Path) -> None:
+    with pytest.raises(ExperimentError) as told:
+        read(TEXT.replace(right, wrong, 1))
+    assert str(told.value) == f"mine.toml, {sentence}"
 
 
 def test_without_a_model_there_is_no_experiment(place: Path) -> None:

@@ -50,9 +50,11 @@ def test_what_makes_no_sense_is_refused() -> None:
             parse_step(text)
     with pytest.raises(UnknownNameError, match="did you mean 'apgd'"):
         AttackStep(name="appgd")
-    with pytest.raises(AttackError, match="The attack square has no setting steps: it has queries"):
+    with pytest.raises(AttackError, match="The attack square has no setting 'steps': choose one of queries, restarts"):
         AttackStep.of("square", steps=3)
-    with pytest.raises(AttackError, match="The attack fgsm has no setting steps: it has none"):
+    with pytest.raises(AttackError, match="The attack pgd has no setting 'step': did you mean 'steps'"):
+        parse_step("pgd:step=40")
+    with pytest.raises(AttackError, match="The attack fgsm has no setting 'steps': it has none"):
         parse_step("fgsm:steps=x")
     with pytest.raises(AttackError, match="Restarts of cw would all be the same"):
         AttackStep.of("cw", restarts=2)

@@ -107,6 +107,15 @@ def test_wide_characters_take_two_columns() -> None:
     assert table_lines(table, 80) == ["运行    n", "------  -", "模型甲  5", "a       6"]
 
 
+def test_a_row_without_words_at_its_left_has_no_heading() -> None:
+    table = Table(
+        "t", "t", (Column("rank"), Column("model"), Column("runs")), ((1, "sdnet", "sdnet-0, sdnet-1, sdnet-2"),)
+    )
+    for width in (24, 10):  # upright, and as a block
+        first, *others = table_lines(table, width)
+        assert first.split() == ["rank", "1"] and others[0].split() == ["model", "sdnet"] and all(others)
+
+
 def test_a_table_without_rows_has_its_headings() -> None:
     table = Table("t", "t", (Column("run"), Column("accuracy")), ())
     assert table_lines(table, 80) == ["run  accuracy", "---  --------"]

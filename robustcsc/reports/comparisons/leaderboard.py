@@ -34,8 +34,8 @@ By = Literal["clean", "noise", "corruptions", "robust"]
 
 _NOTES = (
     f"{PERCENT} Several training seeds of one model and recipe: mean ± standard deviation (n - 1).",
-    "Under all attacks an image counts only if it stays right under each of them; a number of attacks is an upper "
-    "bound of the true robustness, and rows that met fewer attacks look better than they are.",
+    "Under all attacks an image counts only if it stays right under each of them; this accuracy is an upper "
+    "bound of the robust accuracy, and rows that met fewer attacks look better than they are.",
     "The oracle and single fixed lambdas are not ranked.",
 )
 
