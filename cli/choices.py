@@ -15,6 +15,7 @@ from robustcsc.cli.console import note, progress_display
 from robustcsc.measurements.classes import read_classes
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.models.known import check_known
+from robustcsc.models.published.names import published
 
 if TYPE_CHECKING:
     from robustcsc.session.session import Session
@@ -83,10 +84,17 @@ class Chosen:
         Raises:
             RobustCSCError: There is no such run, model or device, or what the run holds cannot be read.
         """
+        run = runs.meant(self.run, self.model, self.weights)
         if writes:
-            runs.meant(self.run, self.model, self.weights).check_writable()
+            run.check_writable()
         built = options.builder_options(self.model_option)
         mean, std = options.per_channel("--mean", self.mean), options.per_channel("--std", self.std)
+
+        named = published(self.model or "")
+        if named is not None and named.place != "hf" and not run.weights_path.is_file():
+            from robustcsc.models.published.places import facts_of
+
+            facts_of(named)  # a misspelt name is told before attacks and fits are imported, which takes seconds
 
         from robustcsc.session.choices import DataChoice
         from robustcsc.session.measuring import Measuring

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +19,14 @@ RUN_WEIGHTS, WEIGHTS = "weights.safetensors", "model.safetensors"
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps what huggingface_hub logs of each attempt off the terminal: a failure is one sentence at the end."""
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    verbosity = get_verbosity()
+    set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        set_verbosity(verbosity)
 
 
 def reach(model: Published) -> None:

@@ -1,6 +1,8 @@
 """Models of torchvision: built as torchvision builds them for their weights, with the normalisation of these."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,28 @@ def test_names_and_options_that_do_not_exist_are_refused(place: Path, monkeypatc
     with pytest.raises(ModelError, match=r"neither in the cache of torch.hub nor can they be fetched \(urlopen"):
         opened("torchvision:shufflenet_v2_x1_0@IMAGENET1K_V1")
     assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("resnet81@IMAGENET1K_V1", "Unknown model of torchvision 'resnet81': did you mean 'resnet18'?"),
+        ("resnet18@IMAGENET1K_V9", "Unknown weights of resnet18 'IMAGENET1K_V9': did you mean 'IMAGENET1K_V1'?"),
+        ("resnet18@DEFAULT", "Unknown weights of resnet18 'DEFAULT': choose IMAGENET1K_V1."),
+    ],
+)
+def test_a_misspelt_name_is_told_before_attacks_fits_and_data_are_imported(
+    tmp_path: Path, typed: str, sentence: str
+) -> None:
+    command = ["sweep", "--model", f"torchvision:{typed}", "--data", "textures"]
+    script = f"""
+import sys
+from robustcsc.cli.main import main
+assert main({command}) == 2
+print([it for it in ("torchattacks", "sklearn", "robustcsc.data", "robustcsc.session.session") if it in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert (done.stdout, done.stderr) == ("[]\n", f"Error: {sentence}\n")
 
 
 def every_weight() -> list[str]:
