@@ -5,6 +5,7 @@ import json
 import math
 import numbers
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 120
 #: Whether tables are printed as tab-separated values; `main` sets it for one command.
 TSV: ContextVar[bool] = ContextVar("TSV", default=False)
+#: A word; from a path, which may have blanks, up to the next mark, as nothing else says where it ends.
+_UNBROKEN = re.compile(r"(?![\d/]+(?:\s|$))\S*[\w.~(']?/\S.*?(?:[.,:;)'](?=\s|$)|$)|\S+")
 #: Seconds between two lines of progress where no bar can be drawn.
 LINE_INTERVAL = 30.0
 
@@ -66,9 +69,21 @@ def print_title(text: str) -> None:
     Console(markup=False, emoji=False, highlight=False).print(text, style="bold", soft_wrap=True)
 
 
+def notes_width() -> int:
+    """Returns how many columns a line on standard error may take: those of the terminal, or 120 where there is none."""
+    return Console(stderr=True).width if sys.stderr.isatty() else PIPE_WIDTH
+
+
 def note(sentence: str) -> None:
-    """Prints a sentence that is not a result on standard error."""
-    sys.stderr.write(f"{sentence}\n")  # not typer.echo, which takes an ASCII terminal for one of UTF-8
+    """Prints what is not a result on standard error, in lines that fit; a path is never broken, however long it is."""
+    from robustcsc.presentation.terminal import broken
+
+    width = notes_width()
+    for line in sentence.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        for part in broken(_UNBROKEN.findall(line), width - len(indent)):
+            # not typer.echo, which takes an ASCII terminal for one of UTF-8
+            sys.stderr.write(f"{indent}{part}".rstrip() + "\n")
 
 
 def print_json(value: object) -> None:
