@@ -95,7 +95,11 @@ def _attacked(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:
     said = []
     if gone:
         nothing = all(verdict.leads[it].results[it].score.met == 0 for it in gone)
-        by = "any model" if len({row.subjects for row in verdict.rows}) > 1 else _name(verdict.leads[gone[0]])
+        asked = [  # all of them are gone, as the best one is
+            row for row in verdict.rows if any(it in row.results and not row.results[it].transfer for it in gone)
+        ]
+        by = _name(verdict.leads[gone[0]]) if len(asked) == 1 else row_words(asked[0])[0]
+        by = "any model" if len({row.subjects for row in asked}) > 1 else by
         left = "no image is" if nothing else f"fewer than {_NOTHING:.1%} of the images are"
         said.append(f"Under attack ({_attempts(verdict, gone)}) {left} classified right by {by}.")
     for it in attacks:

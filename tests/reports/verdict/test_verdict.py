@@ -171,6 +171,11 @@ def test_corruptions_beside_noise_are_a_sentence_of_their_own(corruption: Record
     assert shown(made)[0] == ("model", "4 noises", "15 corruptions")
 
 
+def test_nothing_left_at_any_lambda_is_said_of_the_model(attack: RecordMaker) -> None:
+    made = [attack(outcomes=outcomes(0), policy=policy) for policy in ("train", "adaptive-image")]
+    assert said(made) == ["Under attack (PGD L∞ 8/255, 20 steps, 100 images) no image is classified right by sdnet."]
+
+
 def test_under_attack_what_all_attacks_leave_counts_image_by_image(attack: RecordMaker, clean: RecordMaker) -> None:
     # each attack leaves 20 images, and no image both
     made = [
