@@ -164,7 +164,7 @@ class Dots:
         Examples:
             >>> points = Estimate(0.69, 0.68, 0.7), Estimate(0.74, 0.73, 0.75)
             >>> Dots("noise", "accuracy (%)", ("one", "other"), points).ticks
-            (65, 70, 75, 80)
+            (65, 70, 75)
             >>> Dots("attack", "accuracy (%)", ("one",), (Estimate(0, 0, 0.004),)).ticks
             (0, 5, 10)
         """

@@ -272,7 +272,7 @@ _TAKING_GRADIENTS = {
 }
 #: Models, by what is wrong with them; ``{Late}`` and the like is the line on which one fails.
 _WRONG = {
-    "tuple": ("Tuple", _MEASURING, "own:Tuple returned a tuple for 2 images of 10 classes"),
+    "tuple": ("Tuple", _MEASURING, "own:Tuple returns a tuple of 0, 1: choose the logits, as in --output 0"),
     "eleven classes": ("Eleven", _MEASURING, "own:Eleven returned logits of shape (2, 11) for 2 images of 10 classes"),
     "half of the answers": ("Halved", _MEASURING, "must return"),
     "error in the middle": (
@@ -298,7 +298,7 @@ WITH_TORCH = {
         for wrong, (model, commands, sentence) in _WRONG.items()
         for command, typed in commands.items()
     },
-    "train: tuple": ("train own:Tuple --epochs 1", "own:Tuple returned a tuple"),
+    "train: tuple": ("train own:Tuple --epochs 1", "own:Tuple returns a tuple of 0, 1: choose the logits, as in --output 0"),
     "train: error in the middle": (
         "train own:Late --epochs 1",
         "failed: LookupError: no table for so many images ({place}/own.py, line {Late})",

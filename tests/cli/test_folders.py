@@ -32,6 +32,11 @@ class Grey(nn.Module):
         steps = images.mean((1, 2, 3))[:, None] * 12.75
         return self.bias - 10 * (steps - torch.arange(4.0)) ** 2
 """
+def without_guest(err: str) -> str:
+    """What was noted, but for the line on the model."""
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("greys:Grey on 4 clean"))
+
+
 GREY = "--model greys:Grey --weights grey.pth --data imagefolder"
 #: Four classes in the order of their numbers; as text they are 0, 10, 2, 7.
 CLASSES = ("0", "2", "7", "10")
@@ -69,11 +74,11 @@ def test_numbered_classes_are_the_labels_of_foreign_weights(robustcsc: Command, 
     assert by_number.err.count("--class-order text") == 1
     by_text = robustcsc(f"{evaluate} --run text --class-order text")
     assert counts(by_text) == [(1, 4)]  # of 0, 10, 2, 7 only the first is in its place
-    assert by_text.err == ""
+    assert without_guest(by_text.err) == ""
     assert counts(robustcsc(f"{evaluate} --run text")) == [(1, 4)]  # the run knows, also where its model is named
-    assert robustcsc(f"{evaluate} --run number").err == ""  # once is enough
+    assert without_guest(robustcsc(f"{evaluate} --run number").err) == ""  # once is enough
     again = robustcsc("evaluate --model greys:Grey --run text --json")
-    assert (counts(again), again.err) == ([(1, 4)], "")
+    assert (counts(again), without_guest(again.err)) == ([(1, 4)], "")
     assert counts(robustcsc("evaluate --model greys:Grey --run text --class-order number --json")) == [(4, 4)]
     refused = robustcsc("evaluate --model greys:Grey --run text --data digits --class-order number")
     assert (refused.code, refused.out) == (2, "")
@@ -117,7 +122,7 @@ def test_a_tree_of_classes_alone_is_noted_once(root: str, told: str, robustcsc: 
     done = robustcsc(f"evaluate {GREY} --root {root} --run r --class-order number --json")
     assert counts(done) == [(4, 4)]
     taken = f"{root} has no folders train and test: it is read as the test images, 4 class folders (0, 2, 7, 10)"
-    assert done.err == taken + told.format(place=place)
+    assert without_guest(done.err) == taken + told.format(place=place)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustcsc.corruptions import KERNELS, load_spec
 from robustcsc.errors import DataError
+from robustcsc.measurements.kernels import PARAMETERS
 
 Command = Callable[..., Any]
 Contents = Callable[[], dict[str, bytes | None]]
@@ -80,6 +81,7 @@ def test_a_corruption_that_images_do_not_suit_is_told_before_anything_is_measure
     typed: str, robustcsc: Command, place: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(KERNELS, "tint", tint)
+    monkeypatch.setitem(PARAMETERS, "tint", ("share",))
     levels = ", ".join(["{ share = 0.5 }"] * 5)
     entries = "".join(
         f'[{name}]\nkernel = "{kernel}"\ngroup = "noise"\nstandard = true\nlevels = [{levels}]\n'

@@ -305,7 +305,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         def chosen(_: ImageSet, table: Spec, names: str, *__: object, **___: object) -> list[str]:
             return select(table, names)
 
-        def keep(_: object, __: object, plan: Any) -> Results:
+        def keep(_: object, __: object, plan: Any, **___: object) -> Results:
             found.planned.extend(each for chain in plan for cell in chain for each in cell.measurements)
             return Results(())
 

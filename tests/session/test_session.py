@@ -133,7 +133,9 @@ def test_corrupted_files_that_cannot_be_read_are_told(folder: ImageSet, place: P
     session = rc.open("mine", model=Mean(1.0), images=folder, measuring=Measuring(note=told.append))
     clean, fog = session.sweep(corruptions="fog", severities=[1], corrupted_root=place / "corrupted")
     assert (clean.total, fog.total) == (6, 5)
-    assert told == [f"1 unreadable file was left out: {place / 'corrupted/fog/1/dog/2.png'}."]
+    seen, left_out = told
+    assert "Mean on 6 clean images: 3 right, one finite logit per class" in seen
+    assert left_out == f"1 unreadable file was left out: {place / 'corrupted/fog/1/dog/2.png'}."
     assert replace_fact(fog.measurement, perturbation=clean.measurement.perturbation) == clean.measurement
 
 
