@@ -298,7 +298,10 @@ WITH_TORCH = {
         for wrong, (model, commands, sentence) in _WRONG.items()
         for command, typed in commands.items()
     },
-    "train: tuple": ("train own:Tuple --epochs 1", "own:Tuple returns a tuple of 0, 1: choose the logits, as in --output 0"),
+    "train: tuple": (
+        "train own:Tuple --epochs 1",
+        "own:Tuple returns a tuple of 0, 1: choose the logits, as in --output 0",
+    ),
     "train: error in the middle": (
         "train own:Late --epochs 1",
         "failed: LookupError: no table for so many images ({place}/own.py, line {Late})",

@@ -32,6 +32,8 @@ class Grey(nn.Module):
         steps = images.mean((1, 2, 3))[:, None] * 12.75
         return self.bias - 10 * (steps - torch.arange(4.0)) ** 2
 """
+
+
 def without_guest(err: str) -> str:
     """What was noted, but for the line on the model."""
     return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("greys:Grey on 4 clean"))

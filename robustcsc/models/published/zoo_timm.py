@@ -34,7 +34,7 @@ def facts(model: Published) -> Facts:
         raise UnknownNameError(f"weights of {model.name}", model.weights, known)
     typed = f"{model.name}.{model.weights}" if model.weights else model.name
     config = timm.get_pretrained_cfg(typed)
-    expected = {} if config is None else config.to_dict()
+    expected: dict[str, Any] = {} if config is None else config.to_dict()  # type: ignore[no-untyped-call]
     if not model.weights:
         return _expecting(expected)
 

@@ -75,7 +75,7 @@ def test_the_chart_has_the_points_of_the_table(records: list[Record]) -> None:
     assert panels[0].title == "clean"
     assert len(panels) == 4
     shown = [dict(zip(panel.rows, panel.points, strict=True)) for panel in panels]
-    points = {row: [panel[row] and panel[row].value for panel in shown] for row in panels[0].rows}
+    points = {row: [it and it.value for panel in shown for it in [panel[row]]] for row in panels[0].rows}
     assert points["sdnet, training lambda"] == [0.952, 0.011, None, None]
     assert points["resnet, no lambda"] == [0.953, 0.001, None, None]
     assert headline_charts([it for it in records if it.total == 10000]) == []
