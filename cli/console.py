@@ -69,16 +69,17 @@ def print_title(text: str) -> None:
     Console(markup=False, emoji=False, highlight=False).print(text, style="bold", soft_wrap=True)
 
 
-def notes_width() -> int:
-    """Returns how many columns a line on standard error may take: those of the terminal, or 120 where there is none."""
-    return Console(stderr=True).width if sys.stderr.isatty() else PIPE_WIDTH
-
-
 def note(sentence: str) -> None:
-    """Prints what is not a result on standard error, in lines that fit; a path is never broken, however long it is."""
+    """Prints what is not a result on standard error, on a terminal in lines that fit; a path is never broken.
+
+    Elsewhere a sentence stays on one line, so that programs find it whole.
+    """
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"{sentence}\n")
+        return
     from robustcsc.presentation.terminal import broken
 
-    width = notes_width()
+    width = Console(stderr=True).width
     for line in sentence.split("\n"):
         indent = line[: len(line) - len(line.lstrip())]
         for part in broken(_UNBROKEN.findall(line), width - len(indent)):

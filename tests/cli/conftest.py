@@ -25,18 +25,6 @@ def no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None, raising=False)  # read when it was imported
 
 
-@pytest.fixture(autouse=True)
-def whole_sentences(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps sentences on standard error on one line, so that tests find them, except where lines are tested."""
-    if "broken_lines" not in request.fixturenames:
-        monkeypatch.setattr("robustcsc.cli.console.notes_width", lambda: 10_000)
-
-
-@pytest.fixture
-def broken_lines() -> None:
-    """Leaves standard error in lines that fit."""
-
-
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The fresh directory the commands of a test run in."""

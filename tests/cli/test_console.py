@@ -148,17 +148,19 @@ def test_one_bar_stands_for_the_whole() -> None:
         assert [task.percentage for task in bars.tasks] == [100.0]
 
 
-@pytest.mark.usefixtures("broken_lines")
-def test_notes_fit_the_terminal_or_120_columns_and_paths_are_whole(
+def test_notes_fit_the_terminal_and_paths_are_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    console.note("word " * 100)
+    assert capsys.readouterr().err == "word " * 100 + "\n"  # whole for programs
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
     path = "/home/me/my runs/" + "a folder with blanks/" * 6 + "results.csv"
     console.note("      " + "word " * 30 + f"8/255 word: {path}")
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == f"      {path}" and all(line.startswith("      word") for line in lines[:-1])
     assert [len(line) <= 120 for line in lines[:-1]] == [True, True]
     assert sum(line.count("word") for line in lines) == 31 and "8/255 word:" in lines[1]
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     console.note("Unknown word: choose one of " + ", ".join(f"word{number}" for number in range(40)) + ".\n")
     *lines, last = capsys.readouterr().err.splitlines()

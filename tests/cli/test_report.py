@@ -203,7 +203,7 @@ def test_another_paper_is_one_sentence(robustcsc: Command) -> None:
     store_run("model", 300, 100, [])
     done = robustcsc("report model --paper resnet")
     assert (done.code, done.out) == (2, "")
-    assert "res-msd-csc" in done.err
+    assert "Unknown word 'resnet' of --paper" in done.err
 
 
 def test_a_store_of_a_newer_version_is_one_sentence(robustcsc: Command) -> None:
