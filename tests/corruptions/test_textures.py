@@ -107,9 +107,7 @@ def test_the_digest_is_that_of_the_five_files_in_order(folder: Path) -> None:
 def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "frost4.jpg").unlink()
     for read in (textures_digest, lambda place: load_textures(place, 1.0, CPU)):
-        with pytest.raises(
-            DataError, match=r"frost4\.jpg cannot be read \(No such file or directory\); give --frost-root a folder"
-        ):
+        with pytest.raises(DataError, match=r"frost4\.jpg cannot be read \(No such file or directory\); give --frost"):
             read(folder)
 
 
