@@ -76,6 +76,11 @@ class Score(NamedTuple):
         return scores[0]._replace(met=fmean(score.met for score in scores), squares=known)
 
     @property
+    def images(self) -> int:
+        """Images of one cell: what is called n, and what intervals are over."""
+        return self.total // self.cells
+
+    @property
     def rate(self) -> float:
         """`met / total`, in [0, 1]; NaN without images."""
         return self.met / self.total if self.total else math.nan
@@ -92,7 +97,7 @@ class Score(NamedTuple):
         """
         if not self.total:
             return math.nan, math.nan
-        images, share = self.total // self.cells, self.rate
+        images, share = self.images, self.rate
         if self.squares is None:
             return wilson_interval(self.met / self.cells, images)
         alike = images * share * (1 - share) + _DOUBT

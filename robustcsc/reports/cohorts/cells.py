@@ -33,7 +33,7 @@ def estimate(counts: Score | None) -> Estimate | None:
     """Returns a share with its interval and the number of images, as fractions; ``None`` if there are no images."""
     if counts is None or not counts.total:
         return None
-    return Estimate(counts.rate, *counts.interval, counts.total)
+    return Estimate(counts.rate, *counts.interval, counts.images)
 
 
 def rate_of(record: Record | None) -> Estimate | None:

@@ -8,10 +8,10 @@ from itertools import product
 
 from robustcsc.errors import StoreError
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
-from robustcsc.measurements.perturbations import Corruption
+from robustcsc.measurements.perturbations import Corruption, Source
 from robustcsc.measurements.policies import NoLambda, TrainingLambda
-from robustcsc.measurements.records import Record
-from robustcsc.reports.cohorts.cohorts import SEVERITIES, Variant, of_kinds, ranked
+from robustcsc.measurements.records import Record, Subject
+from robustcsc.reports.cohorts.cohorts import SEVERITIES, Cohort, Variant, of_kinds, ranked
 from robustcsc.reports.cohorts.words import policy_words
 from robustcsc.reports.corruptions.corrupted import Corrupted, Errors
 
@@ -33,6 +33,9 @@ Source:
     Hendrycks & Dietterich, "Benchmarking neural network robustness to common corruptions and perturbations", ICLR
     2019, Table 1; measured there on the published ImageNet-C files.
 """
+
+
+GENERATED = "These corruptions were generated; a published mCE is comparable on the published files only."
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class Baseline:
             )
         subject = self.variant.subject
         return f"Baseline: run {subject.run} ({subject.model}, {policy_words(self.variant.policy)})."
+
+    def is_among(self, subjects: Sequence[Subject]) -> bool:
+        """Whether these weights are those of the baseline."""
+        return self.variant is not None and self.variant.subject in subjects
+
+    def suits(self, cohort: Cohort) -> bool:
+        """Whether its errors are those on such images: published ones are on published files."""
+        return self.variant is not None or (cohort.origin is not None and cohort.origin.source is Source.OFFICIAL)
 
     def errors(self, cells: Corrupted) -> Errors | None:
         """Returns the errors of the baseline on the images of `cells`, ``None`` if it has none there."""

@@ -16,14 +16,13 @@ from robustcsc.measurements.corruptions import (
     mean_corruption_error,
     mean_error,
 )
-from robustcsc.measurements.perturbations import Source
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score
 from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Table
 from robustcsc.reports.cohorts.cells import WHO, estimate, percentages
-from robustcsc.reports.cohorts.cohorts import SEVERITIES, Variant
+from robustcsc.reports.cohorts.cohorts import SEVERITIES, Cohort, Variant
 from robustcsc.reports.cohorts.words import corruption_words
-from robustcsc.reports.corruptions.baselines import ALEXNET, Baseline, check_baseline
+from robustcsc.reports.corruptions.baselines import ALEXNET, GENERATED, Baseline, check_baseline
 from robustcsc.reports.corruptions.corrupted import Corrupted, Errors, corrupted
 
 _LABELS = (Column("model"), *WHO)
@@ -38,7 +37,6 @@ _RATIOS = (
     "relative CE is the same with the clean error of each subtracted first. The last column is the mean over the 15 "
     "standard corruptions, mCE and relative mCE (Hendrycks & Dietterich, ICLR 2019)."
 )
-_GENERATED = "These corruptions were generated; a published mCE is comparable on the published files only."
 _WHOLE = f"mean of {len(STANDARD_CORRUPTIONS)}"
 
 
@@ -66,6 +64,18 @@ def corruption_error_tables(records: Sequence[Record], baseline: Baseline | None
             tables.append(_extra_table(cells))
     used = baseline is not None and baseline.variant is None
     return [*tables, _alexnet_table()] if used else tables
+
+
+def mean_corruption_errors(records: Sequence[Record], baseline: Baseline) -> dict[Cohort, dict[Variant, float]]:
+    """Returns the mCE, a fraction of the baseline's errors, of who was measured on all 15 standard corruptions."""
+    found: dict[Cohort, dict[Variant, float]] = {}
+    for cells in corrupted(records):
+        if reference := baseline.errors(cells):
+            ratios = {
+                it: _mean_ratio(cells.errors(it), reference, STANDARD_CORRUPTIONS, False) for it in cells.everyone
+            }
+            found[cells.cohort] = {it: ratio for it, ratio in ratios.items() if ratio is not None}
+    return found
 
 
 def _error_table(cells: Corrupted, baseline: Baseline | None, reference: Errors | None) -> Table:
@@ -105,9 +115,7 @@ def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Tab
     notes = [_RATIOS, baseline.words, *cells.missing_notes, *_undefined(reference)]
     if unclean:
         notes.append(f"Relative errors need the clean error, not measured on these images for {'; '.join(unclean)}.")
-    origin = cells.cohort.origin
-    if baseline.variant is None and origin is not None and origin.source is not Source.OFFICIAL:
-        notes.append(_GENERATED)
+    notes += [] if baseline.suits(cells.cohort) else [GENERATED]
     return Table(
         name=cells.cohort.file_name("relative-errors"),
         title=cells.cohort.titled(f"Corruption errors relative to {baseline.name}"),

@@ -84,7 +84,7 @@ def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
 def _by_severity(measured: Series) -> dict[str, object]:
     mean = total_score(list(measured.values()))
     low, high = mean.interval
-    row: dict[str, object] = {"n": mean.total // mean.cells, "mean": mean.rate, "low": low, "high": high}
+    row: dict[str, object] = {"n": mean.images, "mean": mean.rate, "low": low, "high": high}
     row |= {f"severity_{severity}": score(record).rate for severity, record in measured.items()}
     return row | {f"lambda_{severity}": record.lam for severity, record in measured.items()}
 

@@ -108,7 +108,7 @@ def report_sections(report: Report) -> list[Section]:
     records = joined(report.records)
     fits, paper, trainings = report.fits, report.paper, report.trainings
     sections = [
-        verdict_section(records, trainings),
+        verdict_section(records, trainings, report.baseline),
         Section("headline", "Headline", charts=headline_charts(records), tables=headline_tables(records)),
         Section("doubts", "Doubts: what speaks against all figures of a model", tables=doubt_tables(records)),
         Section("flags", "Flags: what speaks against attack figures", tables=flag_tables(records)),
@@ -159,9 +159,11 @@ def report_sections(report: Report) -> list[Section]:
     return [section for section in sections if section.sentences or section.tables]
 
 
-def verdict_section(records: Sequence[Record], trainings: Iterable[Training] = ()) -> Section:
+def verdict_section(
+    records: Sequence[Record], trainings: Iterable[Training] = (), baseline: Baseline | None = None
+) -> Section:
     """Returns the answer in ten seconds: two or three sentences, one chart and one small table for each data set."""
-    found = verdicts(joined(records), trainings)
+    found = verdicts(joined(records), trainings, baseline)
     sentences, charts = verdict_sentences(found), verdict_charts(found)
     return Section("verdict", "Verdict", sentences=sentences, charts=charts, tables=verdict_tables(found))
 

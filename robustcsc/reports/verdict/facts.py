@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from robustcsc.measurements.statistics import Difference, Score, Shares
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Estimate, Spread
 from robustcsc.reports.cohorts.cohorts import Cohort
+from robustcsc.reports.corruptions.baselines import Baseline
 
 
 class Kind(StrEnum):
@@ -102,7 +104,7 @@ class Result:
     @property
     def images(self) -> int:
         """How many images one cell has."""
-        return self.scores[0].total // self.scores[0].cells
+        return self.scores[0].images
 
     @property
     def estimate(self) -> Estimate:
@@ -159,6 +161,28 @@ class Contrast:
 
 
 @dataclass(frozen=True, eq=False)
+class Ratios:
+    """Errors under the 15 standard corruptions relative to those of a baseline (mCE): below 1 is better than it.
+
+    Attributes:
+        baseline: Whose errors the others are divided by.
+        by_row: The rows that were measured on all of them, one fraction for each training seed.
+    """
+
+    baseline: Baseline
+    by_row: Mapping[Row, Sequence[float]]
+
+    def mean(self, row: Row) -> float:
+        """Returns the mean over training seeds."""
+        return fmean(self.by_row[row])
+
+    def cell(self, row: Row) -> Cell:
+        """Returns the cell of a row in a table: over several training seeds their spread."""
+        ratios = self.by_row.get(row, ())
+        return Spread(fmean(ratios), stdev(ratios), len(ratios)) if len(ratios) > 1 else next(iter(ratios), None)
+
+
+@dataclass(frozen=True, eq=False)
 class Verdict:
     """What was measured on one split of one data set, in short.
 
@@ -171,6 +195,8 @@ class Verdict:
         contrasts: How it differs from its own training lambda, then from each other model, by column.
         doubts: What speaks against all figures of a run, by its name.
         left_out: How many rows are left to the other tables.
+        ratios: What the errors are relative to a baseline, if one was named.
+        elsewhere: Corrupted images of other sources, severity tables, seeds or numbers, which the verdict is not about.
     """
 
     conditions: tuple[Condition, ...]
@@ -180,6 +206,8 @@ class Verdict:
     contrasts: tuple[Contrast, ...]
     doubts: Mapping[str, Sequence[Doubt]]
     left_out: int = 0
+    ratios: Ratios | None = None
+    elsewhere: tuple[Cohort, ...] = ()
 
     def against(self, condition: Condition) -> list[Contrast]:
         """Returns the contrasts of a column."""

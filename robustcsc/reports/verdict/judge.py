@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Source, Universal
 from robustcsc.measurements.policies import Adaptive, NoLambda, Policy, TrainingLambda
@@ -29,8 +30,10 @@ from robustcsc.reports.cohorts.cohorts import (
     total_score,
 )
 from robustcsc.reports.cohorts.words import NOISES, corruption_rank, policy_rank
+from robustcsc.reports.corruptions.baselines import Baseline
+from robustcsc.reports.corruptions.corruption_errors import mean_corruption_errors
 from robustcsc.reports.summary.headline import headline_budget
-from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Result, Row, Verdict
+from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Ratios, Result, Row, Verdict
 
 MOST_ROWS = 8
 """Rows that still make a small table."""
@@ -42,19 +45,24 @@ Found = Mapping[Condition, Mapping[Variant, Result]]
 """Results of single weights, by column."""
 
 
-def verdicts(records: Sequence[Record], trainings: Iterable[Training] = ()) -> list[Verdict]:
+def verdicts(
+    records: Sequence[Record], trainings: Iterable[Training] = (), baseline: Baseline | None = None
+) -> list[Verdict]:
     """Returns a verdict for each split of each data set, that of most cells first; empty without any result.
 
     Args:
         records: What was measured, of any number of runs, as `robustcsc.reports.cohorts.join.joined` returns it.
         trainings: How the models were trained; those that differ in nothing but their seed share their rows.
+        baseline: Whose errors the others are divided by; without one there is no mCE.
     """
+    ratios = {} if baseline is None else mean_corruption_errors(records, baseline)
     alike = {it.weights: repr(it.without_seed) for it in trainings}
     by_images: dict[tuple[str, str], dict[Cohort, Mapping[Setting, Rows]]] = defaultdict(dict)
     for cohort, settings in by_cohort(records).items():
         by_images[cohort.dataset, cohort.split][cohort] = settings
     made = (_verdict(nested, alike) for nested in sorted(by_images.values(), key=_cells, reverse=True))
-    return [it for it in made if it is not None]
+    found = [it for it in made if it is not None]
+    return [replace(it, ratios=_ratios(it, baseline, ratios)) for it in found] if baseline else found
 
 
 def _cells(nested: Nested) -> int:
@@ -62,7 +70,7 @@ def _cells(nested: Nested) -> int:
 
 
 def _verdict(nested: Nested, alike: Mapping[str, str]) -> Verdict | None:
-    corrupted, attacked = _corrupted(nested), _attacked(nested)
+    (corrupted, elsewhere), attacked = _corrupted(nested), _attacked(nested)
     found: Found = {**_clean(nested, [*corrupted, *attacked]), **corrupted, **attacked} or _fooled(nested)
     rows = _rows(found, alike)
     if not rows:
@@ -78,8 +86,24 @@ def _verdict(nested: Nested, alike: Mapping[str, str]) -> Verdict | None:
     telling = dict.fromkeys([*leads.values(), *(it.second for it in contrasts), *rows])
     kept = set(list(telling)[:MOST_ROWS])
     shown = [row for row in rows if row in kept]
-    doubts = _doubts(nested, shown)
-    return Verdict(tuple(found), tuple(shown), main, leads, tuple(contrasts), doubts, len(rows) - len(shown))
+    return Verdict(
+        conditions=tuple(found),
+        rows=tuple(shown),
+        main=main,
+        leads=leads,
+        contrasts=tuple(contrasts),
+        doubts=_doubts(nested, shown),
+        left_out=len(rows) - len(shown),
+        elsewhere=elsewhere,
+    )
+
+
+def _ratios(verdict: Verdict, baseline: Baseline, found: Mapping[Cohort, Mapping[Variant, float]]) -> Ratios | None:
+    """Returns the mCE of the rows on the images that the verdict is about; ``None`` if no row has one."""
+    here = next((found[it.cohort] for it in verdict.conditions if it.names and it.cohort in found), {})
+    by_row = {row: [here.get(Variant(it, row.policy)) for it in row.subjects] for row in verdict.rows}
+    whole = {row: [it for it in ratios if it is not None] for row, ratios in by_row.items() if None not in ratios}
+    return Ratios(baseline, whole) if whole else None
 
 
 def _clean(nested: Nested, others: Sequence[Condition]) -> Found:
@@ -99,9 +123,9 @@ def _clean(nested: Nested, others: Sequence[Condition]) -> Found:
     return {best: choices[best]} if best else {}
 
 
-def _corrupted(nested: Nested) -> Found:
-    """Returns the means over corruptions, of the images and source that say most."""
-    choices: list[tuple[tuple[object, ...], Found]] = []
+def _corrupted(nested: Nested) -> tuple[Found, tuple[Cohort, ...]]:
+    """Returns the means over corruptions, of the images and source that say most, and all other ones."""
+    choices: list[tuple[tuple[object, ...], Cohort, Found]] = []
     for cohort, settings in part_of(nested, Corruption).items():
         by_name, found = corruptions_of(settings), {}
         for kind, names in _means(list(by_name)):
@@ -117,8 +141,12 @@ def _corrupted(nested: Nested) -> Found:
                     it: _result(cells) for it, cells in whole.items()
                 }
         official = cohort.origin is not None and cohort.origin.source is Source.OFFICIAL
-        choices.append(((sum(map(len, found.values())), len(by_name), cohort.total, official, -cohort.seed), found))
-    return max(choices, key=lambda it: it[0], default=((), {}))[1]
+        says = (sum(map(len, found.values())), len(by_name), cohort.total, official, -cohort.seed)
+        choices.append((says, cohort, found))
+    if not choices:
+        return {}, ()
+    _, chosen, best = max(choices, key=lambda it: it[0])
+    return best, tuple(cohort for _, cohort, _ in choices if cohort != chosen)
 
 
 def _means(measured: Sequence[str]) -> list[tuple[Kind, list[str]]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.policies import NoLambda, TrainingLambda
 from robustcsc.measurements.statistics import Difference
 from robustcsc.reports.attacks.flags import FLAG_WORDS
 from robustcsc.reports.cohorts.words import attack_words, corruption_words, policy_words, threat_words
 from robustcsc.reports.summary.doubts import DOUBT_WORDS
-from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Row, Verdict
+from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Ratios, Row, Verdict
 
 _NO_VERDICT = (
     "No accuracy of a model as it can be used was measured: fixed lambdas and the oracle, smallest budgets and random "
@@ -36,7 +37,7 @@ def _sentences(verdict: Verdict) -> list[str]:
     """Returns what a verdict says: the main column, what is shown in others, attacks, and what speaks against it."""
     attacks = [it for it in verdict.conditions if it.kind is Kind.ATTACK]
     asides = [it for it in verdict.leads if it not in (verdict.main, *attacks) and _shown(verdict, it)]
-    others = [_aside(verdict, it) for it in asides]
+    others = [*(_aside(verdict, it) for it in asides), *_related(verdict)]
     if verdict.main in attacks:
         said = [*_attacked(verdict, attacks), *others]
     else:
@@ -65,6 +66,11 @@ def condition_words(condition: Condition) -> str:
     return f"{count} {'noises' if condition.kind is Kind.NOISE else 'corruptions'}"
 
 
+def mce_words(ratios: Ratios) -> str:
+    """Returns the heading of the column of mean corruption errors."""
+    return f"mCE, {ratios.baseline.name}"
+
+
 def _main(verdict: Verdict) -> str:
     main, loss = verdict.main, verdict.loss(verdict.main)
     under, who = _under(main), _name(verdict.leads[main])
@@ -87,6 +93,29 @@ def _aside(verdict: Verdict, condition: Condition) -> str:
     lead = verdict.leads[condition]
     who = _IT if verdict.main.kind is not Kind.ATTACK and lead is verdict.leads[verdict.main] else _name(lead)
     return f"{_under(condition)} {_of(who, condition)} is {_listed(_shown(verdict, condition))}."
+
+
+def _related(verdict: Verdict) -> list[str]:
+    """Says what the mCE decides: more or fewer errors than a baseline without a row, or another order of the models."""
+    ratios, condition = verdict.ratios, next((it for it in verdict.leads if it.names == STANDARD_CORRUPTIONS), None)
+    if ratios is None or condition is None or verdict.leads[condition] not in ratios.by_row:
+        return []
+    lead, name = verdict.leads[condition], ratios.baseline.name
+    said = []
+    shown = any(ratios.baseline.is_among(row.subjects) for row in verdict.rows)
+    if not shown and ratios.baseline.suits(condition.cohort):
+        fewer = 100 * (1 - ratios.mean(lead))
+        amount = f"{abs(fewer):.1f} % {'fewer' if fewer > 0 else 'more'} errors than {name}"
+        said.append(f"{_under(condition)} {_name(lead)} makes {amount}, averaged over the corruptions (mCE).")
+    behind = [it.second for it in _shown(verdict, condition) if it.difference.points > 0]
+    best = min((row for row in behind if row in ratios.by_row), key=ratios.mean, default=lead)
+    if ratios.mean(best) < ratios.mean(lead):
+        points = 100 * (ratios.mean(lead) - ratios.mean(best))
+        said.append(
+            f"By mCE, which weighs each corruption by the errors of {name}, {_name(best)} is {points:.1f} points "
+            f"better than {_name(lead)}."
+        )
+    return said
 
 
 def _attacked(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:

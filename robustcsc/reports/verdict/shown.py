@@ -9,10 +9,12 @@ from robustcsc.measurements.policies import Adaptive, NoLambda
 from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.reports.cohorts.cells import percentages
+from robustcsc.reports.cohorts.cohorts import Cohort, apart
 from robustcsc.reports.cohorts.words import NOISES, corruption_words, severities_words, source_words
+from robustcsc.reports.corruptions.baselines import GENERATED
 from robustcsc.reports.corruptions.charts import ACCURACY
-from robustcsc.reports.verdict.facts import Condition, Kind, Result, Verdict
-from robustcsc.reports.verdict.sentences import condition_words, row_words
+from robustcsc.reports.verdict.facts import Condition, Kind, Ratios, Result, Verdict
+from robustcsc.reports.verdict.sentences import condition_words, mce_words, row_words
 
 _ACCURACY = "Accuracy in percent with 95 % intervals over the images, not over trainings."
 _UNPAIRED = (
@@ -20,6 +22,10 @@ _UNPAIRED = (
 )
 _ADAPTIVE = "An adaptive lambda is one for the whole set of images unless it says per image"
 _TOLD = "there is a fit for each type of noise, so the type is told, not guessed"
+_RATIOS = (
+    "mCE: errors in percent of those of {}, each of the 15 standard corruptions over the severities 1-5, then their "
+    "mean. Lower is better."
+)
 _SEEDS = (
     "Over several training seeds: mean ± standard deviation; intervals of differences do not cover another training."
 )
@@ -45,10 +51,12 @@ def _table(name: str, verdict: Verdict) -> Table:
     rows = []
     for row in verdict.rows:
         model, policy = row_words(row)
-        cells = (_cell(it, row.results.get(it)) for it in verdict.conditions)
+        cells = [_cell(it, row.results.get(it)) for it in verdict.conditions]
+        cells += [verdict.ratios.cell(row)] if verdict.ratios else []
         rows.append((model, *([policy] if lambdas else []), *cells))
     words = ("model", "lambda policy") if lambdas else ("model",)
-    columns = (*map(Column, words), *percentages(map(condition_words, verdict.conditions), digits=1))
+    headings = [*map(condition_words, verdict.conditions), *([mce_words(verdict.ratios)] if verdict.ratios else [])]
+    columns = (*map(Column, words), *percentages(headings, digits=1))
     return Table(name, _title(verdict), columns, tuple(rows), tuple(_notes(verdict)))
 
 
@@ -80,6 +88,8 @@ def _cell(condition: Condition, result: Result | None) -> Cell:
 
 def _notes(verdict: Verdict) -> Sequence[str]:
     notes = [_ACCURACY, *(_covered(it) for it in verdict.conditions if len(it.names) > 1)]
+    notes += _related(verdict, verdict.ratios) if verdict.ratios else []
+    notes += [_elsewhere(verdict)] if verdict.elsewhere else []
     adaptive = [row for row in verdict.rows if isinstance(row.policy, Adaptive)]
     if adaptive:
         told = any(result.told for row in adaptive for result in row.results.values())
@@ -91,6 +101,24 @@ def _notes(verdict: Verdict) -> Sequence[str]:
     if verdict.left_out:
         notes.append(f"{verdict.left_out} more rows stand in the other tables.")
     return notes
+
+
+def _related(verdict: Verdict, ratios: Ratios) -> list[str]:
+    comparable = ratios.baseline.suits(_corrupted(verdict))
+    return [_RATIOS.format(ratios.baseline.name), *([] if comparable else [GENERATED])]
+
+
+def _elsewhere(verdict: Verdict) -> str:
+    """Says which of several sets of corrupted images the verdict is about, and which ones are left to other tables."""
+    chosen = _corrupted(verdict)
+    together = (chosen, *verdict.elsewhere)
+    others = "; ".join(apart(it, together) for it in verdict.elsewhere)
+    return f"Corrupted images of one kind enter here ({apart(chosen, together)}); other tables have more: {others}."
+
+
+def _corrupted(verdict: Verdict) -> Cohort:
+    """Returns what the corrupted images of a verdict share."""
+    return next(it.cohort for it in verdict.conditions if it.names)
 
 
 def _covered(condition: Condition) -> str:

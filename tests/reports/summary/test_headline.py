@@ -60,7 +60,7 @@ def test_cells_have_n_and_interval(records: list[Record]) -> None:
     (table,) = headline_tables(records)
     # clean and corrupted on 10000 images, PGD on 1000: each in its own column
     assert cell(table, "clean", "sdnet", "training lambda") == f"{wilson(9520, 10000)} n=10000"
-    assert cell(table, "gaussian noise", "sdnet", "adaptive lambda") == f"{wilson(6492, 10000)} n=50000"
+    assert cell(table, "gaussian noise", "sdnet", "adaptive lambda") == f"{wilson(6492, 10000)} n=10000"
     static = "PGD L∞ 8/255, 20 steps, static (a transfer test)"
     assert cell(table, static, "sdnet", "adaptive lambda") == f"{wilson(352, 1000)} n=1000"
     assert cell(table, "PGD L∞ 8/255, 20 steps, adaptive", "sdnet", "adaptive lambda") == f"{wilson(5, 1000)} n=1000"

@@ -15,8 +15,10 @@ from robustcsc.measurements.records import AttackDetails, Doubt, GradientChecks,
 from robustcsc.presentation.chart import Dots
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.table import Spread
+from robustcsc.presentation.words import MISSING
 from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.cohorts.words import NOISES
+from robustcsc.reports.corruptions.baselines import PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.reports.verdict.judge import MOST_ROWS, verdicts
 from robustcsc.reports.verdict.sentences import verdict_sentences
 from robustcsc.reports.verdict.shown import verdict_charts, verdict_tables
@@ -169,6 +171,79 @@ def test_corruptions_beside_noise_are_a_sentence_of_their_own(corruption: Record
     assert first.startswith("Under the 4 noises the accuracy of sdnet is 20.0 points higher than that of resnet")
     assert second.startswith("Under the 15 corruptions its accuracy is 20.0 points higher than that of resnet")
     assert shown(made)[0] == ("model", "4 noises", "15 corruptions")
+
+
+def standard(
+    corruption: RecordMaker, right: int, *, fog: int | None = None, total: int = 100, **how: Any
+) -> list[Record]:
+    """All standard corruptions at all severities, every cell with as many right images but for fog."""
+    met = {name: right for name in STANDARD_CORRUPTIONS} | ({} if fog is None else {"fog": fog})
+    return [
+        corruption(name, severity, outcomes=outcomes(met[name], total), **how)
+        for name in STANDARD_CORRUPTIONS
+        for severity in range(1, 6)
+    ]
+
+
+def related(records: Sequence[Record], baseline: Baseline) -> tuple[list[str], list[tuple[str, ...]]]:
+    """What is said of 15 corruptions, and the last column of the table."""
+    found = verdicts(joined(records), baseline=baseline)
+    (table,) = verdict_tables(found)
+    about = [it for it in verdict_sentences(found) if "15 corruptions" in it or "mCE" in it]
+    return about, [(table.columns[-1].heading,), *((row[-1],) for row in table.texts)]
+
+
+def test_a_baseline_adds_the_mce_of_who_met_all_15_corruptions(corruption: RecordMaker) -> None:
+    made = [*standard(corruption, 60, **OTHER), *standard(corruption, 70, policy="train")]
+    adaptive = standard(corruption, 80, policy="adaptive")
+    made += [it for it in adaptive if getattr(it.measurement.perturbation, "name", "") in NOISES]
+    sentences, column = related(
+        made, measured_baseline("resnet", [it for it in made if it.measurement.subject.run == "resnet"])
+    )
+    assert column == [("mCE, resnet",), ("100.0",), ("75.0",), (MISSING,)]  # 30 errors of 40
+    assert not any("mCE" in it for it in sentences)  # the accuracies say the same
+    (table,) = verdict_tables(verdicts(joined(made)))
+    assert "mCE" not in csv_text(table)
+
+
+def test_the_mce_is_said_where_it_turns_the_order_of_models_round(corruption: RecordMaker) -> None:
+    # 10 errors in 14 cells of 15 and 90 under fog against 24 in all, relative to errors of 40 and, under fog, of 5
+    made = [*standard(corruption, 60, fog=95, **OTHER), *standard(corruption, 90, fog=10, policy="train")]
+    made += standard(corruption, 76, run="third", model="third", weights="6f" * 32)
+    baseline = measured_baseline("resnet", [it for it in made if it.measurement.subject.run == "resnet"])
+    sentences, column = related(made, baseline)
+    ours, third = (14 * 10 / 40 + 90 / 5) / 15, (14 * 24 / 40 + 24 / 5) / 15
+    assert column[1:] == [("100.0",), (f"{100 * third:.1f}",), (f"{100 * ours:.1f}",)]
+    assert sentences[-1] == (
+        f"By mCE, which weighs each corruption by the errors of resnet, third is {100 * (ours - third):.1f} points "
+        "better than sdnet at its training lambda."
+    )
+
+
+@pytest.mark.parametrize("source", ["official", "generated"])
+def test_published_errors_meet_published_images_only(corruption: RecordMaker, source: str) -> None:
+    made = standard(corruption, 60, source=source, table="imagenet_c")
+    sentences, column = related(made, PUBLISHED_ALEXNET)
+    worse = (88.6, 89.4, 92.3, 82.0, 82.6, 78.6, 79.8, 86.7, 82.7, 81.9, 56.5, 85.3, 64.6, 71.8, 60.7)
+    mce = sum(40 / it for it in worse) / 15
+    assert column == [("mCE, AlexNet (published)",), (f"{100 * mce:.1f}",)]
+    (table,) = verdict_tables(verdicts(joined(made), baseline=PUBLISHED_ALEXNET))
+    assert any("comparable on the published files only" in note for note in table.notes) == (source == "generated")
+    fewer = f"makes {100 - 100 * mce:.1f} % fewer errors than AlexNet (published)"
+    assert any(fewer in sentence for sentence in sentences) == (source == "official")
+
+
+def test_of_several_sources_the_verdict_says_which_it_took(corruption: RecordMaker) -> None:
+    made = [*noisy(corruption, 80), *noisy(corruption, 60, pixels="8 bit")]
+    made += noisy(corruption, 70, source="official")[:3]
+    (table,) = verdict_tables(verdicts(joined(made)))
+    assert (
+        "Corrupted images of one kind enter here (generated corruptions); other tables have more: "
+        "generated corruptions, 8 bit; official corrupted files."
+    ) in table.notes
+    assert table.texts[0][-1].startswith("75.0")
+    (alone,) = verdict_tables(verdicts(joined(made[:8])))
+    assert not any("of one kind" in note for note in alone.notes)
 
 
 def test_nothing_left_at_any_lambda_is_said_of_the_model(attack: RecordMaker) -> None:
