@@ -14,10 +14,9 @@ from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
-from rich.console import Console
 
 from robustcsc.progress import Progress
 
@@ -56,7 +55,18 @@ def allow_any_terminal() -> None:
 
 def results_width() -> int:
     """Returns how many columns a table may take: those of the terminal, or of the environment's `COLUMNS`, or 120."""
-    return Console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return _width(sys.stdout) if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+
+
+def _width(terminal: TextIO) -> int:
+    """Returns the environment's `COLUMNS`, or those of the terminal, or 80."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or 80
+    except (OSError, ValueError):  # no terminal, though it says so
+        return 80
 
 
 def print_line(text: str) -> None:
@@ -66,6 +76,11 @@ def print_line(text: str) -> None:
 
 def print_title(text: str) -> None:
     """Prints the title of a table on standard output, in bold on a terminal that can."""
+    if not sys.stdout.isatty():
+        print_line(text)
+        return
+    from rich.console import Console  # where no terminal is, it would be a third of a short command
+
     Console(markup=False, emoji=False, highlight=False).print(text, style="bold", soft_wrap=True)
 
 
@@ -79,7 +94,7 @@ def note(sentence: str) -> None:
         return
     from robustcsc.presentation.terminal import broken
 
-    width = Console(stderr=True).width
+    width = _width(sys.stderr)
     for line in sentence.split("\n"):
         indent = line[: len(line) - len(line.lstrip())]
         for part in broken(_UNBROKEN.findall(line), width - len(indent)):
@@ -133,6 +148,7 @@ def progress_display() -> Iterator[Progress]:
         yield ProgressLines()
         return
     from rich import progress as rich_progress  # only here: most commands never draw a bar
+    from rich.console import Console
 
     columns = (
         rich_progress.BarColumn(20),

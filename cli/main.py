@@ -1,15 +1,16 @@
 """Table of contents of the `robustcsc` command line, and the one place where errors become sentences.
 
-A command lives in a module of its own and is listed below with one `app.command("name")(module.function)`
-line. Those modules import torch, pandas and the like inside their functions only, so that `robustcsc --help`
-stays fast.
+A command is a line of `COMMANDS`, and a module that is imported once the command is typed; that module imports torch,
+pandas and the like inside its functions only, so that help, mistakes and lists cost no more than they need.
 """
 
 import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -17,24 +18,6 @@ from typer.core import TyperGroup
 
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.cli.choices import choosing
-from robustcsc.cli.commands import (
-    attack,
-    compare,
-    corruptions,
-    data,
-    doctor,
-    evaluate,
-    fit_lambda,
-    inspect,
-    leaderboard,
-    models,
-    quickstart,
-    report,
-    run,
-    train,
-    uap,
-)
 from robustcsc.cli.console import TSV, allow_any_terminal, note
 from robustcsc.errors import RobustCSCError, error_words, hint, own_line
 
@@ -52,8 +35,62 @@ _SYSTEM_ERRORS = {
 }
 
 
+_START, _MEASURE, _LOOK = "Start here", "Measure", "What there is"
+
+#: Each command: its panel of the help, and its function, or group of commands, in `robustcsc.cli.commands`.
+COMMANDS = {
+    "quickstart": (_START, "quickstart.quickstart"),
+    "train": (_MEASURE, "train.train"),
+    "evaluate": (_MEASURE, "evaluate.evaluate"),
+    "sweep": (_MEASURE, "evaluate.sweep"),
+    "fit-lambda": (_MEASURE, "fit_lambda.fit_lambda"),
+    "attack": (_MEASURE, "attack.attack"),
+    "uap": (_MEASURE, "uap.uap"),
+    "random-noise": (_MEASURE, "uap.random_noise"),
+    "report": (_MEASURE, "report.report"),
+    "compare": (_MEASURE, "compare.compare"),
+    "run": (_MEASURE, "run.run"),
+    "leaderboard": (_MEASURE, "leaderboard.leaderboard"),
+    "inspect": (_LOOK, "inspect.app"),
+    "models": (_LOOK, "models.models"),
+    "corruptions": (_LOOK, "corruptions.corruptions"),
+    "data": (_LOOK, "data.app"),
+    "doctor": (_LOOK, "doctor.doctor"),
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name; each is imported and built when it is first looked up."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            panel, place = COMMANDS[name]
+            module, _, function = place.partition(".")
+            found = getattr(import_module(f"robustcsc.cli.commands.{module}"), function)
+            if not isinstance(found, typer.Typer):
+                found, alone = typer.Typer(add_completion=False), found
+                found.command()(alone)
+            command: Any = typer.main.get_command(found)
+            command.name, command.rich_help_panel = name, panel
+            self._built[name] = command
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
 class _Program(TyperGroup):
     """The commands; a value that an option does not take is told as other mistakes are."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = ChainMap(self.commands, _Commands())  # type: ignore[arg-type]  # which is not written to
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that was typed.
@@ -113,27 +150,6 @@ def _about(
     ] = False,
 ) -> None:
     """Measure how robust image classifiers built on sparse coding are, and report what was counted."""
-
-
-_MEASURE, _LOOK = "Measure", "What there is"
-
-app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)
-app.command("train", rich_help_panel=_MEASURE)(train.train)
-app.command("evaluate", rich_help_panel=_MEASURE)(choosing(evaluate.evaluate))
-app.command("sweep", rich_help_panel=_MEASURE)(choosing(evaluate.sweep))
-app.command("fit-lambda", rich_help_panel=_MEASURE)(choosing(fit_lambda.fit_lambda))
-app.command("attack", rich_help_panel=_MEASURE)(choosing(attack.attack))
-app.command("uap", rich_help_panel=_MEASURE)(choosing(uap.uap))
-app.command("random-noise", rich_help_panel=_MEASURE)(choosing(uap.random_noise))
-app.command("report", rich_help_panel=_MEASURE)(report.report)
-app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
-app.command("run", rich_help_panel=_MEASURE)(run.run)
-app.command("leaderboard", rich_help_panel=_MEASURE)(leaderboard.leaderboard)
-app.add_typer(inspect.app, name="inspect", rich_help_panel=_LOOK)
-app.command("models", rich_help_panel=_LOOK)(models.models)
-app.command("corruptions", rich_help_panel=_LOOK)(corruptions.corruptions)
-app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
-app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from robustcsc.cli.console import TSV, note, print_json, print_line, print_title, results_width
 from robustcsc.presentation.words import one_line
-from robustcsc.runs import Run
 
 if TYPE_CHECKING:
     from robustcsc.measurements.records import Record
     from robustcsc.presentation.table import Table
     from robustcsc.reports.page.sections import Section
+    from robustcsc.runs import Run
 
 
 def print_tables(tables: Iterable[Table]) -> None:

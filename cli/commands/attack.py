@@ -11,7 +11,7 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen
+from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.console import note
 from robustcsc.cli.options import completion
 from robustcsc.cli.render import show_results
@@ -27,6 +27,7 @@ _of_attack = partial(typer.Option, rich_help_panel="Attacks")
 _TO_NAMED = ("--pgd", "--attack")
 
 
+@choosing
 def attack(
     *,
     pgd: Annotated[

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen
+from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.render import show_results
 
 
+@choosing
 def evaluate(
     *,
     chosen: Chosen,
@@ -24,6 +25,7 @@ def evaluate(
     show_results(session.run, results, as_json)
 
 
+@choosing
 def sweep(
     *,
     chosen: Chosen,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen
+from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.console import note, print_json
 from robustcsc.cli.render import print_sentences, print_tables
 from robustcsc.measurements.facts import to_plain
 
 
+@choosing
 def fit_lambda(
     *,
     noise: Annotated[

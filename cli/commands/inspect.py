@@ -42,6 +42,11 @@ def inspect() -> None:
     """Look inside a model."""
 
 
+_LEARNED, _DONE = "What it has learned", "What it does with images"
+
+
+@app.command("atoms", rich_help_panel=_LEARNED)
+@choosing
 def atoms(
     *,
     chosen: Chosen,
@@ -62,6 +67,8 @@ def atoms(
     find(inspect_atoms, chosen, device, out, as_json, limit=limit, layers=layers, batch_size=batch_size)
 
 
+@app.command("classifier", rich_help_panel=_LEARNED)
+@choosing
 def classifier(
     *,
     chosen: Chosen,
@@ -77,6 +84,8 @@ def classifier(
     find(inspect_classifier, chosen, device, out, as_json, limit=limit, batch_size=batch_size)
 
 
+@app.command("metric", rich_help_panel=_LEARNED)
+@choosing
 def metric(
     *,
     chosen: Chosen,
@@ -94,6 +103,8 @@ def metric(
     find(inspect_metrics, chosen, device, out, as_json, layers=layers)
 
 
+@app.command("coding", rich_help_panel=_DONE)
+@choosing
 def coding(
     *,
     chosen: Chosen,
@@ -109,6 +120,8 @@ def coding(
     find(inspect_coding, chosen, device, out, as_json, limit=limit, batch_size=batch_size)
 
 
+@app.command("codes", rich_help_panel=_DONE)
+@choosing
 def codes(
     *,
     chosen: Chosen,
@@ -125,6 +138,8 @@ def codes(
     find(inspect_codes, chosen, device, out, as_json, limit=limit, layers=layers, batch_size=batch_size)
 
 
+@app.command("reconstruction", rich_help_panel=_DONE)
+@choosing
 def reconstruction(
     *,
     chosen: Chosen,
@@ -165,6 +180,8 @@ def reconstruction(
     find(reconstructed, chosen, device, out, as_json, limit=limit, batch_size=batch_size)
 
 
+@app.command("residuals", rich_help_panel=_DONE)
+@choosing
 def residuals(
     *,
     chosen: Chosen,
@@ -203,14 +220,3 @@ def residuals(
         )
 
     find(detected, chosen, device, out, as_json, limit=limit, layers=layers, batch_size=batch_size)
-
-
-_LEARNED, _DONE = "What it has learned", "What it does with images"
-
-app.command("atoms", rich_help_panel=_LEARNED)(choosing(atoms))
-app.command("classifier", rich_help_panel=_LEARNED)(choosing(classifier))
-app.command("metric", rich_help_panel=_LEARNED)(choosing(metric))
-app.command("coding", rich_help_panel=_DONE)(choosing(coding))
-app.command("codes", rich_help_panel=_DONE)(choosing(codes))
-app.command("reconstruction", rich_help_panel=_DONE)(choosing(reconstruction))
-app.command("residuals", rich_help_panel=_DONE)(choosing(residuals))

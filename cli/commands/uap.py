@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen
+from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.console import note
 from robustcsc.cli.render import show_results
 from robustcsc.measurements.policies import parse_policy
@@ -18,6 +18,7 @@ _of_noise = partial(typer.Option, rich_help_panel="Random noise")
 _BATCH_SIZE = 250
 
 
+@choosing
 def uap(
     *,
     norm: Annotated[Literal["linf", "l2"], _of_uap(help="Norm of the perturbation.")] = "linf",
@@ -87,6 +88,7 @@ def uap(
     show_results(session.run, results, as_json)
 
 
+@choosing
 def random_noise(
     *,
     rho: Annotated[

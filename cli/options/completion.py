@@ -5,7 +5,6 @@ Each function takes what was typed of a word, and returns the words it may becom
 
 from collections.abc import Callable, Iterable
 
-from robustcsc import runs
 from robustcsc.errors import StoreError
 from robustcsc.measurements.attacks import ATTACKS
 from robustcsc.measurements.datasets import DATASETS
@@ -17,6 +16,8 @@ from robustcsc.models.shipped import SHIPPED
 
 def run_names(incomplete: str) -> list[str]:
     """Returns runs of the working directory and shipped models."""
+    from robustcsc import runs  # only here: half of what options would import otherwise
+
     try:
         names = [run.name for run in runs.existing()]
     except StoreError:  # nothing is told within a half-typed command
