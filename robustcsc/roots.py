@@ -1,14 +1,19 @@
-"""Where the files of a data set lie if nobody says it: where a run found them, or below one folder for all."""
+"""Where files lie if nobody says it: those of a data set where a run found them or below one folder, and the cache."""
 
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from robustcsc.errors import DataError
 
 #: The environment variable that names a folder with all data sets.
 ENVIRONMENT = "ROBUSTCSC_DATA"
+
+#: The environment variable that names the folder above the cache, or is ``off``.
+CACHE_ENVIRONMENT = "ROBUSTCSC_CACHE"
 
 
 def find_root(name: str, remembered: str = "", *, download: bool = False) -> Path:
@@ -37,3 +42,17 @@ def find_root(name: str, remembered: str = "", *, download: bool = False) -> Pat
         f"No folder of {name} is known ({run}, {environment}): "
         f"add --root FOLDER, or set {ENVIRONMENT} to a folder that holds {label}."
     )
+
+
+def cache_folder() -> Path | None:
+    """Returns the folder of what is kept to save time, and may be deleted; ``None`` if nothing is to be kept.
+
+    That is ``robustcsc`` below ``$ROBUSTCSC_CACHE``, or else where the system has caches: below ``$XDG_CACHE_HOME`` or
+    ``~/.cache``, ``~/Library/Caches`` or ``%LOCALAPPDATA%``.
+    """
+    home = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    usual = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+    above = os.environ.get(CACHE_ENVIRONMENT, "") or usual or home
+    with suppress(RuntimeError):  # nobody knows where the home is
+        return None if above.lower() == "off" else Path(above).expanduser().absolute() / "robustcsc"
+    return None

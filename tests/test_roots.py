@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from robustcsc.errors import DataError
-from robustcsc.roots import find_root
+from robustcsc.roots import cache_folder, find_root
 
 
 @pytest.fixture
@@ -49,3 +49,22 @@ def test_a_refusal_names_all_three_places(remembered: str, run: str) -> None:
         f"No folder of cifar10 is known ({run}, ROBUSTCSC_DATA is not set): add --root FOLDER, or set ROBUSTCSC_DATA "
         "to a folder that holds cifar10."
     )
+
+
+def test_the_cache_lies_where_the_system_has_caches_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ROBUSTCSC_CACHE", raising=False)
+    assert cache_folder() == tmp_path / ".cache" / "robustcsc"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert cache_folder() == tmp_path / "Library" / "Caches" / "robustcsc"
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
+    assert cache_folder() == Path("/var/cache/me/robustcsc")
+    monkeypatch.setenv("ROBUSTCSC_CACHE", "~/fast")
+    assert cache_folder() == tmp_path / "fast" / "robustcsc"
+    monkeypatch.setenv("ROBUSTCSC_CACHE", "off")
+    assert cache_folder() is None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Columns of a plain terminal, and those of the words before a value.
 _WIDTH, _LABEL = 80, 24
 
-_GIB = 2**30
+_GIB, _MIB = 2**30, 2**20
 
 
 def doctor(as_json: options.Json = False) -> None:
@@ -110,8 +110,10 @@ def _extra(needed: Mapping[str, str | None]) -> str:
 
 def _places(found: Diagnosis) -> Mapping[str, str]:
     runs = "no runs" if not found.run_count else f"{found.run_count} runs, the latest is {found.latest}"
+    kept = f"{found.cached / _MIB:.1f}"
     return {
         "runs": f"{found.runs} ({'1 run' if found.run_count == 1 else runs})",
         "data": "--root, or where the run found them" if found.data is None else f"{found.data}/NAME",
+        "cache": "nothing is kept" if found.cache is None else f"{found.cache} ({kept} MiB, may be deleted)",
         "free on the disk": f"{found.free / _GIB:.1f} GiB",
     }

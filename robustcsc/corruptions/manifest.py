@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from robustcsc.data import ImageSet, MemoryImages, StreamedImages, load_official
+from robustcsc.data import DecodedImages, ImageSet, MemoryImages, StreamedImages, load_official
 from robustcsc.data.official import held_corruptions
 from robustcsc.errors import DataError
 from robustcsc.measurements.facts import Fact, from_json
@@ -127,7 +127,7 @@ def load_corrupted(root: Path, corruption: str, severity: int, clean: ImageSet) 
         )
     if manifest.whole:
         return load_official(root, corruption, severity, clean)
-    if manifest.images != clean.fingerprint or not isinstance(clean, MemoryImages | StreamedImages):
+    if manifest.images != clean.fingerprint or not isinstance(clean, MemoryImages | DecodedImages | StreamedImages):
         raise DataError(
             f"{root} was exported for {manifest.count} chosen images of {manifest.dataset}: take the same ones, with "
             "the same --limit."

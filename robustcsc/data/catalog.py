@@ -46,7 +46,8 @@ def load(
         download: Whether torchvision may download missing files to `root`.
         image_size: Height and width to which images of a folder are resized and cropped (`decode.evaluation_view`);
             by default all must have the same size.
-        workers: Threads that decode a small image folder, or processes that read a large one; at least 0.
+        workers: Threads that decode a small image folder when its images are used, or processes that read a large one;
+            at least 0.
         class_order: Order of the class folders 0, 1, 10, 2 and the like as labels: ``"number"`` (also if ``None``, and
             `note` is told), or ``"text"``, which is the one of torchvision's ImageFolder.
         note: Told what the folders were taken for, if that is in doubt.

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from robustcsc.data.decoded import DecodedImages
 from robustcsc.data.images import ImageSet
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.streamed import StreamedImages
@@ -47,7 +48,7 @@ def answering(
                 f"The class folder {name} of {images.name} is none of the {len(places)} classes of the model: name its "
                 "classes with --classes, or choose other images."
             )
-    if not isinstance(images, MemoryImages | StreamedImages):
+    if not isinstance(images, MemoryImages | DecodedImages | StreamedImages):
         raise DataError(f"{images.name} cannot get other labels: load it from an image folder.")
     some = len(images.classes) < len(places)
     if answers == "folder" and not some:

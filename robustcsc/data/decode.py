@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,13 +28,13 @@ class UnreadableImageError(DataError):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Opens a file for the block, whose errors become an UnreadableImageError.
+def _opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """Opens a file, or its content, for the block, whose errors become an UnreadableImageError.
 
     On damaged files Pillow's decoders raise many types (OSError, SyntaxError, ValueError, struct.error, ...).
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             yield image
     except MemoryError:
         raise
@@ -52,15 +53,19 @@ def read_header(path: Path) -> tuple[int, int, int]:
         return 1 if _is_grey(image.mode) else 3, height, width
 
 
-def decode(path: Path) -> Image.Image:
+def decode(path: Path, content: bytes | None = None) -> Image.Image:
     """Returns the whole image, 8 bits a channel, mode ``"L"`` for a grey file and ``"RGB"`` for any other.
 
     Transparency is dropped and the EXIF orientation is not applied, as in torchvision's image folders.
 
+    Args:
+        path: The file.
+        content: What is in it, if it was read already.
+
     Raises:
         UnreadableImageError: The file is missing, damaged or cut short, or its pixels are not 8 or 16 bit integers.
     """
-    with _opened(path) as image:
+    with _opened(path, content) as image:
         image.load()
         if image.mode in ("I", "F"):
             raise ValueError(f"{image.mode} pixels have no fixed range")

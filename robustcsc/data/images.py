@@ -153,7 +153,7 @@ def fingerprint_of(images: ImageSet, form: str, content: Iterable[bytes | memory
     Args:
         images: The set.
         form: The kind of `content`, so that pixels and files never give equal fingerprints.
-        content: One piece per row, all of one length.
+        content: The content of the rows, all of one length, in any number of pieces.
     """
     description = [form, images.classes, images.image_shape, len(images), *([images.logits] if images.logits else [])]
     digest = hashlib.sha256(json.dumps(description).encode())

@@ -13,6 +13,8 @@ from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, 
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import Location
 
+_HASHED_TOGETHER = 1024
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MemoryImages:
@@ -54,7 +56,8 @@ class MemoryImages:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over the pixels and what `fingerprint_of` adds to them."""
-        return fingerprint_of(self, "pixels", (piece.contiguous().view(-1).numpy().data for piece in self.pixels))
+        pieces = torch.split(self.pixels, _HASHED_TOGETHER)
+        return fingerprint_of(self, "pixels", (piece.contiguous().view(-1).numpy().data for piece in pieces))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -7,6 +7,7 @@ import hashlib
 
 import torch
 
+from robustcsc.data.decoded import DecodedImages
 from robustcsc.data.images import ImageSet
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.streamed import StreamedImages
@@ -56,6 +57,6 @@ def evenly_spaced(images: ImageSet, count: int) -> ImageSet:
     if count >= len(images):
         return images
     chosen = images.subset(torch.arange(count) * len(images) // count)
-    if isinstance(chosen, MemoryImages | StreamedImages):
+    if isinstance(chosen, MemoryImages | DecodedImages | StreamedImages):
         return dataclasses.replace(chosen, location=replace(images.location, limit=count))
     return chosen

@@ -116,13 +116,14 @@ def image_files(folder: Path, name: str) -> list[str]:
     found = []
     for where, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
         folders[:] = [below for below in folders if not below.startswith(".")]
-        found += [os.path.join(where, file)[prefix:].replace(os.sep, "/") for file in filter(is_image, files)]
+        inside = where[prefix:].replace(os.sep, "/")
+        found += [f"{inside}/{file}" for file in files if is_image(file)]
     return sorted(found)
 
 
 def is_image(name: str) -> bool:
     """Tells whether a file counts as an image, by its name."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def _first_with_classes(root: Path, names: Iterable[str]) -> Path | None:

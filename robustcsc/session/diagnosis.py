@@ -24,6 +24,7 @@ from robustcsc.session.installation import Problem
 #: Environment variables that change what robustcsc does; variables that hold secrets are not among them.
 VARIABLES = (
     roots.ENVIRONMENT,
+    roots.CACHE_ENVIRONMENT,
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"),
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TORCH_HOME", "PYTHONPATH", "TERM", "NO_COLOR", "COLUMNS", "LANG"),
 )
@@ -90,6 +91,8 @@ class Diagnosis:
         run_count: How many there are.
         latest: Name of the latest one.
         data: What ``ROBUSTCSC_DATA`` names.
+        cache: The folder of what is kept to save time; ``None`` if nothing is.
+        cached: Bytes that it takes.
         free: Free bytes on the disk of the runs.
     """
 
@@ -112,6 +115,8 @@ class Diagnosis:
     run_count: int
     latest: str | None
     data: Path | None
+    cache: Path | None
+    cached: int
     free: int
 
     @property
@@ -139,6 +144,7 @@ def diagnose() -> Diagnosis:
         *_places(folder),
     ]
     found = _runs()
+    cache = roots.cache_folder()
     latest = max(((run.changed or 0, run.name) for run in found), default=None)
     return Diagnosis(
         problems=tuple(sorted(problems, key=lambda problem: not problem.stops)),
@@ -160,6 +166,8 @@ def diagnose() -> Diagnosis:
         run_count=len(found),
         latest=latest and latest[1],
         data=Path(variables[roots.ENVIRONMENT]) if variables.get(roots.ENVIRONMENT) else None,
+        cache=cache,
+        cached=sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache else 0,
         free=shutil.disk_usage(folder if folder.is_dir() else folder.parent).free,
     )
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from robustcsc.data import ImageSet, MemoryImages, StreamedImages
+from robustcsc.data import DecodedImages, ImageSet, MemoryImages, StreamedImages
 from robustcsc.data.images import as_floats
 from robustcsc.errors import CheckpointError, ModelError, RobustCSCError
 from robustcsc.files import write_whole
@@ -145,6 +145,7 @@ class _Batches:
     """This process's share of the augmented batches of every epoch."""
 
     def __init__(self, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation, fabric: Fabric) -> None:
+        images = images.in_memory if isinstance(images, DecodedImages) else images
         self.images, self.recipe, self.seed, self.augment = images, recipe, seed, augment
         self.fabric = fabric
         self.per_epoch = max(1, len(images) // (recipe.batch_size * fabric.world_size))

@@ -34,6 +34,14 @@ def test_problems_come_first_and_do_not_fail(robustcsc: Command, place: Path, mo
     assert at < lines.index("System")
 
 
+def test_the_cache_has_its_place(robustcsc: Command, place: Path, monkeypatch: Any) -> None:
+    assert "  cache                     nothing is kept" in robustcsc("doctor").out.splitlines()
+    monkeypatch.setenv("ROBUSTCSC_CACHE", "/kept")
+    words = " ".join(robustcsc("doctor").out.split())
+    assert "cache /kept/robustcsc (0.0 MiB, may be deleted)" in words
+    assert "ROBUSTCSC_CACHE /kept" in words
+
+
 def test_json_holds_the_facts(robustcsc: Command, place: Path) -> None:
     (place / "runs").write_text("a file")
     done = robustcsc("doctor --json")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from robustcsc.data import MemoryImages, StreamedImages, load
+from robustcsc.data import DecodedImages, StreamedImages, load
 from robustcsc.data.folder import list_images, open_listing
 from robustcsc.errors import DataError
 
@@ -27,7 +27,7 @@ def colour(size: int, value: int = 7) -> Pixels:
 def test_images_come_in_sorted_order_with_their_class(tree: Tree) -> None:
     root, pixels = tree
     images = load("imagefolder", root)
-    assert isinstance(images, MemoryImages)
+    assert isinstance(images, DecodedImages)
     assert (images.name, images.split, images.classes) == (root.name, "test", ("cat", "dog", "emu"))
     assert images.labels.tolist() == [0] * 3 + [1] * 4 + [2] * 5
     assert images.files == tuple(sorted(pixels))
@@ -115,8 +115,13 @@ def test_grey_files_stay_grey_unless_one_has_colour(tmp_path: Path, write_image:
 def test_mixed_sizes_need_an_image_size(tmp_path: Path, write_image: Writer) -> None:
     write_image(tmp_path / "test" / "a" / "1.png", colour(20, 50))
     write_image(tmp_path / "test" / "a" / "2.png", colour(30, 90))
+    listing = list_images(tmp_path / "test")
     with pytest.raises(DataError, match="20x20 and 30x30 pixels"):
-        load("imagefolder", tmp_path)
+        open_listing(listing, "test", None, 0, 0)
+    kept = load("imagefolder", tmp_path)
+    with pytest.raises(DataError, match=r"20x20 and 30x30 pixels.*add --image-size"):
+        kept.batches(2)
+    assert next(kept.subset(torch.tensor([0])).batches(2)).images[0, 0, 0].mul(255).tolist() == [50] * 20
     images = load("imagefolder", tmp_path, image_size=16, workers=0)
     assert isinstance(images, StreamedImages)
     batch = next(images.batches(2))
@@ -126,26 +131,43 @@ def test_mixed_sizes_need_an_image_size(tmp_path: Path, write_image: Writer) -> 
         load("imagefolder", tmp_path, image_size=0)
 
 
+def test_a_kept_set_views_images_of_other_sizes_as_a_streamed_one_does(tmp_path: Path, write_image: Writer) -> None:
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(16, 16), (40, 30), (21, 50)]):
+        write_image(tmp_path / "a" / f"{number}.png", rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    write_image(tmp_path / "a" / "3.png", rng.integers(0, 256, (33, 21), dtype=np.uint8))
+    listing = list_images(tmp_path)
+    kept, streamed = (open_listing(listing, "test", 16, 0, limit) for limit in (10**6, 0))
+    assert isinstance(kept, DecodedImages) and isinstance(streamed, StreamedImages)
+    assert torch.equal(next(kept.batches(4)).images, next(streamed.batches(4)).images)
+
+
 def test_images_above_the_memory_limit_are_streamed(tree: Tree) -> None:
     root, _ = tree
     listing = list_images(root / "test")
     needed = 12 * 3 * 10 * 8
-    assert isinstance(open_listing(listing, "test", None, 1, needed), MemoryImages)
+    assert isinstance(open_listing(listing, "test", None, 1, needed), DecodedImages)
     assert isinstance(open_listing(listing, "test", None, 1, needed - 1), StreamedImages)
 
 
 def test_unreadable_files_are_left_out_and_named(tree: Tree, cut_short: Callable[[Path], None]) -> None:
     root, _ = tree
     whole = load("imagefolder", root)
+    rest = whole.subset(torch.tensor([0, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
+    expected = next(rest.batches(10))
     cut_short(root / "test" / "cat" / "1.png")
     (root / "test" / "emu" / "4.png").write_bytes(b"")
     images = load("imagefolder", root)
+    assert isinstance(images, DecodedImages)
+    first, second = images.batches(6)
     assert images.unreadable == (str(root / "test/cat/1.png"), str(root / "test/emu/4.png"))
-    assert images.positions.tolist() == [0, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-    rest = whole.subset(images.positions)
-    assert images.files == rest.files
-    assert torch.equal(next(images.batches(10)).images, next(rest.batches(10)).images)
+    assert [*first.indices.tolist(), *second.indices.tolist()] == [0, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert torch.equal(torch.cat([first.images, second.images]), expected.images)
+    assert torch.equal(torch.cat([first.labels, second.labels]), expected.labels)
+    (some,) = images.batches(9, order=torch.tensor([11, 10, 1, 2]))
+    assert some.indices.tolist() == [10, 2]
     assert images.fingerprint == rest.fingerprint
+    assert images.in_memory.files == rest.files
 
 
 def test_a_tree_without_a_readable_image_is_refused(tree: Tree) -> None:
@@ -161,7 +183,7 @@ def test_readable_headers_do_not_make_readable_images(tree: Tree, cut_short: Cal
     for file in pixels:
         cut_short(root / "test" / file)
     with pytest.raises(DataError, match="None of the 12 images"):
-        load("imagefolder", root)
+        load("imagefolder", root).batches(1)
 
 
 def unpack(archive: Path, folder: str, count: int, into: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from robustcsc.data import ImageSet, MemoryImages, load
+from robustcsc.data import DecodedImages, ImageSet, load
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import ClassOrder
 
@@ -66,8 +66,8 @@ def test_numbered_classes_are_labels_by_number_unless_text_is_asked_for(
         images, told = opened(tmp_path, split)
         assert images.classes == tuple(by_number.split())
         assert images.location.class_order == "number"
-        assert isinstance(images, MemoryImages)
-        assert images.labels.tolist() == images.pixels[:, 0, 0, 0].tolist() == list(range(len(images)))
+        assert isinstance(images, DecodedImages)
+        assert images.labels.tolist() == images.in_memory.pixels[:, 0, 0, 0].tolist() == list(range(len(images)))
         (sentence,) = told
         assert f"ordered by number; for weights trained on their order as text ({as_text[:2].strip()}" in sentence
         assert sentence.endswith("add --class-order text.")

@@ -136,6 +136,16 @@ def test_runs_and_folders_in_order_are_not_mentioned(place: Path) -> None:
     assert found.free == pytest.approx(shutil.disk_usage(place).free, rel=0.1)
 
 
+def test_the_cache_is_named_with_its_size(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = diagnose()
+    assert (found.cache, found.cached) == (None, 0)
+    monkeypatch.setenv("ROBUSTCSC_CACHE", str(place))
+    (place / "robustcsc" / "pixels" / "a").mkdir(parents=True)
+    (place / "robustcsc" / "pixels" / "a" / "b.pixels").write_bytes(b"123")
+    found = diagnose()
+    assert (found.cache, found.cached) == (place / "robustcsc", 3)
+
+
 def test_a_store_of_another_version_is_told_by_its_run(place: Path) -> None:
     run = runs.create("old")
     with sqlite3.connect(run.store_path) as connection:
