@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from robustcsc.measurements.attacks import AttackStep, typed_step
@@ -12,6 +13,7 @@ from robustcsc.measurements.perturbations import (
     Clean,
     Corruption,
     MinimalBudget,
+    Perturbation,
     Pixels,
     RandomControl,
     RandomNoise,
@@ -20,12 +22,14 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, typed_policy
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Location, Record
+from robustcsc.measurements.records import Location, Record, Subject
 from robustcsc.measurements.threats import typed_epsilon
 
 Number = int | float
 #: Value of an option, ``""`` without one; a tuple is a list, and commands that differ in lists only can be joined.
 Value = str | tuple[Number | str, ...]
+#: Options with their values, lists left out.
+Single = tuple[tuple[str, Value], ...]
 
 #: Images that commands of attacks take if nobody says how many.
 DEFAULT_LIMIT = 1000
@@ -56,21 +60,42 @@ class Command(NamedTuple):
 
 def command_of(record: Record) -> Command:
     """Returns the command that repeats the measurement of a record."""
-    made, policy = record.measurement.perturbation, record.measurement.policy
-    where = _where(record)
+    command, _ = _command(record)
+    return Command(command.name, dict(_model(record.measurement.subject)) | command.options)
+
+
+def _command(record: Record) -> tuple[Command, Single]:
+    """Returns the command without the options that name the model, which many models share, and its options but lists.
+
+    Joining the commands of 200,000 records takes a moment only if each is made once.
+    """
+    it = record.measurement
+    return _shared(it.perturbation, it.policy, it.images.count, it.batch_size, record.location)
+
+
+@lru_cache(maxsize=2**14)
+def _shared(
+    made: Perturbation, policy: Policy, count: int, batch_size: int | None, location: Location
+) -> tuple[Command, Single]:
+    command = _made(made, policy, count, batch_size, location)
+    return command, tuple(item for item in command.options.items() if isinstance(item[1], str))
+
+
+def _made(made: Perturbation, policy: Policy, count: int, batch_size: int | None, location: Location) -> Command:
+    where = _where(made, count, batch_size, location)
     policies: dict[str, Value] = {"--lambda": (typed_policy(policy),) if typed_policy(policy) else ()}
     match made:
         case Clean():
             return Command("evaluate", where | policies)
         case Corruption():
             lists: dict[str, Value] = {"--corruptions": (made.name,), "--severities": (made.severity,)}
-            return Command("sweep", where | _corruption(made, record.location) | lists | policies)
+            return Command("sweep", where | _corruption(made, location) | lists | policies)
         case Attack(saved=None):
-            return Command("attack", where | _attack(record, made, made.steps))
+            return Command("attack", where | _attack(made, made.steps, policy, location))
         case MinimalBudget():
-            return Command("attack", where | {"--min-epsilon": ""} | _attack(record, made, (made.step,)))
+            return Command("attack", where | {"--min-epsilon": ""} | _attack(made, (made.step,), policy, location))
         case Attack():
-            return Command("attack", where | {"--score": record.location.files} | policies)
+            return Command("attack", where | {"--score": location.files} | policies)
         case Universal():
             crafting = made.crafting
             options = {"--norm": made.threat.norm, "--delta": f"{crafting.delta!r}", "--passes": f"{crafting.passes}"}
@@ -87,30 +112,35 @@ def command_of(record: Record) -> Command:
 
 def joined_commands(records: Iterable[Record]) -> list[tuple[Command, list[Record]]]:
     """Returns commands that repeat all records, each with those it stands for; it may measure more than those."""
-    groups: dict[object, list[tuple[Command, Record]]] = defaultdict(list)
+    groups: dict[object, tuple[dict[int, Command], list[Record]]] = defaultdict(lambda: ({}, []))
     for record in records:
-        command = command_of(record)
-        single = tuple(item for item in command.options.items() if isinstance(item[1], str))
-        groups[command.name, single].append((command, record))
+        command, single = _command(record)
+        different, members = groups[_model(record.measurement.subject), command.name, single]
+        different[id(command)] = command
+        members.append(record)
     joined = []
-    for members in groups.values():
-        command = members[0][0]
-        lists = (option for option, value in command.options.items() if isinstance(value, tuple))
-        values = {option: {it for each, _ in members for it in each.options[option]} for option in lists}
-        options = command.options | {option: tuple(sorted(its, key=_rank)) for option, its in values.items()}
-        joined.append((Command(command.name, options), [record for _, record in members]))
+    for different, members in groups.values():
+        first, *_ = different.values()
+        lists = (option for option, value in first.options.items() if isinstance(value, tuple))
+        values = {option: {it for each in different.values() for it in each.options[option]} for option in lists}
+        options = first.options | {option: tuple(sorted(its, key=_rank)) for option, its in values.items()}
+        joined.append((Command(first.name, dict(_model(members[0].measurement.subject)) | options), members))
     return joined
 
 
-def _where(record: Record) -> dict[str, Value]:
-    """Returns the options that name the model, the images and the batch size."""
-    it, location = record.measurement, record.location
+@lru_cache(maxsize=2**14)
+def _model(subject: Subject) -> Single:
+    """Returns the options that name the model."""
+    named = {"--run": subject.run, "--model": subject.model if ":" in subject.model else ""}
+    return tuple(_given(named).items())
+
+
+def _where(made: Perturbation, count: int, batch_size: int | None, location: Location) -> dict[str, Value]:
+    """Returns the options that name the images and the batch size."""
     limit = location.limit
-    if limit is None and it.images.count > DEFAULT_LIMIT and not isinstance(it.perturbation, Clean | Corruption):
-        limit = it.images.count
+    if limit is None and count > DEFAULT_LIMIT and not isinstance(made, Clean | Corruption):
+        limit = count
     options = {
-        "--run": it.subject.run,
-        "--model": it.subject.model if ":" in it.subject.model else "",
         "--data": location.data,
         "--root": location.root,
         "--image-size": f"{location.image_size or ''}",
@@ -118,7 +148,7 @@ def _where(record: Record) -> dict[str, Value]:
         "--classes": location.classes,
         "--answers": location.answers if location.answers == "folder" else "",
         "--limit": f"{limit or ''}",
-        "--batch-size": f"{it.batch_size or ''}",
+        "--batch-size": f"{batch_size or ''}",
     }
     return _given(options)
 
@@ -136,13 +166,15 @@ def _corruption(made: Corruption, location: Location) -> dict[str, Value]:
     return {"--corrupted-root": location.files, **_given({"--spec": table})}
 
 
-def _attack(record: Record, made: Attack | MinimalBudget, steps: tuple[AttackStep, ...]) -> dict[str, Value]:
+def _attack(
+    made: Attack | MinimalBudget, steps: tuple[AttackStep, ...], policy: Policy, location: Location
+) -> dict[str, Value]:
     options: dict[str, Value] = {"--norm": made.threat.norm, **_seed(made.seed)}
-    if record.location.source_run and made.protocol is Protocol.TRANSFER:
-        options["--from"] = record.location.source_run
+    if location.source_run and made.protocol is Protocol.TRANSFER:
+        options["--from"] = location.source_run
     typed = tuple(map(typed_step, steps))
     options |= {"--attack": typed} if len(typed) == 1 else {"--attack": ",".join(typed), "--in-turn": ""}
-    return options | {"--epsilon": (made.threat.epsilon,)} | _protocol(made.protocol, record.measurement.policy)
+    return options | {"--epsilon": (made.threat.epsilon,)} | _protocol(made.protocol, policy)
 
 
 def _protocol(protocol: Protocol, policy: Policy) -> dict[str, Value]:

@@ -10,10 +10,12 @@ import msgspec
 T = TypeVar("T")
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True, gc=False):
     """Base of all facts: fields are named, cannot be changed, and are checked when a fact is read from a file.
 
     Fields at their defaults are left out of the JSON, so that a key stays what it is when a later version adds a field.
+    Facts never refer to what refers to them, so the search for cycles, which takes longer than reading them, leaves
+    them out.
     """
 
 
@@ -65,6 +67,21 @@ def replace(fact: T, **changes: object) -> T:
         TypeError: It has no such field.
     """
     return msgspec.structs.replace(fact, **changes)  # type: ignore[type-var]
+
+
+class Sharing:
+    """Makes equal parts of many facts one object: they take less memory, and are compared without looking inside."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, object] = {}
+
+    def share(self, fact: Fact, *names: str) -> None:
+        """Replaces the named fields of a fact by the first equal values that any fact had."""
+        for name in names:
+            part = getattr(fact, name)
+            first = self._known.setdefault(tuple(part.items()) if isinstance(part, dict) else part, part)
+            if first is not part:
+                msgspec.structs.force_setattr(fact, name, first)
 
 
 def as_float(fact: Fact, *fields: str) -> None:

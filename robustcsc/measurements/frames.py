@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from itertools import chain
@@ -12,13 +13,11 @@ from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
-    #: The different values of a column, ``None`` for a fact that a record does not have, and for each record the place
-    #: of its value among them.
-    Factor = tuple[list[Any], NDArray[np.intp]]
+#: The different values of a column, ``None`` for a fact that a record does not have, and for each record the place of
+#: its value among them.
+Factor = tuple[list[Any], "array[int]"]
 
 #: Names of columns that differ from the path of their field in `Record`.
 NAMES = {
@@ -90,26 +89,24 @@ def factors(records: Sequence[Record], *, timing: bool = True) -> dict[str, Fact
         for name in facts[0].__struct_fields__ if facts else ():
             if f"{path}{name}." not in parts:
                 found |= _factors([getattr(fact, name) for fact in facts], partial(_fields, f"{path}{name}"))
-    found |= _factors([(record.met, record.total) for record in records], _shares)
+    found |= _factors([(record.met, record.total) for record in records], _shares) if records else {}
     left_out = () if timing else TIMING
     return {name: found[name] for name in dict.fromkeys((*_FIRST, *found)) if name in found and name not in left_out}
 
 
 def _factors(values: Sequence[Any], fields: Callable[[Any], Iterable[tuple[str, Any]]]) -> dict[str, Factor]:
     """Returns the columns that one fact of each record fills; tuples are JSON text."""
-    import numpy as np
-
-    keys = [tuple(value.items()) if isinstance(value, dict) else value for value in values]
+    keys = [tuple(it.items()) for it in values] if isinstance(values[0], dict) else values
     different = dict(zip(keys, values, strict=True))
     places = {key: place for place, key in enumerate(different)}
-    codes = np.array([places[key] for key in keys], dtype=np.intp)
+    codes = array("I", map(places.__getitem__, keys))
     rows = [dict(fields(value)) for value in different.values()]
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         cells = [to_json(it).decode() if isinstance(it, tuple) else it for it in (row.get(name) for row in rows)]
         levels: dict[tuple[type, Any], int] = {}  # 1, 1.0 and True are equal
         level = [levels.setdefault((type(cell), cell), len(levels)) for cell in cells]
-        found[name] = ([value for _, value in levels], np.array(level, dtype=np.intp)[codes])
+        found[name] = ([value for _, value in levels], array("I", map(level.__getitem__, codes)))
     return found
 
 
@@ -130,10 +127,11 @@ def records_frame(records: Sequence[Record], *, timing: bool = True) -> pd.DataF
         records: What was measured.
         timing: Whether to keep the columns `TIMING`.
     """
+    import numpy as np
     import pandas as pd
 
     columns = {}
     for name, (values, codes) in factors(records, timing=timing).items():
         whole = {type(value) for value in values} <= {int, type(None)}
-        columns[name] = pd.Series(values, dtype="Int64" if whole else None).array.take(codes)
+        columns[name] = pd.Series(values, dtype="Int64" if whole else None).array.take(np.array(codes, dtype=np.intp))
     return pd.DataFrame(columns) if records else pd.DataFrame(columns=list(_FIRST))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import cached_property
 from typing import Literal
 
 from robustcsc.measurements.facts import Fact, digest_of
@@ -58,7 +57,7 @@ class Images(Fact, frozen=True):
     count: int
 
 
-class Measurement(Fact, frozen=True, dict=True):
+class Measurement(Fact, frozen=True):
     """One cell of an evaluation: everything that decides the counts, with labels that say where they belong.
 
     Attributes:
@@ -78,7 +77,7 @@ class Measurement(Fact, frozen=True, dict=True):
     metric: Metric = Metric.ACCURACY
     batch_size: int | None = None
 
-    @cached_property
+    @property
     def key(self) -> str:
         """SHA-256 (hex) over all that decides the counts: not over the names of run, data set and split.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.facts import from_json, tag_of, to_json
+from robustcsc.measurements.facts import Sharing, from_json, tag_of, to_json
 from robustcsc.measurements.records import Measurement, Record
 
 #: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns, and of a fact
@@ -132,7 +132,7 @@ class ResultStore:
     def _select(self, which: str, *parameters: str) -> list[Record]:
         with self._sentences():
             rows = self._connection.execute(f"SELECT record FROM records {which}", parameters)
-            return [from_json(content, Record) for (content,) in rows]
+            return list(_read(content for (content,) in rows))
 
     def _prepare(self) -> None:
         """Checks that the file is a store of this version, and makes the table of a new one."""
@@ -217,6 +217,17 @@ def row_of(record: Record) -> dict[str, object]:
         "created": record.provenance.created,
         "record": content.decode(),
     }
+
+
+def _read(contents: Iterable[str]) -> Iterator[Record]:
+    """Yields the records of JSON texts; what many of them say alike is there once."""
+    parts = Sharing()
+    for content in contents:
+        record = from_json(content, Record)
+        parts.share(record.measurement, "subject", "images", "perturbation", "policy")
+        parts.share(record.provenance, "device", "versions")
+        parts.share(record, "location")
+        yield record
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> str:

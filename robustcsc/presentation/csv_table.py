@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
-from robustcsc.presentation.table import Cell, Column, Estimate, Plain, Table, facts, is_scaled
+from robustcsc.presentation.table import Cell, Coded, Column, Estimate, Plain, Table, facts, is_scaled
 from robustcsc.presentation.words import one_line
 
 _KINDS = ("", "low", "high", "n", "std", "seeds", "note")
@@ -41,16 +40,16 @@ class Fields:
     percent: bool
 
     @classmethod
-    def of(cls, column: Column, cells: Iterable[Cell]) -> Fields:
-        """Returns the fields that these cells need."""
-        needed, percent = {""}, column.percent
-        for cell in cells:
+    def of(cls, coded: Coded) -> Fields:
+        """Returns the fields that the cells of a column need."""
+        needed, percent = {""}, coded.column.percent
+        for cell in coded.cells:
             if isinstance(cell, Estimate) and needed >= _OF_ESTIMATES:
                 continue  # it needs no other field
             found = facts(cell)
             needed |= {kind for kind, value in found.items() if value is not None}
             percent = percent and (is_scaled(cell) or isinstance(found[""], str) or found[""] is None)
-        return cls(column, tuple(kind for kind in _KINDS if kind in needed), percent)
+        return cls(coded.column, tuple(kind for kind in _KINDS if kind in needed), percent)
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -61,17 +60,8 @@ class Fields:
 
     def values(self, cell: Cell) -> tuple[str, ...]:
         """Returns the fields of a cell."""
-        if isinstance(cell, Estimate):
-            return _estimate(self.kinds, self.column.percent, cell)
-        return _values(self.kinds, self.column.percent and is_scaled(cell), cell)
-
-
-def _values(kinds: tuple[str, ...], scaled: bool, cell: Cell) -> tuple[str, ...]:
-    found = facts(cell)
-    return tuple(_plain(found.get(kind), scaled and kind in _SCALED) for kind in kinds)
-
-
-_estimate = lru_cache(maxsize=2**16)(_values)  # the estimates of a report repeat
+        scaled, found = self.column.percent and is_scaled(cell), facts(cell)
+        return tuple(_plain(found.get(kind), scaled and kind in _SCALED) for kind in self.kinds)
 
 
 def _plain(value: Plain, percent: bool) -> str:
@@ -84,7 +74,7 @@ def _plain(value: Plain, percent: bool) -> str:
 
 def csv_text(table: Table) -> str:
     """Returns headings and rows as comma-separated values."""
-    return "".join(f"{csv_line(line) or _NOTHING}\n" for line in _lines(table))
+    return "".join(f"{line or _NOTHING}\n" for line in _lines(table, csv_line, ","))
 
 
 def tsv_text(table: Table) -> str:
@@ -94,14 +84,16 @@ def tsv_text(table: Table) -> str:
         >>> tsv_text(Table("t", "t", (Column("run"), Column("clean", percent=True)), (("sdnet", 0.98),)))
         'run\tclean (%)\nsdnet\t98.0\n'
     """
-    return "".join("\t".join(map(one_line, line)) + "\n" for line in _lines(table))
+    return "".join(f"{line}\n" for line in _lines(table, lambda values: "\t".join(map(one_line, values)), "\t"))
 
 
-def _lines(table: Table) -> Iterator[list[str]]:
-    fields = [Fields.of(column, table.cells(at)) for at, column in enumerate(table.columns)]
-    yield [heading for it in fields for heading in it.headings]
-    for row in table.rows:
-        yield [text for it, cell in zip(fields, row, strict=True) for text in it.values(cell)]
+def _lines(table: Table, joined: Callable[[Iterable[str]], str], separator: str) -> Iterator[str]:
+    yield joined(heading for it in table.coded for heading in Fields.of(it).headings)
+
+    def written(it: Coded) -> list[str]:
+        return [joined(values) for values in map(Fields.of(it).values, it.cells)]
+
+    yield from map(separator.join, table.rendered(written))
 
 
 def csv_line(values: Iterable[str]) -> str:

@@ -12,43 +12,13 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from html import escape
 
 from robustcsc.presentation.csv_table import Fields, csv_line
-from robustcsc.presentation.table import Cell, Column, Estimate, Table, is_numeric
+from robustcsc.presentation.table import Cell, Coded, Table, is_numeric
 
 _SHORT = 26  # letters of words that stay on one line
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A column of many rows, each different cell kept once.
-
-    Attributes:
-        column: Its heading and format.
-        cells: The different cells.
-        codes: For each row, the place of its cell in `cells`.
-    """
-
-    column: Column
-    cells: Sequence[Cell]
-    codes: Sequence[int]
-
-
-def coded_columns(table: Table) -> Iterator[Coded]:
-    """Yields the columns of a table."""
-    for at, column in enumerate(table.columns):
-        keys = list(map(_key, table.cells(at)))
-        different = dict(zip(keys, table.cells(at), strict=True))
-        places = {key: place for place, key in enumerate(different)}
-        yield Coded(column, list(different.values()), [places[key] for key in keys])
-
-
-def _key(cell: Cell) -> object:
-    """Returns what tells different cells apart: 1, 1.0 and True are equal."""
-    return cell if isinstance(cell, (str, Estimate)) else repr(cell)
 
 
 def packed_table(columns: Iterable[Coded]) -> str:
@@ -63,7 +33,7 @@ def packed(content: bytes) -> str:
 
 
 def _packed_column(it: Coded) -> dict[str, object]:
-    fields = Fields.of(it.column, it.cells)
+    fields = Fields.of(it)
     size = 1 if len(it.cells) <= 2**8 else 2 if len(it.cells) <= 2**16 else 4
     codes = array({1: "B", 2: "H", 4: "I"}[size], it.codes)
     return {
@@ -83,7 +53,7 @@ def html_table(table: Table, first_rows: int | None = None) -> str:
         table: The table; title and notes are left to the page.
         first_rows: Of more rows only so many are written; ``None`` for all.
     """
-    fields = [Fields.of(column, table.cells(at)) for at, column in enumerate(table.columns)]
+    fields = list(map(Fields.of, table.coded))
     heads = (
         f'<th scope="col" class="{"right" if right else ""}" data-csv="{escape(csv_line(it.headings))}">'
         f"{escape(it.column.heading)}</th>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from robustcsc.presentation.table import Table
 from robustcsc.presentation.words import MISSING, one_line
@@ -40,9 +39,9 @@ def latex_table(table: Table) -> str:
         f"  \\caption{{{latex_text(table.title)}}}",
         f"  \\begin{{tabular}}{{{alignment}}}",
         "    \\toprule",
-        f"    {_row(column.heading for column in table.columns)}",
+        f"    {_row(latex_text(column.heading) for column in table.columns)}",
         "    \\midrule",
-        *(f"    {_row(row)}" for row in table.texts),
+        *(f"    {_row(row)}" for row in table.rendered(lambda it: [*map(latex_text, it.texts)])),
         "    \\bottomrule",
         "  \\end{tabular}",
         *(f"  \\par\\footnotesize {latex_text(note)}" for note in table.notes),
@@ -51,7 +50,6 @@ def latex_table(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-@lru_cache(maxsize=2**16)  # the cells of a report repeat
 def latex_text(text: str) -> str:
     """Returns text on one line that LaTeX sets as it is."""
     # two hyphens in a row would become a dash
@@ -59,4 +57,4 @@ def latex_text(text: str) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return " & ".join(map(latex_text, cells)) + r" \\"
+    return " & ".join(cells) + r" \\"

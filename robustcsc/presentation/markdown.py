@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from robustcsc.presentation.table import Table
 from robustcsc.presentation.words import one_line
@@ -22,15 +21,14 @@ _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPED)))
 def markdown_table(table: Table) -> str:
     """Returns the table in GitHub's Markdown, titled with a third-level heading."""
     lines = [f"### {markdown_text(table.title)}", ""]
-    lines.append(_row(column.heading for column in table.columns))
+    lines.append(_row(markdown_text(column.heading) for column in table.columns))
     lines.append(f"| {' | '.join('---:' if right else '---' for right in table.numeric)} |")
-    lines += map(_row, table.texts)
+    lines += map(_row, table.rendered(lambda it: [*map(markdown_text, it.texts)]))
     for note in table.notes:
         lines += ["", markdown_text(note)]
     return "\n".join(lines) + "\n"
 
 
-@lru_cache(maxsize=2**16)  # the cells of a report repeat
 def markdown_text(text: str) -> str:
     """Returns text on one line that Markdown shows as it is."""
     line = one_line(text)
@@ -42,4 +40,4 @@ def markdown_text(text: str) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(map(markdown_text, cells))} |"
+    return f"| {' | '.join(cells)} |"

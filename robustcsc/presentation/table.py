@@ -7,7 +7,7 @@ A cell is `str` (words, made by the caller), `bool`, `int` (a count, never scale
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -200,6 +200,41 @@ def is_scaled(cell: Cell) -> bool:
 
 
 @dataclass(frozen=True)
+class Coded:
+    """A column of many rows, each different cell kept once.
+
+    Attributes:
+        column: Its heading and format.
+        cells: The different cells.
+        codes: For each row, the place of its cell in `cells`.
+    """
+
+    column: Column
+    cells: Sequence[Cell]
+    codes: Sequence[int]
+
+    @classmethod
+    def of(cls, column: Column, cells: Sequence[Cell]) -> Coded:
+        """Returns a column from the cells of its rows."""
+        objects = dict(zip(map(id, cells), cells, strict=True))  # many rows have the very same cell
+        keys = {at: _key(cell) for at, cell in objects.items()}
+        different = dict(zip(keys.values(), objects.values(), strict=True))
+        places = {key: place for place, key in enumerate(different)}
+        codes = {at: places[key] for at, key in keys.items()}
+        return cls(column, list(different.values()), [*map(codes.__getitem__, map(id, cells))])
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The different cells as text."""
+        return list(map(self.column.text, self.cells))
+
+
+def _key(cell: Cell) -> object:
+    """Returns what tells different cells apart: 1, 1.0 and True are equal."""
+    return cell if isinstance(cell, (str, Estimate)) else (type(cell), repr(cell))
+
+
+@dataclass(frozen=True)
 class Table:
     """A title, columns, rows of typed cells, and notes.
 
@@ -231,12 +266,21 @@ class Table:
     @cached_property
     def numeric(self) -> tuple[bool, ...]:
         """Per column: whether it holds numbers and gaps only, at least one number, and is set flush right."""
-        return tuple(is_numeric(self.cells(at)) for at in range(len(self.columns)))
+        return tuple(is_numeric(it.cells) for it in self.coded)
+
+    @cached_property
+    def coded(self) -> tuple[Coded, ...]:
+        """The columns, each different cell once: what renderers work on, as most cells of long tables repeat."""
+        return tuple(Coded.of(column, self.cells(at)) for at, column in enumerate(self.columns))
+
+    def rendered(self, render: Callable[[Coded], Sequence[str]]) -> Iterator[tuple[str, ...]]:
+        """Yields the rows as text, where `render` writes the different cells of a column."""
+        return zip(*(map(render(it).__getitem__, it.codes) for it in self.coded), strict=True)
 
     @cached_property
     def texts(self) -> tuple[tuple[str, ...], ...]:
         """The rows as text."""
-        return tuple(tuple(it.text(cell) for it, cell in zip(self.columns, row, strict=True)) for row in self.rows)
+        return tuple(self.rendered(lambda it: it.texts))
 
     def keep(self, wanted: Callable[[Column], bool]) -> Table:
         """Returns the table with those columns only that `wanted` accepts."""

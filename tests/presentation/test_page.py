@@ -15,7 +15,7 @@ import pytest
 
 from robustcsc.presentation.chart import Chart, Line, Panel, Series, numbered_series
 from robustcsc.presentation.csv_table import csv_text
-from robustcsc.presentation.html_table import coded_columns, html_table, packed_table
+from robustcsc.presentation.html_table import html_table, packed_table
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
 from robustcsc.presentation.table import Cell, Column, Estimate, Noted, Table, Worded
@@ -69,8 +69,8 @@ def test_only_the_first_rows_may_be_written() -> None:
 
 
 def test_packed_columns_give_back_every_cell_and_the_same_bytes() -> None:
-    content = packed_table(coded_columns(TABLE))
-    assert content == packed_table(coded_columns(TABLE))
+    content = packed_table(TABLE.coded)
+    assert content == packed_table(TABLE.coded)
     columns = json.loads(gzip.decompress(base64.b64decode(content)))
     for at, column in enumerate(columns):
         codes = base64.b64decode(column["codes"])
@@ -82,14 +82,14 @@ def test_packed_columns_give_back_every_cell_and_the_same_bytes() -> None:
 
 
 def test_counts_and_truths_that_are_equal_stay_different_cells() -> None:
-    (column,) = coded_columns(Table("t", "t", (Column("a"),), ((1,), (True,), (1.0,), (1,))))
+    (column,) = Table("t", "t", (Column("a"),), ((1,), (True,), (1.0,), (1,))).coded
     assert list(map(type, column.cells)) == [int, bool, float]
     assert column.codes == [0, 1, 2, 0]
 
 
 def test_many_different_cells_need_wider_codes() -> None:
     table = Table("t", "t", (Column("a"),), tuple((at,) for at in range(300)))
-    (column,) = json.loads(gzip.decompress(base64.b64decode(packed_table(coded_columns(table)))))
+    (column,) = json.loads(gzip.decompress(base64.b64decode(packed_table(table.coded))))
     assert column["bytes"] == 2
     assert base64.b64decode(column["codes"])[-2:] == (299).to_bytes(2, "little")
 
@@ -100,7 +100,7 @@ def test_the_script_sorts_by_number_with_gaps_last() -> None:
     const columns = await unpackColumns("x"), all = () => [0, 1, 2, 3, 4];
     return columns.map((column) => [arrange(all(), column, false), arrange(all(), column, true)]);
     """
-    run, clean, k, eps = in_node({"x": packed_table(coded_columns(TABLE))}, script, "tables.js")
+    run, clean, k, eps = in_node({"x": packed_table(TABLE.coded)}, script, "tables.js")
     assert clean == [[3, 0, 4, 1, 2], [4, 0, 3, 1, 2]]
     assert k == [[2, 0, 3, 4, 1], [1, 4, 0, 3, 2]]
     assert eps == [[3, 4, 0, 1, 2], [1, 0, 4, 3, 2]]
@@ -115,14 +115,14 @@ def test_the_script_filters_by_word_and_by_bound() -> None:
     return [select(columns, 5, ["a1"], []), by("", ">=50", "", ""), by("", "", "=3", ""), by("", "", "", "<8/255"),
       by("", "", "", ">0.02"), by("", "3 of", "", "")];
     """
-    found = in_node({"x": packed_table(coded_columns(TABLE))}, script, "tables.js")
+    found = in_node({"x": packed_table(TABLE.coded)}, script, "tables.js")
     assert found == [[3], [0, 4], [0, 3], [3, 4], [0, 1], [2]]
 
 
 @needs_node
 def test_the_script_saves_what_the_csv_file_holds() -> None:
     script = 'const columns = await unpackColumns("x"); return csvOf(columns, [0, 1, 2, 3, 4]);'
-    assert in_node({"x": packed_table(coded_columns(TABLE))}, script, "tables.js") == csv_text(TABLE)
+    assert in_node({"x": packed_table(TABLE.coded)}, script, "tables.js") == csv_text(TABLE)
 
 
 @needs_node

@@ -28,8 +28,8 @@ from robustcsc.reports.cohorts.cohorts import (
     of_kinds,
     of_newest_fit,
     score,
-    setting_of,
 )
+from robustcsc.reports.cohorts.settings import setting_of
 from robustcsc.reports.cohorts.words import (
     attack_words,
     epsilon_words,

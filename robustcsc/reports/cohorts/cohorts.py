@@ -7,25 +7,26 @@ such as fooling rates, which are means over seeds, chooses them by `of_newest_fi
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
-from robustcsc.measurements.facts import replace
-from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
+from robustcsc.measurements.facts import Fact
+from robustcsc.measurements.perturbations import Attack, Corruption, Perturbation
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
 from robustcsc.measurements.protocols import BASIC
-from robustcsc.measurements.records import Answers, Metric, Record, Subject
+from robustcsc.measurements.records import Answers, Images, Metric, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import About, Title, slug, told_apart
+from robustcsc.reports.cohorts.settings import origin_and_seed, setting_of, without_fit
 from robustcsc.reports.cohorts.words import ANSWERS_WORDS, policy_rank, policy_words, setting_rank, source_words
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """Those that the means of the benchmarks cover."""
 
 
-class Cohort(NamedTuple):
+class Cohort(Fact, frozen=True, kw_only=False):
     """What records must share to stand in one column.
 
     Attributes:
@@ -53,9 +54,7 @@ class Cohort(NamedTuple):
     def of(cls, record: Record) -> Cohort:
         """Returns the cohort of one record."""
         it = record.measurement
-        images, (origin, seed) = it.images, _origin_and_seed(it.perturbation)
-        said = record.location.answers
-        return cls(images.dataset, images.split, images.fingerprint, record.total, origin, seed, it.metric, said)
+        return _cohort(it.images, it.perturbation, it.metric, record.total, record.location.answers)
 
     @property
     def rank(self) -> tuple[object, ...]:
@@ -89,7 +88,7 @@ class Cohort(NamedTuple):
     @property
     def clean_images(self) -> tuple[str, str, str, int]:
         """Data set, split, fingerprint of the images and their number: what clean and perturbed images share."""
-        return self[:4]
+        return (self.dataset, self.split, self.images, self.total)
 
     @property
     def files(self) -> str:
@@ -107,7 +106,7 @@ def apart(cohort: Cohort, others: Iterable[Cohort]) -> str:
     return told_apart(cohort.about, (it for other in others for it in other.about))
 
 
-class Variant(NamedTuple):
+class Variant(Fact, frozen=True, kw_only=False):
     """One run with its weights under one lambda policy: a row of most tables.
 
     Attributes:
@@ -121,9 +120,10 @@ class Variant(NamedTuple):
     @classmethod
     def of(cls, record: Record) -> Variant:
         """Returns the variant that one record measured."""
-        return cls(record.measurement.subject, without_fit(record.measurement.policy))
+        return _variant(record.measurement.subject, record.measurement.policy)
 
     @property
+    @lru_cache(maxsize=2**14)  # noqa: B019
     def rank(self) -> tuple[object, ...]:
         """Sorting key: models without lambda first (the baselines), then by run, then by policy."""
         it = self.subject
@@ -146,30 +146,10 @@ Nested = Mapping[Cohort, Mapping[Setting, Rows]]
 """Everything to show by cohort, setting and variant, in the order of tables."""
 
 
-@lru_cache(maxsize=2**12)
-def without_fit(policy: Policy) -> Policy:
-    """Returns a policy without the lambda fit that it used."""
-    return replace(policy, fit="") if isinstance(policy, Adaptive) else policy
-
-
 def fit_of(record: Record) -> str:
     """Returns the digest of the lambda fit that a record used; ``""`` if it used none."""
     policy = record.measurement.policy
     return policy.fit if isinstance(policy, Adaptive) else ""
-
-
-@lru_cache(maxsize=2**12)
-def setting_of(perturbation: Perturbation) -> Setting:
-    """Returns a perturbation without what differs between the cells of one column or belongs to the cohort."""
-    match perturbation:
-        case Clean():
-            return perturbation
-        case Corruption():
-            return replace(perturbation, severity=0, seed=0, files="")
-        case Universal(crafting=crafting):
-            return replace(perturbation, crafting=replace(crafting, seed=0))
-        case _:
-            return replace(perturbation, seed=0)
 
 
 def is_basic(setting: Setting) -> TypeGuard[Attack]:
@@ -244,15 +224,22 @@ def by_cohort(records: Iterable[Record]) -> Nested:
     """
     if isinstance(records, Shown):
         return records.nested
-    found: dict[tuple[Cohort, Setting, Variant], list[Record]] = defaultdict(list)
+    found: dict[Cohort, dict[Setting, dict[Variant, list[Record]]]] = {}
     for record in records:
-        found[Cohort.of(record), setting_of(record.measurement.perturbation), Variant.of(record)].append(record)
-    nested: dict[Cohort, dict[Setting, dict[Variant, Series]]] = {}
-    for place in sorted(found, key=lambda it: (it[0].rank, setting_rank(it[1]), it[2].rank)):
-        cohort, setting, variant = place
-        measured = {severity_of(it): it for it in of_newest_fit(found[place])}
-        nested.setdefault(cohort, {}).setdefault(setting, {})[variant] = measured
-    return nested
+        settings = found.setdefault(Cohort.of(record), {})
+        rows = settings.setdefault(setting_of(record.measurement.perturbation), {})
+        rows.setdefault(Variant.of(record), []).append(record)
+    return {
+        cohort: {
+            setting: {it: _series(found[cohort][setting][it]) for it in ranked(found[cohort][setting])}
+            for setting in sorted(found[cohort], key=setting_rank)
+        }
+        for cohort in sorted(found, key=lambda it: it.rank)
+    }
+
+
+def _series(records: Sequence[Record]) -> Series:
+    return {severity_of(it): it for it in of_newest_fit(records)}
 
 
 def part_of(nested: Nested, *kinds: type[Perturbation], metric: Metric = Metric.ACCURACY) -> Nested:
@@ -307,14 +294,12 @@ def _age(record: Record) -> tuple[str, str, int, int]:
     return (record.provenance.created, fit_of(record), record.measurement.batch_size or 0, record.met)
 
 
-@lru_cache(maxsize=2**12)
-def _origin_and_seed(made: Perturbation) -> tuple[Corruption | None, int]:
-    match made:
-        case Clean():
-            return None, 0
-        case Corruption(seed=seed):
-            return replace(made, name="", severity=0, seed=0), seed
-        case Universal(crafting=crafting):
-            return None, crafting.seed
-        case _:
-            return None, made.seed
+@lru_cache(maxsize=2**14)
+def _cohort(images: Images, made: Perturbation, metric: Metric, total: int, answers: Answers | None) -> Cohort:
+    origin, seed = origin_and_seed(made)
+    return Cohort(images.dataset, images.split, images.fingerprint, total, origin, seed, metric, answers)
+
+
+@lru_cache(maxsize=2**14)
+def _variant(subject: Subject, policy: Policy) -> Variant:
+    return Variant(subject, without_fit(policy))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from robustcsc.measurements.facts import replace
 from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.trainings import Training
@@ -58,7 +59,7 @@ def groups_of(records: Sequence[Record], trainings: Iterable[Training]) -> list[
     by_weights: dict[tuple[str, str], dict[Measure, list[Series]]] = defaultdict(lambda: defaultdict(list))
     runs: dict[tuple[str, str], set[str]] = defaultdict(set)
     for cohort, settings in by_cohort(records).items():
-        images = cohort._replace(seed=0)
+        images = replace(cohort, seed=0)
         for setting, rows in settings.items():
             for variant, measured in rows.items():
                 weights = (variant.subject.model, variant.subject.weights)

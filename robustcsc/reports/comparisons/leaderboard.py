@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.facts import tag_of
+from robustcsc.measurements.facts import replace, tag_of
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption
 from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, typed_policy
 from robustcsc.measurements.records import Metric, Record
@@ -177,7 +177,7 @@ def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), 
                     images, board = cohort.clean_images, boards_of[cohort.clean_images]
                     row = _Row(group, policy, cohort.total, [{} for _ in group.seeds])
                     row = rows[board].setdefault((at, policy, images), row)
-                    place = cohort._replace(images=board[2], total=board[3]), setting
+                    place = replace(cohort, images=board[2], total=board[3]), setting
                     row.seeds[number][place] = several
                     measured[board][place] += several
     if not rows:

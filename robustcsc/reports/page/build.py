@@ -19,7 +19,14 @@ from robustcsc.presentation.latex import latex_table
 from robustcsc.presentation.markdown import markdown_table, markdown_text
 from robustcsc.presentation.table import Table
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.page.frames import accuracy_frame, coded_csv, coded_records, fooling_frame, in_order
+from robustcsc.reports.page.frames import (
+    accuracy_columns,
+    coded_csv,
+    coded_records,
+    columns_csv,
+    fooling_columns,
+    in_order,
+)
 from robustcsc.reports.page.page import render_page
 from robustcsc.reports.page.sections import Report, Section, closing_sections, report_sections
 
@@ -73,10 +80,9 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     sections = report_sections(replace(report, records=comparable))
     shown = [*sections, *closing_sections(replace(report, records=ordered))]
     columns = {it.column.heading: it for it in coded_records(ordered)}
-    frames = {"accuracy.csv": accuracy_frame(comparable)}
-    if len(fooling := fooling_frame(comparable)):
-        frames["fooling.csv"] = fooling
-    contents = {name: it.to_csv(index=False, lineterminator="\n").encode() for name, it in frames.items()}
+    contents = {"accuracy.csv": columns_csv(accuracy_columns(comparable)).encode()}
+    if (fooling := fooling_columns(comparable))["run"]:
+        contents["fooling.csv"] = columns_csv(fooling).encode()
     contents["records.csv"] = coded_csv([it for name, it in columns.items() if name not in TIMING]).encode()
     on_page = [it for name, it in columns.items() if name not in _OUTCOMES]
     contents["index.html"] = render_page(report.title, shown, comparable, on_page).encode()

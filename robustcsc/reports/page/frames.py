@@ -1,25 +1,26 @@
-"""Data frames of a report, their rows in order, and columns in which each different cell is kept once.
+"""The CSV files of a report: their rows in order, and columns in which each different cell is kept once.
 
 Files and the page are made from such columns, so that 200,000 records take seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-
-import pandas as pd
+from itertools import groupby
 
 from robustcsc.measurements.facts import to_json
-from robustcsc.measurements.frames import factors, records_frame
+from robustcsc.measurements.frames import factors
 from robustcsc.measurements.perturbations import Corruption, Perturbation
-from robustcsc.measurements.records import Images, Record
+from robustcsc.measurements.policies import Adaptive, Policy
+from robustcsc.measurements.records import Images, Record, Subject
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.presentation.csv_table import csv_line
-from robustcsc.presentation.html_table import Coded
-from robustcsc.presentation.table import Column
+from robustcsc.presentation.table import Coded, Column, Plain
 from robustcsc.reports.attacks.fooling import NOISE, UNIVERSAL, changed_by
-from robustcsc.reports.cohorts.cohorts import SEVERITIES, Series, by_cohort, fit_of, score, setting_of, total_score
+from robustcsc.reports.cohorts.cohorts import SEVERITIES, by_cohort, score, total_score
+from robustcsc.reports.cohorts.settings import setting_of
 from robustcsc.reports.cohorts.words import policy_rank, setting_rank
 
 _WHO = ("run", "model", "weights", "policy", "policy.value", "policy.scope", "dataset", "split", "images")
@@ -30,14 +31,27 @@ _CRAFTED = tuple(f"crafting.{name}" for name in ("images", "count", "delta", "pa
 
 def in_order(records: Iterable[Record]) -> list[Record]:
     """Returns records by run and weights, then by what was measured, then by when, whatever their order was."""
-    return sorted(sorted(records, key=to_json), key=_rank)
+    ordered = []
+    for _, alike in groupby(sorted(records, key=_rank), key=_rank):
+        several = list(alike)
+        ordered += sorted(several, key=to_json) if len(several) > 1 else several
+    return ordered
 
 
 def _rank(record: Record) -> tuple[object, ...]:
     it = record.measurement
-    who = (it.subject.run, it.subject.model, it.subject.weights)
-    policy = (policy_rank(it.policy), fit_of(record), it.metric.value, it.batch_size or 0)
-    return (*who, *_images_rank(it.images, it.perturbation), *policy, record.provenance.created)
+    who, what, how = _who_rank(it.subject), _images_rank(it.images, it.perturbation), _how_rank(it.policy)
+    return (who, what, how, str(it.metric), it.batch_size or 0, record.provenance.created)
+
+
+@lru_cache(maxsize=2**14)
+def _who_rank(subject: Subject) -> tuple[object, ...]:
+    return (subject.run, subject.model, subject.weights)
+
+
+@lru_cache(maxsize=2**14)
+def _how_rank(policy: Policy) -> tuple[object, ...]:
+    return (policy_rank(policy), policy.fit if isinstance(policy, Adaptive) else "")
 
 
 @lru_cache(maxsize=2**14)
@@ -51,18 +65,32 @@ def _images_rank(images: Images, made: Perturbation) -> tuple[object, ...]:
 def coded_records(records: Sequence[Record]) -> list[Coded]:
     """Returns the columns of `records_frame`."""
     columns = factors(records).items()
-    return [Coded(Column(name, significant=5), values, codes.tolist()) for name, (values, codes) in columns]
+    return [Coded(Column(name, significant=5), values, codes) for name, (values, codes) in columns]
 
 
 def coded_csv(columns: Sequence[Coded]) -> str:
     """Returns comma-separated values at full precision; each different cell is written once."""
     lines = [csv_line(it.column.heading for it in columns)]
-    texts = [[csv_line(["" if cell is None else str(cell)]) for cell in it.cells] for it in columns]
-    rows = zip(*([text[code] for code in it.codes] for text, it in zip(texts, columns, strict=True)), strict=True)
+    texts = ([csv_line([_written(cell)]) for cell in it.cells] for it in columns)
+    rows = zip(*(map(text.__getitem__, it.codes) for text, it in zip(texts, columns, strict=True)), strict=True)
     return "".join(f"{line}\n" for line in (*lines, *map(",".join, rows)))
 
 
-def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
+Columns = Mapping[str, Sequence[Plain]]
+"""Columns of plain values, as many each, by their heading; ``None`` where there is none."""
+
+
+def columns_csv(columns: Columns) -> str:
+    """Returns comma-separated values at full precision."""
+    rows = zip(*(map(_written, column) for column in columns.values()), strict=True)
+    return "".join(f"{csv_line(row)}\n" for row in (columns, *rows))
+
+
+def _written(value: object) -> str:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def accuracy_columns(records: Sequence[Record]) -> Columns:
     """Returns one row per run, lambda policy, cohort and corruption, one column per severity.
 
     Accuracies are fractions. `mean`, `low` and `high` pool the severities that were measured; `n` counts the images of
@@ -75,21 +103,28 @@ def accuracy_frame(records: Sequence[Record]) -> pd.DataFrame:
         if isinstance(setting, Corruption)
         for measured in variants.values()
     ]
-    numbers = (*(f"severity_{at}" for at in SEVERITIES), "mean", "low", "high", *(f"lambda_{at}" for at in SEVERITIES))
-    firsts = [next(iter(measured.values())) for measured in found]
-    frame = records_frame(firsts).reindex(columns=[*_WHO, *_CORRUPTED]).rename(columns={"name": "corruption"})
-    return frame.join(pd.DataFrame(map(_by_severity, found), columns=["n", *numbers]))
+    facts = _facts([next(iter(measured.values())) for measured in found], (*_WHO, *_CORRUPTED))
+    means = [total_score(list(measured.values())) for measured in found]
+    intervals = [it.interval for it in means]
+    return {
+        **{"corruption" if name == "name" else name: values for name, values in facts.items()},
+        "n": [it.images for it in means],
+        **{f"severity_{at}": [score(it[at]).rate if at in it else None for it in found] for at in SEVERITIES},
+        "mean": [it.rate for it in means],
+        "low": [low for low, _ in intervals],
+        "high": [high for _, high in intervals],
+        **{f"lambda_{at}": [it[at].lam if at in it else None for it in found] for at in SEVERITIES},
+    }
 
 
-def _by_severity(measured: Series) -> dict[str, object]:
-    mean = total_score(list(measured.values()))
-    low, high = mean.interval
-    row: dict[str, object] = {"n": mean.images, "mean": mean.rate, "low": low, "high": high}
-    row |= {f"severity_{severity}": score(record).rate for severity, record in measured.items()}
-    return row | {f"lambda_{severity}": record.lam for severity, record in measured.items()}
+def _facts(records: Sequence[Record], names: Sequence[str]) -> Columns:
+    """Returns some of the columns of `records_frame`, empty ones, too."""
+    found = factors(records)
+    columns = ((name, found.get(name, ([None], [0] * len(records)))) for name in names)
+    return {name: [values[code] for code in codes] for name, (values, codes) in columns}
 
 
-def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
+def fooling_columns(records: Sequence[Record]) -> Columns:
     """Returns one row per point of a fooling curve: whose predictions, what changed them, the rate over its seeds.
 
     Rates are fractions. `std` is over seeds (empty for one); `low` and `high` end the 95 % Wilson interval of the mean
@@ -103,11 +138,15 @@ def fooling_frame(records: Sequence[Record]) -> pd.DataFrame:
         for seeds in measured.values()
         if seeds
     ]
-    frame = records_frame([seeds[0] for seeds in points]).reindex(columns=[*_WHO, *_FOOLED, *_CRAFTED])
-    numbers = pd.DataFrame(map(_over_seeds, points), columns=["seeds", "n", "rate", "std", "low", "high"])
-    return frame.rename(columns={"epsilon": "xi"}).join(numbers)
-
-
-def _over_seeds(seeds: Sequence[Record]) -> tuple[float | None, ...]:
-    scores = SeedScores(tuple(map(score, seeds)))
-    return len(seeds), seeds[0].total, scores.mean, scores.std, *Score.mean_of(scores.scores).interval
+    facts = _facts([seeds[0] for seeds in points], (*_WHO, *_FOOLED, *_CRAFTED))
+    scores = [SeedScores(tuple(map(score, seeds))) for seeds in points]
+    intervals = [Score.mean_of(it.scores).interval for it in scores]
+    return {
+        **{"xi" if name == "epsilon" else name: values for name, values in facts.items()},
+        "seeds": list(map(len, points)),
+        "n": [seeds[0].total for seeds in points],
+        "rate": [it.mean for it in scores],
+        "std": [it.std for it in scores],
+        "low": [low for low, _ in intervals],
+        "high": [high for _, high in intervals],
+    }

@@ -16,10 +16,10 @@ from markupsafe import Markup
 
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.html_chart import html_chart
-from robustcsc.presentation.html_table import Coded, coded_columns, html_table, packed, packed_table
+from robustcsc.presentation.html_table import html_table, packed, packed_table
 from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
-from robustcsc.presentation.table import Table, facts
+from robustcsc.presentation.table import Coded, Table, facts
 from robustcsc.presentation.words import Title, told_apart
 from robustcsc.reports.page.compare import comparisons
 from robustcsc.reports.page.examples import galleries
@@ -55,7 +55,7 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
     environment.tests["empty"] = _is_empty
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
-    long = {table.name: packed_table(coded_columns(table)) for table in tables if len(table.rows) > PAGE_ROWS}
+    long = {table.name: packed_table(table.coded) for table in tables if len(table.rows) > PAGE_ROWS}
     charts = {chart.name: chart_data(chart) for chart in charted if not still[chart.name]}
     page = template.render(
         title=title,
@@ -115,5 +115,5 @@ def _inside(section: Section) -> str:
 
 def _is_empty(table: Table) -> bool:
     """Whether all numbers of a table are zero or missing."""
-    columns = [table.cells(at) for at, numeric in enumerate(table.numeric) if numeric]
-    return bool(columns) and not any(facts(cell)[""] for cells in columns for cell in cells)
+    columns = [it for it, numeric in zip(table.coded, table.numeric, strict=True) if numeric]
+    return bool(columns) and not any(facts(cell)[""] for it in columns for cell in it.cells)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from robustcsc.measurements.commands import joined_commands
 from robustcsc.measurements.perturbations import Clean
-from robustcsc.measurements.records import Record
+from robustcsc.measurements.records import Record, Subject
 from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.reports.cohorts.cohorts import Cohort
 from robustcsc.reports.cohorts.words import source_words
@@ -16,21 +16,25 @@ from robustcsc.reports.cohorts.words import source_words
 
 def provenance_table(records: Sequence[Record]) -> Table:
     """Returns one row per run, weights, cohort, device and versions."""
-    groups: dict[tuple[str | int | None, ...], list[Record]] = defaultdict(list)
+    alike: dict[tuple[Subject, Cohort, bool, str, tuple[tuple[str, str], ...]], list[Record]] = defaultdict(list)
     for record in records:
-        subject, cohort, how = record.measurement.subject, Cohort.of(record), record.provenance
-        origin, clean = cohort.origin, isinstance(record.measurement.perturbation, Clean)
+        it, how = record.measurement, record.provenance
+        clean, versions = isinstance(it.perturbation, Clean), tuple(how.versions.items())
+        alike[it.subject, Cohort.of(record), clean, how.device, versions].append(record)
+    groups: dict[tuple[str | int | None, ...], list[Record]] = defaultdict(list)
+    for (subject, cohort, clean, device, versions), members in alike.items():
+        origin = cohort.origin
         source = source_words(origin) if origin else "clean images" if clean else "perturbed images"
         table = origin.table.words if origin else None
-        versions = ", ".join(f"{package} {version}" for package, version in how.versions.items())
+        packages = ", ".join(f"{package} {version}" for package, version in versions)
         made = (subject.run, subject.model, subject.weights[:12], cohort.dataset, cohort.split)
         images = (f"{cohort.images} for files {cohort.files}" if cohort.files else cohort.images, cohort.total)
-        groups[(*made, *images, source, table, cohort.seed, how.device, versions)].append(record)
+        groups[(*made, *images, source, table, cohort.seed, device, packages)] += members
     rows = []
     for key in sorted(groups, key=lambda key: tuple((cell is None, cell or 0) for cell in key)):
-        times = sorted(record.provenance.created for record in groups[key])
+        times = [record.provenance.created for record in groups[key]]
         seconds = sum(record.provenance.seconds for record in groups[key])
-        rows.append((*key, len(groups[key]), seconds, times[0], times[-1]))
+        rows.append((*key, len(groups[key]), seconds, min(times), max(times)))
     before = ("run", "model", "weights", "data set", "split", "images", "n", "source", "severity table")
     columns = (*before, "seed", "device", "versions", "records")
     return Table(

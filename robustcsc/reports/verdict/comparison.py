@@ -16,8 +16,9 @@ from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import holm
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Estimate, Table
-from robustcsc.reports.cohorts.cohorts import Cohort, setting_of, severity_of
+from robustcsc.reports.cohorts.cohorts import Cohort, severity_of
 from robustcsc.reports.cohorts.join import joined
+from robustcsc.reports.cohorts.settings import setting_of
 from robustcsc.reports.verdict.facts import Row, Verdict
 from robustcsc.reports.verdict.judge import verdicts
 from robustcsc.reports.verdict.sentences import MOST_NAMED, condition_words, row_words, verdict_sentences

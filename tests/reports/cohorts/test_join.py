@@ -5,7 +5,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.corruptions.tables import mean_tables
 from robustcsc.reports.page.build import write_report
-from robustcsc.reports.page.frames import accuracy_frame
+from robustcsc.reports.page.frames import accuracy_columns
 from robustcsc.reports.page.sections import Report
 
 RecordMaker = Callable[..., Record]
@@ -50,6 +50,6 @@ def test_a_report_averages_published_files(corruption: RecordMaker, tmp_path: Pa
     assert (
         "70.00 [" in next(it for it in paths.tables if it.name.startswith("means") and it.suffix == ".md").read_text()
     )
-    assert accuracy_frame(joined(made))["mean"].tolist() == [0.7]
+    assert accuracy_columns(joined(made))["mean"] == [0.7]
     assert paths.accuracy.read_text().count("\n") == 2
     assert "file1" in paths.records.read_text()

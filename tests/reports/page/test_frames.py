@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from scipy.stats import binomtest
 
 from robustcsc.measurements.frames import flat, records_frame
 from robustcsc.measurements.records import Record
-from robustcsc.reports.page.frames import accuracy_frame, coded_csv, coded_records, fooling_frame, in_order
+from robustcsc.reports.page.frames import accuracy_columns, coded_csv, coded_records, fooling_columns, in_order
 from tests.measurements.reading import LISTS, read_records
 
 RecordMaker = Callable[..., Record]
@@ -34,13 +35,14 @@ def test_without_records_all_columns_remain() -> None:
     frame = records_frame([])
     assert len(frame) == 0
     assert {"run", "severity", "lambda", "met", "rate", "low", "high"} <= set(frame.columns)
-    assert list(accuracy_frame([])["mean"]) == list(fooling_frame([])["rate"]) == []
+    assert list(accuracy_columns([])["mean"]) == list(fooling_columns([])["rate"]) == []
 
 
 def test_a_record_without_images_has_no_accuracy(corruption: RecordMaker, random_noise: RecordMaker) -> None:
     row = records_frame([corruption(met=0, total=0), corruption(met=1, total=2)]).iloc[0]
     assert row[["rate", "low", "high"]].isna().all()
-    assert fooling_frame([random_noise(met=0, total=0)]).iloc[0][["rate", "low", "high"]].isna().all()
+    fooling = fooling_columns([random_noise(met=0, total=0)])
+    assert [math.isnan(it) for name in ("rate", "low", "high") for it in fooling[name]] == [True] * 3
 
 
 def test_missing_severities_stay_missing_and_others_stay_whole(clean: RecordMaker, corruption: RecordMaker) -> None:
@@ -95,7 +97,7 @@ def test_two_measurements_of_the_same_cells_give_the_same_bytes(clean: RecordMak
 
 
 def test_the_wide_frame_has_one_row_per_series_and_the_mean_of_its_severities(records: list[Record]) -> None:
-    wide = accuracy_frame(records)
+    wide = pd.DataFrame(accuracy_columns(records))
     (row,) = [row for _, row in wide.iterrows() if (row["run"], row["policy"]) == ("sdnet", "adaptive")]
     assert row["corruption"] == "gaussian_noise"
     assert [row[f"severity_{severity}"] for severity in range(1, 6)] == [0.8476, 0.7487, 0.6138, 0.5477, 0.4884]
@@ -107,7 +109,7 @@ def test_the_wide_frame_has_one_row_per_series_and_the_mean_of_its_severities(re
 
 def test_the_rate_of_a_perturbation_is_the_mean_over_its_seeds(universal: RecordMaker, control: RecordMaker) -> None:
     made = [universal(met=n, total=100, crafting={"seed": seed}) for seed, n in enumerate((70, 80, 90))]
-    frame = fooling_frame([*made, control(met=10, total=100)])
+    frame = pd.DataFrame(fooling_columns([*made, control(met=10, total=100)]))
     assert list(frame["kind"]) == ["universal", "random-control"]
     row, alone = frame.iloc[0], frame.iloc[1]
     assert (row["seeds"], row["n"], row["xi"], row["crafting.count"]) == (3, 100, 10 / 255, 1000)
@@ -118,7 +120,8 @@ def test_the_rate_of_a_perturbation_is_the_mean_over_its_seeds(universal: Record
 
 
 def test_the_interval_of_a_mean_rate_is_around_the_mean_itself(universal: RecordMaker) -> None:
-    (row,) = fooling_frame([universal(met=n, total=10, crafting={"seed": n}) for n in (1, 2)]).to_dict("records")
+    made = [universal(met=n, total=10, crafting={"seed": n}) for n in (1, 2)]
+    (row,) = pd.DataFrame(fooling_columns(made)).to_dict("records")
     # By hand with z = 1.96, 3 / 2 of 10: (0.15 + 0.19207 -+ 1.95996 sqrt(0.01275 + 0.0096037)) / 1.38415
     assert (row["rate"], row["low"], row["high"]) == pytest.approx((0.15, 0.03543, 0.45884), abs=2e-5)
 
@@ -126,5 +129,5 @@ def test_the_interval_of_a_mean_rate_is_around_the_mean_itself(universal: Record
 def test_of_two_lambda_fits_the_newer_one_is_shown(universal: RecordMaker) -> None:
     old = [universal(met=1, total=100, policy="adaptive", fit="01d", crafting={"seed": at}) for at in range(2)]
     new = universal(met=60, total=100, policy="adaptive", fit="e3", created="2026-06-01T00:00:00+00:00")
-    (row,) = fooling_frame([*old, new]).to_dict("records")
+    (row,) = pd.DataFrame(fooling_columns([*old, new])).to_dict("records")
     assert (row["rate"], row["seeds"]) == (0.6, 1)

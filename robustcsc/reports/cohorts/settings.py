@@ -1,0 +1,42 @@
+"""What was done to the images and how lambda was chosen, without what the cells of one row or column differ in."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.perturbations import Clean, Corruption, Perturbation, Universal
+from robustcsc.measurements.policies import Adaptive, Policy
+
+
+@lru_cache(maxsize=2**12)
+def without_fit(policy: Policy) -> Policy:
+    """Returns a policy without the lambda fit that it used."""
+    return replace(policy, fit="") if isinstance(policy, Adaptive) else policy
+
+
+@lru_cache(maxsize=2**12)
+def setting_of(perturbation: Perturbation) -> Perturbation:
+    """Returns a perturbation without what differs between the cells of one column or belongs to the cohort."""
+    match perturbation:
+        case Clean():
+            return perturbation
+        case Corruption():
+            return replace(perturbation, severity=0, seed=0, files="")
+        case Universal(crafting=crafting):
+            return replace(perturbation, crafting=replace(crafting, seed=0))
+        case _:
+            return replace(perturbation, seed=0)
+
+
+def origin_and_seed(made: Perturbation) -> tuple[Corruption | None, int]:
+    """Returns what a cohort has of a perturbation: where corrupted images come from, and the seed."""
+    match made:
+        case Clean():
+            return None, 0
+        case Corruption(seed=seed):
+            return replace(made, name="", severity=0, seed=0), seed
+        case Universal(crafting=crafting):
+            return None, crafting.seed
+        case _:
+            return None, made.seed
