@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Prints tables on standard output, and below them the notes of all, each once.
+    """Prints tables on standard output, each with its notes below it; what stood below an earlier one stands once.
 
     Text fits the terminal, or 120 columns where there is none. With `--tsv` it is a line ``# title`` before each table,
     an empty line after it, and ``# `` before each sentence.
@@ -24,15 +24,17 @@ def print_tables(tables: Iterable[Table]) -> None:
     from robustcsc.presentation.csv_table import tsv_text
     from robustcsc.presentation.terminal import broken, table_lines
 
-    shown = list(tables)
-    if TSV.get():
-        for table in shown:
+    said: set[str] = set()
+    for table in tables:
+        if TSV.get():
             print_line(f"# {one_line(table.title)}\n{tsv_text(table)}")
-    else:
-        for table in shown:
+        else:
             print_title("\n".join(broken(table.title.split(), results_width())))
             print_line("\n".join(("", *table_lines(table, results_width()), "")))
-    print_sentences(dict.fromkeys(note for table in shown for note in table.notes))
+        if notes := [it for it in table.notes if it not in said]:
+            print_sentences(notes)
+            print_line("")
+        said.update(notes)
 
 
 def print_section(section: Section) -> None:

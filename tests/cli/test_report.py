@@ -57,15 +57,16 @@ def test_a_baseline_joins_the_report_and_gives_mce(robustcsc: Command, place: Pa
     store_run("base", 500, 200)
     done = robustcsc("report model --baseline base --out both")
     assert done.code == 0, done.err
-    (file,) = (place / "both/tables").glob("errors-*.csv")
+    (file,) = (place / "both/tables").glob("relative-errors-*.csv")
     with file.open(newline="") as opened:
-        rows = {row["run"]: row for row in csv.DictReader(opened)}
+        rows = {(row["run"], row["measure"]): float(row["mean of 15 (%)"]) for row in csv.DictReader(opened)}
     # CE 300 / 500 = 60 %, relative (300 - 100) / (500 - 200) = 66.7 %
-    assert (rows["model"]["mean of 15 (%)"], rows["model"]["mCE, base (%)"]) == ("30.0", "60.0")
-    assert float(rows["model"]["relative mCE, base (%)"]) == pytest.approx(200 / 3)
-    assert rows["base"]["mCE, base (%)"] == "100.0"
-    (line,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("relative mCE, base")]
-    assert line[3:] == ["100.0", "66.7"]
+    assert rows["model", "CE"] == 60
+    assert rows["model", "relative CE"] == pytest.approx(200 / 3)
+    assert rows["base", "CE"] == 100
+    with (place / "both/tables/verdict.csv").open(newline="") as opened:
+        assert [row["mCE, base (%)"] for row in csv.DictReader(opened)] == ["100.0", "60.0"]
+    assert "mCE, base" in " ".join(done.out.split())
 
 
 def test_a_baseline_named_twice_joins_once_and_a_folder_will_do(robustcsc: Command, place: Path) -> None:
@@ -102,8 +103,9 @@ def test_published_errors_of_alexnet(robustcsc: Command) -> None:
     done = robustcsc("report model --baseline alexnet")
     assert done.code == 0, done.err
     # the mean of 30 / (88.6, 89.4, 92.3, 82.0, 82.6, 78.6, 79.8, 86.7, 82.7, 81.9, 56.5, 85.3, 64.6, 71.8, 60.7)
-    (line,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("mCE, AlexNet")]
-    assert line[-1] == "38.8"
+    with (runs.find("model").reports / "tables/verdict.csv").open(newline="") as opened:
+        (row,) = csv.DictReader(opened)
+    assert f"{float(row['mCE, AlexNet (published) (%)']):.1f}" == "38.8"
     assert "Baseline AlexNet on ImageNet-C, as published" in " ".join(done.out.split())
 
 
@@ -220,7 +222,7 @@ def test_a_store_of_a_newer_version_is_one_sentence(robustcsc: Command) -> None:
 def test_names_are_escaped_in_every_form(robustcsc: Command, place: Path) -> None:
     store_run("model", 300, 100, ["fog"], model="a_b:<i>&50%|$x^2$")
     assert robustcsc("report model --baseline model --out made").code == 0
-    (latex,), (markdown,) = (list((place / "made/tables").glob(f"errors-*.{it}")) for it in ("tex", "md"))
+    (latex,), (markdown,) = (list((place / "made/tables").glob(f"relative-errors-*.{it}")) for it in ("tex", "md"))
     assert r"a\_b:\textless{}i\textgreater{}\&50\%\textbar{}\$x\textasciicircum{}2\$" in latex.read_text()
     assert r"a_b:&lt;i&gt;&amp;50%\|$x^2$" in markdown.read_text()
 

@@ -207,7 +207,7 @@ def test_it_is_swept_attacked_and_reported_like_any_other(
     assert {type(record.measurement.perturbation) for record in records[3:]} == {Universal, RandomControl}
     assert torch.equal(entry.logits(), logits)  # nothing stays behind
     sections = {section.anchor for section in report_sections(Report(title="Contract", records=records))}
-    assert sections >= {"headline", "attacks", "fooling"}
+    assert sections >= {"means", "attacks", "fooling"}
 
 
 def test_every_family_names_its_paper() -> None:

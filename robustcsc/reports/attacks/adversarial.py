@@ -7,7 +7,7 @@ only if it stays right under each. It is computed image by image, from the outco
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import and_
 
@@ -20,10 +20,10 @@ from robustcsc.measurements.records import AttackDetails, Metric, Outcomes, Reco
 from robustcsc.measurements.statistics import Score
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Column, Table
-from robustcsc.reports.attacks.flags import FLAG_WORDS, Flags, flags_by_measurement, is_white_box
+from robustcsc.reports.attacks.flags import FLAG_WORDS, FLAGS_NOTE, Flags, flags_by_measurement, is_white_box
 from robustcsc.reports.attacks.tables import BUDGETS, attacks_by_cohort
 from robustcsc.reports.cohorts.cells import PERCENT, WHO, estimate, percentages, rate_of
-from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, apart, labels_of, of_kinds, of_newest_fit
+from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, labels_of, of_kinds, of_newest_fit
 from robustcsc.reports.cohorts.words import (
     THEN,
     attack_words,
@@ -38,6 +38,8 @@ ALL_ATTACKS = (
     "Under all attacks an image counts only if it stays right under each of them, counted image by image: the robust "
     "accuracy as far as it was measured, an upper bound of the true one."
 )
+_CALLS = "Calls are per attacked image, counted on the model."
+_IN_TURN = f"A{THEN}B: B attacked the images that A left, and both are counted."
 _WORST_NOTES = (
     ALL_ATTACKS,
     "Attacks under the protocol static are crafted without knowing the fitted lambda: a transfer test.",
@@ -63,30 +65,9 @@ def worst_case_tables(records: Sequence[Record]) -> list[Table]:
             title=cohort.titled("Under all attacks"),
             columns=columns,
             rows=tuple(found),
-            notes=(f"{PERCENT} n = {cohort.total} images.", *_WORST_NOTES),
+            notes=(PERCENT, *_WORST_NOTES),
         )
         for cohort, found in rows.items()
-    ]
-
-
-def robust_columns(records: Iterable[Record]) -> list[tuple[str, Mapping[Variant, Score]]]:
-    """Returns heading and scores of what all attacks together leave, by variant.
-
-    One column per norm, budget and cohort of images; where no row was attacked more than once there is none, because it
-    would repeat the accuracy under that attack.
-    """
-    found: dict[tuple[Cohort, ThreatModel], dict[Variant, Score]] = defaultdict(dict)
-    several = set()
-    for (cohort, _, _, threat), attacks in _by_target(records).items():
-        for variant, mine in _by_variant(attacks).items():
-            if attacked_directly(mine):
-                found[cohort, threat][variant] = left_by_all(mine)
-                several |= {(cohort, threat)} if len(mine) > 1 else set()
-    cohorts = {cohort for cohort, _ in several}
-    return [
-        (robust_heading(threat) + (f" ({words})" if (words := apart(cohort, cohorts)) else ""), scores)
-        for (cohort, threat), scores in found.items()
-        if (cohort, threat) in several
     ]
 
 
@@ -107,9 +88,9 @@ def attack_list_tables(records: Sequence[Record]) -> list[Table]:
         found = sorted(attacks, key=lambda it: (it.variant.rank, protocol_rank(it.made)))
         rows = tuple((*labels[variant], *_attack_cells(made, record, flags)) for variant, made, record in found)
         notes = (
-            f"{PERCENT} n = {cohort.total} images. {BUDGETS}",
-            f"A{THEN}B: B attacked the images that A left, and both are counted. Calls are per attacked image, counted "
-            "on the model.",
+            *([FLAGS_NOTE] if any(flags[record.measurement] for _, _, record in found) else []),
+            *(PERCENT, BUDGETS, _CALLS),
+            *([_IN_TURN] if any(len(made.steps) > 1 for _, made, _ in found) else []),
         )
         title = cohort.titled("Attack by attack")
         tables.append(Table(cohort.file_name("attack-list"), title, columns, rows, notes))

@@ -8,11 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from robustcsc.measurements.perturbations import Attack
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import AttackDetails, Flag, Measurement, Record
-from robustcsc.presentation.table import Column, Table
-from robustcsc.reports.attacks.tables import attacks_by_cohort
-from robustcsc.reports.cohorts.cells import WHO
-from robustcsc.reports.cohorts.cohorts import Cohort, Variant, fit_of, labels_of, of_kinds
-from robustcsc.reports.cohorts.words import attack_words, protocol_name
+from robustcsc.reports.cohorts.cohorts import Cohort, Variant, fit_of, of_kinds
 
 FLAG_WORDS = {
     Flag.ZERO_GRADIENTS: "the gradient is exactly zero in many pixels",
@@ -23,7 +19,7 @@ FLAG_WORDS = {
     Flag.TRANSFER_BEATS_WHITE_BOX: "images crafted on another model break more than all crafted on this one",
 }
 
-_NOTE = (
+FLAGS_NOTE = (
     "A flag means that the attack was too weak to say much (Athalye, Carlini & Wagner, ICML 2018): the accuracy it "
     "left is an upper bound that may be far off. No flag is no proof of strength."
 )
@@ -69,20 +65,3 @@ def _raised_together(group: Sequence[tuple[Attack, Record]]) -> tuple[tuple[Flag
     found = {Flag.BLACK_BOX_BEATS_WHITE_BOX: blind, Flag.TRANSFER_BEATS_WHITE_BOX: foreign}
     raised = tuple(flag for flag, counts in found.items() if any(correct < least for correct in counts))
     return raised, [record.measurement for record in white]
-
-
-def flag_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table per cohort with a row for each flag of an attack; empty where nothing was flagged."""
-    labels, flags = labels_of(records), flags_by_measurement(records)
-    tables = []
-    for cohort, attacks in attacks_by_cohort(records).items():
-        rows = tuple(
-            (*labels[variant], attack_words(made), protocol_name(made), FLAG_WORDS[flag])
-            for variant, made, record in attacks
-            for flag in flags[record.measurement] or ()
-        )
-        if rows:
-            columns = (*WHO, *map(Column, ("attack", "protocol", "flag")))
-            title = cohort.titled("Flagged attacks")
-            tables.append(Table(cohort.file_name("flags"), title, columns, rows, (_NOTE,)))
-    return tables

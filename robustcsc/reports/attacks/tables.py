@@ -1,25 +1,23 @@
-"""Accuracy under single attacks and over their budget, and what the other tables of attacks share."""
+"""Accuracy over the budget of attacks, and what the other tables of attacks share."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Attack
-from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Record
-from robustcsc.measurements.threats import Norm
+from robustcsc.measurements.threats import DEFAULT_EPSILON, Norm
 from robustcsc.presentation.chart import Chart, line_chart
 from robustcsc.presentation.table import Column, Estimate, Table
-from robustcsc.reports.cohorts.cells import PERCENT, WHO, curve_of, percentages, rate_of
-from robustcsc.reports.cohorts.cohorts import Cohort, Labels, Variant, by_cohort, is_basic, labels_of, part_of
+from robustcsc.reports.cohorts.cells import PERCENT, curve_of, percentages
+from robustcsc.reports.cohorts.cohorts import Cohort, Variant, by_cohort, labels_of, part_of
 from robustcsc.reports.cohorts.words import (
     attack_words,
     epsilon_words,
     norm_words,
-    protocol_rank,
-    protocol_words,
     setting_rank,
     with_protocol,
 )
@@ -38,6 +36,12 @@ class Attacked(NamedTuple):
     record: Record
 
 
+def usual_budget(norm: Norm, budgets: Sequence[float]) -> float:
+    """Returns the budget that stands for a norm: the default one if it is among `budgets`, else the largest."""
+    usual = DEFAULT_EPSILON[norm]
+    return next((it for it in budgets if math.isclose(it, usual, rel_tol=1e-6)), max(budgets))
+
+
 def attacks_by_cohort(records: Sequence[Record]) -> dict[Cohort, list[Attacked]]:
     """Returns the attacks of each cohort that has any, by variant, then in the order of table columns."""
     found: dict[Cohort, list[Attacked]] = {}
@@ -50,38 +54,6 @@ def attacks_by_cohort(records: Sequence[Record]) -> dict[Cohort, list[Attacked]]
         ]
         found[cohort] = sorted(attacks, key=lambda it: (it.variant.rank, setting_rank(it.made)))
     return found
-
-
-def attack_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table per cohort: accuracy under single attacks and the protocol in words (SDNet, Table 4).
-
-    What suites measure beyond that stands in `robustcsc.reports.attacks.adversarial`.
-    """
-    labels = labels_of(records)
-    tables = []
-    for cohort, attacks in attacks_by_cohort(records).items():
-        if basic := [it for it in attacks if is_basic(it.made)]:
-            tables.append(_attack_table(cohort, basic, labels))
-    return tables
-
-
-def _attack_table(cohort: Cohort, attacks: Sequence[Attacked], labels: Labels) -> Table:
-    columns = dict.fromkeys(attack_words(it.made) for it in sorted(attacks, key=lambda it: setting_rank(it.made)))
-    rows: dict[tuple[Variant, Protocol], dict[str, Attacked]] = defaultdict(dict)
-    for it in sorted(attacks, key=lambda it: (it.variant.rank, protocol_rank(it.made))):
-        rows[it.variant, it.made.protocol][attack_words(it.made)] = it
-    cells = []
-    for (variant, _), found in rows.items():
-        how = protocol_words(next(iter(found.values())).made, variant.policy)
-        accuracies = (rate_of(found[words].record) if words in found else None for words in columns)
-        cells.append((*labels[variant], how, *accuracies))
-    return Table(
-        name=cohort.file_name("attacks"),
-        title=cohort.titled("Attacks"),
-        columns=(*WHO, Column("how the attack met lambda"), *percentages(columns)),
-        rows=tuple(cells),
-        notes=(f"{PERCENT} n = {cohort.total} images. {BUDGETS}",),
-    )
 
 
 def epsilon_charts(records: Sequence[Record]) -> list[Chart]:
@@ -115,7 +87,7 @@ def epsilon_tables(records: Sequence[Record]) -> list[Table]:
                     title=cohort.titled(f"Accuracy over epsilon, {norm_words(norm)}"),
                     columns=(Column("run, lambda policy, attack"), *percentages(map(epsilon_words, budgets))),
                     rows=tuple((words, *map(curve.get, budgets)) for words, curve in lines.items()),
-                    notes=(f"{PERCENT} n = {cohort.total} images. {BUDGETS}",),
+                    notes=(PERCENT, BUDGETS),
                 )
             )
     return tables

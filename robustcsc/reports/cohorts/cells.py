@@ -72,7 +72,7 @@ def summary_columns(corruptions: Sequence[str]) -> list[tuple[str, list[str]]]:
     return summaries
 
 
-def summary_notes(summaries: Sequence[tuple[str, list[str]]]) -> list[str]:
+def summary_notes(summaries: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """Returns one sentence per summary column that names what it covers."""
     return [f"The {heading} covers {', '.join(map(corruption_words, names))}." for heading, names in summaries]
 

@@ -7,6 +7,7 @@ the severities. Where single outcomes were not kept, the two are compared as if 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
@@ -46,6 +47,7 @@ _UNPAIRED = (
     "Where there is no p, single outcomes were not kept: the interval (Newcombe 1998, method 10) takes the images of "
     "the two rows for independent ones, which usually makes it too wide."
 )
+_COMPARED = ("first", "second", "images")
 _MANY = f"Of more than {MOST_RUNS} runs each is compared with the first only."
 
 
@@ -72,6 +74,18 @@ def difference_tables(records: Sequence[Record]) -> list[Table]:
             if found:
                 tables.append(_table(cohort, kind, found, labels, (_MANY,) if many else ()))
     return tables
+
+
+def on_the_mean(table: Table) -> Table:
+    """Returns a table of differences without its columns of single severities."""
+    return table.keep(lambda it: not it.heading.startswith("severity "))
+
+
+def by_severity(tables: Iterable[Table]) -> list[Table]:
+    """Returns the columns of single severities as tables of their own, so that all of them fit a screen."""
+    wide = [it for it in tables if on_the_mean(it) != it]
+    kept = (it.keep(lambda at: at.heading in _COMPARED or at.heading.startswith("severity ")) for it in wide)
+    return [replace(it, name=f"{it.name}-by-severity", notes=(_NOTE,)) for it in kept]
 
 
 def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
@@ -116,7 +130,7 @@ def _table(cohort: Cohort, kind: str, found: Sequence[_Comparison], labels: Labe
     rows: list[tuple[Cell, ...]] = []
     for setting, first, second, whole, by_severity in found:
         names = [", ".join(labels[it]) for it in (first, second)]
-        better = names[whole.points < 0] if whole.shown else "no difference shown"
+        better = ("second" if whole.points < 0 else "first") if whole.shown else "neither"
         tested = (None, None) if whole.p_value is None else (whole.p_value, next(corrected))
         covered = severities_words(by_severity) if by_severity else None
         points = (_estimate(by_severity[at]) if at in by_severity else None for at in severities)
@@ -129,7 +143,7 @@ def _table(cohort: Cohort, kind: str, found: Sequence[_Comparison], labels: Labe
         name=cohort.file_name("differences", kind),
         title=cohort.titled(f"Differences, {kind}"),
         columns=(
-            *(*map(Column, ("first", "second", "images")), whole_column, Column("better")),
+            *(*map(Column, _COMPARED), whole_column, Column("shown better")),
             *(Column("p", significant=2), Column("p (Holm)", significant=2), Column("severities"), *others),
         ),
         rows=tuple(rows),

@@ -22,12 +22,12 @@ from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.presentation.words import slug
 from robustcsc.reports.attacks.adversarial import attacked_directly, left_by_all, robust_heading
+from robustcsc.reports.attacks.tables import usual_budget
 from robustcsc.reports.cohorts.cells import PERCENT, over_seeds, percentages, summary_columns, summary_notes
 from robustcsc.reports.cohorts.cohorts import Cohort, Part, Series, Setting, of_newest_fit, pool, severities_of
 from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.cohorts.words import NOISES, corruption_rank, corruption_words, policy_rank, policy_words
 from robustcsc.reports.comparisons.groups import Group, groups_of
-from robustcsc.reports.summary.headline import headline_budget
 
 By = Literal["clean", "noise", "corruptions", "robust"]
 """What rows can be ranked by."""
@@ -265,7 +265,7 @@ def _threats(threats: Iterable[ThreatModel]) -> list[ThreatModel]:
     for threat in threats:
         if threat.epsilon:
             budgets[threat.norm].append(threat.epsilon)
-    return [ThreatModel(norm, headline_budget(norm, budgets[norm])) for norm in sorted(budgets, reverse=True)]
+    return [ThreatModel(norm, usual_budget(norm, budgets[norm])) for norm in sorted(budgets, reverse=True)]
 
 
 def _read_mean(wanted: Mapping[Place, Sequence[int]], cells: Cells) -> tuple[Score, int] | None:

@@ -30,11 +30,8 @@ from robustcsc.reports.cohorts.words import (
 )
 from robustcsc.reports.comparisons.groups import Group, groups_of
 
-_NOTES = (
-    "One training seed: percent with the 95 % Wilson interval. Several: mean ± standard deviation over the training "
-    "seeds (n - 1); seeds of an attack are averaged first.",
-    "Training and test times are those of the machines that trained and measured, with all else they had to do.",
-)
+_SEEDS = "Mean ± standard deviation over the training seeds (n - 1); seeds of an attack are averaged first."
+_TIMES = "Training and test times are those of the machines that trained and measured, with all else they had to do."
 
 Quantity = tuple[Cohort, Setting, frozenset[int]]
 """What was measured on which images and which severities, whatever the seed of the measurement: a row of the table."""
@@ -60,23 +57,39 @@ class _Model(NamedTuple):
         return (it.data, it.model, it.epochs, repr(it.without_seed), policy)
 
 
-def seed_tables(records: Sequence[Record], trainings: Iterable[Training]) -> list[Table]:
-    """Returns one table per data set: a column per model and policy, a row per fact and measure.
+def training_tables(records: Sequence[Record], trainings: Iterable[Training]) -> list[Table]:
+    """Returns one table with a row per model and policy: how it was trained, and how long it takes.
 
-    Trainings that differ in nothing but their seed stand together. A measure that only some of the seeds have is left
-    out for the whole model, and so are records of weights that nobody described.
+    Trainings that differ in nothing but their seed are one row; weights that nobody described have none.
     """
-    models = [
+    rows = [_facts(it) for it in _models(records, trainings)]
+    cells = tuple(tuple(row.values()) for row in rows)
+    title, columns = "How the models were trained", tuple(map(Column, rows[0] if rows else ()))
+    return [Table("trainings", title, columns, cells, (_TIMES,))] if rows else []
+
+
+def seed_tables(records: Sequence[Record], trainings: Iterable[Training]) -> list[Table]:
+    """Returns one table per data set: a column per model and policy with several training seeds, a row per measure.
+
+    A measure that only some of the seeds have is left out for the whole model, and so are records of weights that
+    nobody described.
+    """
+    datasets: dict[tuple[str, str], list[_Model]] = defaultdict(list)
+    for model in (it for it in _models(records, trainings) if len(it.trainings) > 1):
+        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, *_ in model.scores):
+            datasets[images].append(model)
+    return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
+
+
+def _models(records: Sequence[Record], trainings: Iterable[Training]) -> list[_Model]:
+    """Returns the models in the order of tables, those alike but for their seed as one; fixed lambdas are left out."""
+    models = (
         _model(group, policy)
         for group in groups_of(records, trainings)
         for policy in {measure.policy for seed in group.seeds for measure in seed}
         if group.trainings and not isinstance(policy, FixedLambda)
-    ]
-    datasets: dict[tuple[str, str], list[_Model]] = defaultdict(list)
-    for model in sorted(models, key=lambda model: model.rank):
-        for images in dict.fromkeys((cohort.dataset, cohort.split) for cohort, *_ in model.scores):
-            datasets[images].append(model)
-    return [_table(dataset, split, found) for (dataset, split), found in sorted(datasets.items())]
+    )
+    return sorted(models, key=lambda model: model.rank)
 
 
 def _model(group: Group, policy: Policy) -> _Model:
@@ -101,7 +114,7 @@ def _table(dataset: str, split: str, models: Sequence[_Model]) -> Table:
     several = {it.about.model for it in models if it.policy != NoLambda()}
     heads = [it.about.model + (f", {policy_words(it.policy)}" if it.about.model in several else "") for it in models]
     quantities = {it for model in models for it in model.scores if (it[0].dataset, it[0].split) == (dataset, split)}
-    rows = _training_rows(models)
+    rows: list[tuple[Cell, ...]] = []
     for it in sorted(quantities, key=lambda it: (_rank(*it[:2]), sorted(it[2]))):
         cohort, made, severities = it
         what = "clean accuracy" if made == Clean() else f"{cohort.metric}, {perturbation_words(made)}"
@@ -109,21 +122,23 @@ def _table(dataset: str, split: str, models: Sequence[_Model]) -> Table:
         images = ", ".join((f"{cohort.total} ({cohort.images})", *_how(cohort, made)))
         cells = (over_seeds(model.scores[it]) if it in model.scores else None for model in models)
         rows.append((words, images, *cells))
-    title, columns = f"Models over training seeds: {dataset} {split}", (Column(""), Column("images"))
-    return Table(slug("seeds", dataset, split), title, (*columns, *percentages(heads)), tuple(rows), _NOTES)
+    title, columns = f"Models over training seeds: {dataset} {split}", (Column("measured"), Column("images"))
+    return Table(slug("seeds", dataset, split), title, (*columns, *percentages(heads)), tuple(rows), (_SEEDS,))
 
 
-def _training_rows(models: Sequence[_Model]) -> list[tuple[Cell, ...]]:
-    facts: dict[str, list[Cell]] = {
-        "options": [", ".join(f"{key}={value}" for key, value in it.about.options.items()) or None for it in models],
-        "parameters": [it.about.parameters for it in models],
-        "training images": [it.about.trained_on for it in models],
-        "epochs": [it.about.epochs for it in models],
-        "training seeds": [", ".join(str(seed.seed) for seed in it.trainings) for it in models],
-        "training time (s)": [_rounded(fmean(each.seconds for each in it.trainings), ".0f") for it in models],
-        "test time per image (ms)": [_rounded(it.seconds_per_image, ".3g", 1000) for it in models],
+def _facts(model: _Model) -> dict[str, Cell]:
+    it = model.about
+    return {
+        "model": it.model,
+        "lambda policy": policy_words(model.policy),
+        "options": ", ".join(f"{key}={value}" for key, value in it.options.items()) or None,
+        "parameters": it.parameters,
+        "training images": it.trained_on,
+        "epochs": it.epochs,
+        "training seeds": ", ".join(str(seed.seed) for seed in model.trainings),
+        "training time (s)": _rounded(fmean(each.seconds for each in model.trainings), ".0f"),
+        "test time per image (ms)": _rounded(model.seconds_per_image, ".3g", 1000),
     }
-    return [(name, "", *cells) for name, cells in facts.items()]
 
 
 def _rounded(value: float | None, digits: str, factor: int = 1) -> Cell:

@@ -1,15 +1,17 @@
-"""Tables of accuracies on corrupted images: one per corruption, one of means over severities, one of everything.
+"""Tables of accuracies on corrupted images: one per corruption, one of means over severities.
 
 Rows are runs and lambda policies side by side. A table never holds two cohorts in one column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from robustcsc.measurements.policies import FixedLambda
+from robustcsc.measurements.corruptions import STANDARD_GROUPS
+from robustcsc.measurements.perturbations import Clean, Corruption
+from robustcsc.measurements.policies import FixedLambda, Oracle
 from robustcsc.measurements.records import Record
-from robustcsc.presentation.table import Cell, Column, Table, Worded
+from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
 from robustcsc.reports.cohorts.cells import (
     PERCENT,
     POOLED,
@@ -21,28 +23,9 @@ from robustcsc.reports.cohorts.cells import (
     summary_columns,
     summary_notes,
 )
-from robustcsc.reports.cohorts.cohorts import SEVERITIES, ranked
+from robustcsc.reports.cohorts.cohorts import by_cohort, labels_of, part_of, ranked
 from robustcsc.reports.cohorts.words import corruption_words
 from robustcsc.reports.corruptions.corrupted import Corrupted, corrupted
-
-
-def severity_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table for each set of images: accuracy by corruption and severity, with intervals."""
-    return [_severity_table(cells) for cells in corrupted(records)]
-
-
-def _severity_table(cells: Corrupted) -> Table:
-    return Table(
-        name=cells.cohort.file_name("corruptions-by-severity"),
-        title=cells.cohort.titled("Accuracy by corruption and severity"),
-        columns=(*(Column("model"), *WHO, Column("corruption")), *_by_severity(SEVERITIES)),
-        rows=tuple(
-            (*cells.label(it), corruption_words(name), *map(rate_of, map(rows[it].get, SEVERITIES)))
-            for name, rows in cells.rows.items()
-            for it in ranked(rows)
-        ),
-        notes=(f"{PERCENT} n = {cells.cohort.total} images per cell.",),
-    )
 
 
 def corruption_tables(records: Sequence[Record]) -> list[Table]:
@@ -65,30 +48,59 @@ def _corruption_table(cells: Corrupted, name: str) -> Table:
         title=cells.cohort.titled(corruption_words(name).capitalize()),
         columns=(*WHO, *_by_severity(severities), Column("mean", percent=True)),
         rows=tuple(rows),
-        notes=(f"{PERCENT} n = {cells.cohort.total} images per severity.", POOLED),
+        notes=(PERCENT, POOLED),
     )
 
 
 def mean_tables(records: Sequence[Record]) -> list[Table]:
-    """Returns one table per cohort: mean over severities for each corruption (SDNet, Table 3)."""
+    """Returns one table per cohort: clean, the mean over severities of each corruption (SDNet, Table 3), and of groups.
+
+    A column that no row fills is left out.
+    """
     return [_mean_table(cells) for cells in corrupted(records)]
 
 
 def _mean_table(cells: Corrupted) -> Table:
-    summaries = summary_columns(list(cells.rows))
+    summaries = [*_group_columns(cells.rows), *summary_columns(list(cells.rows))]
     means = [*((corruption_words(name), [name]) for name in cells.rows), *summaries]
+    columns: dict[str, list[Cell]] = {"clean": [rate_of(cells.clean.get(it)) for it in cells.variants]}
+    columns |= {heading: [mean_of(cells.parts(it, names)) for it in cells.variants] for heading, names in means}
+    filled = {heading: of for heading, of in columns.items() if any(isinstance(cell, Estimate) for cell in of)}
+    shown = [(heading, names) for heading, names in summaries if heading in filled]
     return Table(
         name=cells.cohort.file_name("means"),
         title=cells.cohort.titled("Mean over severities"),
-        columns=(*WHO, *percentages(heading for heading, _ in means)),
-        rows=tuple(
-            (*cells.labels[it], *(mean_of(cells.parts(it, names)) for _, names in means)) for it in cells.variants
-        ),
+        columns=(*WHO, *percentages(filled)),
+        rows=tuple((*cells.labels[it], *(of[at] for of in filled.values())) for at, it in enumerate(cells.variants)),
         notes=(
             *(PERCENT, POOLED, severities_note(cells.severities)),
-            *(*summary_notes(summaries), *cells.fixed_notes),
+            *(*summary_notes(shown), *cells.fixed_notes),
         ),
     )
+
+
+def _group_columns(measured: Collection[str]) -> list[tuple[str, Sequence[str]]]:
+    """Returns heading and members of the means over whole groups of the benchmark; noises have a mean of their own."""
+    groups = {group: names for group, names in STANDARD_GROUPS.items() if group != "noise"}
+    whole = {group: names for group, names in groups.items() if set(names) <= set(measured) != set(names)}
+    return [(f"mean of {len(names)} {group} corruptions", names) for group, names in whole.items()]
+
+
+def clean_tables(records: Sequence[Record]) -> list[Table]:
+    """Returns accuracies on clean images that no other table has: those of policies that no verdict credits.
+
+    These are the oracle and fixed lambdas, on images that were measured without any corruption.
+    """
+    nested, labels = by_cohort(records), labels_of(records)
+    elsewhere = {cohort.clean_images for cohort in part_of(nested, Corruption)}
+    tables = []
+    for cohort, settings in part_of(nested, Clean).items():
+        rows = {it: series[0] for found in settings.values() for it, series in found.items()}
+        if cohort.clean_images not in elsewhere and any(isinstance(it.policy, Oracle | FixedLambda) for it in rows):
+            cells = tuple((*labels[it], rate_of(rows[it])) for it in ranked(rows))
+            title, name = cohort.titled("Clean images"), cohort.file_name("clean")
+            tables.append(Table(name, title, (*WHO, *percentages(["clean"])), cells, (PERCENT,)))
+    return tables
 
 
 def _by_severity(severities: Iterable[int]) -> tuple[Column, ...]:

@@ -8,6 +8,15 @@ function reveal() {
   target.scrollIntoView();
 }
 
+const phone = matchMedia("(max-width: 40rem)");
+function stack() {
+  for (const place of document.querySelectorAll(".cards")) {
+    place.classList.toggle("stacked", phone.matches || place.classList.contains("wide"));
+  }
+}
+phone.addEventListener("change", stack);
+stack();
+
 const all = make("button", { type: "button", textContent: "Open all sections" });
 all.onclick = () => {
   const open = folds.some((fold) => !fold.open);

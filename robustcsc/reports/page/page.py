@@ -32,8 +32,10 @@ _FIRST_ROWS = 20
 """How many rows of those are there without a script, and on paper."""
 _OPEN_TABLES = 3
 """Tables of a section that stand open; further ones are folded."""
-_MOST_CARDS = 12
+_MOST_COLUMNS = 12
 """Columns of tables whose rows become cards on a narrow screen."""
+_MOST_CARDS = 16
+"""Rows of tables with more columns that become cards on any screen."""
 _SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compare.js", "page.js")}
 
 
@@ -53,6 +55,7 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
     environment.filters["still"] = lambda chart: Markup(still[chart.name])
     environment.filters |= {"json": _json, "short": _short_titles(sections)}
     environment.tests["empty"] = _is_empty
+    environment.filters["stacks"] = _stacks
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
     long = {table.name: packed_table(table.coded) for table in tables if len(table.rows) > PAGE_ROWS}
@@ -66,7 +69,6 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         packed={**long, "records": packed_table(columns)},
         first_rows=_FIRST_ROWS,
         open_tables=_OPEN_TABLES,
-        most_cards=_MOST_CARDS,
         charts=charts,
         comparisons=comparisons(records),
         library=packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes()) if charts else "",
@@ -111,6 +113,13 @@ def _inside(section: Section) -> str:
     """Returns in words what a section holds."""
     held = {"chart": section.charts, "picture": section.pictures, "table": section.tables}
     return ", ".join(f"{len(of)} {name}{'s' * (len(of) > 1)}" for name, of in held.items() if of)
+
+
+def _stacks(table: Table) -> str:
+    """Returns the class of a table whose rows become cards."""
+    if len(table.columns) <= _MOST_COLUMNS:
+        return " cards"
+    return " cards wide" if len(table.rows) <= _MOST_CARDS else ""
 
 
 def _is_empty(table: Table) -> bool:

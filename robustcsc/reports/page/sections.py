@@ -13,20 +13,18 @@ from robustcsc.presentation.chart import Chart
 from robustcsc.presentation.picture import Picture
 from robustcsc.presentation.table import Table
 from robustcsc.reports.attacks.adversarial import attack_list_tables, worst_case_tables
-from robustcsc.reports.attacks.flags import flag_tables
 from robustcsc.reports.attacks.fooling import fooling_charts, fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_charts, minimal_tables
-from robustcsc.reports.attacks.tables import attack_tables, epsilon_charts, epsilon_tables
+from robustcsc.reports.attacks.tables import epsilon_charts, epsilon_tables
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.comparisons.differences import difference_tables
-from robustcsc.reports.comparisons.trainings import seed_tables
+from robustcsc.reports.comparisons.differences import by_severity, difference_tables, on_the_mean
+from robustcsc.reports.comparisons.trainings import seed_tables, training_tables
 from robustcsc.reports.corruptions.baselines import Baseline
 from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise_charts, severity_charts
 from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables
-from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables, severity_tables
+from robustcsc.reports.corruptions.tables import clean_tables, corruption_tables, mean_tables
 from robustcsc.reports.papers.papers import Paper, paper_charts, paper_tables
 from robustcsc.reports.summary.doubts import doubt_tables
-from robustcsc.reports.summary.headline import headline_charts, headline_tables
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.reports.summary.provenance import command_tables, provenance_table
 from robustcsc.reports.verdict.judge import verdicts
@@ -107,26 +105,28 @@ def report_sections(report: Report) -> list[Section]:
     """
     records = joined(report.records)
     fits, paper, trainings = report.fits, report.paper, report.trainings
+    differences = difference_tables(records)
     sections = [
         verdict_section(records, trainings, report.baseline),
-        Section("headline", "Headline", charts=headline_charts(records), tables=headline_tables(records)),
         Section("doubts", "Doubts: what speaks against all figures of a model", tables=doubt_tables(records)),
-        Section("flags", "Flags: what speaks against attack figures", tables=flag_tables(records)),
         Section(
             "means",
             "Corruptions: means",
             charts=[*heat_maps(records), *noise_charts(records)],
-            tables=mean_tables(records),
+            tables=[*mean_tables(records), *clean_tables(records)],
         ),
-        Section("errors", "Corruption errors", tables=corruption_error_tables(records, report.baseline)),
-        Section("differences", "Who differs from whom", tables=difference_tables(records)),
+        Section(
+            "errors",
+            "Corruption errors relative to a baseline",
+            tables=corruption_error_tables(records, report.baseline) if report.baseline else (),
+        ),
+        Section("differences", "Who differs from whom", tables=list(map(on_the_mean, differences))),
         Section(
             "attacks",
             "Attacks",
             charts=[*epsilon_charts(records), *minimal_charts(records)],
             tables=[
                 *worst_case_tables(records),
-                *attack_tables(records),
                 *epsilon_tables(records),
                 *attack_list_tables(records),
                 *minimal_tables(records),
@@ -143,12 +143,16 @@ def report_sections(report: Report) -> list[Section]:
             "severity",
             "By severity",
             charts=[*severity_charts(records), *lambda_charts(records)],
-            tables=[*severity_tables(records), *corruption_tables(records)],
+            tables=[*corruption_tables(records), *by_severity(differences)],
         ),
         Section(
             "fits", "Lambda fits", charts=[*residual_charts(fits), *fit_curve_charts(fits)], tables=fit_tables(fits)
         ),
-        Section("seeds", "Models over training seeds", tables=seed_tables(records, trainings)),
+        Section(
+            "trainings",
+            "Trainings",
+            tables=[*seed_tables(records, trainings), *training_tables(records, trainings)],
+        ),
         Section(
             "paper",
             "The paper's tables",

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from robustcsc.measurements.perturbations import MinimalBudget
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Table
+from robustcsc.reports.attacks.adversarial import attack_list_tables
 from robustcsc.reports.attacks.fooling import NOISE, UNIVERSAL, fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_tables
 from robustcsc.reports.cohorts.cohorts import of_kinds
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.corruptions.tables import corruption_tables
+from robustcsc.reports.corruptions.tables import clean_tables, corruption_tables
 from robustcsc.reports.page.sections import Section, verdict_section
-from robustcsc.reports.summary.headline import headline_tables
 
 _LONG = ("verdict", "severity", "fits")
 """Sections that are printed by themselves, or left to the page."""
@@ -28,20 +28,15 @@ def short_section(records: Sequence[Record]) -> Section:
     if of_kinds(records, *UNIVERSAL, *NOISE):
         return Section("verdict", "Verdict", sentences=verdict.sentences, tables=fooling_tables(records))
     if not verdict.tables:
-        return Section("verdict", "Verdict", tables=[*headline_tables(records), *corruption_tables(records)])
+        return Section("verdict", "Verdict", tables=_uncredited(records))
     return verdict
+
+
+def _uncredited(records: Sequence[Record]) -> list[Table]:
+    """Returns what fixed lambdas and the oracle gave, of whom no verdict speaks."""
+    return [*clean_tables(records), *corruption_tables(records), *attack_list_tables(records)]
 
 
 def terminal_tables(sections: Iterable[Section]) -> list[Table]:
     """Returns the tables of a report that are neither its verdict nor left to the page."""
-    shown: list[Table] = []
-    for section in sections:
-        if section.anchor == "paper":
-            shown += section.tables
-        elif section.anchor not in _LONG:
-            shown += map(_without_severities, section.tables)
-    return shown
-
-
-def _without_severities(table: Table) -> Table:
-    return table.keep(lambda column: not column.heading.startswith("severity "))
+    return [table for section in sections if section.anchor not in _LONG for table in section.tables]

@@ -14,6 +14,7 @@ from robustcsc.measurements.threats import NORMS, Norm
 from robustcsc.measurements.trainings import Training
 from robustcsc.reports.attacks.adversarial import attacked_directly, left_by_all, survivors
 from robustcsc.reports.attacks.flags import Flags, flags_by_measurement
+from robustcsc.reports.attacks.tables import usual_budget
 from robustcsc.reports.cohorts.cells import summary_columns
 from robustcsc.reports.cohorts.cohorts import (
     Cohort,
@@ -32,7 +33,6 @@ from robustcsc.reports.cohorts.cohorts import (
 from robustcsc.reports.cohorts.words import NOISES, corruption_rank, policy_rank
 from robustcsc.reports.corruptions.baselines import Baseline
 from robustcsc.reports.corruptions.corruption_errors import mean_corruption_errors
-from robustcsc.reports.summary.headline import headline_budget
 from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Ratios, Result, Row, Verdict
 
 MOST_ROWS = 8
@@ -175,7 +175,7 @@ def _attacked(nested: Nested) -> Found:
     for norm in NORMS:
         choices = [it for it in by_threat if it.threat and it.threat.norm == norm]
         if choices:
-            usual = headline_budget(norm, [it.threat.epsilon for it in choices if it.threat])
+            usual = usual_budget(norm, [it.threat.epsilon for it in choices if it.threat])
             choices = [it for it in choices if it.threat and it.threat.epsilon == usual]
             best = max(choices, key=lambda it: (len(by_threat[it]), it.cohort.total, -it.cohort.seed))
             found[best] = {variant: _under_attack(records, flags) for variant, records in by_threat[best].items()}

@@ -113,7 +113,8 @@ def _elsewhere(verdict: Verdict) -> str:
     chosen = _corrupted(verdict)
     together = (chosen, *verdict.elsewhere)
     others = "; ".join(apart(it, together) for it in verdict.elsewhere)
-    return f"Corrupted images of one kind enter here ({apart(chosen, together)}); other tables have more: {others}."
+    here = apart(chosen, together)
+    return f"Several sets of corrupted images were measured, which never meet; here: {here}. In other tables: {others}."
 
 
 def _corrupted(verdict: Verdict) -> Cohort:

@@ -7,17 +7,16 @@ import pytest
 
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import SavedImages, Surrogate
-from robustcsc.measurements.policies import Adaptive, Scope, TrainingLambda
 from robustcsc.measurements.records import AttackDetails, Cost, GradientChecks, Record
 from robustcsc.presentation.table import Table
 from robustcsc.presentation.words import MISSING
 from robustcsc.reports.attacks.adversarial import (
     attack_list_tables,
     attacked_directly,
-    robust_columns,
     worst_case_tables,
 )
-from robustcsc.reports.summary.headline import headline_tables
+from robustcsc.reports.attacks.flags import FLAGS_NOTE
+from robustcsc.reports.attacks.tables import usual_budget
 
 RecordMaker = Callable[..., Record]
 
@@ -53,27 +52,13 @@ def test_the_lowest_number_is_counted_image_by_image(attacked: RecordMaker) -> N
         "all of these": "12.50",  # 00100000
     }
     assert table.rows[-1][3:5] == (4, "PGD L∞ 8/255, 20 steps")
-    ((heading, scores),) = robust_columns(records)
-    assert heading == "under all attacks, L∞ 8/255"
-    assert {it.policy: score.met for it, score in scores.items()} == {
-        TrainingLambda(): 2,
-        Adaptive(scope=Scope.IMAGE): 2,
-    }  # nobody attacked the other policy itself
-    assert robust_columns(records[2:]) == []  # each row was attacked once
 
 
-def test_the_headline_has_what_all_attacks_leave(attacked: RecordMaker) -> None:
-    records = [
-        attacked("11110000"),
-        attacked("00111100", "square", protocol="black-box"),
-        attacked("11111100", policy="adaptive", protocol="static"),
-        attacked("01100000", policy="train", protocol="plain"),
-    ]
-    (headline,) = headline_tables(records)
-    headings = [column.heading for column in headline.columns]
-    column = headings.index("under all attacks, L∞ 8/255")
-    assert [row[column].split()[0] for row in headline.texts] == ["25.00", MISSING, "25.00"]
-    assert not any("Square" in heading or "black-box" in heading for heading in headings)
+@pytest.mark.parametrize(
+    ("levels", "usual"), [((2, 4, 8, 16), 8), ((1, 2), 2), ((8.0000001, 16), 8.0000001), ((8.1, 4), 8.1)]
+)
+def test_one_budget_stands_for_a_norm(levels: tuple[float, ...], usual: float) -> None:
+    assert usual_budget("linf", [level / 255 for level in levels]) == usual / 255
 
 
 def test_after_a_new_fit_older_records_of_the_policy_do_not_count(attacked: RecordMaker) -> None:
@@ -158,3 +143,28 @@ def test_the_list_has_costs_and_flags(attacked: RecordMaker) -> None:
     assert (fgsm["flags"], fgsm["attacked"], fgsm["forward calls"]) == ("none", MISSING, MISSING)
     assert (second["attack"], second["in 8 bits"]) == ("PGD > Square L∞ 8/255, 200 queries", MISSING)
     assert (second["gradient calls"], second["flags"]) == ("0.0", MISSING)  # nothing was checked
+    assert FLAGS_NOTE in table.notes
+    (harmless,) = attack_list_tables(records[1:2])
+    assert FLAGS_NOTE not in harmless.notes
+
+
+def test_attacks_name_the_protocol_in_words(records: list[Record]) -> None:
+    (table,) = attack_list_tables(records)
+    rows = {(row[0], row[2]): row[4].split()[0] for row in table.texts}
+    transfer = "crafted at the training lambda, scored at the fitted lambda (a transfer test)"
+    assert rows["sdnet", transfer] == "35.20"
+    assert rows["sdnet", "crafted through the adaptive policy"] == "0.50"
+    assert rows["resnet", "crafted on the model that is scored"] == "0.10"
+
+
+def test_an_attack_scored_by_the_oracle_says_so(attack: RecordMaker) -> None:
+    (table,) = attack_list_tables([attack(met=3, total=10, protocol="static", policy="oracle")])
+    words = "crafted at the training lambda, scored at the best lambda by the test labels (a transfer test)"
+    assert [row[2] for row in table.texts] == [words]
+
+
+def test_fooling_rates_are_no_accuracies(attack: RecordMaker) -> None:
+    made = [attack(met=correct, total=100, metric=it) for correct, it in ((30, "accuracy"), (60, "fooling rate"))]
+    (table,) = attack_list_tables(made)
+    assert [row[4].split()[0] for row in table.texts] == ["30.00"]
+    assert "corruptions" not in table.title

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from robustcsc.measurements.records import AttackDetails, Flag, GradientChecks, Record
-from robustcsc.reports.attacks.flags import FLAG_WORDS, flag_tables, flags_by_measurement
+from robustcsc.reports.attacks.flags import FLAG_WORDS, flags_by_measurement
 
 RecordMaker = Callable[..., Record]
 
@@ -21,22 +21,15 @@ def test_every_flag_has_words() -> None:
     assert set(FLAG_WORDS) == set(Flag)
 
 
-def test_a_flag_stands_in_a_table_beside_its_attack(attack: RecordMaker, corruption: RecordMaker) -> None:
-    details = checked(zero_gradients=0.2, right_at_large_budget=1)
-    flagged = attack("pgd:steps=2", met=1, epsilon=0.5, policy="train", details=details)
-    (table,) = flag_tables([flagged, corruption(met=1)])
-    row = ("sdnet", "training lambda", "PGD L∞ 0.5, 2 steps", "plain")
-    assert table.rows == (
-        (*row, "the gradient is exactly zero in many pixels"),
-        (*row, "some images stay right at a budget that allows any image"),
-    )
-
-
-def test_without_flags_there_is_no_table(attack: RecordMaker) -> None:
-    unchecked = attack(met=1, epsilon=0.5)
+def test_each_check_that_fails_is_a_flag(attack: RecordMaker) -> None:
+    flagged = attack(met=1, epsilon=0.5, details=checked(zero_gradients=0.2, right_at_large_budget=1))
+    unchecked = attack(met=1, epsilon=0.25)
     harmless = attack("fgsm", met=1, epsilon=0.5, details=checked())
-    assert flag_tables([unchecked, harmless]) == []
-    assert flags_by_measurement([unchecked, harmless]) == {unchecked.measurement: None, harmless.measurement: ()}
+    assert flags_by_measurement([flagged, unchecked, harmless]) == {
+        flagged.measurement: (Flag.ZERO_GRADIENTS, Flag.NOT_ZERO_AT_A_LARGE_BUDGET),
+        unchecked.measurement: None,
+        harmless.measurement: (),
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from robustcsc.measurements.statistics import wilson_interval
 from robustcsc.presentation.chart import MOST_LINES, Chart, Panel
 from robustcsc.presentation.table import Table
 from robustcsc.reports.attacks.fooling import fooling_charts, fooling_tables
-from robustcsc.reports.summary.headline import headline_tables
 
 RecordMaker = Callable[..., Record]
 
@@ -132,12 +131,6 @@ def test_of_many_curves_the_first_are_drawn(random_noise: RecordMaker) -> None:
     )
     assert len(points_of(chart)) == len(chart.legend) == MOST_LINES < 20
     assert f"the first {MOST_LINES} of 20 lines" in chart.description and "run14" not in chart.description
-
-
-def test_fooling_rates_are_no_accuracies(measured: list[Record], clean: RecordMaker) -> None:
-    (table,) = headline_tables([clean(met=190, total=200, **RUNS["plainnet"]), *measured])
-    assert [column.heading for column in table.columns] == ["run", "lambda policy", "clean"]
-    assert len(table.rows) == 1
 
 
 def test_without_fooling_counts_there_is_nothing(records: list[Record]) -> None:

@@ -16,7 +16,7 @@ from robustcsc.measurements.policies import Adaptive, Scope
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Estimate, Table
 from robustcsc.reports.cohorts.cohorts import total_score
-from robustcsc.reports.comparisons.differences import difference, difference_tables
+from robustcsc.reports.comparisons.differences import by_severity, difference, difference_tables, on_the_mean
 from robustcsc.reports.page.build import write_report
 from robustcsc.reports.page.sections import Report
 from tests.measurements.reading import read_records
@@ -49,17 +49,25 @@ OWN = ("sdnet, adaptive lambda", "sdnet, training lambda")
 @pytest.mark.parametrize(
     ("adaptive", "train", "better"),
     [
-        (7000, 6390, OWN[0]),
-        (6390, 7000, OWN[1]),
-        (6980, 7000, "no difference shown"),
-        (7020, 7000, "no difference shown"),
+        (7000, 6390, "first"),
+        (6390, 7000, "second"),
+        (6980, 7000, "neither"),
+        (7020, 7000, "neither"),
     ],
 )
 def test_the_better_one_is_named_where_the_interval_leaves_zero_out(
     corruption: RecordMaker, adaptive: int, train: int, better: str
 ) -> None:
     (table,) = difference_tables(pair(corruption, adaptive, train))
-    assert rows_of(table)[OWN]["better"] == better
+    assert rows_of(table)[OWN]["shown better"] == better
+
+
+def test_severities_stand_in_tables_of_their_own(records: list[Record]) -> None:
+    tables = difference_tables(records)
+    (apart,) = by_severity(tables)
+    assert headings(apart) == ["first", "second", "images", *(f"severity {at}" for at in range(1, 6))]
+    (whole,) = [it for it in tables if f"{it.name}-by-severity" == apart.name]
+    assert headings(on_the_mean(whole)) + headings(apart)[3:] == headings(whole)
 
 
 def test_differences_are_told_by_severity_and_on_the_mean(records: list[Record]) -> None:
@@ -86,7 +94,7 @@ def test_without_single_outcomes_the_interval_is_that_of_independent_images(corr
 
 def test_what_the_adaptive_lambda_costs_on_clean_images_is_said(records: list[Record]) -> None:
     clean = next(table for table in difference_tables(records) if table.title.startswith("Differences, clean"))
-    assert rows_of(clean)[OWN]["better"] == "no difference shown"
+    assert rows_of(clean)[OWN]["shown better"] == "neither"
     assert not any(heading.startswith("severit") for heading in headings(clean))
 
 
@@ -153,8 +161,8 @@ def test_images_are_compared_one_by_one_and_holm_allows_for_the_number_of_compar
     p = 2 * NormalDist().cdf(-20 / math.sqrt(21 - 400 / 102))
     assert rows["b", "a"]["first minus second"].startswith("-20.00 [-")
     assert (rows["b", "a"]["p"], rows["b", "a"]["p (Holm)"]) == (f"{p:.2g}", f"{3 * p:.2g}")
-    assert rows["b", "a"]["better"] == "a, no lambda"
-    assert rows["c", "a"]["better"] == "no difference shown"
+    assert rows["b", "a"]["shown better"] == "second"
+    assert rows["c", "a"]["shown better"] == "neither"
 
 
 def drawn(seed: int, count: int, share: float) -> list[bool]:

@@ -1,3 +1,5 @@
+import csv
+import io
 from collections.abc import Callable
 
 import pytest
@@ -5,9 +7,9 @@ from scipy.stats import binomtest
 
 from robustcsc.measurements.policies import Adaptive
 from robustcsc.measurements.records import Record
+from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.table import Table
-from robustcsc.reports.corruptions.tables import corruption_tables, mean_tables
-from robustcsc.reports.summary.headline import headline_tables
+from robustcsc.reports.corruptions.tables import clean_tables, corruption_tables, mean_tables
 
 RecordMaker = Callable[..., Record]
 
@@ -52,7 +54,7 @@ def test_baselines_come_first_and_policies_in_their_order(records: list[Record])
 
 
 def test_oracle_rows_are_marked_everywhere(records: list[Record]) -> None:
-    for build in (corruption_tables, mean_tables, headline_tables):
+    for build in (corruption_tables, mean_tables):
         (table,) = build(records)
         assert "oracle lambda (uses test labels)" in [row[1] for row in table.rows]
 
@@ -77,6 +79,61 @@ def test_the_mean_over_noises_pools_equal_totals(corruption: RecordMaker) -> Non
     assert headings(table) == ("run", "lambda policy", "gaussian noise", "shot noise", "mean of 2 noises")
     assert table.texts[0][2:] == (wilson(70, 100), wilson(60, 100), wilson(65, 100))  # intervals of one cell
     assert "Severities 1, 2." in table.notes
+
+
+def test_a_mean_counts_each_image_once(records: list[Record]) -> None:
+    (table,) = mean_tables(records)
+    (row,) = [it for it in csv.DictReader(io.StringIO(csv_text(table))) if it["lambda policy"] == "adaptive lambda"]
+    assert row["gaussian noise n"] == "10000"  # of five severities
+    assert float(row["gaussian noise (%)"]) == pytest.approx(64.924)
+
+
+def test_means_stand_beside_the_clean_accuracy_of_the_same_images(corruption: RecordMaker, clean: RecordMaker) -> None:
+    made = [corruption("fog", met=50, total=100), clean(met=90, total=100), clean(met=8, total=10, images="other")]
+    (table,) = mean_tables(made)
+    assert headings(table) == ("run", "lambda policy", "clean", "fog")
+    assert table.texts[0][2:] == (wilson(90, 100), wilson(50, 100))
+    (alone,) = mean_tables(made[:1])
+    assert headings(alone)[2:] == ("fog",)
+
+
+def test_whole_groups_have_means_and_a_mean_that_nobody_has_is_left_out(corruption: RecordMaker) -> None:
+    weather = {"snow": 10, "frost": 20, "fog": 30, "brightness": 40}
+    others = {"gaussian_noise": 50, "shot_noise": 60, "contrast": 70}
+    first = [corruption(name, met=n, total=100) for name, n in {**weather, **others}.items()]
+    (table,) = mean_tables(first)
+    assert cell(table, "mean of 4 weather corruptions") == wilson(25, 100)
+    assert cell(table, "mean of 2 noises") == wilson(55, 100)
+    assert cell(table, "mean of 7 standard corruptions") == wilson(40, 100)
+    assert not any("digital" in heading for heading in headings(table))
+    assert "The mean of 4 weather corruptions covers snow, frost, fog, brightness." in table.notes
+    (table,) = mean_tables([*first[:6], corruption("contrast", met=1, total=100, run="other")])
+    assert not any("standard" in it for it in (*headings(table), *table.notes))
+
+
+def test_what_no_verdict_credits_has_its_clean_accuracy_where_no_corruption_was_measured(
+    corruption: RecordMaker, clean: RecordMaker
+) -> None:
+    oracle, train = clean(met=90, total=100, policy="oracle"), clean(met=80, total=100, policy="train")
+    (table,) = clean_tables([oracle, train])
+    assert [row[1:] for row in table.texts] == [
+        ("training lambda", wilson(80, 100)),
+        ("oracle lambda (uses test labels)", wilson(90, 100)),
+    ]
+    assert clean_tables([train]) == []  # the verdict has it
+    assert clean_tables([oracle, corruption(met=1, total=100)]) == []  # the means have it
+
+
+def test_two_versions_of_published_files_have_tables_of_their_own(corruption: RecordMaker) -> None:
+    made = [corruption(met=c, total=100, source="official", files=files) for c, files in ((80, "one"), (60, "two"))]
+    first, second = mean_tables(made)
+    assert "files one" in first.title and "files two" in second.title
+    assert (cell(first, "gaussian noise"), cell(second, "gaussian noise")) == (wilson(80, 100), wilson(60, 100))
+
+
+def test_a_run_with_fixed_lambdas_only_keeps_its_rows(corruption: RecordMaker) -> None:
+    (table,) = mean_tables([corruption(met=5000, policy="fixed=0.5", lam=0.5)])
+    assert table.rows[0][:2] == ("sdnet", "fixed lambda 0.5")
 
 
 def test_the_standard_mean_leaves_out_the_four_extra_corruptions(corruption: RecordMaker) -> None:
@@ -108,14 +165,6 @@ def test_different_measurements_are_never_averaged(corruption: RecordMaker, chan
         assert len(tables) == 2
         assert len({table.title for table in tables}) == len({table.name for table in tables}) == 2
         assert sorted(table.texts[0][-1][:5] for table in tables) == ["10.00", "80.00"]
-    cells = [
-        text
-        for table in headline_tables(first + second)
-        for row, texts in zip(table.rows, table.texts, strict=True)
-        for cell, text in zip(row[2:], texts[2:], strict=True)
-        if cell is not None
-    ]
-    assert sorted(cell[:5] for cell in cells) == ["10.00", "80.00"]
 
 
 def test_titles_say_where_the_corrupted_images_come_from(corruption: RecordMaker) -> None:
@@ -137,4 +186,4 @@ def test_two_weights_of_one_run_have_separate_rows(corruption: RecordMaker) -> N
 
 
 def test_nothing_gives_no_tables(clean: RecordMaker) -> None:
-    assert corruption_tables([]) == mean_tables([]) == corruption_tables([clean(met=1)]) == []
+    assert corruption_tables([]) == mean_tables([]) == corruption_tables([clean(met=1)]) == clean_tables([]) == []

@@ -200,7 +200,7 @@ def test_names_are_escaped_in_the_page(corruption: RecordMaker, tmp_path: Path) 
 def test_one_record_makes_a_report(clean: RecordMaker, tmp_path: Path) -> None:
     paths = write_report(Report(title="One", records=[clean(met=3, total=4)]), tmp_path / "r")
     assert paths.figures == ()
-    assert any(cell.startswith("75.00 [") and cell.endswith("n=4") for cell in Page(paths.page.read_text()).cells)
+    assert any(cell.startswith("75.0 [") for cell in Page(paths.page.read_text()).cells)
 
 
 def test_without_records_the_next_command_is_named(tmp_path: Path, fit: FitMaker) -> None:

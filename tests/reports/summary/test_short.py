@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.records import BudgetDetails, Cost, Record
+from robustcsc.reports.corruptions.baselines import measured_baseline
 from robustcsc.reports.page.sections import Report, report_sections
 from robustcsc.reports.summary.short import short_section, terminal_tables
 
@@ -19,18 +20,25 @@ def test_what_one_command_measured_is_a_verdict_with_one_table(
 
 
 def test_what_no_verdict_is_about_has_its_own_tables(
-    corruption: RecordMaker, minimal: RecordMaker, random_noise: RecordMaker
+    clean: RecordMaker,
+    corruption: RecordMaker,
+    attack: RecordMaker,
+    minimal: RecordMaker,
+    random_noise: RecordMaker,
 ) -> None:
     details = BudgetDetails(levels=8, minimal=bytes([3, 255]), cost=Cost(attacked=2, forward_calls=1, gradient_calls=1))
     assert short_section([minimal(met=1, total=2, details=details)]).tables[0].title.startswith("Smallest budgets")
     assert short_section([random_noise(met=1)]).tables[0].title.startswith("Random noise")
     fixed = short_section([corruption(met=1, policy="fixed=0.5")])
-    assert [table.title.partition(":")[0] for table in fixed.tables] == ["Headline", "Gaussian noise"]
+    assert [table.title.partition(":")[0] for table in fixed.tables] == ["Gaussian noise"]
+    oracle = short_section([clean(met=1, policy="oracle"), attack(met=1, policy="oracle", protocol="static")])
+    assert [table.title.partition(":")[0] for table in oracle.tables] == ["Clean images", "Attack by attack"]
 
 
 def test_a_report_in_the_terminal_has_the_errors_and_leaves_long_tables_to_the_page(corruption: RecordMaker) -> None:
     made = [corruption(name, severity, met=5) for name in STANDARD_CORRUPTIONS for severity in range(1, 6)]
-    tables = terminal_tables(report_sections(Report(title="t", records=made)))
-    errors = next(table for table in tables if table.title.startswith("Corruption errors"))
-    assert [column.heading for column in errors.columns][3:6] == ["images", "clean", "gaussian noise"]
-    assert not any(table.title.startswith("Accuracy by corruption and severity") for table in tables)
+    report = Report(title="t", records=made, baseline=measured_baseline("sdnet", made))
+    titles = [table.title.partition(":")[0] for table in terminal_tables(report_sections(report))]
+    assert titles == ["Mean over severities", "Corruption errors relative to sdnet"]
+    (plain,) = terminal_tables(report_sections(Report(title="t", records=made)))
+    assert plain.title.startswith("Mean over severities")  # errors alone would say the accuracies again

@@ -238,12 +238,12 @@ def test_of_several_sources_the_verdict_says_which_it_took(corruption: RecordMak
     made += noisy(corruption, 70, source="official")[:3]
     (table,) = verdict_tables(verdicts(joined(made)))
     assert (
-        "Corrupted images of one kind enter here (generated corruptions); other tables have more: "
-        "generated corruptions, 8 bit; official corrupted files."
+        "Several sets of corrupted images were measured, which never meet; here: generated corruptions. In other "
+        "tables: generated corruptions, 8 bit; official corrupted files."
     ) in table.notes
     assert table.texts[0][-1].startswith("75.0")
     (alone,) = verdict_tables(verdicts(joined(made[:8])))
-    assert not any("of one kind" in note for note in alone.notes)
+    assert not any("Several sets" in note for note in alone.notes)
 
 
 def test_nothing_left_at_any_lambda_is_said_of_the_model(attack: RecordMaker) -> None:
