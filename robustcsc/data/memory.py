@@ -21,7 +21,7 @@ class MemoryImages:
     """An `ImageSet` in memory, one byte a pixel and channel.
 
     Attributes:
-        pixels: (N, C, H, W), uint8, on the CPU. The other attributes are those of `ImageSet`.
+        pixels: (N, C, H, W), uint8, on the CPU, of any strides. The other attributes are those of `ImageSet`.
     """
 
     name: str
@@ -77,7 +77,12 @@ class MemoryImages:
         self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
     ) -> Iterator[Batch]:
         """As `ImageSet.batches`."""
+        # Pixels may lie as in a file, (N, H, W, C); layers of a model would compute other bits from these strides.
         return (
-            Batch(as_floats(self.pixels[rows], device), self.labels[rows].to(device), self.positions[rows].to(device))
+            Batch(
+                as_floats(self.pixels[rows].contiguous(), device),
+                self.labels[rows].to(device),
+                self.positions[rows].to(device),
+            )
             for rows in batched_rows(len(self), batch_size, order)
         )

@@ -107,12 +107,15 @@ def _from_arrays(root: Path, corruption: str, severity: int, clean: ImageSet) ->
             "name the clean images that belong to it with --data and --root."
         )
     _check_labels(root / "labels.npy", count, severity, clean)
-    rows = images[(severity - 1) * count + positions]
+    start = (severity - 1) * count
+    # All images are taken as they lie in the file, which is read when they are used.
+    whole = np.array_equal(positions, np.arange(count))
+    rows = images[start : start + count] if whole else images[start + positions]
     return MemoryImages(
         name=clean.name,
         split=clean.split,
         classes=clean.classes,
-        pixels=torch.from_numpy(np.ascontiguousarray(rows.transpose(0, 3, 1, 2))),
+        pixels=torch.from_numpy(rows.transpose(0, 3, 1, 2)),
         labels=clean.labels,
         positions=clean.positions,
         files=clean.files,
@@ -136,7 +139,8 @@ def _check_labels(path: Path, count: int, severity: int, clean: ImageSet) -> Non
 
 def _mapped(path: Path) -> npt.NDArray[np.generic]:
     try:
-        array: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+        # "c": changes would stay in memory, which makes it writable, as torch wants it.
+        array: npt.NDArray[np.generic] = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} is missing or not a NumPy array: fetch it again.") from error
     return array

@@ -94,6 +94,7 @@ def train_run(
     if images.split != "train":
         raise RobustCSCError(f"Models are trained on the training split, not on {images.split!r}.")
     hardware = hardware or Hardware()
+    fingerprint = images.fingerprint  # decodes the whole set once, of which the parts are then taken
     seen = images
     heldout: dict[str, object] = {"fraction": heldout_fraction, "seed": seed}
     if heldout_fraction > 0:
@@ -126,7 +127,7 @@ def train_run(
         "data": data,
         "root": images.location.root or None,
         "class_order": images.location.class_order,
-        "images": images.fingerprint,
+        "images": fingerprint,
         "heldout": heldout,
         "subset": None if train_images is None else {"images": len(seen), "fingerprint": seen.fingerprint},
         "recipe": asdict(recipe),

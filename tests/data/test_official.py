@@ -64,6 +64,17 @@ def test_each_severity_has_its_own_fingerprint(arrays: Path, clean: MemoryImages
     assert len(prints | {clean.fingerprint}) == 6
 
 
+def test_images_that_stay_in_their_file_are_as_if_they_were_copied(arrays: Path, clean: MemoryImages) -> None:
+    official = load_official(arrays, "fog", 2, clean)
+    assert isinstance(official, MemoryImages)
+    assert not official.pixels.is_contiguous()
+    batch = next(official.batches(4))
+    assert batch.images.is_contiguous()  # the memory format decides the bits of a convolution
+    copied = replace(official, pixels=official.pixels.contiguous())
+    assert torch.equal(batch.images, next(copied.batches(4)).images)
+    assert official.fingerprint == copied.fingerprint
+
+
 def test_labels_may_be_stored_once(arrays: Path, clean: MemoryImages) -> None:
     np.save(arrays / "labels.npy", LABELS)
     assert len(load_official(arrays, "fog", 5, clean)) == 6
