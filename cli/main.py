@@ -14,12 +14,12 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.cli.console import TSV, allow_any_terminal, note
-from robustcsc.errors import RobustCSCError, error_words, hint, own_line
+from robustcsc.cli.usage import Commands, UsageError, usage_words
+from robustcsc.errors import RobustCSCError, error_words, own_line
 
 DEBUG, TSV_TABLES, JSON = "--debug", "--tsv", "--json"
 USER_ERROR = 2
@@ -85,38 +85,12 @@ class _Commands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class _Program(TyperGroup):
-    """The commands; a value that an option does not take is told as other mistakes are."""
+class _Program(Commands):
+    """The commands of this program."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = ChainMap(self.commands, _Commands())  # type: ignore[arg-type]  # which is not written to
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs the command that was typed.
-
-        Raises:
-            RobustCSCError: An option does not take the value that was typed.
-        """
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            kind = getattr(error.param, "type_descriptor", None)
-            errors = getattr(error.__cause__, "errors", None)
-            if kind is None or errors is None:  # typer's own words will do
-                raise
-            raise RobustCSCError(_refused(error.param, kind, errors()[0]["input"])) from error
-
-
-def _refused(option: Any, kind: Any, typed: object) -> str:
-    """Returns the sentence about a value that an option does not take."""
-    name = option.opts[0]
-    if kind.choices:
-        return f"Unknown word {typed!r} of {name}: {hint(str(typed), [*map(str, kind.choices)])}"
-    bounds = {"at least": kind.parameter_info.min, "at most": kind.parameter_info.max}
-    told = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
-    whole = "a whole number" if "int" in str(kind.annotation) else "a number"
-    return f"{name} needs {whole}{told and f' of {told}'}, not {typed!r}."
 
 
 app = typer.Typer(
@@ -205,23 +179,28 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _run(typed: Sequence[str]) -> int:
-    """Returns the exit code of the command that was typed; typer itself reports words that are no options.
+    """Returns the exit code of the command that was typed.
 
     Raises:
-        RobustCSCError: Tables are to be printed in two ways.
+        RobustCSCError: Tables are to be printed in two ways, or there is no such command, option or value.
     """
     if {TSV_TABLES, JSON} <= {*typed}:
         raise RobustCSCError(f"{TSV_TABLES} and {JSON} exclude each other: choose one.")
     TSV.set(TSV_TABLES in typed)
+    words = [word for word in typed if word not in (DEBUG, TSV_TABLES)]
     try:
-        app(args=[word for word in typed if word not in (DEBUG, TSV_TABLES)], prog_name="robustcsc")
+        code = app(args=words, prog_name="robustcsc", standalone_mode=False)
+    except UsageError as error:
+        if sentence := usage_words(error):
+            raise RobustCSCError(sentence) from error
+        return USER_ERROR
     except SystemExit as stop:
         if not isinstance(stop.code, int):
             raise
-        if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this code
-            raise KeyboardInterrupt from stop
         return stop.code
-    return 0
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this code
+        raise KeyboardInterrupt
+    return code or 0
 
 
 def _close_output() -> None:

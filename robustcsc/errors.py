@@ -14,12 +14,16 @@ _STANDARD, _INSTALLED = Path(os.__file__).parent, {"site-packages", "dist-packag
 _ALIASES = {"gpu": "cuda"}
 
 
+def closest(name: str, known: Sequence[str]) -> str:
+    """Returns the known name that is probably meant; ``""`` if none is close."""
+    alias = _ALIASES.get(name.lower(), "")
+    return alias if alias in known else next(iter(difflib.get_close_matches(name, known, n=1)), "")
+
+
 def hint(name: str, known: Sequence[str]) -> str:
     """Returns the end of a sentence about a name that does not exist: the closest of the known ones, or all."""
-    alias = _ALIASES.get(name.lower())
-    close = [alias] if alias in known else difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if close := closest(name, known):
+        return f"did you mean {close!r}?"
     return f"choose {'one of ' if len(known) > 1 else ''}{', '.join(known)}."
 
 

@@ -10,6 +10,7 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.cli.render import print_tables
+from robustcsc.cli.usage import Commands
 from robustcsc.measurements.datasets import DATASETS, check_asked
 from robustcsc.measurements.severity_tables import default_spec_name, load_spec
 
@@ -18,7 +19,7 @@ _ROOTS = (
     "the data set, or the folder's own name for an image folder that the run knows."
 )
 
-app = typer.Typer(invoke_without_command=True, add_completion=False)
+app = typer.Typer(cls=Commands, invoke_without_command=True, add_completion=False)
 
 
 @app.callback()

@@ -10,6 +10,7 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.findings import find
+from robustcsc.cli.usage import Commands
 from robustcsc.measurements.severity_tables import default_spec_name, load_spec
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _Layers = Annotated[
 ]
 _FewImages = Annotated[int, options.in_data("--limit", metavar="N", min=1, help="Use N test images, evenly spaced.")]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

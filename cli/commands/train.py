@@ -32,7 +32,14 @@ def train(
     model_option: options.ModelOption = None,
     run: _RunName = None,
     resume: Annotated[bool, options.in_model("--resume", help="Resume an interrupted training.")] = False,
-    data: Annotated[str, options.in_data(metavar="NAME", help="Data set, see `robustcsc data`.")] = "digits",
+    data: Annotated[
+        str | None,
+        options.in_data(
+            metavar="NAME",
+            autocompletion=completion.data_names,
+            help="Data set, see `robustcsc data`; if not given, the embedded one that MODEL is made for, else digits.",
+        ),
+    ] = None,
     root: options.Root = None,
     download: options.Download = False,
     image_size: options.ImageSize = None,
@@ -94,6 +101,7 @@ def train(
     the interruption.
     """
     from robustcsc.measurements.threats import parse_epsilon
+    from robustcsc.models.known import images_for
     from robustcsc.training.request import TrainingRequest, check_unfinished
 
     # Mistakes are told before torch is imported or images are read.
@@ -114,6 +122,7 @@ def train(
         precision=precision,
         compile=compile_model,
     )
+    data = data or images_for(model)
     check_asked(data, image_size=image_size, class_order=class_order, download=download, workers=workers)
     if run is not None:
         check_unfinished(Run(runs.RUNS / run), resume=resume)

@@ -29,6 +29,10 @@ PAPERS: dict[str, str] = {
 }
 
 
+#: The embedded images that a model is made for, where that is not the digits.
+_MADE_FOR = {"resnet-textures": "textures", "sdnet-textures": "textures"}
+
+
 @dataclass(frozen=True)
 class KnownModel:
     """A model of the catalog.
@@ -58,6 +62,16 @@ def known_models() -> Mapping[str, KnownModel]:
     """
     content = json.loads(files("robustcsc.models").joinpath("models.json").read_text("utf-8"))
     return {name: KnownModel(**facts) for name, facts in content.items()}
+
+
+def images_for(name: str) -> str:
+    """Returns the embedded data set that a model is trained on if none is named: the digits, unless made for another.
+
+    Examples:
+        >>> images_for("sdnet-textures"), images_for("resnet20")
+        ('textures', 'digits')
+    """
+    return _MADE_FOR.get(name, "digits")
 
 
 def check_known(name: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:

@@ -15,6 +15,7 @@ from robustcsc.data import ImageSet
 from robustcsc.errors import CheckpointError
 from robustcsc.models.catalog import ModelSpec, default_spec
 from robustcsc.models.checkpoint import Checkpoint
+from robustcsc.models.known import images_for
 from robustcsc.runs import Run
 from robustcsc.session.choices import DataChoice, DeviceName, choose_device, note_unreadable, written
 from robustcsc.session.measuring import Measuring
@@ -41,7 +42,7 @@ def train(
 
     Args:
         request: What is trained, and how.
-        data: The images; the embedded digits if ``None``.
+        data: The images; if ``None`` the embedded ones that the model is made for, as `images_for` knows them.
         device: Where to train; ``"auto"`` takes a GPU if there is one.
         resume: Whether to go on from the state of an interrupted training.
         tensorboard: Whether to log to the folder ``tensorboard`` of the run.
@@ -56,7 +57,9 @@ def train(
         >>> sdnet.run.name, sdnet.trained.training["recipe"]["epochs"]
         ('short', 1)
     """
-    prepared = PreparedTraining.of(request, data or DataChoice("digits"), device, measuring or Measuring())
+    prepared = PreparedTraining.of(
+        request, data or DataChoice(images_for(request.model)), device, measuring or Measuring()
+    )
     return prepared.trained(resume=resume, tensorboard=tensorboard)
 
 

@@ -367,12 +367,26 @@ def test_report_does_not_replace_foreign_files(
     assert "which holds 'thesis.tex' and was not written by a report" in refused("report --out mine")
 
 
-@pytest.mark.parametrize("typed", ["evaluate --nonsense", "attakc"])
-def test_wrong_usage_is_refused_with_code_2(typed: str, robustcsc: Command, place: Path) -> None:
-    done = robustcsc(typed)
-    assert (done.code, done.out) == (2, "")
-    assert "Usage: robustcsc" in done.err
-    assert list(place.iterdir()) == []
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("attakc", "Unknown command of robustcsc 'attakc': did you mean 'attack'?"),
+        ("data corupt", "Unknown command of robustcsc data 'corupt': did you mean 'corrupt'?"),
+        ("inspect picture", "Unknown command of robustcsc inspect 'picture': choose one of atoms, classifier, codes"),
+        ("evaluate --limits 3", "Unknown option '--limits' of robustcsc evaluate: did you mean '--limit'?"),
+        ("sweep -x", "Unknown option '-x' of robustcsc sweep: `robustcsc sweep --help` shows what there is."),
+        ("--json sweep", "Unknown option '--json' of robustcsc: write it behind the command."),
+        ("sweep mine", "robustcsc sweep does not take 'mine': did you mean --run mine?"),
+        ("models all", "robustcsc models does not take 'all': leave it out."),
+        ("sweep --limit", "Option '--limit' requires an argument."),
+        ("evaluate --remeasure=3", "Option '--remeasure' does not take a value."),
+        ("train", "robustcsc train needs MODEL: A name from `robustcsc models`, or package.module:factory."),
+        ("compare", "robustcsc compare needs RUN RUN...: The runs, two at least."),
+    ],
+)
+def test_wrong_usage_is_one_sentence(typed: str, sentence: str, refused: Refused, robustcsc: Command) -> None:
+    assert refused(typed).startswith(sentence)
+    assert robustcsc(typed).err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_digits_are_learned_by_the_shipped_recipe(robustcsc: Command) -> None:
 
 @pytest.mark.slow
 def test_textures_are_learned_by_the_shipped_recipe_and_the_strongest_noise_gains(robustcsc: Command) -> None:
-    assert robustcsc("train sdnet-textures --data textures").code == 0
+    assert robustcsc("train sdnet-textures").code == 0
     typed = "sweep --corruptions gaussian_noise --severities 5 --lambda train,fixed=0.6 --json"
     clean, _, noisy, larger = json.loads(robustcsc(typed).out)
     assert clean["rate"] >= 0.95

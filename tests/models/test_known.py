@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from robustcsc.errors import ModelError, UnknownNameError, hint
-from robustcsc.models.known import check_known, typed_options
+from robustcsc.models.known import check_known, images_for, known_models, typed_options
 
 SIZE, NUMBER = "is not a whole number of at least 1, as in --model-option", "is not a number, as in --model-option"
 
@@ -50,3 +50,9 @@ def test_options_are_written_as_they_are_typed() -> None:
 def test_one_name_alone_is_no_choice() -> None:
     assert hint("DEFAULT", ["IMAGENET1K_V1"]) == "choose IMAGENET1K_V1."
     assert hint("zzz", ["one", "two"]) == "choose one of one, two."
+
+
+def test_models_called_after_embedded_images_are_trained_on_them() -> None:
+    named = {name: name.rpartition("-")[2] for name in known_models() if name.endswith(("-digits", "-textures"))}
+    assert {name: images_for(name) for name in named} == named
+    assert images_for("resnet20") == images_for("package.module:factory") == "digits"

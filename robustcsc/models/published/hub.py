@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ def file(model: Published, name: str) -> Path | None:
         ModelError: There is no such repository or revision, it is not for everybody, or the Hub cannot be reached and
             the cache does not have the file.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -72,8 +73,9 @@ def file(model: Published, name: str) -> Path | None:
         pass
     try:
         with quiet():
+            _reach_hub(hf_hub_url(model.name, name, revision=revision))
             return Path(hf_hub_download(model.name, name, revision=revision))
-    except LocalEntryNotFoundError as error:
+    except (LocalEntryNotFoundError, _Unreachable) as error:
         raise ModelError(
             f"{model} is not in the cache of the Hub, which is offline or cannot be reached: connect and unset "
             f"HF_HUB_OFFLINE, or fetch it elsewhere with: hf download {model.name}."
@@ -90,6 +92,27 @@ def file(model: Published, name: str) -> Path | None:
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"{model} cannot be fetched from the Hub ({' '.join(str(error).split())}).") from error
+
+
+class _Unreachable(Exception):
+    """The Hub does not answer."""
+
+
+def _reach_hub(url: str) -> None:
+    """Asks the Hub for a file once; a download would ask six times, with waits of 23 seconds between.
+
+    ``HF_HUB_ETAG_TIMEOUT``, the seconds that huggingface_hub waits for an answer, holds here, too; 3 if it is not set.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata
+    from huggingface_hub.errors import HfHubHTTPError
+
+    patience = constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else 3
+    try:
+        get_hf_file_metadata(url, timeout=patience)
+    except HfHubHTTPError:  # an answer, which the download tells
+        return
+    except Exception as error:  # those of whichever library connects
+        raise _Unreachable from error
 
 
 def needed_file(model: Published, name: str) -> Path:

@@ -99,7 +99,7 @@ def test_a_network_of_ones_own_takes_weights_of_the_hub(cached: Cached, images: 
     torch.testing.assert_close(session.trained.model(batch), network(normalised(batch, expected.mean, expected.std)))
 
 
-def test_a_connection_that_fails_is_tried_for_one_file_and_told_in_one_sentence(
+def test_a_connection_that_fails_is_tried_once_and_told_in_one_sentence(
     cached: Cached, images: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from huggingface_hub import constants
@@ -118,7 +118,7 @@ def test_a_connection_that_fails_is_tried_for_one_file_and_told_in_one_sentence(
         "Error: hf:timm/test_resnet.r160_in1k is not in the cache of the Hub, which is offline or cannot be reached: "
         "connect and unset HF_HUB_OFFLINE, or fetch it elsewhere with: hf download timm/test_resnet.r160_in1k."
     )
-    assert waits == [1, 2, 4, 8, 8]  # one file, which huggingface_hub tries six times
+    assert waits == []  # huggingface_hub would try six times
     assert logging.get_verbosity() == before
 
 
