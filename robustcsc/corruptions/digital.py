@@ -117,7 +117,14 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
     height, width = images.shape[2:]
     if int(height * scale) < 1 or int(width * scale) < 1:
         raise DataError(f"Corruption pixelate at scale {scale:g} leaves no pixel of images of {height}x{width} pixels.")
+    if images.shape[1] == 3 and _suits_pillow(images):
+        return _through_pillow(images, partial(_box_trip, small=(int(width * scale), int(height * scale))))
     return _by_blocks(images, partial(_shrink_and_enlarge, scale=scale))
+
+
+def _box_trip(picture: Image.Image, small: tuple[int, int]) -> Image.Image:
+    shrunk = picture.resize(small, Image.Resampling.BOX)
+    return shrunk.resize(picture.size, Image.Resampling.NEAREST)
 
 
 def _shrink_and_enlarge(images: Tensor, scale: float) -> Tensor:
@@ -182,11 +189,11 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
     Raises:
         DataError: If the images have neither 1 nor 3 channels.
     """
-    _, channels, height, width = images.shape
+    channels = images.shape[1]
     if channels not in (1, 3):
         raise DataError(f"Corruption jpeg_compression needs images of 1 or 3 channels, not {channels}.")
-    if images.device.type == "cpu" and height * width >= _LIBRARY_PIXELS:
-        return _through_files(images, int(quality))
+    if _suits_pillow(images):
+        return _through_pillow(images, partial(_file_trip, quality=int(quality)))
     return _by_blocks(images, partial(_through_jpeg, quality=int(quality)))
 
 
@@ -194,22 +201,36 @@ def _through_jpeg(images: Tensor, quality: int) -> Tensor:
     return _pixels(through_jpeg(_levels(images).to(torch.float32), quality), images)
 
 
-def _through_files(images: Tensor, quality: int) -> Tensor:
+def _file_trip(picture: Image.Image, quality: int) -> Image.Image:
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+def _suits_pillow(images: Tensor) -> bool:
+    return images.device.type == "cpu" and images.shape[2] * images.shape[3] >= _LIBRARY_PIXELS
+
+
+def _through_pillow(images: Tensor, trip: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """Images of 1 or 3 channels on a CPU, rounded to 8 bits, after `trip`, in as many threads as PyTorch uses."""
     results = torch.empty_like(images, memory_format=torch.contiguous_format)
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        trips = threads.map(partial(_through_file, quality=quality), images.detach().numpy(), results.numpy())
-        deque(trips, maxlen=0)  # waits, and raises their errors
+    work, count = partial(_through_picture, trip=trip), torch.get_num_threads()
+    pairs = images.detach().numpy(), results.numpy()
+    if count == 1 or len(images) == 1:
+        deque(map(work, *pairs), maxlen=0)
+    else:
+        with ThreadPoolExecutor(count) as threads:
+            deque(threads.map(work, *pairs), maxlen=0)  # waits, and raises their errors
     return results
 
 
-def _through_file(image: _Pixels, result: _Pixels, quality: int) -> None:
+def _through_picture(image: _Pixels, result: _Pixels, trip: Callable[[Image.Image], Image.Image]) -> None:
     """One image (C, H, W), written to `result`; all of it in NumPy, which starts no threads of its own."""
-    planes = [Image.fromarray(plane) for plane in (image * 255.0 + 0.5).astype(np.uint8)]
-    file = BytesIO()
-    Image.merge("L" if len(planes) == 1 else "RGB", planes).save(file, "JPEG", quality=quality)
-    for band, plane in zip(Image.open(file).split(), result, strict=True):
-        plane[...] = np.asarray(band)
-        plane /= 255.0
+    np.multiply(image, 255.0, out=result)
+    planes = [Image.fromarray(plane) for plane in np.add(result, 0.5, out=result).astype(np.uint8)]
+    changed = trip(Image.merge("L" if len(planes) == 1 else "RGB", planes))
+    for band, plane in zip(changed.split(), result, strict=True):
+        np.divide(np.asarray(band), 255.0, out=plane, dtype=plane.dtype)
 
 
 def _by_blocks(images: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:

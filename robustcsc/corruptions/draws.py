@@ -128,6 +128,19 @@ def uniform(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
     return values.view(len(seeds), *shape)
 
 
+def bernoulli(seeds: Tensor, shape: Sequence[int], share: float, stream: int = 0) -> Tensor:
+    """Returns 1 where the number of `uniform` for the same arguments is below `share`, as a float32, and else 0."""
+    width = math.prod(shape)
+    low, high = word_keys(seeds, stream)
+    counters = word_counters(width, seeds.device)
+    bound = math.ceil((float(torch.tensor(share)) - 0.5) * 2**24)
+    values = torch.empty((len(seeds), width), dtype=torch.float32, device=seeds.device)
+    for rows in row_blocks(len(seeds), width, seeds.device):
+        words = random_words(low[rows, None], high[rows, None], counters).bitwise_right_shift_(8).sub_(bound)
+        values[rows].copy_(words.bitwise_right_shift_(31)).neg_()
+    return values.view(len(seeds), *shape)
+
+
 def normal(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
     """Returns standard normal numbers, float32 of the shape that `uniform` returns for the same arguments.
 

@@ -105,23 +105,20 @@ def displace(images: Tensor, across: Tensor, down: Tensor, *, alpha: float, sigm
 def smooth_field(field: Tensor, sigma: float) -> Tensor:
     """Gaussian smoothing with taps up to ``floor(3 sigma + 1/2)`` and the field mirrored at its outer edge.
 
-    (N, H, W) in [-1, 1] to (N, H, W) float64, within 2^-26 (H + W) of the exact result; the same bits whatever the
-    batch.
+    (N, H, W) in [-1, 1], multiples of 2^-26 as draws are, to (N, H, W) float64, within 2^-26 (H + W) of the exact
+    result; the same bits whatever the batch.
     """
-    height, width = field.shape[1:]
-    exact = _round(field.to(torch.float64))
-    smooth = torch.empty_like(exact)
+    count, height, width = field.shape
+    exact = field.to(torch.float64)
+    across = torch.empty_like(exact)
     for outputs, inputs, weights in _bands(width, sigma):
-        smooth[:, :, outputs] = exact[:, :, inputs] @ weights.to(field.device)
-    exact = _round(smooth)
+        weights = weights.to(field.device) / _UNIT
+        torch.mm(exact.view(-1, width)[:, inputs], weights, out=across.view(-1, width)[:, outputs])
+    across.round_()
     for outputs, inputs, weights in _bands(height, sigma):
-        smooth[:, outputs] = weights.t().to(field.device) @ exact[:, inputs]
-    return smooth
-
-
-def _round(values: Tensor) -> Tensor:
-    """Rounds to multiples of 2^-26."""
-    return values.div(_UNIT).round_().mul_(_UNIT)
+        weights = weights.to(field.device).t() * _UNIT
+        torch.bmm(weights.expand(count, -1, -1), across[:, inputs], out=exact[:, outputs])
+    return exact
 
 
 @lru_cache(maxsize=16)
@@ -138,7 +135,7 @@ def _bands(side: int, sigma: float) -> tuple[tuple[slice, slice, Tensor], ...]:
     for step, tap in zip(steps, taps, strict=True):
         places = (columns + step) % (2 * side)
         matrix[torch.minimum(places, 2 * side - 1 - places), columns] += tap / math.fsum(taps)
-    matrix = _round(matrix)
+    matrix.div_(_UNIT).round_().mul_(_UNIT)
     bands = []
     step = _BAND if 4 * radius < side else side
     for start in range(0, side, step):
@@ -159,19 +156,25 @@ def _fold(places: Tensor, side: int, margin: float) -> Tensor:
 def _bilinear(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Samples every channel at fractional coordinates within the image, to (N, C, H, W) float32.
 
-    Every step is a gather or rounds once, so that a pixel's bits do not depend on where in the batch it stands. Rows
+    Every step is a selection or rounds once, so that a pixel's bits do not depend on where in the batch it stands. Rows
     in [0, H - 1] and columns in [0, W - 1] are (N, H, W) float32; both are overwritten. Sides are at least 2.
     """
     count, channels, height, width = images.shape
     top, left = rows.floor().clamp_(0, height - 2), columns.floor().clamp_(0, width - 2)
-    down, across = rows.sub_(top).view(count, 1, -1), columns.sub_(left).view(count, 1, -1)
-    index = top.long().mul_(width).add_(left.long()).view(count, 1, -1).expand(count, channels, -1)
-    pixels = images.to(torch.float32).reshape(count, channels, -1)
+    down, across = rows.sub_(top).view(-1), columns.sub_(left).view(-1)
+    first = torch.arange(0, count * height * width, height * width, dtype=torch.int32, device=images.device)
+    index = top.to(torch.int32).mul_(width).add_(left.to(torch.int32)).add_(first[:, None, None]).view(-1)
+    planes = images.to(torch.float32).transpose(0, 1).reshape(channels, -1)
+    upper, lower, right = (torch.empty_like(planes) for _ in range(3))
 
-    def neighbour(offset: int) -> Tensor:
-        return pixels[:, :, offset:].gather(2, index)
+    def neighbour(offset: int, out: Tensor) -> Tensor:
+        for plane, selected in zip(planes, out, strict=True):  # one index serves all channels
+            torch.index_select(plane[offset:], 0, index, out=selected)
+        return out
 
-    upper, lower = neighbour(0), neighbour(width)
-    upper.add_((neighbour(1) - upper).mul_(across))
-    lower.add_((neighbour(width + 1) - lower).mul_(across))
-    return upper.add_(lower.sub_(upper).mul_(down)).view(images.shape)
+    neighbour(0, upper)
+    upper.add_(neighbour(1, right).sub_(upper).mul_(across))
+    neighbour(width, lower)
+    lower.add_(neighbour(width + 1, right).sub_(lower).mul_(across))
+    upper.add_(lower.sub_(upper).mul_(down))
+    return upper.view(channels, count, height, width).transpose(0, 1)

@@ -11,7 +11,7 @@ Corruptions and Perturbations", ICLR 2019.
 import torch
 from torch import Tensor
 
-from robustcsc.corruptions.draws import normal, uniform
+from robustcsc.corruptions.draws import bernoulli, normal
 from robustcsc.corruptions.poisson import poisson
 
 
@@ -53,10 +53,13 @@ def impulse_noise(images: Tensor, seeds: Tensor, *, share: float) -> Tensor:
 
     `share` is in [0, 1], kept exactly up to 2^-24.
     """
-    shape = images.shape[1:]
-    return replace_values(images, uniform(seeds, shape, 0) < share, uniform(seeds, shape, 1) < 0.5)
+    return replace_values(images, bernoulli(seeds, images.shape[1:], share), bernoulli(seeds, images.shape[1:], 0.5, 1))
 
 
 def replace_values(images: Tensor, chosen: Tensor, salt: Tensor) -> Tensor:
-    """Returns the images, clipped to [0, 1], with `chosen` values set to 1 where `salt` and else to 0 (bool masks)."""
-    return torch.where(chosen, salt.to(images.dtype), images).clamp_(0.0, 1.0)
+    """Returns the images, clipped to [0, 1], with `chosen` values set to `salt`; both are of the images' shape, 0 or 1.
+
+    Sums of products with 0 and 1, which are exact: a selection by a mask takes far longer on a CPU.
+    """
+    chosen, salt = chosen.to(images.dtype), salt.to(images.dtype)
+    return (1.0 - chosen).mul_(images).add_(salt.mul(chosen)).clamp_(0.0, 1.0)
