@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustcsc.corruptions.catalog import EIGHT_BIT_KERNELS, KERNELS
 from robustcsc.corruptions.draws import image_seeds
-from robustcsc.corruptions.filters import truncate
+from robustcsc.corruptions.filters import truncate_
 from robustcsc.errors import DataError, SpecError, UnknownNameError
 from robustcsc.measurements.kernels import parameter_problem
 from robustcsc.measurements.perturbations import SEVERITIES
@@ -57,7 +57,7 @@ def corrupt(
     seeds = image_seeds(seed, corruption, severity, indices.to(images.device))
     photographs = {"textures": spec.frost_root} if entry.kernel == "frost" else {}
     corrupted = KERNELS[entry.kernel](images, seeds, **entry.levels[severity - 1], **photographs)
-    return truncate(corrupted) if quantize and entry.kernel not in EIGHT_BIT_KERNELS else corrupted
+    return truncate_(corrupted) if quantize and entry.kernel not in EIGHT_BIT_KERNELS else corrupted
 
 
 def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], seeds: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions.draws import row_blocks, uniform
-from robustcsc.corruptions.filters import correlate, gaussian_taps, motion, smooth, truncate, zoom
+from robustcsc.corruptions.filters import correlate, gaussian_taps, motion, smooth, truncate_, zoom
 from robustcsc.errors import DataError
 
 _GRID = 8  # half side of the square on which a disc up to this radius is drawn
@@ -110,7 +110,7 @@ def shatter(images: Tensor, offsets: Tensor, *, sigma: float, distance: float) -
         (N, C, H, W), clipped to [0, 1].
     """
     height, width = images.shape[2:]
-    blurred = truncate(smooth(images, sigma) + _ROUNDING).flatten(2)
+    blurred = truncate_(smooth(images, sigma) + _ROUNDING).flatten(2)
     sources = _sources(offsets.to(torch.int64), height, width, int(distance))
     shuffled = blurred.gather(2, sources.unsqueeze(1).expand_as(blurred)).view_as(images)
     return smooth(shuffled, sigma).clamp_(0.0, 1.0)

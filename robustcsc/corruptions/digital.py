@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustcsc.corruptions.draws import row_blocks
+from robustcsc.corruptions.draws import by_blocks
 from robustcsc.corruptions.filters import on_device
 from robustcsc.corruptions.jpeg import through_jpeg
 from robustcsc.errors import DataError
@@ -37,7 +37,7 @@ def brightness(images: Tensor, seeds: Tensor, *, shift: float) -> Tensor:
     Computed without conversion to HSV: ``x V' / V`` with ``V' = clip(V + shift, 0, 1)``, and V' where V is 0. For one
     channel this is ``x + shift``.
     """
-    return _by_blocks(images, partial(_brighten, shift=shift))
+    return by_blocks(partial(_brighten, shift=shift), images)
 
 
 def _brighten(images: Tensor, shift: float) -> Tensor:
@@ -55,7 +55,7 @@ def contrast(images: Tensor, seeds: Tensor, *, factor: float) -> Tensor:
 
     `factor` is at least 0; below 1 it lowers the contrast.
     """
-    return _by_blocks(images, partial(_scale_contrast, factor=factor))
+    return by_blocks(partial(_scale_contrast, factor=factor), images)
 
 
 def _scale_contrast(images: Tensor, factor: float) -> Tensor:
@@ -88,7 +88,7 @@ def saturate(images: Tensor, seeds: Tensor, *, gain: float, shift: float) -> Ten
     """
     if images.shape[1] != 3:
         raise DataError(f"Corruption saturate needs colour images of 3 channels, not {images.shape[1]}.")
-    return _by_blocks(images, partial(_scale_saturation, gain=gain, shift=shift))
+    return by_blocks(partial(_scale_saturation, gain=gain, shift=shift), images)
 
 
 def _scale_saturation(images: Tensor, gain: float, shift: float) -> Tensor:
@@ -119,7 +119,7 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
         raise DataError(f"Corruption pixelate at scale {scale:g} leaves no pixel of images of {height}x{width} pixels.")
     if images.shape[1] == 3 and _suits_pillow(images):
         return _through_pillow(images, partial(_box_trip, small=(int(width * scale), int(height * scale))))
-    return _by_blocks(images, partial(_shrink_and_enlarge, scale=scale))
+    return by_blocks(partial(_shrink_and_enlarge, scale=scale), images)
 
 
 def _box_trip(picture: Image.Image, small: tuple[int, int]) -> Image.Image:
@@ -194,7 +194,7 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
         raise DataError(f"Corruption jpeg_compression needs images of 1 or 3 channels, not {channels}.")
     if _suits_pillow(images):
         return _through_pillow(images, partial(_file_trip, quality=int(quality)))
-    return _by_blocks(images, partial(_through_jpeg, quality=int(quality)))
+    return by_blocks(partial(_through_jpeg, quality=int(quality)), images)
 
 
 def _through_jpeg(images: Tensor, quality: int) -> Tensor:
@@ -231,16 +231,6 @@ def _through_picture(image: _Pixels, result: _Pixels, trip: Callable[[Image.Imag
     changed = trip(Image.merge("L" if len(planes) == 1 else "RGB", planes))
     for band, plane in zip(changed.split(), result, strict=True):
         np.divide(np.asarray(band), 255.0, out=plane, dtype=plane.dtype)
-
-
-def _by_blocks(images: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
-    """Applies `work`, which treats every image independently, to a few images at a time."""
-    results = torch.empty_like(images)
-    if not images.numel():
-        return results
-    for rows in row_blocks(len(images), math.prod(images.shape[1:]), images.device):
-        results[rows] = work(images[rows])
-    return results
 
 
 def _levels(images: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ sequence. Keys are mixed with the finaliser of SplitMix64 (Steele, Lea, Flood, O
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -72,8 +73,9 @@ def word_keys(seeds: Tensor, stream: int) -> tuple[Tensor, Tensor]:
     return keys.to(torch.int32), (keys >> 32).to(torch.int32)
 
 
+@lru_cache(maxsize=8)
 def word_counters(count: int, device: torch.device) -> Tensor:
-    """(count,) int32, counter ``j`` spread over all 32 bits."""
+    """(count,) int32, counter ``j`` spread over all 32 bits; shared, so read only."""
     counters = torch.arange(count, dtype=torch.int64, device=device)
     return counters.mul_(_GOLDEN_32).to(torch.int32)
 
@@ -105,6 +107,15 @@ def row_blocks(rows: int, width: int, device: torch.device) -> Iterator[slice]:
         step = max(1, _CPU_BLOCK * torch.get_num_threads() // max(1, width))
     for start in range(0, rows, max(1, step)):
         yield slice(start, min(start + step, rows))
+
+
+def by_blocks(work: Callable[..., Tensor], images: Tensor, *others: Tensor) -> Tensor:
+    """Applies `work` to a few images at a time, each with its rows of the other tensors; they stay in the cache."""
+    results = torch.empty_like(images, memory_format=torch.contiguous_format)
+    if images.numel():
+        for rows in row_blocks(len(images), images[0].numel(), images.device):
+            results[rows] = work(images[rows], *(other[rows] for other in others))
+    return results
 
 
 def uniform(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:

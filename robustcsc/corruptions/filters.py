@@ -186,16 +186,15 @@ def _round_to_16_bits(values: Tensor) -> Tensor:
     return values.mul_(levels).add_(0.5).floor_().div_(levels)
 
 
-def truncate(images: Tensor) -> Tensor:
+def truncate_(images: Tensor) -> Tensor:
     """Returns ``floor(255 x) / 255``, the images as in 8-bit files; the 256 levels ``i / 255`` do not change.
 
-    Images, or values along the first dimension, are float32 or float64 in [0, 1].
+    Images, or values along the first dimension, are float32 or float64 in [0, 1]; they are overwritten.
     """
     levels = on_device(255.0, images)
-    truncated = torch.empty_like(images)
     for rows in row_blocks(len(images), images[:1].numel(), images.device):
-        torch.mul(images[rows], levels, out=truncated[rows]).floor_().div_(levels)
-    return truncated
+        images[rows].mul_(levels).floor_().div_(levels)
+    return images
 
 
 def zoom(images: Tensor, *factors: float) -> Tensor:

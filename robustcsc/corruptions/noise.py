@@ -11,13 +11,13 @@ Corruptions and Perturbations", ICLR 2019.
 import torch
 from torch import Tensor
 
-from robustcsc.corruptions.draws import bernoulli, normal
+from robustcsc.corruptions.draws import bernoulli, by_blocks, normal
 from robustcsc.corruptions.poisson import poisson
 
 
 def gaussian_noise(images: Tensor, seeds: Tensor, *, std: float) -> Tensor:
     """Returns ``x + std z`` with standard normal z; `std`, at least 0, is in units of the pixel range."""
-    return add_noise(images, normal(seeds, images.shape[1:]), std=std)
+    return by_blocks(lambda block, keys: add_noise(block, normal(keys, block.shape[1:]), std=std), images, seeds)
 
 
 def add_noise(images: Tensor, draws: Tensor, *, std: float) -> Tensor:
@@ -27,7 +27,7 @@ def add_noise(images: Tensor, draws: Tensor, *, std: float) -> Tensor:
 
 def speckle_noise(images: Tensor, seeds: Tensor, *, std: float) -> Tensor:
     """Returns ``x + std x z`` with standard normal z; `std`, at least 0, is relative to the value of the pixel."""
-    return scale_noise(images, normal(seeds, images.shape[1:]), std=std)
+    return by_blocks(lambda block, keys: scale_noise(block, normal(keys, block.shape[1:]), std=std), images, seeds)
 
 
 def scale_noise(images: Tensor, draws: Tensor, *, std: float) -> Tensor:
@@ -40,7 +40,9 @@ def shot_noise(images: Tensor, seeds: Tensor, *, photons: float) -> Tensor:
 
     `photons` is the expected count of a white pixel, in (0, 2000].
     """
-    return expose(poisson(images * photons, seeds).to(images.dtype), photons=photons)
+    return by_blocks(
+        lambda block, keys: expose(poisson(block * photons, keys).to(images.dtype), photons=photons), images, seeds
+    )
 
 
 def expose(counts: Tensor, *, photons: float) -> Tensor:
@@ -53,7 +55,12 @@ def impulse_noise(images: Tensor, seeds: Tensor, *, share: float) -> Tensor:
 
     `share` is in [0, 1], kept exactly up to 2^-24.
     """
-    return replace_values(images, bernoulli(seeds, images.shape[1:], share), bernoulli(seeds, images.shape[1:], 0.5, 1))
+    shape = images.shape[1:]
+    return by_blocks(
+        lambda block, keys: replace_values(block, bernoulli(keys, shape, share), bernoulli(keys, shape, 0.5, 1)),
+        images,
+        seeds,
+    )
 
 
 def replace_values(images: Tensor, chosen: Tensor, salt: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustcsc.corruptions import apply_kernel, image_seeds, load_spec
-from robustcsc.corruptions.filters import truncate
+from robustcsc.corruptions.filters import truncate_
 from robustcsc.corruptions.jpeg import through_jpeg
 from robustcsc.errors import DataError, SpecError
 
@@ -103,7 +103,7 @@ def test_saturate_scales_s_of_hsv(colours: Tensor, gain: float, shift: float) ->
 def test_grey_turns_reddish_at_severity_5_of_saturate(spec: str) -> None:
     level = load_spec(spec).corruptions["saturate"].levels[4]
     grey = torch.full((1, 3, 1, 1), 250 / 255)
-    assert (truncate(run("saturate", grey, **level)) * 255).round().flatten().tolist() == [250, 200, 200]
+    assert (truncate_(run("saturate", grey, **level)) * 255).round().flatten().tolist() == [250, 200, 200]
 
 
 def test_one_channel_gets_brighter_by_the_shift() -> None:

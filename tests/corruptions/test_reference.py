@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from robustcsc.corruptions import Spec, corrupt, load_spec
-from robustcsc.corruptions.filters import truncate
+from robustcsc.corruptions.filters import truncate_
 from robustcsc.corruptions.noise import add_noise, scale_noise
 
 PASSES = {"cifar": 8, "imagenet": 2}
@@ -32,7 +32,7 @@ def test_recorded_draws_give_the_original_pixels(
     levels = load_spec(TABLES[family]).corruptions[name].levels
     for level, expected in zip(levels, replay[name], strict=True):
         corrupted = apply(images, draws, std=level["std"])
-        largest, mean = reference.difference(truncate(corrupted), expected, replay.get("rows"))
+        largest, mean = reference.difference(truncate_(corrupted), expected, replay.get("rows"))
         assert largest <= 1 and mean <= 0.01
 
 
