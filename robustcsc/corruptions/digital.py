@@ -7,7 +7,6 @@ Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural 
 Corruptions and Perturbations", ICLR 2019.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -123,8 +122,8 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
 
 
 def _box_trip(picture: Image.Image, small: tuple[int, int]) -> Image.Image:
-    shrunk = picture.resize(small, Image.Resampling.BOX)
-    return shrunk.resize(picture.size, Image.Resampling.NEAREST)
+    rows = picture.resize((small[0], picture.height), Image.Resampling.BOX)  # or Pillow may begin with the columns
+    return rows.resize(small, Image.Resampling.BOX).resize(picture.size, Image.Resampling.BOX)
 
 
 def _shrink_and_enlarge(images: Tensor, scale: float) -> Tensor:

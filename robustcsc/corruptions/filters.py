@@ -197,6 +197,12 @@ def truncate_(images: Tensor) -> Tensor:
     return images
 
 
+def clear_below_(values: Tensor, least: float) -> Tensor:
+    """Sets float32 values below `least` to 0, in place and without a mask, which takes far longer on a CPU."""
+    before = torch.nextafter(torch.tensor(least), torch.tensor(-math.inf))
+    return F.threshold_(values, float(before), 0.0)
+
+
 def zoom(images: Tensor, *factors: float) -> Tensor:
     """Returns the mean, over `factors`, of the middle of each image enlarged by about that factor.
 

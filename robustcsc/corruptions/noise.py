@@ -8,7 +8,6 @@ Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural 
 Corruptions and Perturbations", ICLR 2019.
 """
 
-import torch
 from torch import Tensor
 
 from robustcsc.corruptions.draws import bernoulli, by_blocks, normal

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcsc.corruptions.draws import normal, row_blocks
-from robustcsc.corruptions.filters import on_device, smooth
+from robustcsc.corruptions.filters import clear_below_, on_device, smooth
 from robustcsc.errors import DataError
 
 _WATER = (175 / 255, 238 / 255, 238 / 255)
@@ -93,7 +93,7 @@ def drops(draws: Tensor, *, mean: float, std: float, sigma: float, threshold: fl
     The draws z are (N, H, W), standard normal; the other parameters are those of `spatter`.
     """
     field = smooth((draws.to(torch.float32) * std).add_(mean).unsqueeze(1), sigma).squeeze(1)
-    return field.mul_(field >= threshold)
+    return clear_below_(field, threshold)
 
 
 def cover_with_mud(images: Tensor, field: Tensor, *, threshold: float, sigma: float) -> Tensor:
@@ -102,8 +102,8 @@ def cover_with_mud(images: Tensor, field: Tensor, *, threshold: float, sigma: fl
     Images (N, 3, H, W) and the field (N, H, W) of `drops`, which exceeds the threshold inside a drop, to images clipped
     to [0, 1].
     """
-    weight = smooth((field > threshold).to(torch.float32).unsqueeze(1), sigma)
-    weight = weight.mul_(weight >= _MUD_EDGE).to(images.dtype)
+    weight = smooth((field > threshold).view(torch.uint8).to(torch.float32).unsqueeze(1), sigma)
+    weight = clear_below_(weight, _MUD_EDGE).to(images.dtype)
     brown = torch.tensor(_MUD, dtype=images.dtype, device=images.device)[:, None, None]
     return (brown - images).mul_(weight).add_(images).clamp_(0.0, 1.0)
 
@@ -135,15 +135,20 @@ def edges(planes: Tensor) -> Tensor:
     limit = across * _TANGENT
     flat, steep = down < limit, down.sub_(across.mul_(2)) > limit
     near = _neighbours(F.pad(strength, (0, 0, 1, 1, 1, 1)))
-    slanted = torch.where(
+    slanted = _select(
         rising,
         (strength > near(-1, -1)).logical_and_(strength > near(1, 1)),
         (strength > near(-1, 1)).logical_and_(strength > near(1, -1)),
     )
     level = (strength > near(0, -1)).logical_and_(strength >= near(0, 1))
     upright = (strength > near(-1, 0)).logical_and_(strength >= near(1, 0))
-    ridge = torch.where(flat, level, torch.where(steep, upright, slanted))
+    ridge = _select(flat, level, _select(steep, upright, slanted))
     return _grow(ridge & (strength > _STRONG), ridge.logical_and_(strength > _WEAK))
+
+
+def _select(mask: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
+    """`torch.where` of three bool tensors, the last of which is overwritten; several times faster on a CPU."""
+    return others.bitwise_xor_((chosen ^ others).bitwise_and_(mask))
 
 
 def _gradient(planes: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,7 +191,7 @@ def edge_distances(chosen: Tensor) -> Tensor:
     `_STEPS`, in any order, and stays between its ends. So one move after the other is propagated over the planes, by
     1, 2, 4, ... steps, which add up to any number of steps.
     """
-    distances = chosen.logical_not().to(torch.float32).mul_(_FARTHEST)
+    distances = chosen.view(torch.uint8).to(torch.float32).mul_(-_FARTHEST).add_(_FARTHEST)
     for rows, columns, cost in _STEPS:
         count = 1
         while count * cost < _FARTHEST:

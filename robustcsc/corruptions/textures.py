@@ -82,7 +82,7 @@ def crop(textures: Textures, index: Tensor, corners: Tensor, height: int, width:
     rows = first[:, None, None] + channels + torch.arange(height, device=device) * stride[:, None, None]
     # Every run of `width` pixels as a row of one overlapping view: the crops are then rows, copied in one piece each.
     runs = textures.pixels.as_strided((len(textures.pixels) - width + 1, width), (1, 1))
-    return runs[rows]
+    return runs.index_select(0, rows.view(-1)).view(*rows.shape, width)
 
 
 def _decode(name: str, content: bytes, place: Traversable) -> npt.NDArray[np.uint8]:

@@ -162,7 +162,7 @@ def snow_layers(
     parameters are those of `snow`. The layers have the draws' type and are multiples of 1 / 255, truncated twice.
     """
     field = filters.zoom((draws * std).add_(mean).unsqueeze(1), zoom)
-    flakes = filters.truncate_(field.mul_(field >= threshold).clamp_(0.0, 1.0))
+    flakes = filters.truncate_(filters.clear_below_(field, threshold).clamp_(0.0, 1.0))
     return filters.truncate_(filters.motion(flakes, angles, radius=radius, sigma=sigma))
 
 

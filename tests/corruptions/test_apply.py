@@ -114,6 +114,15 @@ def test_quantized_results_are_the_truncated_ones() -> None:
     assert torch.equal(quantized, eight_bit.to(torch.uint8).float() / 255)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_truncation_leaves_the_images_themselves_alone(name: str) -> None:
+    images = F.interpolate(IMAGES[:2], (112, 131), mode="bilinear")
+    before = images.clone()
+    for severity in SEVERITIES:
+        corrupt(images, CIFAR, name, severity, seed=0, indices=INDICES[:2], quantize=True)
+        assert torch.equal(images, before)
+
+
 def test_apply_kernel_is_the_kernel_of_the_table_at_its_level() -> None:
     seeds = image_seeds(4, "shot_noise", 2, INDICES)
     expected = corrupt(IMAGES, CIFAR, "shot_noise", 2, seed=4, indices=INDICES)

@@ -142,7 +142,7 @@ def compare(corrupted: Tensor, images: Tensor, trip: Callable[[Image.Image], Ima
 
 
 @pytest.mark.parametrize("scale", [0.07, 0.1, 0.25, 0.37, 0.5, 0.66, 0.75, 0.95, 1.0])
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 45, 64), (3, 60, 15), (2, 100, 100)])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 45, 64), (3, 60, 15), (2, 100, 100), (3, 160, 70)])
 def test_pixelate_is_the_box_filter_of_pillow(shape: tuple[int, int, int], scale: float) -> None:
     images = random_images(3, *shape)
     height, width = shape[1:]

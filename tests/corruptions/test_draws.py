@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from robustcsc.corruptions.draws import image_seeds, normal, random_words, uniform, word_counters, word_keys
+from robustcsc.corruptions.draws import bernoulli, image_seeds, normal, random_words, uniform, word_counters, word_keys
 
 IMAGES = torch.arange(256)
 
@@ -81,6 +81,13 @@ def test_one_flipped_seed_or_counter_bit_flips_every_word_bit_half_the_time() ->
         )
         share = (((one ^ two).numpy().view(np.uint32)[:, None] & bits) != 0).mean(axis=0)
         assert np.abs(share - 0.5).max() < 6 * 0.5 / math.sqrt(4096), bit
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-8, 0.03, 0.27, 0.5, 1.0])
+def test_bernoulli_numbers_are_uniform_ones_below_the_share(share: float) -> None:
+    draws = bernoulli(IMAGES, (3, 7, 11), share, 1)
+    assert torch.equal(draws, (uniform(IMAGES, (3, 7, 11), 1) < share).float())
+    assert share in (0.0, 1e-8) or abs(float(draws.mean()) - share) < 0.01
 
 
 def test_no_two_images_share_a_stretch_of_words() -> None:

@@ -117,6 +117,12 @@ def test_truncate_cuts_and_keeps_the_256_levels() -> None:
         assert torch.equal(filters.truncate_(levels[:-1] + 0.9 / 255), levels[:-1])
 
 
+def test_values_below_a_bound_are_cleared_and_those_at_it_stay() -> None:
+    bound = float(torch.tensor(0.8))
+    values = torch.tensor([bound, np.nextafter(np.float32(0.8), np.float32(0)), -3.0, 2.0, 0.0])
+    assert filters.clear_below_(values, 0.8).tolist() == [bound, 0.0, 0.0, 2.0, 0.0]
+
+
 def zoomed(line: np.ndarray, factor: float) -> np.ndarray:
     """Crop, corner-aligned linear enlargement and crop of the last axis."""
     side = line.shape[-1]
