@@ -25,6 +25,8 @@ from robustcsc.corruptions.jpeg import through_jpeg
 from robustcsc.errors import DataError
 
 _Pixels = npt.NDArray[np.float32 | np.float64]
+_Trip = Callable[[Image.Image], list[npt.NDArray[np.uint8]]]
+"""What becomes of a picture, one plane for each of its channels."""
 
 _PRECISION = 22  # bits after the point of the weights that Pillow resizes 8-bit images with
 _LIBRARY_PIXELS = 96 * 96  # size of images from which libjpeg is faster on a CPU
@@ -121,9 +123,14 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
     return by_blocks(partial(_shrink_and_enlarge, scale=scale), images)
 
 
-def _box_trip(picture: Image.Image, small: tuple[int, int]) -> Image.Image:
+def _box_trip(picture: Image.Image, small: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
     rows = picture.resize((small[0], picture.height), Image.Resampling.BOX)  # or Pillow may begin with the columns
-    return rows.resize(small, Image.Resampling.BOX).resize(picture.size, Image.Resampling.BOX)
+    across, down = (
+        _box_table(before, after, torch.device("cpu"))[0][0].numpy()
+        for before, after in zip(small, picture.size, strict=True)
+    )
+    bands = rows.resize(small, Image.Resampling.BOX).split()
+    return [np.asarray(band).take(across, 1).take(down, 0) for band in bands]
 
 
 def _shrink_and_enlarge(images: Tensor, scale: float) -> Tensor:
@@ -200,17 +207,17 @@ def _through_jpeg(images: Tensor, quality: int) -> Tensor:
     return _pixels(through_jpeg(_levels(images).to(torch.float32), quality), images)
 
 
-def _file_trip(picture: Image.Image, quality: int) -> Image.Image:
+def _file_trip(picture: Image.Image, quality: int) -> list[npt.NDArray[np.uint8]]:
     file = BytesIO()
     picture.save(file, "JPEG", quality=quality)
-    return Image.open(file)
+    return [np.asarray(band) for band in Image.open(file).split()]
 
 
 def _suits_pillow(images: Tensor) -> bool:
     return images.device.type == "cpu" and images.shape[2] * images.shape[3] >= _LIBRARY_PIXELS
 
 
-def _through_pillow(images: Tensor, trip: Callable[[Image.Image], Image.Image]) -> Tensor:
+def _through_pillow(images: Tensor, trip: _Trip) -> Tensor:
     """Images of 1 or 3 channels on a CPU, rounded to 8 bits, after `trip`, in as many threads as PyTorch uses."""
     results = torch.empty_like(images, memory_format=torch.contiguous_format)
     work, count = partial(_through_picture, trip=trip), torch.get_num_threads()
@@ -223,13 +230,13 @@ def _through_pillow(images: Tensor, trip: Callable[[Image.Image], Image.Image]) 
     return results
 
 
-def _through_picture(image: _Pixels, result: _Pixels, trip: Callable[[Image.Image], Image.Image]) -> None:
+def _through_picture(image: _Pixels, result: _Pixels, trip: _Trip) -> None:
     """One image (C, H, W), written to `result`; all of it in NumPy, which starts no threads of its own."""
     np.multiply(image, 255.0, out=result)
     planes = [Image.fromarray(plane) for plane in np.add(result, 0.5, out=result).astype(np.uint8)]
     changed = trip(Image.merge("L" if len(planes) == 1 else "RGB", planes))
-    for band, plane in zip(changed.split(), result, strict=True):
-        np.divide(np.asarray(band), 255.0, out=plane, dtype=plane.dtype)
+    for levels, plane in zip(changed, result, strict=True):
+        np.divide(levels, 255.0, out=plane, dtype=plane.dtype)
 
 
 def _levels(images: Tensor) -> Tensor:
