@@ -200,7 +200,7 @@ def truncate_(images: Tensor) -> Tensor:
 def clear_below_(values: Tensor, least: float) -> Tensor:
     """Sets float32 values below `least` to 0, in place and without a mask, which takes far longer on a CPU."""
     before = torch.nextafter(torch.tensor(least), torch.tensor(-math.inf))
-    return F.threshold_(values, float(before), 0.0)
+    return torch.threshold_(values, float(before), 0.0)
 
 
 def zoom(images: Tensor, *factors: float) -> Tensor:
