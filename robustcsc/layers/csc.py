@@ -20,6 +20,7 @@ Differences from the paper:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -28,10 +29,11 @@ from torch import Tensor, nn
 from robustcsc.layers.coding import ConvCodingLayer, Lasso
 from robustcsc.layers.lambdas import LambdaLayer
 from robustcsc.layers.operator import ConvOperator
-from robustcsc.layers.prox import nonnegative_soft_threshold, soft_threshold
-from robustcsc.layers.solvers import SOLVERS
+from robustcsc.layers.prox import soft_threshold
+from robustcsc.layers.solvers import SOLVERS, extrapolation_weights
 from robustcsc.layers.tracing import run_zero_image, traced
 from robustcsc.layers.unit_dictionary import UnitDictionary
+from robustcsc.layers.unrolled import unrolled
 
 #: SDNet appendix A: the step size is this divided by the largest eigenvalue of A*A.
 STEP_FRACTION = 0.9
@@ -107,24 +109,19 @@ class CSCConv2d(LambdaLayer, ConvCodingLayer):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the codes ``(N, atoms, h, w)`` of `images` ``(N, C, H, W)`` at the current lambda."""
-        operator, step_size = self.operator, self.step_size
-        image_size = (images.shape[2], images.shape[3])
-        threshold = step_size * self.lam
+        threshold, scale = self.step_size * self.lam, self.step_size.sqrt()
+        operator = replace(self.operator, weight=scale * self.dictionary.weight)
+        weights = extrapolation_weights(self.solver, self.num_steps)
         if threshold.ndim:
             threshold = threshold.view(-1, 1, 1, 1)
-        shrink = soft_threshold if self.signed else nonnegative_soft_threshold
-        zero = images.new_zeros(())
-
-        def gradient(codes: Tensor) -> Tensor:
-            # step_size * A*(A z - x): the step size multiplies the image, which is smaller than the codes.
-            # A(0) = 0, so the first gradient needs no synthesis.
-            difference = -images if codes is zero else operator.synthesize(codes, image_size) - images
-            return operator.analyse(step_size * difference)
+        elif not self.signed:  # one threshold of all images can be a bias of the convolution
+            return unrolled(operator, scale * images, weights, -threshold.expand(len(operator.weight)))
 
         def prox(codes: Tensor) -> Tensor:
-            return shrink(codes, threshold.to(codes.dtype))
+            least = threshold.to(codes.dtype)
+            return soft_threshold(codes, least) if self.signed else codes.sub_(least).relu_()
 
-        return SOLVERS[self.solver](gradient, prox, zero, 1.0, self.num_steps)
+        return unrolled(operator, scale * images, weights, prox=prox)
 
     def reconstruct(self, codes: Tensor, shape: torch.Size) -> Tensor:
         """Returns ``A z`` of the codes ``(N, atoms, h, w)``, as images of this shape ``(N, C, H, W)``."""

@@ -127,8 +127,7 @@ class DenseCSCConv2d(ConvCodingLayer):
             return torch.cat((images, new), 1)
         kept = images  # from here on, both parts of the code are divided by the step size
         previous = kept, new
-        weights = extrapolation_weights(self.unfolding + 1)[1:] if self.solver == "fista" else [0.0] * self.unfolding
-        for extrapolation in weights:
+        for extrapolation in extrapolation_weights(self.solver, self.unfolding + 1)[1:]:
             point = kept, new
             if extrapolation:
                 end = 1 + extrapolation

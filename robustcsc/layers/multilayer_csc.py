@@ -25,6 +25,7 @@ Differences from the paper:
 """
 
 from copy import deepcopy
+from dataclasses import replace
 from math import sqrt
 from typing import ClassVar, Literal
 
@@ -33,8 +34,8 @@ from torch import Tensor, nn
 
 from robustcsc.layers.coding import ConvCodingLayer, Lasso
 from robustcsc.layers.operator import ConvOperator
-from robustcsc.layers.prox import nonnegative_soft_threshold
-from robustcsc.layers.solvers import SOLVERS, check_unfolding, growth
+from robustcsc.layers.solvers import check_unfolding, extrapolation_weights, growth
+from robustcsc.layers.unrolled import unrolled
 
 #: Side of the image on which the largest eigenvalue is estimated; on larger images it is hardly larger.
 _SIDE = 12
@@ -105,21 +106,10 @@ class MultilayerCSCConv2d(ConvCodingLayer):
         operator = self.operator
         if not self.unfolding:
             return operator.analyse(images, self.bias).relu_()
-        first = operator.analyse(images)
-        scale, threshold = self.lipschitz.to(first.dtype), -self.bias.to(first.dtype).view(-1, 1, 1)
-        signal, image_size = images.to(first.dtype), (images.shape[2], images.shape[3])
-        zero = first.new_zeros(())
-
-        def gradient(codes: Tensor) -> Tensor:
-            # That of the quadratic term over L, W (L W' z - X), which is known for z = 0.
-            if codes is zero:
-                return -first
-            return operator.analyse(scale * operator.synthesize(codes, image_size) - signal)
-
-        def prox(codes: Tensor) -> Tensor:
-            return nonnegative_soft_threshold(codes, threshold)
-
-        codes = SOLVERS[self.solver](gradient, prox, zero, 1.0, 1 + self.unfolding)
+        scale = self.lipschitz.sqrt().clamp_min(1e-12)  # z + W (X - L W' z), with sqrt(L) W and X / sqrt(L) for W and X
+        scaled = replace(operator, weight=scale * self.weight)
+        weights = extrapolation_weights(self.solver, 1 + self.unfolding)
+        codes = unrolled(scaled, images / scale, weights, self.bias)
         return codes / self._growth().to(codes.dtype)
 
     def _growth(self) -> Tensor:

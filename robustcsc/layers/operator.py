@@ -6,17 +6,27 @@ Differences from the papers: SDNet writes A as a convolution and A* as its trans
 is ``conv2d`` and A its transpose, so the weight ``(atoms, C, kh, kw)`` is that of the convolution a layer replaces. The
 power iteration runs on A A* (an image) instead of A* A (codes): both have the same largest eigenvalue, and an image is
 smaller.
+
+Kernels of a CPU fill vector registers with channels, so A is slow where images are thin, that is, have few channels.
+There it runs in two steps that fill them better, and the gradient of A* is that A. Only the rounding differs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 Pair = tuple[int, int]
+#: Stride, padding and dilation, as a convolution takes them.
+Place = tuple[Pair, Pair, Pair]
+
+#: float32 numbers in a vector register of AVX2: images with fewer channels are thin.
+_LANES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +48,41 @@ class ConvOperator:
     dilation: Pair = (1, 1)
     mirrored: bool = False
 
-    def analyse(self, images: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Returns ``A* x``, the correlation of every atom with every position (SDNet eq. 7), plus `bias` ``(k,)``.
+    def analyse(self, images: Tensor, bias: Tensor | None = None, *, rectified: bool = False) -> Tensor:
+        """Returns ``A* x``, the correlation of every atom with every position (SDNet eq. 7), plus `bias`.
 
         Args:
             images: ``(N, C, H, W)``.
-            bias: Added to each channel of the result.
+            bias: Added to each channel of the result, ``(k,)``.
+            rectified: Whether what is negative becomes 0.
 
         Returns:
             ``(N, k, h, w)``, the output size of the corresponding ``nn.Conv2d``.
         """
-        return F.conv2d(images, self.weight, bias, self.stride, self.padding, self.dilation)
+        if self._thin(images):
+            codes: Tensor = _Analysis.apply(images, self.weight, bias, self.place, rectified)
+            return codes
+        codes = F.conv2d(images, self.weight, bias, *self.place)
+        return codes.relu_() if rectified else codes
+
+    def step(
+        self, codes: Tensor, images: Tensor, bias: Tensor | None, *, rectified: bool = False, last: bool = False
+    ) -> Tensor:
+        """Returns ``z + A*(x - A z)`` plus `bias`: a gradient step of size 1 from `codes` on ``1/2 ||x - A z||^2``.
+
+        Args:
+            codes: z, finite unless `images`, the weight or `bias` are not, ``(N, k, h, w)``.
+            images: x, ``(N, C, H, W)``.
+            bias: Added to each channel of the result, ``(k,)``.
+            rectified: Whether what is negative becomes 0.
+            last: Whether `codes` are not needed any more: where no gradient is recorded, they are overwritten.
+        """
+        if self._thin(codes):
+            moved: Tensor = _Step.apply(codes, images, self.weight, bias, self.place, rectified, last)
+            return moved
+        error = images - self.synthesize(codes, (images.shape[2], images.shape[3]))
+        moved = self.analyse(error, bias).add_(codes)
+        return moved.relu_() if rectified else moved
 
     def synthesize(self, codes: Tensor, image_size: Pair) -> Tensor:
         """Returns ``A z``, the superposition of atoms that `codes` describe (SDNet eq. 3).
@@ -60,6 +94,9 @@ class ConvOperator:
         Returns:
             ``(N, C, *image_size)``.
         """
+        if self._thin(codes):
+            images: Tensor = _Synthesis.apply(codes, self.weight, self.place, image_size)
+            return images
         taps = self.weight.shape[2:]
         reach = (self.dilation[0] * (taps[0] - 1), self.dilation[1] * (taps[1] - 1))
         margin = (reach[0] - self.padding[0], reach[1] - self.padding[1])
@@ -72,6 +109,25 @@ class ConvOperator:
             )
         ]
         return F.conv_transpose2d(codes, self.weight, None, self.stride, self.padding, missing, 1, self.dilation)
+
+    @property
+    def place(self) -> Place:
+        """Stride, padding and dilation, as a convolution takes them."""
+        return self.stride, self.padding, self.dilation
+
+    def _thin(self, values: Tensor) -> bool:
+        """Returns whether `values`, images or codes, are computed with in the form for thin images."""
+        return (
+            self.weight.shape[1] < _LANES
+            and values.device.type == "cpu"
+            and values.dtype == self.weight.dtype
+            and values.dtype in (torch.float32, torch.float64)
+            and values.numel() > 0
+            and type(values) in (Tensor, torch.nn.Parameter)  # not a tensor without values, that traces shapes
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()  # which has its own fusion
+            and not torch._C._are_functorch_transforms_active()
+        )
 
     def cold_start(self, image_size: Pair) -> Tensor:
         """Returns an image ``(1, C, *image_size)`` from which the power iteration starts when nothing better is known.
@@ -119,3 +175,146 @@ class ConvOperator:
         count = self.weight.shape[1] * image_size[0] * image_size[1]
         basis = torch.eye(count, dtype=self.weight.dtype, device=self.weight.device)
         return self.analyse(basis.view(count, -1, *image_size)).flatten(1)
+
+
+def _by_rows(codes: Tensor, operator: ConvOperator, image_size: Pair) -> Tensor:
+    """Returns ``A z`` in two steps: by flat atoms, with the rows of each as its channels, then by the sum of rows."""
+    atoms, channels, rows, columns = operator.weight.shape
+    flat = operator.weight.transpose(1, 2).reshape(atoms, rows * channels, 1, columns)
+    flat = F.pad(flat, (0, 0, 0, 0, 0, -rows * channels % _LANES))
+    (stride, across), (padding, beside), (dilation, apart) = operator.place
+    row_wise = ConvOperator(flat, (1, across), (0, beside), (1, apart), mirrored=True)
+    parts = row_wise.synthesize(codes, (codes.shape[2], image_size[1]))
+    nhwc = parts.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if nhwc else torch.contiguous_format
+    images = torch.empty((len(codes), channels, *image_size), dtype=parts.dtype, memory_format=layout).zero_()
+    for row in range(rows):
+        offset = row * dilation - padding  # of this row of the uppermost atoms
+        first, last = max(0, -(offset // stride)), min(codes.shape[2] - 1, (image_size[0] - 1 - offset) // stride)
+        if first <= last:
+            place = slice(first * stride + offset, last * stride + offset + 1, stride)
+            images[:, :, place] += parts[:, row * channels : (row + 1) * channels, first : last + 1]
+    return images
+
+
+def _convolved(
+    images: Tensor, weight: Tensor, bias: Tensor | None, place: Place, rectified: bool, onto: Tensor | None = None
+) -> Tensor:
+    """Returns ``A* x``, or `onto` with that added to it in place, in one pass over the codes if oneDNN can."""
+    if images.dtype != torch.float32 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        plain = F.conv2d(images, weight, bias, *place)
+        plain = plain if onto is None else onto.add_(plain)
+        return plain.relu_() if rectified else plain
+    stride, padding, dilation = place
+    if bias is not None:
+        bias = bias.contiguous()  # oneDNN ignores the strides of a bias
+    # Its ReLU makes 0 of NaN, which is to stay.
+    finite = rectified and bool((images.sum() + weight.sum() + (0 if bias is None else bias.sum())).isfinite())
+    how, relu = (padding, stride, dilation, 1), "relu" if finite else None
+    if onto is None:
+        codes: Tensor = torch.ops.mkldnn._convolution_pointwise(images, weight, bias, *how, relu or "none", [], None)
+    else:
+        add = torch.ops.mkldnn._convolution_pointwise_
+        codes = add(onto, images, weight, bias, *how, "add", 1.0, relu, [], None)
+    return codes.relu_() if rectified and not finite else codes
+
+
+def _correlated(images: Tensor, codes: Tensor, weight: Tensor, place: Place) -> Tensor:
+    """Returns the derivative of ``<A* x, z>`` with respect to the weight."""
+    of_weight: Tensor = conv2d_weight(images, weight.shape, codes, *place)  # type: ignore[no-untyped-call]
+    return of_weight
+
+
+# The derivatives below are written with the operator, so they have derivatives themselves.
+
+
+class _Synthesis(torch.autograd.Function):
+    """``A z`` for thin images; the gradients are A* of the gradient, and its correlation with the codes."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, weight: Tensor, place: Place, image_size: Pair) -> Tensor:
+        ctx.save_for_backward(codes, weight)
+        ctx.place = place
+        return _by_rows(codes, ConvOperator(weight, *place), image_size)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        codes, weight = ctx.saved_tensors
+        of_codes, of_weight, *_ = ctx.needs_input_grad
+        return (
+            ConvOperator(weight, *ctx.place).analyse(gradient) if of_codes else None,
+            _correlated(gradient, codes, weight, ctx.place) if of_weight else None,
+            None,
+            None,
+        )
+
+
+class _Analysis(torch.autograd.Function):
+    """``A* x + b`` for thin images, rectified or not; the gradient of the images is A of the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, place: Place, rectified: bool) -> Tensor:
+        codes = _convolved(images, weight, bias, place, rectified)
+        ctx.save_for_backward(images, weight, *([codes] if rectified else []))
+        ctx.place = place
+        return codes
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight, *codes = ctx.saved_tensors
+        gradient = torch.ops.aten.threshold_backward(gradient, codes[0], 0) if codes else gradient
+        of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
+        image_size = (images.shape[2], images.shape[3])
+        return (
+            ConvOperator(weight, *ctx.place).synthesize(gradient, image_size) if of_images else None,
+            _correlated(images, gradient, weight, ctx.place) if of_weight else None,
+            gradient.sum((0, 2, 3)) if of_bias else None,
+            None,
+            None,
+        )
+
+
+class _Step(torch.autograd.Function):
+    """``z + A*(x - A z) + b`` for thin images, rectified or not.
+
+    With g the gradient and d = A g, those of z and x are ``g - A* d`` and d. That of the atoms is the correlation of
+    ``x - A z`` with g less that of d with z.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        codes: Tensor,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        place: Place,
+        rectified: bool,
+        last: bool,
+    ) -> Tensor:
+        image_size = (images.shape[2], images.shape[3])
+        error = images - _by_rows(codes, ConvOperator(weight, *place), image_size)
+        kept = any(ctx.needs_input_grad) or not last
+        moved = _convolved(error, weight, bias, place, rectified, codes.clone() if kept else codes)
+        ctx.save_for_backward(codes, images, weight, *([moved] if rectified else []))
+        ctx.place, ctx.error = place, error
+        return moved
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        codes, images, weight, *moved = ctx.saved_tensors
+        operator, image_size = ConvOperator(weight, *ctx.place), (images.shape[2], images.shape[3])
+        gradient = torch.ops.aten.threshold_backward(gradient, moved[0], 0) if moved else gradient
+        of_codes, of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
+        twice = torch.is_grad_enabled()  # whether this is to have derivatives
+        error = images - operator.synthesize(codes, image_size) if twice else ctx.error
+        synthesis = operator.synthesize(gradient, image_size)
+        of_atoms = _correlated(error, gradient, weight, ctx.place) if of_weight else None
+        if of_atoms is not None:
+            of_atoms = of_atoms - _correlated(synthesis, codes, weight, ctx.place)
+        of_each = gradient.sum((0, 2, 3)) if of_bias else None
+        if of_codes and moved and not twice:  # the gradient is a tensor of its own
+            gradient = _convolved(-synthesis, weight, None, ctx.place, False, gradient)
+        elif of_codes:
+            gradient = gradient + operator.analyse(-synthesis)
+        return gradient if of_codes else None, synthesis if of_images else None, of_atoms, of_each, None, None, None

@@ -43,14 +43,16 @@ def fista(gradient: Gradient, prox: Prox, start: Tensor, step_size: float, num_s
     Args: as `ista`.
     """
     codes = previous = start
-    for weight in extrapolation_weights(num_steps):
+    for weight in extrapolation_weights("fista", num_steps):
         extrapolated = torch.lerp(previous, codes, 1 + weight) if weight else codes
         previous, codes = codes, prox(torch.sub(extrapolated, gradient(extrapolated), alpha=step_size))
     return codes
 
 
-def extrapolation_weights(num_steps: int) -> list[float]:
-    """Returns the extrapolation weight of each step of `fista`: 0, 0, and then ``(m_l - 1) / m_{l+1}``."""
+def extrapolation_weights(solver: str, num_steps: int) -> list[float]:
+    """Returns the extrapolation weight of each step: 0, 0, and then ``(m_l - 1) / m_{l+1}`` of `fista`; 0 of `ista`."""
+    if solver == "ista":
+        return [0.0] * num_steps
     weights, momentum = [0.0], 1.0
     for _ in range(num_steps - 1):
         following = (1 + sqrt(1 + 4 * momentum**2)) / 2
