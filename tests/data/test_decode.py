@@ -50,6 +50,17 @@ def test_the_header_tells_channels_height_and_width(tmp_path: Path) -> None:
     assert read_header(tmp_path / "grey.jpg") == (1, 40, 30)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "P", "RGB", "RGBA"])
+def test_the_header_of_a_png_file_tells_what_decoding_gives(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.new(mode, (7, 5)).save(path)
+    height, width, channels = as_array(decode(path)).shape
+    assert read_header(path) == (channels, height, width) == (1 if mode in ("1", "L", "LA", "I;16") else 3, 5, 7)
+    path.write_bytes(path.read_bytes()[:25])
+    with pytest.raises(UnreadableImageError):
+        read_header(path)
+
+
 def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)  # 257 k of 65535 is k of 255
     Image.fromarray(values).save(tmp_path / "deep.png")
