@@ -304,12 +304,12 @@ def test_class_without_images_is_reported(refused: Refused, make_run: MakeRun, f
     assert "class folder images/test/5 has no images" in refused("evaluate --data imagefolder --root images")
 
 
-def test_folder_without_readable_images_is_reported(refused: Refused, make_run: MakeRun, place: Path) -> None:
+def test_folder_without_readable_images_is_reported(refused: Refused, make_run: MakeRun, folder_of_ten: Path) -> None:
     make_run("sdnet", "sdnet-digits")
-    image(place / "images/test/0/0.png", 3)
-    whole = (place / "images/test/0/0.png").read_bytes()
-    (place / "images/test/0/0.png").write_bytes(whole[: len(whole) // 2])
-    assert "None of the 1 images in images/test can be read" in refused("evaluate --data imagefolder --root images")
+    for path in folder_of_ten.glob("test/*/*.png"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    message = refused("evaluate --data imagefolder --root images")
+    assert "None of the 20 images that were asked for in images/test can be read" in message
 
 
 def test_images_of_another_shape_or_number_of_classes_are_reported(
