@@ -59,7 +59,8 @@ def mean_corruption_errors(records: Sequence[Record], baseline: Baseline) -> dic
 
 
 def _ratio_table(cells: Corrupted, baseline: Baseline, reference: Errors) -> Table:
-    rows = [(variant, relative) for variant in cells.variants for relative in (False, True)]
+    others = [it for it in cells.variants if it != baseline.variant]  # it is 100 % of itself
+    rows = [(variant, relative) for variant in others or cells.variants for relative in (False, True)]
     columns = {
         heading: [_mean_ratio(cells.errors(variant), reference, names, relative) for variant, relative in rows]
         for heading, names in _columns(cells.standard).items()

@@ -13,7 +13,7 @@ function wins(data, one, other, differences) {
   const count = (fits) => differences.filter(fits).length;
   const [better, worse] = [count(([, low]) => low > 0), count(([, , high]) => high < 0)];
   return `${data.rows[one]} is more accurate than ${data.rows[other]} under ${better} of ${differences.length} conditions `
-    + `and less accurate under ${worse}; under the others no difference is shown.`;
+    + `and less accurate under ${worse}${better + worse < differences.length ? "; under the others no difference is shown" : ""}.`;
 }
 
 function accuracyCell([value, low, high]) {

@@ -122,7 +122,9 @@ def test_mce_and_relative_mce_by_hand(run: Run) -> None:
     plain, relative = (row(ratios, "a", measure=measure) for measure in ("CE", "relative CE"))
     assert (plain["snow"], plain["fog"], plain["mean of 15"]) == ("50.0", "160.0", "57.3")
     assert (relative["snow"], relative["fog"], relative["mean of 15"]) == ("40.0", "200.0", "50.7")
-    assert {cell for cells in ratios.texts if cells[1] == "b" for cell in cells[4:]} == {"100.0"}
+    assert {cells[1] for cells in ratios.rows} == {"a"}
+    alone = ratios_of(base, measured_baseline("b", base))
+    assert {cell for cells in alone.texts for cell in cells[4:]} == {"100.0"}
     assert "Baseline: run b (resnet18, no lambda)." in ratios.notes
 
 
@@ -167,8 +169,8 @@ def test_what_is_missing_is_named_and_no_mean_over_the_fifteen_is_given(run: Run
     ratios = ratios_of(run("a", part) + base, measured_baseline("b", base))
     assert "No mean over all 15 for resnet18, a, no lambda; missing: snow (severity 4, 5), frost." in ratios.notes
     plain = row(ratios, "a", measure="CE")
-    assert (plain["fog"], plain["snow"], plain["mean of 15"]) == ("160.0", "–", "–")  # noqa: RUF001
-    assert mces(ratios, "b") == ("100.0", "100.0")
+    assert plain["fog"] == "160.0"
+    assert not {"snow", "frost", "mean of 15"} & set(headings(ratios))
 
 
 def test_a_baseline_that_lacks_a_corruption_gives_no_mce(run: Run) -> None:
@@ -205,7 +207,7 @@ def test_generated_and_official_corruptions_never_meet(run: Run) -> None:
     made = run("a", first) + run("a", second, source="official", errors=None) + base
     tables = error_tables(made, measured_baseline("b", base))
     assert len(tables) == 2
-    assert {mces(table, "a") for table in tables} == {("–", "–")}  # noqa: RUF001
+    assert not any("mean of 15" in headings(table) for table in tables)
 
 
 def test_fixed_lambdas_have_no_row_beside_other_policies(run: Run) -> None:
