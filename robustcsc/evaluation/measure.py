@@ -21,7 +21,7 @@ from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, device_words, versions
 from robustcsc.evaluation.plan import Cell, Chain
 from robustcsc.evaluation.predictions import Predictions, Stream, predict
-from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, noisy, required
+from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import (
@@ -33,7 +33,7 @@ from robustcsc.measurements.perturbations import (
     RandomNoise,
     Universal,
 )
-from robustcsc.measurements.policies import Policy
+from robustcsc.measurements.policies import Adaptive, Policy, Scope
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import (
     AttackDetails,
@@ -87,7 +87,16 @@ class Evaluator:
             case Clean():
                 return [self._record(*each) for each in self._predicted(cell, self._clean_images)]
             case Corruption() as corruption:
-                return [self._record(*each) for each in self._predicted(cell, partial(self._corrupted, corruption))]
+                batches: Callable[[], Iterator[Batch]] = partial(
+                    corrupted_batches, self.inputs, corruption, self.batch_size, self.model.device
+                )
+                if any(
+                    isinstance(it.policy, Adaptive) and it.policy.scope is Scope.DATASET for it in cell.measurements
+                ):
+                    batches = kept(batches)  # read for the lambda and for the predictions
+                label = f"{corruption.name} {corruption.severity}"
+                found = self._predicted(cell, lambda: self._told(batches(), label))
+                return [self._record(*each) for each in found]
             case Attack(saved=None) as attack:
                 return self._attacked(cell, attack, standing)
             case Attack():
@@ -254,10 +263,6 @@ class Evaluator:
 
     def _clean_images(self, label: str = "clean") -> Iterator[Batch]:
         return self._told(self.inputs.images.batches(self.batch_size, device=self.model.device), label)
-
-    def _corrupted(self, corruption: Corruption) -> Iterator[Batch]:
-        batches = corrupted_batches(self.inputs, corruption, self.batch_size, self.model.device)
-        return self._told(batches, f"{corruption.name} {corruption.severity}")
 
     def _changed(self, change: Callable[[Batch], Tensor], label: str) -> Iterator[Batch]:
         for batch in self._clean_images(label):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from robustcsc.adaptive.residuals import logits_at
 from robustcsc.corruptions import Spec, corrupt
 from robustcsc.corruptions.export import Export
 from robustcsc.corruptions.manifest import MANIFEST
-from robustcsc.data import ImageSet, load
+from robustcsc.data import Batch, ImageSet, load
 from robustcsc.errors import DataError
+from robustcsc.evaluation import sources
 from robustcsc.evaluation.fooling.plans import uap_plan
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.sources import Inputs, images_fact, planned_corruptions
+from robustcsc.evaluation.sources import Inputs, images_fact, kept, planned_corruptions
 from robustcsc.measurements import facts
 from robustcsc.measurements.perturbations import Corruption, Crafting, Pixels, Source
 from robustcsc.measurements.protocols import Protocol
@@ -96,6 +98,44 @@ def test_truncated_images_are_those_that_are_scored(
     lam = dataset_lambda(model.model, model.fits["gaussian"], [seen.mul(255).floor().div(255)])
     assert cut.lam == pytest.approx(lam, abs=1e-5)
     assert cut.lam != exact.lam
+
+
+def test_one_pass_of_corruption_serves_all_policies(
+    images: ImageSet, sweep: Callable[..., list[Record]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[tuple[str, int]] = []
+
+    def counted(batch: torch.Tensor, spec: Spec, name: str, severity: int, **settings: Any) -> torch.Tensor:
+        passes.extend([(name, severity)] * len(batch))
+        return corrupt(batch, spec, name, severity, **settings)
+
+    monkeypatch.setattr(sources, "corrupt", counted)
+    records = sweep(["gaussian_noise", "fog"], [2, 5], ("train", "adaptive", "adaptive-image", "oracle"))
+    assert len(records) == 16
+    cells = [("gaussian_noise", 2), ("gaussian_noise", 5), ("fog", 2), ("fog", 5)]
+    assert passes == [cell for cell in cells for _ in range(len(images))]
+
+
+@pytest.mark.parametrize(("most", "passes"), [(60 * 64 * 4, 1), (60 * 64 * 4 - 1, 2)])
+def test_batches_are_kept_up_to_a_size_and_read_anew_beyond_it(images: ImageSet, most: int, passes: int) -> None:
+    read: list[weakref.ref[torch.Tensor]] = []
+
+    def batches() -> Iterator[Batch]:
+        for batch in images.batches(25):
+            read.append(weakref.ref(batch.images))
+            yield batch
+
+    again = kept(batches, most)
+    first, second = ([batch.images.sum().item() for batch in again()] for _ in range(2))
+    assert first == second and len(first) == 3
+    assert len(read) == 3 * passes
+    assert all((it() is None) == (passes == 2) for it in read)  # in memory, or all gone
+
+
+def test_a_pass_that_was_given_up_is_not_kept(images: ImageSet) -> None:
+    again = kept(lambda: images.batches(25), 1 << 20)
+    next(again())
+    assert sum(len(batch.labels) for batch in again()) == 60
 
 
 def test_the_seed_decides_the_noise(sweep: Callable[..., list[Record]]) -> None:
