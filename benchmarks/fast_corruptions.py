@@ -1,11 +1,11 @@
-"""The fastest ways known to us to corrupt one image without robustcsc: what `speed/corruptions.py` compares with.
+"""The fastest ways known to us to corrupt one image without robustcsc, which `speed/corruptions.py` compares with.
 
 The definitions are those of `reference_corruptions.py`, in float32 or 8 bits wherever that keeps them: tables instead
 of sums of levels, OpenCV's or Pillow's compiled filters, photographs and constants kept. Where the image is random only
 the distribution is kept. A function takes a uint8 image of rows x columns x RGB, the level of a severity table of
 robustcsc and a random generator, and returns a uint8 image.
 
-Needs NumPy, SciPy and Pillow. With OpenCV, the corruptions of `WITH_OPENCV` are there, too.
+Needs NumPy and Pillow. With OpenCV, the corruptions of `with_opencv` are there, too.
 """
 
 from __future__ import annotations
@@ -168,12 +168,6 @@ def snow(image: Array, level: Level, rng: Generator) -> Array:
     return cut(result)
 
 
-@lru_cache
-def weighted_levels(weight: float) -> Array:
-    """256 levels times a weight, in 1/128."""
-    return np.floor(np.arange(256) * weight * 128).astype(np.uint16)
-
-
 def frost(image: Array, level: Level, rng: Generator) -> Array:
     """Blends in a crop of a photograph that is kept in memory, in float32."""
     photograph = photographs(level["texture_scale"])[int(rng.integers(5))]
@@ -323,7 +317,9 @@ FORMS: dict[str, Corrupt] = {
         *(speckle_noise, saturate),
     )
 }
-WITH_OPENCV: dict[str, Corrupt] = {
-    each.__name__: each
-    for each in (defocus_blur, motion_blur, zoom_blur, snow, elastic_transform, gaussian_blur, spatter)
-}
+
+
+def with_opencv() -> dict[str, Corrupt]:
+    """The forms that need OpenCV, none where it is not installed."""
+    forms = (defocus_blur, motion_blur, zoom_blur, snow, elastic_transform, gaussian_blur, spatter)
+    return {form.__name__: form for form in forms} if cv2 else {}

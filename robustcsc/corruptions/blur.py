@@ -24,7 +24,7 @@ _ROUNDING = 2.0**-22  # above the rounding error of a float32 filter, so that co
 
 def gaussian_blur(images: Tensor, seeds: Tensor, *, sigma: float) -> Tensor:
     """Returns the images after a Gaussian of `sigma` pixels, at least 0, cut at 4 sigma, the border pixel repeated."""
-    return smooth(images, sigma).clamp(0.0, 1.0)
+    return smooth(images, sigma).clamp_(0.0, 1.0)
 
 
 def defocus_blur(images: Tensor, seeds: Tensor, *, radius: float, alias_sigma: float) -> Tensor:
@@ -110,7 +110,7 @@ def shatter(images: Tensor, offsets: Tensor, *, sigma: float, distance: float) -
         (N, C, H, W), clipped to [0, 1].
     """
     height, width = images.shape[2:]
-    blurred = truncate_(smooth(images, sigma) + _ROUNDING).flatten(2)
+    blurred = truncate_(smooth(images, sigma).add_(_ROUNDING)).flatten(2)
     sources = _sources(offsets.to(torch.int64), height, width, int(distance))
     shuffled = blurred.gather(2, sources.unsqueeze(1).expand_as(blurred)).view_as(images)
     return smooth(shuffled, sigma).clamp_(0.0, 1.0)

@@ -43,11 +43,11 @@ def smooth(images: Tensor, sigma: float) -> Tensor:
         sigma: Standard deviation in pixels, at least 0.
 
     Returns:
-        (N, C, H, W); the images themselves when the kernel is a single tap.
+        (N, C, H, W); a copy of the images when the kernel is a single tap.
     """
     radius = math.floor(4.0 * sigma + 0.5)
     if radius == 0:
-        return images
+        return images.clone()
     taps = gaussian_taps(sigma, radius).to(images)
     height, width = images.shape[2:]
     planes = images.reshape(-1, height, width)

@@ -1,0 +1,68 @@
+"""Every corruption at severity 3, an image: a batch of ours beside the fastest image-by-image form of the definition.
+
+The forms are those of `fast_corruptions.py`, uint8 in and out; ours are float images in [0, 1], truncated to 8 bits.
+Eleven need NumPy and Pillow only; with OpenCV, which robustcsc does not depend on, there are seven more. The 19th,
+glass blur, is a loop over pixels that needs numba: `benchmarks/corruptions.py` compares with it.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import geometric_mean
+
+import numpy as np
+import torch
+from row import Row, in_turn
+
+from robustcsc.allocator import keep_freed_memory
+from robustcsc.corruptions import corrupt, load_spec
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+import fast_corruptions as fast  # noqa: E402
+
+PHOTOGRAPHS = HERE.parents[1] / "tests" / "corruptions" / "test_statistics.py"
+SEVERITY = 3
+BATCHES = {"cifar10_c": 128, "imagenet_c": 12}
+
+
+def rows() -> list[Row]:
+    """Returns a row for each corruption and size, and one for the geometric mean of each size."""
+    keep_freed_memory()
+    if fast.cv2:
+        fast.cv2.setNumThreads(1)
+    found = []
+    for table in BATCHES:
+        cells = [_row(table, name, form) for name, form in {**fast.FORMS, **fast.with_opencv()}.items()]
+        side = load_spec(table).image_size
+        mean = geometric_mean(row.ratio for row in cells)
+        amounts = [geometric_mean(row.ours for row in cells), geometric_mean(row.theirs for row in cells)]
+        what = f"geometric mean of {len(cells)} corruptions, {side} px"
+        found += [*cells, Row("corruptions", what, "as above", "s of CPU", *amounts, mean, mean, mean, 1.0)]
+    return found
+
+
+def _row(table: str, name: str, form: Callable[..., np.ndarray]) -> Row:
+    spec, count, generator = load_spec(table), BATCHES[table], np.random.default_rng(0)
+    levels = runpy.run_path(str(PHOTOGRAPHS))["photographs"](table)
+    levels = np.ascontiguousarray(levels[np.arange(count) % len(levels)])
+    images = (torch.from_numpy(levels).permute(0, 3, 1, 2) / 255).contiguous()
+    indices, level = torch.arange(count), spec.corruptions[name].levels[SEVERITY - 1]
+
+    def ours() -> torch.Tensor:
+        return corrupt(images, spec, name, SEVERITY, seed=0, indices=indices, quantize=True)
+
+    def theirs() -> list[np.ndarray]:
+        return [form(image, level, generator) for image in levels]
+
+    got, expected = ours().mul(255).round().permute(0, 2, 3, 1).numpy(), np.stack(theirs()).astype(np.float32)
+    errors = [float(np.square(each - levels).mean()) for each in (got, expected)]
+    note = f"mean squared error {errors[0]:.1f} and {errors[1]:.1f}"
+    if np.abs(got - expected).max() <= 1:
+        note = f"mean difference {np.abs(got - expected).mean():.3f} levels, largest {np.abs(got - expected).max():.0f}"
+    what = f"{name}, {spec.image_size} px, batch of {count}"
+    form_words = (form.__doc__ or "").splitlines()[0].rstrip(".")
+    return Row.timed("corruptions", what, form_words, in_turn(ours, theirs, repeats=5), at_most=1.0, note=note)
