@@ -6,11 +6,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from robustcsc.corruptions import noise_levels
 from robustcsc.evaluation.models import LoadedModel
+from robustcsc.evaluation.plan import Cell
 from robustcsc.experiments.doing import done, fits_of
 from robustcsc.experiments.source import Place, Source
 from robustcsc.experiments.steps import Fit, Step
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
+from robustcsc.measurements.policies import MULTIPLES
 from robustcsc.models.catalog import build
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.session.measuring import Measuring
@@ -27,12 +31,14 @@ class Planned:
         run: The run.
         missing: How many weights, fits or records are to be made.
         stored: How many the run has already.
+        passes: About how many times a model sees an image for those that are missing.
     """
 
     step: str
     run: str
     missing: int
     stored: int
+    passes: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +100,22 @@ def rehearse(
                 stored = fits_of(step, understudy) if understudy.trained_yet else {}
                 promised = tuple(noise for noise in step.noise if noise not in stored)
                 cast[run] = dataclasses.replace(understudy, promised=(*understudy.promised, *promised))
-                counts = (len(promised), len(stored))
+                passes = sum(_fit_passes(step, noise, understudy) for noise in promised)
+                counts = (len(promised), len(stored), passes)
             else:
                 results = done(step, understudy, cast)
-                counts = (len(results.missing), len(results))
-        found.append(Planned(step=str(place[0]), run=run, missing=counts[0], stored=counts[1]))
+                efforts = (Cell((it,)).effort * it.images.count for it in results.missing)
+                counts = (len(results.missing), len(results), sum(efforts))
+        found.append(Planned(step=str(place[0]), run=run, missing=counts[0], stored=counts[1], passes=counts[2]))
     return found
+
+
+def _fit_passes(step: Fit, noise: str, understudy: Understudy) -> float:
+    """Returns how often a fit sees an image: half of them, taken to be as many as the test images, at each lambda."""
+    families = [*NOISE_KERNELS] if noise == "pooled" else [noise]
+    levels = sum(len(noise_levels(it, understudy.severity_table(step.spec))) for it in families)
+    lambdas = 1 + len(step.grid or MULTIPLES)
+    return levels * lambdas * min(step.limit, len(understudy.images())) / 2
 
 
 def _promise(noise: str, trained: Checkpoint) -> LambdaFit:

@@ -17,7 +17,7 @@ from robustcsc.experiments.source import Place, Source
 from robustcsc.experiments.steps import Step
 from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.records import Record
-from robustcsc.progress import quiet
+from robustcsc.progress import parts, quiet, silent
 from robustcsc.reports.page.build import ReportPaths, check_folder
 from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
@@ -135,11 +135,14 @@ class _Laboratory:
     @cached_property
     def planned(self) -> list[Planned]:
         """What is to be done."""
-        trainings = [
-            Planned(step="train", run=run, missing=int(not it.trained_yet), stored=int(it.trained_yet))
-            for run, it in self.understudies.items()
-            if self.subjects[run][0][0] == "train"
-        ]
+        trainings = []
+        for run, (place, subject) in self.subjects.items():
+            if place[0] == "train":
+                lacking = isinstance(subject, PreparedTraining)
+                passes = subject.passes if isinstance(subject, PreparedTraining) else 0
+                trainings.append(
+                    Planned(step="train", run=run, missing=int(lacking), stored=int(not lacking), passes=passes)
+                )
         return trainings + rehearse(self.source, self.jobs, self.understudies)
 
     def carried_out(self) -> Outcome:
@@ -151,19 +154,25 @@ class _Laboratory:
         def say(words: str) -> None:
             self.measuring.note(f"[{next(counted)}/{total}] {words}")
 
+        # Something of each, so that what is measured against expectation has a place.
+        told = iter(parts(self.measuring.progress, [1 + it.passes for it in self.planned]))
         sessions: dict[str, Session] = {}
         for run, (place, subject) in self.subjects.items():
+            progress = next(told) if place[0] == "train" else silent
             if isinstance(subject, PreparedTraining):
                 say(f"train {subject.spec.name}: {run}")
                 with self.source.blamed(place):
-                    subject = _trained(subject)
+                    subject = _trained(subject, dataclasses.replace(self.measuring, progress=progress, note=quiet))
             test_images = self.understudies[run].test_images
             sessions[run] = dataclasses.replace(subject, test_images=test_images, measuring=self.measuring)
         records: dict[str, Record] = {}  # attacks measure the clean images again
         for place, step, run in self.jobs:
             say(f"{place[0]}: {run}")
+            telling = dataclasses.replace(
+                sessions[run], measuring=dataclasses.replace(self.measuring, progress=next(told))
+            )
             with self.source.blamed(place):
-                records |= {record.measurement.key: record for record in done(step, sessions[run], sessions)}
+                records |= {record.measurement.key: record for record in done(step, telling, sessions)}
         for session in sessions.values():
             if session.run.folder.exists():
                 session.run.experiments.mkdir(exist_ok=True)
@@ -187,9 +196,8 @@ class _Laboratory:
         return Outcome(sessions=sessions, records=[*records.values()], report=paths)
 
 
-def _trained(training: PreparedTraining) -> Session:
-    """Trains, or resumes, with progress but without a note for each epoch."""
-    how = dataclasses.replace(training.measuring, note=quiet)
+def _trained(training: PreparedTraining, how: Measuring) -> Session:
+    """Trains, or resumes."""
     return dataclasses.replace(training, measuring=how).trained(resume=training.run.training_path.exists())
 
 

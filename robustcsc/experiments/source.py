@@ -18,6 +18,19 @@ Place = tuple[str | int, ...]
 _SINGLE = ("data", "report")
 #: The beginning of a table, or of a value.
 _BEGUN = re.compile(r"""\s*(?:\[\[?\s*(?P<table>[^\]]+?)\s*\]|(?P<key>[\w."'-][\w."' -]*?)\s*=)""")
+_FORM = 'write KEY = VALUE, with text in quotes and lists in [ ], as in lambda = ["train", "adaptive"].'
+#: What to do, by the beginning of what the parser says; `_FORM` where it says something else.
+_REMEDIES = {
+    "Invalid value": 'a value stands behind =, and text in quotes, as in corruptions = "noise".',
+    "Expected '='": 'a key has a value behind =, as in corruptions = "noise".',
+    "Expected ']": "the name of a table stands in [ ], or [[ ]] if there are several of its kind.",
+    "Unclosed array": "a list ends with ], and has commas between its values.",
+    "Unclosed inline table": "a table in one line ends with }, and has commas between its keys.",
+    "Unterminated string": "text ends with the quote that it began with.",
+    "Illegal character": "text ends with the quote that it began with, on the same line.",
+    "Unescaped": "write paths with /, or in single quotes.",
+    "Expected newline": "one line has one value, and text stands in quotes.",
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,10 @@ def _toml_words(text: str, error: str) -> str:
             return f"{place}: the key {(inline[1] if inline else name)!r} stands there twice: keep one."
         remedy = "keep one." if name in _SINGLE or "." in name else f"write [[{name}]] above each."
         return f"{place}: the table [{name}] stands there twice: {remedy}"
-    return f" is not valid TOML: {error}."
+    number = int(at[1]) if at else max(1, len(text.splitlines()))
+    written = " ".join([*text.splitlines(), ""][number - 1].split())
+    remedy = next((it for begun, it in _REMEDIES.items() if error.startswith(begun)), _FORM)
+    return f", line {number}: {written!r} is not valid TOML: {remedy}"
 
 
 def _depth(value: Any, place: Place) -> int:

@@ -123,6 +123,13 @@ class PreparedTraining:
         )
 
     @property
+    def passes(self) -> float:
+        """About how many times the model will see an image; a step back costs two more."""
+        seen = self.request.train_images or len(self.images) * (1 - self.request.heldout)
+        size = self.recipe.batch_size
+        return 3.0 * size * self.recipe.steps(max(1, int(seen) // size))
+
+    @property
     def adversary(self) -> AdversarialTraining | None:
         """The attack on the training images."""
         asked = self.request

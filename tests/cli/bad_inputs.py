@@ -162,7 +162,7 @@ WITHOUT_TORCH = {
     "run: no file": ("run", "No experiment is named"),
     "run: a file that is not there": ("run nothing.toml", "nothing.toml cannot be read"),
     "run: a folder": ("run full", "full cannot be read"),
-    "run: a file that is no TOML": ("run own.py", "own.py is not valid TOML"),
+    "run: a file that is no TOML": ("run own.py", "is not valid TOML"),
     "train: hidden name": ("train sdnet-digits --run .hidden", "'.hidden' cannot be the name of a run"),
     "train: name with a blank": ("train sdnet-digits --run 'my run'", "'my run' cannot be the name of a run"),
     "train: name of trained weights": ("train sdnet-digits --run sdnet", "has trained weights already"),

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from robustcsc.measurements.examples import read_examples
+from robustcsc.progress import Progress
 
 Command = Callable[..., Any]
 
@@ -21,10 +23,18 @@ def test_quickstart_tells_its_story_and_reuses_its_weights(
     from robustcsc.training.recipes import RECIPES
 
     monkeypatch.setitem(RECIPES, "textures", replace(RECIPES["textures"], epochs=1, batch_size=16))
+    told: list[tuple[float, float]] = []
+
+    @contextmanager
+    def display() -> Iterator[Progress]:
+        yield lambda _, done, total: told.append((done, total))
+
+    monkeypatch.setattr("robustcsc.cli.commands.quickstart.progress_display", display)
     first = robustcsc("quickstart")
     assert first.code == 0, first.err
     steps = [line for line in first.err.splitlines() if line.startswith("[")]
     assert [step[:5] for step in steps] == [f"[{number}/6]" for number in range(1, 7)]
+    assert len({total for _, total in told}) == 1 and told == sorted(told)  # one bar for the whole
     assert f"figures: {place / 'runs/quickstart-sdnet/reports/index.html'}" in first.err
     page = (place / "runs/quickstart-sdnet/reports/index.html").read_text()
     for run in ("quickstart-resnet", "quickstart-sdnet"):

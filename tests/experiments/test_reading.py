@@ -208,9 +208,22 @@ def test_a_mistake_is_told_with_file_line_and_field(name: str, place: Path) -> N
     assert str(told.value).endswith((".", "?"))
 
 
-def test_what_is_no_toml_is_told(place: Path) -> None:
-    with pytest.raises(ExperimentError, match=r"mine.toml is not valid TOML: Expected '\]' .* \(at line 41, "):
-        read(TEXT.replace("[report]", "[report"))
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [
+        ("[report", "the name of a table stands in [ ], or [[ ]] if there are several of its kind."),
+        ("title = mine", 'a value stands behind =, and text in quotes, as in corruptions = "noise".'),
+        ("title", 'a key has a value behind =, as in corruptions = "noise".'),
+        ("runs = [1 2]", "a list ends with ], and has commas between its values."),
+        ('title = "mine', "text ends with the quote that it began with, on the same line."),
+        ("title = 1 2", "one line has one value, and text stands in quotes."),
+        ("= 3", 'write KEY = VALUE, with text in quotes and lists in [ ], as in lambda = ["train", "adaptive"].'),
+    ],
+)
+def test_what_is_no_toml_is_told(written: str, remedy: str, place: Path) -> None:
+    with pytest.raises(ExperimentError) as told:
+        read(TEXT.replace("[report]", f"{written}\n[report]"))
+    assert str(told.value) == f"mine.toml, line 41: {written!r} is not valid TOML: {remedy}"
 
 
 @pytest.mark.parametrize(

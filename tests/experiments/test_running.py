@@ -90,6 +90,22 @@ uap --run sdnet-textures --xi 0.1 --crafting-images 200 --limit 200
 """
 
 
+def test_progress_is_of_the_whole_file_and_steps_count_by_their_passes(place: Path) -> None:
+    Path("small.toml").write_text(SMALL)
+    planned = {(it.step, it.run): it.passes for it in rc.plan_experiment("small.toml")}
+    assert planned["train", "sdnet"] == 3 * 3 * 16  # forth and back, three batches of 16
+    assert planned["fit-lambda", "sdnet"] == 10 * 3 * 20 / 2  # levels, two lambdas and the residual, half of the images
+    assert planned["sweep", "sdnet"] == 3 * 2 * 20  # clean and two severities, two policies
+    told: list[tuple[float, float]] = []
+    rc.run_experiment("small.toml", measuring=rc.Measuring(progress=lambda _, done, total: told.append((done, total))))
+    (whole,) = {total for _, total in told}
+    done = [share for share, _ in told]
+    assert done == sorted(done) and 0 < done[0] < whole / 10 and done[-1] == pytest.approx(whole)
+    told.clear()
+    rc.run_experiment("small.toml", measuring=rc.Measuring(progress=lambda _, done, total: told.append((done, total))))
+    assert told == []  # all is there
+
+
 @pytest.mark.slow
 def test_the_example_gives_the_records_of_its_commands(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
