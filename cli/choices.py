@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, progress_display
+from robustcsc.cli.threads import start_torch
 from robustcsc.measurements.classes import read_classes
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.models.known import check_known
@@ -44,6 +45,7 @@ class Chosen:
     classes: options.Classes = None
     answers: options.AnswersAmong = None
     workers: options.Workers = 2
+    threads: options.Threads = None
 
     def __post_init__(self) -> None:
         runs.meant(self.run, self.model, self.weights)
@@ -90,6 +92,7 @@ class Chosen:
         built = options.builder_options(self.model_option)
         mean, std = options.per_channel("--mean", self.mean), options.per_channel("--std", self.std)
 
+        start_torch(self.threads)
         named = published(self.model or "")
         if named is not None and named.place != "hf" and not run.weights_path.is_file():
             from robustcsc.models.published.places import facts_of

@@ -10,6 +10,7 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.cli.render import print_tables
+from robustcsc.cli.threads import start_torch
 from robustcsc.cli.usage import Commands
 from robustcsc.measurements.datasets import DATASETS, check_asked
 from robustcsc.measurements.severity_tables import default_spec_name, load_spec
@@ -60,6 +61,7 @@ def corrupt(
     spec: options.Spec = None,
     frost_root: options.FrostRoot = None,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     batch_size: options.BatchSize = 250,
     seed: options.Seed = 0,
     form: Annotated[
@@ -80,6 +82,7 @@ def corrupt(
     check_asked(name, image_size=image_size, class_order=class_order, download=download, workers=workers)
     options.check_corruptions(corruptions, spec, frost_root)
 
+    start_torch(threads)
     from robustcsc.corruptions.export import Export, earlier_manifest
     from robustcsc.corruptions.trial import chosen_corruptions
     from robustcsc.session.choices import DataChoice, choose_device, note_unreadable

@@ -11,6 +11,7 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, progress_display
 from robustcsc.cli.render import print_section
+from robustcsc.cli.threads import start_torch
 from robustcsc.files import check_writable
 from robustcsc.progress import Progress, parts, quiet
 from robustcsc.runs import Run
@@ -35,10 +36,11 @@ The textures are synthetic and made for the model: sums of a few atoms, which is
 gain less. For real images see the table of CIFAR-10 in the README, and "Where lambda matters" in the tutorial."""
 
 
-def quickstart(device: options.Device = "cpu", as_json: options.Json = False) -> None:
+def quickstart(device: options.Device = "cpu", threads: options.Threads = None, as_json: options.Json = False) -> None:
     """Train a ResNet and an SDNet on synthetic textures, fit lambda, sweep noise, attack, report: about a minute."""
     check_writable(runs.RUNS, "The run folder", folder=True)
 
+    start_torch(threads)
     from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import short_section
     from robustcsc.session.measuring import Measuring

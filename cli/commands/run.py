@@ -11,6 +11,7 @@ import typer
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.cli.render import print_section, print_tables
+from robustcsc.cli.threads import start_torch
 
 if TYPE_CHECKING:
     from robustcsc.experiments.rehearsal import Planned
@@ -25,6 +26,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the file and show what would be done; write nothing.")
     ] = False,
+    threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
     """Train, fit, measure and report as a file says: a table of it is a command, a key is an option.
@@ -40,6 +42,7 @@ def run(
         raise options.OptionError("No experiment is named: write FILE.toml, or --example to see one.")
     read_experiment(file)  # a mistake is told before torch is imported
 
+    start_torch(threads)
     from robustcsc.experiments.running import plan_experiment, run_experiment
     from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import short_section

@@ -12,6 +12,7 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, print_json, print_line, progress_display
 from robustcsc.cli.options import completion
+from robustcsc.cli.threads import start_torch
 from robustcsc.files import check_writable
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.runs import Run
@@ -85,6 +86,7 @@ def train(
     ] = None,
     device: options.Device = "auto",
     devices: Annotated[int, options.in_compute(metavar="N", min=1, help="GPUs, one process each.")] = 1,
+    threads: options.Threads = None,
     precision: Annotated[
         Literal["auto", "32-true", "bf16-mixed"], options.in_compute(help="auto: bfloat16 on a GPU, 32 bit elsewhere.")
     ] = "auto",
@@ -128,6 +130,7 @@ def train(
         check_unfinished(Run(runs.RUNS / run), resume=resume)
     check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)
 
+    start_torch(threads)
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
     from robustcsc.session.training import PreparedTraining

@@ -19,6 +19,16 @@ LambdaPolicies = Annotated[
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], in_compute("--device", help="Where to compute; auto takes a GPU if there is one.")
 ]
+Threads = Annotated[
+    int | None,
+    in_compute(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="Threads on the CPU; by default those of OMP_NUM_THREADS, or one for each processor that other programs "
+        "leave free.",
+    ),
+]
 BatchSize = Annotated[int, in_compute("--batch-size", metavar="N", min=1, help="Images per step.")]
 Seed = Annotated[int, in_compute("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
 Remeasure = Annotated[bool, in_output("--remeasure", help="Measure again what the run has measured already.")]

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import torch
-from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
 from robustcsc.adaptive.policies import predict
@@ -266,14 +265,16 @@ def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str
 
 
 def _line(residuals: Sequence[float] | Tensor, lambdas: Sequence[float] | Tensor) -> Line:
-    inputs = np.asarray(residuals, dtype=np.float64).reshape(-1, 1)
-    targets = np.asarray(lambdas, dtype=np.float64)
-    regression = LinearRegression().fit(inputs, targets)
+    """Returns the line of least squares; a level one where all residuals are the same."""
+    inputs, targets = np.asarray(residuals, dtype=np.float64), np.asarray(lambdas, dtype=np.float64)
+    across, up = inputs - inputs.mean(), targets - targets.mean()
+    slope = float(across @ up / (across @ across)) if np.ptp(inputs) else 0.0
+    left = up - slope * across
     return Line(
-        slope=float(regression.coef_[0]),
-        intercept=float(regression.intercept_),
-        # If all levels have the same best lambda there is no variance to explain, and scikit-learn would return 1.
-        r2=float(regression.score(inputs, targets)) if np.ptp(targets) else 0.0,
+        slope=slope,
+        intercept=float(targets.mean() - slope * inputs.mean()),
+        # If all levels have the same best lambda there is no variance to explain.
+        r2=float(1 - left @ left / (up @ up)) if np.ptp(targets) else 0.0,
     )
 
 

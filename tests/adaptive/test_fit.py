@@ -105,6 +105,23 @@ def test_lines_are_the_least_squares_through_the_levels(gaussian: LambdaFit) -> 
         assert line.r2 > 0.9
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_a_line_is_that_of_scikit_learn(scale: float) -> None:
+    draws = np.random.default_rng(0)
+    for count in (2, 5, 300):
+        residuals = scale * (10 + draws.standard_normal(count))
+        lambdas = 0.1 + 0.3 * residuals / scale + draws.standard_normal(count)
+        theirs = LinearRegression().fit(residuals[:, None], lambdas)
+        line = fit_module._line(residuals.tolist(), lambdas.tolist())
+        expected = (theirs.coef_[0], theirs.intercept_, theirs.score(residuals[:, None], lambdas))
+        assert (line.slope, line.intercept, line.r2) == pytest.approx(expected, rel=1e-11)
+
+
+def test_a_line_through_what_does_not_vary_is_level() -> None:
+    assert fit_module._line([0.1, 0.1, 0.1], [1.0, 2.0, 6.0]) == Line(slope=0.0, intercept=3.0, r2=0.0)
+    assert fit_module._line([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]).r2 == 0.0
+
+
 def test_on_ties_the_smaller_lambda_is_best(spec: Spec) -> None:
     fit = fitted(Planted(width=0.25), grey(12), spec, ["gaussian"])
     for level, best in zip(fit.levels, BEST, strict=True):
