@@ -56,7 +56,7 @@ def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
     """Prints the verdict on `records` (or all as JSON) and writes all records of the run to its ``results.csv``."""
     from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import short_section
-    from robustcsc.session.reporting import keep_results
+    from robustcsc.session.results import keep_results
 
     keep_results(run)
     if as_json:

@@ -86,7 +86,6 @@ def start_torch(asked: int | None) -> None:
             note(f"{load}: computing in {chosen}, unless --threads says more.")
 
 
-
 def free_threads(processors: int, taken: float) -> int:
     """Returns how many threads to start where others keep `taken` of the processors busy; at least one."""
     return max(1, processors - round(taken))

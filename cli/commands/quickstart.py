@@ -44,7 +44,8 @@ def quickstart(device: options.Device = "cpu", threads: options.Threads = None, 
     from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import short_section
     from robustcsc.session.measuring import Measuring
-    from robustcsc.session.reporting import keep_results, report
+    from robustcsc.session.reporting import report
+    from robustcsc.session.results import keep_results
 
     started = time.perf_counter()
     note(

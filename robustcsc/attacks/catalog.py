@@ -1,31 +1,17 @@
-"""What runs the attacks of `robustcsc.measurements.attacks`, and what that costs in forward and backward passes."""
+"""Runs the attacks of `robustcsc.measurements.attacks`, and counts their forward and backward passes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustcsc.attacks import adaptive_pgd, black_box, gradient, minimum_norm
-from robustcsc.attacks.guard import Search, strongest
+from robustcsc.attacks.guard import strongest
 from robustcsc.layers.tracing import traced
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.threats import ThreatModel
-
-#: By name, ``(threat, *, settings)`` to how the attack searches; `craft` checks the norm.
-SEARCHES: dict[str, Callable[..., Search]] = {
-    "fgsm": gradient.fgsm,
-    "pgd": gradient.pgd_search,
-    "apgd": adaptive_pgd.apgd,
-    "apgd-t": adaptive_pgd.apgd_targeted,
-    "square": black_box.square,
-    "fab": minimum_norm.fab,
-    "cw": minimum_norm.carlini_wagner,
-    "deepfool": minimum_norm.deepfool_within,
-    "autoattack-port": adaptive_pgd.autoattack_port,
-}
 
 
 def craft(
@@ -46,6 +32,8 @@ def craft(
         AttackError: The attack does not support the norm, images, labels or settings are invalid, the model has too few
             classes for it, or no finite gradient reaches the images.
     """
+    from robustcsc.attacks.searches import SEARCHES  # only here: torchattacks is slow to import
+
     step.check_norm(threat.norm)
     defaults = {setting: value for setting, value in step.kind.settings.items() if value is not None}
     settings = {**defaults, **dict(step.settings)}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 
-import torchattacks
 from torch import Tensor, nn
 
 from robustcsc.attacks.guard import Attacked, Search, check_counts, strongest
@@ -100,6 +99,8 @@ def pgd_search(
         AttackError: A setting is invalid.
         UnknownNameError: The loss is unknown.
     """
+    import torchattacks  # only here: it imports much of SciPy, and a sweep needs none of it
+
     if step_size is None:
         step_size = DEFAULT_STEP_SIZE[threat.norm] * threat.epsilon or 1.0  # with a budget of 0 nothing moves anyway
     check_counts(steps=steps)

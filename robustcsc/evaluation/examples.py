@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import to_pil_image
 
 from robustcsc.adaptive.policies import AdaptiveModel
 from robustcsc.attacks.catalog import craft
@@ -89,6 +88,8 @@ def _answers(model: LoadedModel, images: Tensor, labels: Tensor, classes: Sequen
 
 def _png(image: Tensor) -> bytes:
     """Returns an image (C, H, W) in [0, 1] as a PNG file of its own size."""
+    from torchvision.transforms.functional import to_pil_image  # only here: as slow to import as torch
+
     content = io.BytesIO()
     to_pil_image((255 * image).round().clamp(0, 255).to(torch.uint8)).save(content, format="png")
     return content.getvalue()

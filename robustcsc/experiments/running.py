@@ -23,7 +23,8 @@ from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.models import BuildChoice
 from robustcsc.session.opening import open as open_session
-from robustcsc.session.reporting import keep_results, report
+from robustcsc.session.reporting import report
+from robustcsc.session.results import keep_results
 from robustcsc.session.session import Session
 from robustcsc.session.training import PreparedTraining
 

@@ -1,4 +1,4 @@
-"""The attacks by name, as facts: settings, defaults, norms; `robustcsc.attacks.catalog` has what runs them."""
+"""The attacks by name, as facts: settings, defaults, norms; `robustcsc.attacks.searches` has what runs them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from robustcsc.evaluation.models import lambda_fits
 from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.examples import read_examples
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
@@ -29,6 +28,7 @@ from robustcsc.runs import DEMO_RUN, Run
 from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.opening import open as open_session
+from robustcsc.session.results import keep_results
 from robustcsc.session.session import Session
 
 
@@ -112,13 +112,6 @@ def report(
     if html is not None:
         write_whole(Path(html), paths.page.read_bytes())
     return paths
-
-
-def keep_results(run: Run) -> None:
-    """Writes all records of a run, without their times, to its ``results.csv``."""
-    with ResultStore(run.store_path, read_only=True) as store:
-        frame = records_frame(store.records(), timing=False)
-    write_whole(run.results_path, frame.to_csv(index=False).encode())
 
 
 def keep_fit_tables(run: Run, fits: Sequence[LambdaFit]) -> None:

@@ -39,7 +39,6 @@ from robustcsc.session.choices import DataChoice, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
 from robustcsc.session.models import BuildChoice, find_model
 from robustcsc.session.suiting import another_order, suited
-from robustcsc.training.run import heldout_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +206,8 @@ class Session:
         Raises:
             RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
         """
+        from robustcsc.training.run import heldout_images  # only here: training is slow to import
+
         self.run.check_writable()
         images = self.images("train") if images is None else images
         heldout, trained_on = heldout_images(images, self.trained)

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
+from robustcsc.adaptive import fit as fit_module
 from robustcsc.adaptive.fit import fit_lambda
 from robustcsc.adaptive.policies import predict
 from robustcsc.corruptions import Spec, load_spec, noise_levels
 from robustcsc.data import MemoryImages
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.csc import CSCConv2d
-from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.measurements.policies import multiples_of
 
 FitMaker = Callable[..., LambdaFit]

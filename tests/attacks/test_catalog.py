@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustcsc.attacks.catalog import SEARCHES, craft
+from robustcsc.attacks.catalog import craft
 from robustcsc.attacks.guard import Search
+from robustcsc.attacks.searches import SEARCHES
 from robustcsc.errors import AttackError
 from robustcsc.measurements.attacks import ATTACKS, AttackStep
 from robustcsc.measurements.threats import Norm, ThreatModel

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace
-from robustcsc.measurements.frames import DERIVED, TIMING, flat, records_frame
+from robustcsc.measurements.frames import DERIVED, TIMING, flat, records_csv, records_frame
 from robustcsc.measurements.perturbations import Attack, Clean
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Scope, WorstOf
 from robustcsc.measurements.protocols import Protocol
@@ -56,6 +56,7 @@ def test_records_come_back_from_a_csv_file(data: st.DataObject, records: st.Sear
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.csv"
         records_frame(made).to_csv(path, index=False)
+        assert records_csv(made).encode() == path.read_bytes()
         assert read_records(path) == made
 
 
@@ -124,3 +125,10 @@ def test_lists_are_lists_in_rows_and_json_text_in_frames() -> None:
     assert records_frame([ATTACKED])["steps"].tolist() == [
         '[{"name":"pgd","settings":[["loss","ce"],["steps",20]]},{"name":"fgsm"}]'
     ]
+
+
+def test_a_column_of_whole_and_other_numbers_is_written_as_pandas_does() -> None:
+    half = replace(CLEAN, lam=1, provenance=replace(CLEAN.provenance, seconds=1e-7, device='a "b", c'))
+    records = [CLEAN, half, replace(CLEAN, lam=None), ATTACKED]
+    assert records_csv(records) == records_frame(records).to_csv(index=False, lineterminator="\n")
+    assert records_csv([]) == records_frame([]).to_csv(index=False, lineterminator="\n")

@@ -20,7 +20,6 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from robustcsc.attacks.universal import UniversalPerturbation, universal_perturbation
 from robustcsc.data import ImageSet
@@ -125,6 +124,8 @@ def draw_perturbation(values: Tensor) -> tuple[Image.Image, str]:
     Args:
         values: (C, H, W), in pixel units of [0, 1], with 1 or 3 channels; of others the first is drawn.
     """
+    from torchvision.transforms.functional import to_pil_image  # only here: as slow to import as torch
+
     shown = values if len(values) == 3 else values[:1]
     largest = float(values.abs().max())
     levels = 127.5 + 127.5 * shown / (largest or 1.0)
