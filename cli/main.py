@@ -85,12 +85,14 @@ class _Commands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class _Program(Commands):
+class _Program(Commands):  # type: ignore[misc]  # mypy sees no type of robustcsc.cli
     """The commands of this program."""
+
+    commands: Any
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = ChainMap(self.commands, _Commands())  # type: ignore[arg-type]  # which is not written to
+        self.commands = ChainMap(self.commands, _Commands())
 
 
 app = typer.Typer(

@@ -207,7 +207,6 @@ class Session:
             RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
         """
         from robustcsc.training.run import heldout_images  # only here: training is slow to import
-
         self.run.check_writable()
         images = self.images("train") if images is None else images
         heldout, trained_on = heldout_images(images, self.trained)
