@@ -92,7 +92,7 @@ class _Program(Commands):  # type: ignore[misc]  # mypy sees no type of robustcs
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = ChainMap(self.commands, _Commands())
+        self.commands = ChainMap(self.commands, _Commands())  # type: ignore[arg-type]  # which is not written to
 
 
 app = typer.Typer(
