@@ -192,8 +192,7 @@ class Session:
     ) -> dict[str, LambdaFit]:
         """Returns the lines from the residual to the best lambda, and keeps them in the run.
 
-        A fit that the run has is not measured again, if weights, images and settings are the same. In a dry run there
-        are such fits only.
+        A fit of the same weights, images and settings is not measured again; a dry run returns such fits only.
 
         Args:
             noises: Noise families, as for `fit_lambda`.
@@ -207,6 +206,7 @@ class Session:
             RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
         """
         from robustcsc.training.run import heldout_images  # only here: training is slow to import
+
         self.run.check_writable()
         images = self.images("train") if images is None else images
         heldout, trained_on = heldout_images(images, self.trained)
