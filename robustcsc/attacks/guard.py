@@ -53,9 +53,13 @@ class Attacked(nn.Module):
         self._dtype, self._scaled = images.dtype, scaled
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the logits of `images` in a tensor of their own, which an attack may write to."""
-        logits: Tensor = self.model(_Gradient.apply(images.to(self._dtype), self._scaled))
-        return logits.clone()
+        """Returns the logits of `images` in a tensor of their own, which an attack may write to.
+
+        Raises:
+            ModelError: The model does not return finite logits (N, K).
+        """
+        logits = self.model(_Gradient.apply(images.to(self._dtype), self._scaled))
+        return finite_logits(logits, len(images)).clone()
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,14 @@ def strongest(
     restarts: int = 1,
     seed: int = 0,
 ) -> Tensor:
-    """Returns images within `threat`: for each image the strongest version that `search` finds.
+    """Returns images within `threat` that `search` finds.
 
-    Every restart attacks the images that no earlier restart broke. An image keeps its first misclassified version;
-    one that is never misclassified keeps the version of highest loss, the clean one included. If the logits of an
-    image depend on the other images of the batch, misclassification is judged in the batch that was attacked: score
-    the returned images again.
+    One attempt is returned as it is, without asking the model again: where it did not succeed, its images may even be
+    less wrong than the clean ones. With more restarts, each attacks the images that no earlier one broke, and there is
+    a choice, which takes two more forward passes: an image keeps its first misclassified version; one that is never
+    misclassified keeps the version of highest loss, the clean one included. If the logits of an image depend on the
+    other images of the batch, misclassification is judged in the batch that was attacked: score the returned images
+    again.
 
     The model runs in evaluation mode; its modes, weights and gradients and the global random state are restored
     afterwards.
@@ -118,18 +124,26 @@ def strongest(
         targets = labels.to(images.device, copy=True)
         if threat.epsilon < torch.finfo(clean.dtype).tiny or len(clean) == 0:
             return clean
-        wrong, loss = outcome(model, clean, targets)  # logits are checked first: without them gradients mean nothing
-        if search.gradients:
-            check_differentiable(model, clean[:1])
+        probe(model, clean, targets, gradients=search.gradients)
         attacked = Attacked(model, clean, scaled=search.scaled).eval()  # otherwise torchattacks restores training mode
-        worst = clean.clone()
-        remaining = (~wrong if search.minimum_norm else torch.ones_like(wrong)).nonzero().flatten()
+
+        def attempt(rows: Tensor) -> Tensor:
+            start = clean[rows]
+            found = search.attempt(attacked, start, targets[rows]) if len(rows) else start
+            return _allowed(found, start, threat, drop=search.minimum_norm)
+
+        worst, remaining = clean.clone(), torch.arange(len(clean), device=clean.device)
+        if restarts == 1:
+            if search.minimum_norm:
+                remaining = remaining[~outcome(model, clean, targets)[0]]
+            worst[remaining] = attempt(remaining)
+            return worst
+        wrong, loss = outcome(model, clean, targets)
+        remaining = remaining[~wrong] if search.minimum_norm else remaining
         for _ in range(restarts):
             if len(remaining) == 0:
                 break
-            start = clean[remaining]
-            found = search.attempt(attacked, start, targets[remaining])
-            found = _allowed(found, start, threat, drop=search.minimum_norm)
+            found = attempt(remaining)
             found_wrong, found_loss = outcome(model, found, targets[remaining])
             was_wrong, was_loss = wrong[remaining], loss[remaining]
             better = (found_wrong & ~was_wrong) | ((found_wrong == was_wrong) & (found_loss >= was_loss))
@@ -226,16 +240,20 @@ class _Gradient(torch.autograd.Function):
         return gradient.contiguous(), None
 
 
-def check_differentiable(model: nn.Module, image: Tensor) -> None:
-    """Refuses a model through which no gradient reaches an image (1, C, H, W).
+def probe(model: nn.Module, images: Tensor, labels: Tensor | None = None, *, gradients: bool = True) -> None:
+    """Refuses what an attack cannot work on, after a look at the logits of the first image.
 
     Raises:
-        AttackError: There is none.
+        AttackError: A label is not one of the classes, or no gradient reaches the image although there should be one.
+        ModelError: The model does not return finite logits (1, K).
     """
-    probe = image.clone().requires_grad_()
-    output = model(probe)
-    reached = isinstance(output, Tensor) and output.requires_grad
-    if not reached or torch.autograd.grad(output.sum(), probe, allow_unused=True)[0] is None:
+    seen = images[:1].clone().requires_grad_(gradients)
+    logits = finite_logits(model(seen), 1)  # checked first: without them gradients mean nothing
+    if labels is not None:
+        check_images(images, labels, num_classes=logits.shape[1])
+    if not gradients:
+        return
+    if not logits.requires_grad or torch.autograd.grad(logits.sum(), seen, allow_unused=True)[0] is None:
         raise AttackError(
             "No gradient reaches the images through the model, so a gradient attack would find nothing: "
             "make the model differentiable, or use --attack square."

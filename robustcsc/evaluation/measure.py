@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
+import torch
 from torch import Tensor
 
-from robustcsc.attacks.guard import check_differentiable, differentiating
+from robustcsc.attacks.guard import differentiating, probe
 from robustcsc.attacks.random_noise import CONTROLS
 from robustcsc.data import Batch
 from robustcsc.data.splits import evenly_spaced
@@ -21,7 +22,7 @@ from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, device_words, versions
 from robustcsc.evaluation.plan import Cell, Chain
 from robustcsc.evaluation.predictions import Predictions, Stream, predict
-from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required
+from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required, slice_size
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import (
@@ -57,9 +58,11 @@ class Evaluator:
     Attributes:
         model: The model.
         inputs: The images and all else that is read.
-        batch_size: Images at a time.
+        batch_size: Images at a time; without an attack or a policy that looks at batches at most `sources.slice_size`.
         remeasure: Whether universal perturbations that are kept are crafted anew.
         progress: Told after each batch; the engine tells it of the whole plan.
+        right: Which clean images are classified as labelled, by policy, as far as it is known; the engine tells it what
+            the store has.
     """
 
     model: LoadedModel
@@ -67,6 +70,7 @@ class Evaluator:
     batch_size: int = 250
     remeasure: bool = False
     progress: Progress = silent
+    right: dict[Policy, Outcomes] = field(default_factory=dict)
     _crafted: dict[tuple[Victim, ThreatModel, int, int], dict[AttackStep, Crafted]] = field(
         default_factory=dict, init=False
     )
@@ -85,14 +89,12 @@ class Evaluator:
         """
         match cell.perturbation:
             case Clean():
-                return [self._record(*each) for each in self._predicted(cell, self._clean_images)]
+                found = self._predicted(cell, partial(self._clean_images, self._at_once(cell)))
+                return [self._record(*each) for each in found]
             case Corruption() as corruption:
-                batches: Callable[[], Iterator[Batch]] = partial(
-                    corrupted_batches, self.inputs, corruption, self.batch_size, self.model.device
-                )
-                if any(
-                    isinstance(it.policy, Adaptive) and it.policy.scope is Scope.DATASET for it in cell.measurements
-                ):
+                size, device = self._at_once(cell), self.model.device
+                batches: Stream = partial(corrupted_batches, self.inputs, corruption, size, device)
+                if Scope.DATASET in {it.policy.scope for it in cell.measurements if isinstance(it.policy, Adaptive)}:
                     batches = kept(batches)  # read for the lambda and for the predictions
                 label = f"{corruption.name} {corruption.severity}"
                 found = self._predicted(cell, lambda: self._told(batches(), label))
@@ -129,7 +131,7 @@ class Evaluator:
         for victim in victims:
             with differentiating(), evaluation_mode(victim.model):
                 for batch in evenly_spaced(self.inputs.images, 1).batches(1, device=self.model.device):
-                    check_differentiable(victim.model, batch.images)
+                    probe(victim.model, batch.images)
 
     def crafted(self, measurement: Measurement, standing: Outcomes | None = None) -> Crafted:
         """Returns the adversarial images of an attack; those on all images are kept for equal attacks and victims.
@@ -162,20 +164,46 @@ class Evaluator:
         return [(each, found[each.policy]) for each in cell.measurements]
 
     def _attacked(self, cell: Cell, attack: Attack, standing: Outcomes | None) -> list[Record]:
+        policy, alone = cell.measurements[0].policy, standing is None
+        victim = victim_of(self.model, attack.protocol, policy, self.inputs.surrogate)
+        scored = victim.weights == self.model.subject.weights and victim.policy == policy and not victim.averaged
+        if alone and scored and not attack.steps[-1].kind.wrong_too:
+            standing = Outcomes.of(self._right_when_clean(policy, [True] * len(self.inputs.images)))
         crafted = self.crafted(cell.measurements[0], standing)
         stream = partial(crafted.stream, self.model.device, self.progress)
         records = []
-        for measurement, found in self._predicted(cell, stream, rounded=standing is None):
-            before = [True] * len(found.right) if standing is None else standing.to_list()
-            right = [stood and stands for stood, stands in zip(before, found.right, strict=True)]
+        for measurement, found in self._predicted(cell, stream, rounded=alone):
+            rounded = found.rounded or found.right
+            stood = [one or other for one, other in zip(found.right, rounded, strict=True)]
+            if standing is not None:
+                stood = standing.to_list()
+            elif scored:  # the attack may have put an image right
+                stood = self._right_when_clean(policy, stood)
+            right, rounded = (
+                [before and stands for before, stands in zip(stood, each, strict=True)]
+                for each in (found.right, rounded)
+            )
             details = AttackDetails(
                 cost=crafted.cost,
-                rounded_correct=sum(found.rounded) if standing is None else None,
+                rounded_correct=sum(rounded) if alone else None,
                 checks=self._gradient_checks(attack, crafted.victim),
             )
-            seconds = found.seconds + crafted.seconds
-            records.append(self._record(measurement, replace(found, right=right, seconds=seconds), details))
+            found = replace(found, right=right, seconds=found.seconds + crafted.seconds)
+            records.append(self._record(measurement, found, details))
         return records
+
+    def _right_when_clean(self, policy: Policy, among: list[bool]) -> list[bool]:
+        """Returns which of some images are classified as labelled when clean; asks the model if that is not known."""
+        if policy not in self.right:
+            rows = torch.tensor(among).nonzero().flatten()
+            size = min(self.batch_size, slice_size(self.inputs.images))
+            stream = partial(self.inputs.images.subset(rows).batches, size, device=self.model.device)
+            answers = iter(predict(self.model, [policy], stream, len(self.inputs.images.classes))[policy].right)
+            found = Outcomes.of([chosen and next(answers) for chosen in among])
+            if all(among):
+                self.right[policy] = found
+            return found.to_list()
+        return [chosen and right for chosen, right in zip(among, self.right[policy].to_list(), strict=True)]
 
     def _gradient_checks(self, attack: Attack, victim: Victim) -> GradientChecks | None:
         known = attack.protocol.white_box or attack.protocol is Protocol.STATIC
@@ -223,10 +251,10 @@ class Evaluator:
     ) -> list[Record]:
         """Returns how many predictions differ from those of the clean images; the first record has the time of all."""
         started, policy = time.perf_counter(), cell.measurements[0].policy
-        classes = len(self.inputs.images.classes)
+        classes, size = len(self.inputs.images.classes), self._at_once(cell)
         if policy not in self._clean:
-            self._clean[policy] = predict(self.model, [policy], self._clean_images, classes)[policy]
-        stream = partial(self._changed, change, label)
+            self._clean[policy] = predict(self.model, [policy], partial(self._clean_images, size), classes)[policy]
+        stream = partial(self._changed, change, label, size)
         before, after = self._clean[policy], predict(self.model, [policy], stream, classes)[policy]
         seconds += time.perf_counter() - started
         records: list[Record] = []
@@ -261,11 +289,16 @@ class Evaluator:
             location=self.inputs.location,
         )
 
-    def _clean_images(self, label: str = "clean") -> Iterator[Batch]:
-        return self._told(self.inputs.images.batches(self.batch_size, device=self.model.device), label)
+    def _at_once(self, cell: Cell) -> int:
+        """Returns how many images are corrupted and classified at once: a batch where its size counts, else a slice."""
+        whole = any(each.batch_size for each in cell.measurements)
+        return self.batch_size if whole else min(self.batch_size, slice_size(self.inputs.images))
 
-    def _changed(self, change: Callable[[Batch], Tensor], label: str) -> Iterator[Batch]:
-        for batch in self._clean_images(label):
+    def _clean_images(self, size: int, label: str = "clean") -> Iterator[Batch]:
+        return self._told(self.inputs.images.batches(size, device=self.model.device), label)
+
+    def _changed(self, change: Callable[[Batch], Tensor], label: str, size: int) -> Iterator[Batch]:
+        for batch in self._clean_images(size, label):
             yield batch._replace(images=change(batch))
 
     def _told(self, batches: Iterator[Batch], label: str) -> Iterator[Batch]:

@@ -24,6 +24,7 @@ class AttackKind:
         gradients: Whether it takes gradients of the attacked model.
         random: Whether another seed gives another result, so that restarts make sense.
         classes: Smallest number of classes that it is defined for.
+        wrong_too: Whether it attacks images that are misclassified already, whose changes other models may meet.
     """
 
     words: str
@@ -33,12 +34,13 @@ class AttackKind:
     gradients: bool = True
     random: bool = True
     classes: int = 2
+    wrong_too: bool = False
 
 
 #: Every attack on the accuracy.
 ATTACKS: dict[str, AttackKind] = {
-    "fgsm": AttackKind(words="FGSM", effort="", random=False),
-    "pgd": AttackKind(words="PGD", settings={"steps": 20, "step_size": None, "loss": "ce"}),
+    "fgsm": AttackKind(words="FGSM", effort="", random=False, wrong_too=True),
+    "pgd": AttackKind(words="PGD", settings={"steps": 20, "step_size": None, "loss": "ce"}, wrong_too=True),
     "apgd": AttackKind(words="APGD", settings={"steps": 100, "loss": "ce"}),
     "apgd-t": AttackKind(words="APGD-T", settings={"steps": 100, "targets": 9}, classes=4),
     "square": AttackKind(words="Square", effort="queries", settings={"queries": 5000}, gradients=False),

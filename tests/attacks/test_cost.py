@@ -24,5 +24,10 @@ def test_what_pgd_costs_is_what_it_should() -> None:
     images, labels = torch.rand(5, 3, 2, 2), torch.zeros(5, dtype=torch.int64)
     with counted(model) as calls:
         pgd(model, images, labels, ThreatModel("linf", 1e-4), steps=4, random_start=False)
-    # One image to see that there is a gradient; 4 steps; and the outcome before and after.
-    assert (calls.forward, calls.gradient) == (1 + 4 * 5 + 2 * 5, 1 + 4 * 5)
+    # One image to see that there is a gradient, and 4 steps.
+    assert (calls.forward, calls.gradient) == (1 + 4 * 5, 1 + 4 * 5)
+    labels = model(images).argmax(1)
+    with counted(model) as calls:
+        pgd(model, images, labels, ThreatModel("linf", 1e-6), steps=4, restarts=2)
+    # Between restarts there is a choice: the outcome before and after each.
+    assert (calls.forward, calls.gradient) == (1 + 2 * 4 * 5 + 3 * 5, 1 + 2 * 4 * 5)

@@ -6,8 +6,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from robustcsc.attacks.catalog import craft
-from robustcsc.attacks.sanity import check_masking, is_deterministic, lost_at_bounds_share, zero_gradient_share
+from robustcsc.attacks.catalog import counted, craft
+from robustcsc.attacks.gradient import pgd
+from robustcsc.attacks.sanity import LARGE_STEPS, STEPS, check_masking, lost_at_bounds_share, zero_gradient_share
 from robustcsc.data import load
 from robustcsc.errors import AttackError
 from robustcsc.layers.lambdas import set_lambda
@@ -88,21 +89,12 @@ def test_bad_input_is_refused() -> None:
         zero_gradient_share(Rounded(), IMAGES, LABELS + 1)
 
 
-def test_random_models_are_told_from_deterministic_ones() -> None:
-    class Noisy(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return (images + 0.01 * torch.randn_like(images)).flatten(1)
-
-    random_state = torch.get_rng_state()
-    assert not is_deterministic(Noisy(), IMAGES)
-    assert is_deterministic(Rounded(), IMAGES)
-    assert torch.equal(torch.get_rng_state(), random_state)
-
-
 def test_dropout_counts_as_deterministic_because_models_are_evaluated_without_it() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5)).train()
-    assert is_deterministic(model, IMAGES)
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 2)).train()
+    random_state = torch.get_rng_state()
+    assert check_masking(model, IMAGES, LABELS, ThreatModel("linf", 0.1)).deterministic
     assert all(module.training for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 class Network(nn.Module):
@@ -131,6 +123,28 @@ def test_an_ordinary_model_raises_no_flag(threat: ThreatModel) -> None:
     images, labels = probe(Network())
     checks = check_masking(Network(), images, labels, threat)
     assert checks.flags == () and checks.images == 12
+
+
+def test_the_numbers_are_those_of_one_step_of_all_steps_and_of_a_large_budget() -> None:
+    images, labels = probe(Network())
+    model, threat = Network(), ThreatModel("linf", 0.01)
+    checks = check_masking(model, images, labels, threat)
+    for steps, expected in ((1, checks.one_step), (STEPS, checks.all_steps)):
+        changed = pgd(model, images, labels, threat, steps=steps, step_size=0.0025, random_start=False)
+        assert nn.functional.cross_entropy(model(changed), labels).item() == pytest.approx(expected, abs=1e-6)
+        if steps == 1:
+            assert checks.broken_in_one_step == int((model(changed).argmax(1) != labels).sum())
+    assert checks.deterministic and checks.zero_gradients == zero_gradient_share(model, images, labels)
+
+
+def test_the_checks_take_as_few_forward_passes_as_they_say() -> None:
+    images, labels = probe(Network())
+    with counted(model := Network()) as calls:
+        checks = check_masking(model, images, labels, ThreatModel("linf", 0.1))
+    assert checks.right_at_large_budget == 0
+    few, many = LARGE_STEPS
+    # Ten steps and what they lead to, the clean gradient, a few large steps and what they lead to; probes of one image.
+    assert calls.forward <= 12 * (STEPS + 1 + 1 + few + 1) + 3 + 12 * many / 4
 
 
 def test_scaled_logits_are_flagged() -> None:

@@ -95,3 +95,19 @@ def test_no_batch_of_an_image_folder_is_held_but_the_current_one(
     assert {record.total for record in records} == {20}
     assert len(alive) >= 20
     assert max(alive) <= 2
+
+
+def test_batches_of_large_images_are_sliced_and_the_answers_are_those_of_whole_batches(
+    model: LoadedModel, calls: Any, spec: Spec, measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Corruption(name="gaussian_noise", severity=3, table=spec.table)
+    for policies, passes in (([TrainingLambda()], [1, 3]), ([TrainingLambda(), Adaptive(scope=Scope.BATCH)], None)):
+        found = []
+        for size in (2**24, 4 * 64 * 20):  # the second has room for 20 of the 60 digits
+            monkeypatch.setattr("robustcsc.evaluation.sources.SLICE_BYTES", size)
+            calls.count = 0
+            made = measure(model, lambda planner: planner.sweep([noise], policies), spec=spec, remeasure=True)  # noqa: B023
+            found.append(([it.outcomes for it in made], calls.count))
+        assert found[0][0] == found[1][0]
+        counts = [count for _, count in found]
+        assert counts == (passes or counts[:1] * 2)  # lambda is chosen for whole batches

@@ -24,7 +24,7 @@ from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress
 
 #: Images that the checks of gradients look at, evenly spaced.
-CHECKED_IMAGES = 20
+CHECKED_IMAGES = 10
 #: The budget is divided into 2^LEVELS parts; an image that resists all of it counts as `RESISTED`.
 LEVELS, RESISTED = 6, 255
 

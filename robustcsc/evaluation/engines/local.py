@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.plan import Cell, Chain
+from robustcsc.measurements.perturbations import Clean
 from robustcsc.measurements.records import Measurement, Metric, Outcomes, Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.progress import parts
@@ -35,6 +36,8 @@ def run(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore, cells: 
         for cell, progress in [(cell, next(told)) for cell in chain]:
             evaluator.progress = progress
             records = _stored(cell, evaluator, store, standing)
+            if isinstance(cell.perturbation, Clean):
+                evaluator.right |= {it.measurement.policy: it.outcomes for it in records if it.outcomes is not None}
             yield from records
             if len(chain) > 1:
                 standing = records[0].outcomes
