@@ -1,0 +1,61 @@
+"""Every model's forward pass and training step stay on one device, and read nothing back."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
+from robustcsc.layers.constraints import project_parameters
+from robustcsc.layers.task_driven import ElasticNetCode
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.policies import Scope
+from robustcsc.models.catalog import MODELS, ModelSpec, build, default_spec
+from tests.models.test_contract import QUICK
+from tests.phantom.device import PHANTOM, Phantom
+
+#: How long the path of an elastic-net code is depends on the values, so the host has to follow it.
+FOLLOWED = "the elastic-net path of each image has a length of its own"
+
+
+def entries() -> Iterator[object]:
+    for name in MODELS:
+        yield name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [*entries()])
+def test_forward_and_training_step_stay_on_the_device(name: str) -> None:
+    spec = specification(name)
+    phantom = Phantom()
+    model = phantom.module(build(spec))
+    if any(isinstance(module, ElasticNetCode) for module in model.modules()):
+        pytest.skip(FOLLOWED)
+    images, labels = phantom.tensor(torch.rand(2, *spec.image_shape)), phantom.tensor(torch.tensor([0, 9]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    with phantom.watched():
+        with torch.no_grad():
+            assert model.eval()(images).device == PHANTOM
+        F.cross_entropy(model.train()(images), labels).backward()
+        optimizer.step()
+        project_parameters(model)
+    assert all(it.device == PHANTOM for it in (*model.parameters(), *model.buffers()))
+
+
+@pytest.mark.parametrize("policy", ["fixed", Scope.BATCH, Scope.IMAGE])
+@pytest.mark.parametrize("name", ["sdnet20", "sdnet-digits", pytest.param("sdnet18-all", marks=pytest.mark.slow)])
+def test_policies_and_their_gradients_stay_on_the_device(
+    name: str, policy: str, make_fit: Callable[..., LambdaFit]
+) -> None:
+    spec = specification(name)
+    phantom = Phantom()
+    model = phantom.module(build(spec)).eval()
+    images = phantom.tensor(torch.rand(2, *spec.image_shape)).requires_grad_()
+    chosen = ModelAtLambda(model, 0.3) if policy == "fixed" else AdaptiveModel(model, make_fit(), Scope(policy))
+    with phantom.watched():
+        (gradient,) = torch.autograd.grad(chosen(images).sum(), images)
+    assert gradient.device == PHANTOM and gradient.shape == images.shape
+
+
+def specification(name: str) -> ModelSpec:
+    return default_spec(name, 10, (1, 8, 8) if name.endswith("digits") else (3, 32, 32))
