@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 PHANTOM = torch.device("lazy:0")
-
-T = TypeVar("T")
 
 
 class HostReadError(AssertionError):
@@ -43,37 +41,38 @@ def _devices(tree: object) -> set[str]:
     return {leaf.device.type for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)}
 
 
-class Phantom:
-    """Tensors and modules on the device; computing with them needs ``with phantom.watched():``."""
+#: One for all tests: the tables of kernels are cached by device, and fake tensors of two modes do not mix. Tables that
+#: were made before, on the host, are real; they stay there.
+_MODE = FakeTensorMode(allow_non_fake_inputs=True)
 
-    def __init__(self) -> None:
-        self._mode = FakeTensorMode()
 
-    def tensor(self, real: Tensor) -> Tensor:
-        """Returns a tensor of the form of a real one."""
-        fake = self._mode.from_tensor(real.detach())
-        with self._mode:
-            return fake.to(PHANTOM)
+def on_phantom(real: Tensor) -> Tensor:
+    """Returns a tensor on the device, of the form of a real one."""
+    fake = _MODE.from_tensor(real.detach())
+    with _MODE:
+        return fake.to(PHANTOM)
 
-    def module(self, real: nn.Module) -> nn.Module:
-        """Moves a module; whatever is neither parameter nor buffer stays on the host, as with `nn.Module.to`."""
-        for part in real.modules():
-            for name, parameter in part._parameters.items():
-                if parameter is not None:
-                    part._parameters[name] = nn.Parameter(self.tensor(parameter), parameter.requires_grad)
-            for name, buffer in part._buffers.items():
-                if buffer is not None:
-                    part._buffers[name] = self.tensor(buffer)
-        return real
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Computes within the block without values; a host read or mixed devices raise.
+def moved(module: nn.Module) -> nn.Module:
+    """Moves a module, in place; what is neither parameter nor buffer stays on the host, as with `nn.Module.to`."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                part._parameters[name] = nn.Parameter(on_phantom(parameter), parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = on_phantom(buffer)
+    return module
 
-        Raises:
-            HostReadError: A tensor was copied to the host.
-            RuntimeError: Devices were mixed, or a value was needed on the host (its subclass
-                `DataDependentOutputException`, or `DynamicOutputShapeException` for a shape).
-        """
-        with self._mode, _Watch():
-            yield
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Computes within the block without values; a host read or mixed devices raise.
+
+    Raises:
+        HostReadError: A tensor was copied to the host.
+        RuntimeError: Devices were mixed, or a value was needed on the host (its subclass
+            `DataDependentOutputException`, or `DynamicOutputShapeException` for a shape).
+    """
+    with _MODE, _Watch():
+        yield

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-from tests.phantom.device import PHANTOM, HostReadError, Phantom
+from tests.phantom.device import PHANTOM, HostReadError, moved, on_phantom, watched
 
 
 def test_computing_on_the_device_passes_with_gradients() -> None:
-    phantom = Phantom()
-    layer, images = phantom.module(nn.Conv2d(3, 8, 3)), phantom.tensor(torch.rand(2, 3, 8, 8))
-    with phantom.watched():
+    layer, images = moved(nn.Conv2d(3, 8, 3)), on_phantom(torch.rand(2, 3, 8, 8))
+    with watched():
         loss = layer(images).square().mean()
         loss.backward()
     assert loss.device == PHANTOM
@@ -35,10 +34,9 @@ PLANTED: dict[str, tuple[Callable[[Tensor], object], type[Exception]]] = {
 
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found(fault: str) -> None:
-    phantom = Phantom()
-    images = phantom.tensor(torch.rand(2, 3, 8, 8))
+    images = on_phantom(torch.rand(2, 3, 8, 8))
     compute, error = PLANTED[fault]
-    with pytest.raises(error), phantom.watched():
+    with pytest.raises(error), watched():
         compute(images)
 
 
@@ -54,7 +52,6 @@ class _KeepsTensorOnTheHost(nn.Module):
 
 
 def test_a_constant_that_is_no_buffer_is_found() -> None:
-    phantom = Phantom()
-    model, images = phantom.module(_KeepsTensorOnTheHost()), phantom.tensor(torch.rand(2, 3, 8, 8))
-    with pytest.raises((RuntimeError, AssertionError), match=r"device|FakeTensor"), phantom.watched():
+    model, images = moved(_KeepsTensorOnTheHost()), on_phantom(torch.rand(2, 3, 8, 8))
+    with pytest.raises((RuntimeError, AssertionError), match=r"device|FakeTensor"), watched():
         model(images)

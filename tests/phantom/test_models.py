@@ -13,7 +13,7 @@ from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.policies import Scope
 from robustcsc.models.catalog import MODELS, ModelSpec, build, default_spec
 from tests.models.test_contract import QUICK
-from tests.phantom.device import PHANTOM, Phantom
+from tests.phantom.device import PHANTOM, moved, on_phantom, watched
 
 #: How long the path of an elastic-net code is depends on the values, so the host has to follow it.
 FOLLOWED = "the elastic-net path of each image has a length of its own"
@@ -27,13 +27,12 @@ def entries() -> Iterator[object]:
 @pytest.mark.parametrize("name", [*entries()])
 def test_forward_and_training_step_stay_on_the_device(name: str) -> None:
     spec = specification(name)
-    phantom = Phantom()
-    model = phantom.module(build(spec))
+    model = moved(build(spec))
     if any(isinstance(module, ElasticNetCode) for module in model.modules()):
         pytest.skip(FOLLOWED)
-    images, labels = phantom.tensor(torch.rand(2, *spec.image_shape)), phantom.tensor(torch.tensor([0, 9]))
+    images, labels = on_phantom(torch.rand(2, *spec.image_shape)), on_phantom(torch.tensor([0, 9]))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    with phantom.watched():
+    with watched():
         with torch.no_grad():
             assert model.eval()(images).device == PHANTOM
         F.cross_entropy(model.train()(images), labels).backward()
@@ -48,11 +47,10 @@ def test_policies_and_their_gradients_stay_on_the_device(
     name: str, policy: str, make_fit: Callable[..., LambdaFit]
 ) -> None:
     spec = specification(name)
-    phantom = Phantom()
-    model = phantom.module(build(spec)).eval()
-    images = phantom.tensor(torch.rand(2, *spec.image_shape)).requires_grad_()
+    model = moved(build(spec)).eval()
+    images = on_phantom(torch.rand(2, *spec.image_shape)).requires_grad_()
     chosen = ModelAtLambda(model, 0.3) if policy == "fixed" else AdaptiveModel(model, make_fit(), Scope(policy))
-    with phantom.watched():
+    with watched():
         (gradient,) = torch.autograd.grad(chosen(images).sum(), images)
     assert gradient.device == PHANTOM and gradient.shape == images.shape
 
