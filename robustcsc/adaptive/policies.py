@@ -12,6 +12,7 @@ the clamp unchanged (straight-through), so that it does not shut an attacker out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -83,12 +84,13 @@ def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) 
     Raises:
         PolicyError: If there are no images.
     """
-    total, count = 0.0, 0
+    count, sums = 0, []
     for images in batches:
         squared, energy = layer_residuals(model, images)
-        total += mean_residual(squared, energy, fit.dataset_definition).double().sum().item()
+        sums.append(mean_residual(squared, energy, fit.dataset_definition).double().sum())
         count += len(images)
     if not count:
         raise PolicyError("There are no images to compute a residual from: give at least one.")
     line = fit.lines[fit.dataset_definition]
+    total = math.fsum(torch.stack(sums).tolist())  # read once: each read would wait for the device
     return predict(line, torch.tensor(total / count, dtype=torch.float64), fit.grid).item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from robustcsc.adaptive.policies import AdaptiveModel, dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.layers.logits import checked_logits, count_not_finite, refuse_not_finite
+from robustcsc.layers.logits import checked_logits, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
 from robustcsc.models.guests import memory_format_of
@@ -57,32 +58,60 @@ def predict(
     """
     policies = list(policies)
     choices: dict[Policy, _Choice] = {}
-    found: dict[Policy, Predictions] = {}
-    sums: dict[Policy, float] = {}
+    tallies: dict[Policy, _Tally] = {}
     with evaluation_mode(loaded.model), torch.inference_mode():
         for policy in dict.fromkeys(single for each in policies for single in _tried(loaded, each)):
-            found[policy], sums[policy] = Predictions(), 0.0
-            choices[policy] = _lambda_choice(loaded, policy, stream, found[policy])
+            tallies[policy] = _Tally()
+            choices[policy] = _lambda_choice(loaded, policy, stream, tallies[policy])
         for batch in stream():
             images = batch.images.contiguous(memory_format=memory_format_of(loaded.model))
             for policy, choose in choices.items():
                 started = time.perf_counter()
-                lam = choose(images)
-                tally = found[policy]
-                classes = _classes(loaded, images, lam, num_classes, tally)
-                tally.classes += classes.tolist()
-                tally.right += (classes == batch.labels).tolist()
+                tally, lam = tallies[policy], choose(images)
+                classes, finite = _classes(loaded, images, lam, num_classes)
+                tally.add("classes", classes).add("right", classes == batch.labels).add("finite", finite)
                 if rounded:
                     levels = images.mul(255).round_().div_(255)
-                    answers = _classes(loaded, levels, choose(levels), num_classes, tally)
-                    tally.rounded += (answers == batch.labels).tolist()
+                    answers, finite = _classes(loaded, levels, choose(levels), num_classes)
+                    tally.add("rounded", answers == batch.labels).add("finite", finite)
                 if lam is not None:
-                    sums[policy] += float(torch.as_tensor(lam).mean()) * len(batch.labels)
-                    tally.lam = sums[policy] / len(tally.right)
+                    tally.add("lam", torch.as_tensor(lam, dtype=torch.float64).expand(len(classes)))
                 tally.seconds += time.perf_counter() - started
-    for tally in found.values():
-        refuse_not_finite(tally.not_finite, len(tally.right) + len(tally.rounded), model=loaded.subject.model)
+    found = {policy: tally.read() for policy, tally in tallies.items()}
+    for each in found.values():
+        refuse_not_finite(each.not_finite, len(each.right) + len(each.rounded), model=loaded.subject.model)
     return {policy: _joined(policy, [found[it] for it in _tried(loaded, policy)]) for policy in policies}
+
+
+class _Tally:
+    """What the batches gave under one policy, on the device: reading it back would wait for each batch.
+
+    Attributes:
+        seconds: Time spent on the model.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def add(self, name: str, values: Tensor) -> _Tally:
+        """Keeps the values of one batch."""
+        self._parts.setdefault(name, []).append(values)
+        return self
+
+    def read(self) -> Predictions:
+        """Reads everything back."""
+        started = time.perf_counter()
+        whole = {name: torch.cat(parts).tolist() for name, parts in self._parts.items()}
+        lams = whole.get("lam", [])
+        return Predictions(
+            right=whole.get("right", []),
+            rounded=whole.get("rounded", []),
+            classes=whole.get("classes", []),
+            lam=math.fsum(lams) / len(lams) if lams else None,
+            seconds=self.seconds + time.perf_counter() - started,
+            not_finite=whole.get("finite", []).count(False),
+        )
 
 
 def _tried(loaded: LoadedModel, policy: Policy) -> list[Policy]:
@@ -108,7 +137,7 @@ def _joined(policy: Policy, tried: Sequence[Predictions]) -> Predictions:
     return replace(best, right=right, rounded=rounded, lam=None)
 
 
-def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: Predictions) -> _Choice:
+def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: _Tally) -> _Choice:
     """Returns the function that gives the lambda of a batch of images; a pass for it counts in the tally's seconds."""
     lam: float | None = None
     match policy:
@@ -123,7 +152,7 @@ def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: P
     return lambda images: lam
 
 
-def _timed_between(batches: Iterator[Batch], tally: Predictions) -> Iterator[Tensor]:
+def _timed_between(batches: Iterator[Batch], tally: _Tally) -> Iterator[Tensor]:
     """Yields the images of batches; the time that their consumer takes, not that of reading them, goes to the tally."""
     for batch in batches:
         started = time.perf_counter()
@@ -132,10 +161,9 @@ def _timed_between(batches: Iterator[Batch], tally: Predictions) -> Iterator[Ten
 
 
 def _classes(
-    loaded: LoadedModel, images: Tensor, lam: Tensor | float | None, num_classes: int, tally: Predictions
-) -> Tensor:
-    """Returns the predicted classes, and counts those that no finite logits stand behind."""
+    loaded: LoadedModel, images: Tensor, lam: Tensor | float | None, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Returns the predicted classes, and whether finite logits stand behind each."""
     output = loaded.model(images) if lam is None else logits_at(loaded.model, images, lam)
     logits = checked_logits(output, len(images), num_classes, model=loaded.subject.model)
-    tally.not_finite += count_not_finite(logits)
-    return logits.argmax(1)
+    return logits.argmax(1), logits.isfinite().all(dim=1)

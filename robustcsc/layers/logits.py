@@ -30,11 +30,6 @@ def checked_logits(output: object, count: int, num_classes: int | None = None, *
     )
 
 
-def count_not_finite(logits: Tensor) -> int:
-    """Returns for how many images a logit ``(N, K)`` is infinite or not a number."""
-    return int((~logits.isfinite().all(dim=1)).sum())
-
-
 def refuse_not_finite(count: int, total: int, *, model: str = "The model") -> None:
     """Refuses logits that are not numbers: the largest of them says nothing about the image.
 
@@ -55,7 +50,7 @@ def finite_logits(output: object, count: int, *, model: str = "The model") -> Te
         ModelError: It is no tensor ``(count, K)``, or a logit is infinite or not a number.
     """
     logits = checked_logits(output, count, model=model)
-    refuse_not_finite(count_not_finite(logits), count, model=model)
+    refuse_not_finite(int((~logits.isfinite().all(dim=1)).sum()), count, model=model)
     return logits
 
 

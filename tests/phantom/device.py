@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -30,6 +30,10 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if torch.device((kwargs or {}).get("device") or "cpu") == PHANTOM:
+            for leaf in tree_leaves(args):
+                if isinstance(leaf, FakeTensor):
+                    leaf.constant = None  # numbers of the program, which fake tensors would copy to the device for real
         result = func(*args, **(kwargs or {}))
         given, returned = _devices((args, kwargs)), _devices(result)
         if PHANTOM.type in given and "cpu" in returned:
