@@ -14,7 +14,8 @@ from torch import Tensor
 
 from robustcsc.attacks.random_noise import relative_noise
 from robustcsc.attacks.threat import project
-from robustcsc.corruptions import Spec, corrupt
+from robustcsc.corruptions import Spec
+from robustcsc.corruptions.apply import corrupt_unchecked
 from robustcsc.corruptions.manifest import load_corrupted, read_manifest
 from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import DataError
@@ -116,7 +117,7 @@ def corrupted_batches(inputs: Inputs, corruption: Corruption, batch_size: int, d
         return
     spec, quantize = required(inputs.spec, "spec"), corruption.pixels is Pixels.BYTES
     for batch in inputs.images.batches(batch_size, device=device):
-        changed = corrupt(
+        changed = corrupt_unchecked(  # images of a data set are bytes over 255
             batch.images, spec, name, severity, seed=corruption.seed, indices=batch.indices, quantize=quantize
         )
         yield batch._replace(images=changed)

@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.layers.coding import ConvCodingLayer, Lasso
-from robustcsc.layers.operator import ConvOperator
+from robustcsc.layers.operator import ConvOperator, warm_iterations
 from robustcsc.layers.solvers import check_unfolding, extrapolation_weights, growth
 
 #: Side of the image on which the largest eigenvalue is estimated; on larger images it is hardly larger.
@@ -182,6 +182,7 @@ class DenseCSCConv2d(ConvCodingLayer):
         # Dilated filters act on every second (third, ...) pixel as the undilated ones act on all.
         half = self.weight.shape[2] // 2
         undilated = ConvOperator(self.weight, padding=(half, half), mirrored=True)
-        largest, self.eigenvector = undilated.largest_eigenvalue(self.eigenvector, 50, value_tolerance=0.002)
+        iterations = warm_iterations(self.weight.device)
+        largest, self.eigenvector = undilated.largest_eigenvalue(self.eigenvector, iterations, value_tolerance=0.002)
         self.step_size.copy_(1 / (1 + largest))
         self.decay.copy_(self.step_size * (1 + self.weight.square().sum() / (2 * self.weight.shape[1])))

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.layers.coding import ConvCodingLayer, Lasso
-from robustcsc.layers.operator import ConvOperator
+from robustcsc.layers.operator import ConvOperator, warm_iterations
 from robustcsc.layers.solvers import check_unfolding, extrapolation_weights, growth
 from robustcsc.layers.unrolled import unrolled
 
@@ -143,7 +143,8 @@ class MultilayerCSCConv2d(ConvCodingLayer):
     @torch.no_grad()
     def estimate(self) -> None:
         """Estimates `lipschitz` and `decay` again, in place."""
-        largest, self.eigenvector = self.operator.largest_eigenvalue(self.eigenvector, 50, value_tolerance=0.002)
+        iterations = warm_iterations(self.weight.device)
+        largest, self.eigenvector = self.operator.largest_eigenvalue(self.eigenvector, iterations, value_tolerance=0.002)
         nonzero = largest > 0
         mean = self.weight.square().sum() / (self.weight.shape[1] * self.stride**2)
         self.lipschitz.copy_(torch.where(nonzero, 1 / largest, self.lipschitz))

@@ -8,7 +8,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from robustcsc.layers.operator import ConvOperator, Pair
+from robustcsc.layers.operator import ConvOperator, Pair, warm_iterations
 
 #: SDNet appendix A: the power iteration stops when the unit vector moves by less than this ...
 POWER_TOLERANCE = sqrt(1e-5)
@@ -68,7 +68,7 @@ class UnitDictionary(nn.Module):
         self.update_lipschitz()
 
     @torch.no_grad()
-    def update_lipschitz(self) -> None:
+    def update_lipschitz(self, iterations: int = POWER_ITERATIONS) -> None:
         """Estimates the largest eigenvalue of A*A by power iteration, warm-started (SDNet eq. 9 and 10).
 
         On the meta device, where tensors have shapes but no values, there is nothing to estimate.
@@ -77,7 +77,7 @@ class UnitDictionary(nn.Module):
             return
         operator = self.operator
         _, self.eigenvector = operator.largest_eigenvalue(
-            self.eigenvector, POWER_ITERATIONS, vector_tolerance=POWER_TOLERANCE
+            self.eigenvector, iterations, vector_tolerance=POWER_TOLERANCE
         )
         quotient = operator.analyse(self.eigenvector).square().sum()  # Rayleigh's, at the last vector
         self.lipschitz = torch.where(quotient == 0, torch.ones_like(quotient), quotient)
@@ -86,7 +86,7 @@ class UnitDictionary(nn.Module):
     def project_parameters(self) -> None:
         """Scales every nonzero atom to unit norm (SDNet section 3.2) and updates `lipschitz`, in place."""
         self._normalize_atoms()
-        self.update_lipschitz()
+        self.update_lipschitz(warm_iterations(self.weight.device))
 
     def _normalize_atoms(self) -> None:
         self.weight.div_(torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12))
