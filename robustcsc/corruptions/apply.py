@@ -59,7 +59,7 @@ def corrupt(
 def corrupt_unchecked(
     images: Tensor, spec: Spec, corruption: str, severity: int, *, seed: int, indices: Tensor, quantize: bool = False
 ) -> Tensor:
-    """As `corrupt` at a severity from 1, for images that are known to be as it says: nothing is read back to check it."""
+    """As `corrupt` at a severity from 1, of images known to be as it says: no value is read back to check them."""
     entry = spec.corruptions[corruption]
     seeds = image_seeds(seed, corruption, severity, indices.to(images.device))
     photographs = {"textures": spec.frost_root} if entry.kernel == "frost" else {}

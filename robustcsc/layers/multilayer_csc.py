@@ -144,7 +144,9 @@ class MultilayerCSCConv2d(ConvCodingLayer):
     def estimate(self) -> None:
         """Estimates `lipschitz` and `decay` again, in place."""
         iterations = warm_iterations(self.weight.device)
-        largest, self.eigenvector = self.operator.largest_eigenvalue(self.eigenvector, iterations, value_tolerance=0.002)
+        largest, self.eigenvector = self.operator.largest_eigenvalue(
+            self.eigenvector, iterations, value_tolerance=0.002
+        )
         nonzero = largest > 0
         mean = self.weight.square().sum() / (self.weight.shape[1] * self.stride**2)
         self.lipschitz.copy_(torch.where(nonzero, 1 / largest, self.lipschitz))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 PHANTOM = torch.device("lazy:0")
 
@@ -31,14 +31,20 @@ class _Watch(TorchDispatchMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if torch.device((kwargs or {}).get("device") or "cpu") == PHANTOM:
-            for leaf in tree_leaves(args):
-                if isinstance(leaf, FakeTensor):
-                    leaf.constant = None  # numbers of the program, which fake tensors would copy to the device for real
+            args = tree_map(_without_values, args)  # fake tensors would move known values to the device for real
         result = func(*args, **(kwargs or {}))
         given, returned = _devices((args, kwargs)), _devices(result)
         if PHANTOM.type in given and "cpu" in returned:
             raise HostReadError(f"{func} copies to the host.")
         return result
+
+
+def _without_values(leaf: object) -> object:
+    if isinstance(leaf, FakeTensor):
+        leaf.constant = None
+    elif isinstance(leaf, Tensor):
+        return _MODE.from_tensor(leaf)
+    return leaf
 
 
 def _devices(tree: object) -> set[str]:

@@ -35,7 +35,7 @@ def test_forward_and_training_step_stay_on_the_device(name: str) -> None:
     with watched():
         with torch.no_grad():
             assert model.eval()(images).device == PHANTOM
-        F.cross_entropy(model.train()(images), labels).backward()
+        torch.autograd.backward(F.cross_entropy(model.train()(images), labels))
         optimizer.step()
         project_parameters(model)
     assert all(it.device == PHANTOM for it in (*model.parameters(), *model.buffers()))

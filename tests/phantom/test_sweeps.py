@@ -1,6 +1,7 @@
 """A cell of a sweep reads back once, after its last batch: the device never waits for the host in between."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 
 import pytest
@@ -14,7 +15,7 @@ from robustcsc.evaluation.predictions import Predictions, predict
 from robustcsc.evaluation.sources import Inputs, corrupted_batches
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Corruption
-from robustcsc.measurements.policies import Adaptive, FixedLambda, Scope, TrainingLambda
+from robustcsc.measurements.policies import Adaptive, FixedLambda, Policy, Scope, TrainingLambda
 from robustcsc.measurements.records import Subject
 from robustcsc.models.catalog import build, default_spec
 from tests.phantom.device import PHANTOM, moved, watched
@@ -61,6 +62,7 @@ def cells() -> Iterator[object]:
     for name, severity in product(sorted(SPEC.corruptions), (1, 3, 5)):
         reads = name in READING and (name, severity) != ("spatter", 5)  # mud has no edges
         marks = [pytest.mark.xfail(raises=RuntimeError, reason=READING[name])] if reads else []
+        marks += [pytest.mark.slow] if severity != 3 else []
         yield pytest.param(name, severity, marks=marks)
 
 
@@ -69,10 +71,10 @@ def test_a_corrupted_cell_reads_back_after_its_last_batch(
     name: str, severity: int, loaded: LoadedModel, reads: list[str]
 ) -> None:
     inputs, corruption = Inputs(images=IMAGES, spec=SPEC), Corruption(name=name, severity=severity, table=SPEC.table)
-    corrupt = lambda device: corrupted_batches(inputs, corruption, 2, device)  # noqa: E731
-    list(corrupt(torch.device("cpu")))  # tables that are computed on the host, and kept
+    batches = partial(corrupted_batches, inputs, corruption, 2)
+    list(batches(torch.device("cpu")))  # tables that are computed on the host, and kept
     with watched():
-        predict(loaded, [TrainingLambda()], lambda: corrupt(PHANTOM), 10)
+        predict(loaded, [TrainingLambda()], partial(batches, PHANTOM), 10)
     assert reads == ["_Tally"]
 
 
@@ -81,7 +83,11 @@ def test_policies_of_one_cell_read_back_after_its_last_batch(
 ) -> None:
     fit = make_fit()
     adapted = LoadedModel(subject=loaded.subject, model=loaded.model, device=PHANTOM, fits={"gaussian": fit})
-    policies = [TrainingLambda(), FixedLambda(0.5), *(Adaptive(it, fit.digest) for it in (Scope.BATCH, Scope.IMAGE))]
+    policies: list[Policy] = [
+        TrainingLambda(),
+        FixedLambda(0.5),
+        *(Adaptive(it, fit.digest) for it in (Scope.BATCH, Scope.IMAGE)),
+    ]
     with watched():
         predict(adapted, policies, lambda: IMAGES.batches(2, device=PHANTOM), 10, rounded=True)
     assert reads == ["_Tally"] * 4
