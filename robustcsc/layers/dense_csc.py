@@ -37,7 +37,8 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.layers.coding import ConvCodingLayer, Lasso
-from robustcsc.layers.operator import ConvOperator, warm_iterations
+from robustcsc.layers.constraints import warm_iterations
+from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.solvers import check_unfolding, extrapolation_weights, growth
 
 #: Side of the image on which the largest eigenvalue is estimated; on larger images it is hardly larger.

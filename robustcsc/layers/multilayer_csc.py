@@ -33,7 +33,8 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.layers.coding import ConvCodingLayer, Lasso
-from robustcsc.layers.operator import ConvOperator, warm_iterations
+from robustcsc.layers.constraints import warm_iterations
+from robustcsc.layers.operator import ConvOperator
 from robustcsc.layers.solvers import check_unfolding, extrapolation_weights, growth
 from robustcsc.layers.unrolled import unrolled
 

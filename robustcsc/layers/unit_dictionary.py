@@ -8,7 +8,8 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from robustcsc.layers.operator import ConvOperator, Pair, warm_iterations
+from robustcsc.layers.constraints import warm_iterations
+from robustcsc.layers.operator import ConvOperator, Pair
 
 #: SDNet appendix A: the power iteration stops when the unit vector moves by less than this ...
 POWER_TOLERANCE = sqrt(1e-5)

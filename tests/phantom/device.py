@@ -24,7 +24,7 @@ class HostReadError(AssertionError):
     """Values went from the device to the host."""
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses what copies from the device to the host; fake tensors alone allow it."""
 
     def __torch_dispatch__(
@@ -84,5 +84,5 @@ def watched() -> Iterator[None]:
         RuntimeError: Devices were mixed, or a value was needed on the host (its subclass
             `DataDependentOutputException`, or `DynamicOutputShapeException` for a shape).
     """
-    with _MODE, _Watch():
+    with _MODE, _Watch():  # type: ignore[no-untyped-call]
         yield
