@@ -69,16 +69,17 @@ class UnitDictionary(nn.Module):
         self.update_lipschitz()
 
     @torch.no_grad()
-    def update_lipschitz(self, iterations: int = POWER_ITERATIONS) -> None:
+    def update_lipschitz(self, iterations: int | None = None) -> None:
         """Estimates the largest eigenvalue of A*A by power iteration, warm-started (SDNet eq. 9 and 10).
 
-        On the meta device, where tensors have shapes but no values, there is nothing to estimate.
+        `iterations` are `POWER_ITERATIONS` at most if not given. On the meta device, where tensors have shapes but no
+        values, there is nothing to estimate.
         """
         if self.weight.is_meta:
             return
         operator = self.operator
         _, self.eigenvector = operator.largest_eigenvalue(
-            self.eigenvector, iterations, vector_tolerance=POWER_TOLERANCE
+            self.eigenvector, iterations or POWER_ITERATIONS, vector_tolerance=POWER_TOLERANCE
         )
         quotient = operator.analyse(self.eigenvector).square().sum()  # Rayleigh's, at the last vector
         self.lipschitz = torch.where(quotient == 0, torch.ones_like(quotient), quotient)
