@@ -20,7 +20,7 @@ IMPORTS = (
     "robustcsc.session.results, robustcsc.reports.summary.short"
 )
 #: Enough images for the attack to take longer than the imports.
-ATTACK = "attack --pgd linf --run sdnet-digits --limit 500"
+ATTACK = "attack --pgd linf --run sdnet-digits --limit 250"
 
 
 def rows() -> list[Row]:
