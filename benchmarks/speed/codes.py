@@ -12,7 +12,7 @@ from row import Row, in_turn
 
 from robustcsc.layers.elastic_net import duality_gap, elastic_net
 
-SIGNALS, FEATURES, ATOMS, ACTIVE, LAM = 500, 196, 400, 25, 0.8
+SIGNALS, FEATURES, ATOMS, ACTIVE, LAM = 1000, 196, 400, 15, 2.0
 
 
 def rows() -> list[Row]:
