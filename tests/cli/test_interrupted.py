@@ -32,11 +32,11 @@ def interrupting(function: Callable[..., Any], after: int) -> Callable[..., Any]
 def test_an_interrupted_sweep_is_resumed_with_what_is_missing(
     robustcsc: Command, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from robustcsc.corruptions import corrupt
+    from robustcsc.corruptions.apply import corrupt_unchecked
 
     run = make_run("sdnet", "sdnet-digits")
     with monkeypatch.context() as patched:
-        patched.setattr("robustcsc.evaluation.sources.corrupt", interrupting(corrupt, after=2))
+        patched.setattr("robustcsc.evaluation.sources.corrupt_unchecked", interrupting(corrupt_unchecked, after=2))
         done = robustcsc(SWEEP)
     assert (done.code, done.out) == (130, "")
     assert done.err == "Interrupted; what was finished is kept.\n"
@@ -47,7 +47,7 @@ def test_an_interrupted_sweep_is_resumed_with_what_is_missing(
     assert [severity for severity, _ in kept] == [None, 1, 2]
 
     # three severities are missing, and no more
-    monkeypatch.setattr("robustcsc.evaluation.sources.corrupt", interrupting(corrupt, after=3))
+    monkeypatch.setattr("robustcsc.evaluation.sources.corrupt_unchecked", interrupting(corrupt_unchecked, after=3))
     rows = json.loads(robustcsc(f"{SWEEP} --json").out)
     assert [(row.get("severity"), row["created"]) for row in rows][:3] == kept
     assert [row.get("severity") for row in rows] == [None, 1, 2, 3, 4, 5]

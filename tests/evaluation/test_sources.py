@@ -109,7 +109,7 @@ def test_one_pass_of_corruption_serves_all_policies(
         passes.extend([(name, severity)] * len(batch))
         return corrupt(batch, spec, name, severity, **settings)
 
-    monkeypatch.setattr(sources, "corrupt", counted)
+    monkeypatch.setattr(sources, "corrupt_unchecked", counted)
     records = sweep(["gaussian_noise", "fog"], [2, 5], ("train", "adaptive", "adaptive-image", "oracle"))
     assert len(records) == 16
     cells = [("gaussian_noise", 2), ("gaussian_noise", 5), ("fog", 2), ("fog", 5)]

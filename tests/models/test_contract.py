@@ -174,7 +174,7 @@ def test_its_convolutions_become_csc_layers(entry: Entry) -> None:
 def test_it_is_swept_attacked_and_reported_like_any_other(
     entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustcsc.attacks.sanity.LARGE_STEPS", 2)  # most of the time otherwise, and no fact of here
+    monkeypatch.setattr("robustcsc.attacks.sanity.LARGE_STEPS", (2,))  # most of the time otherwise, and no fact of here
     subject = Subject(run="r", model=entry.spec.name, weights="5d" * 32)
     model = LoadedModel(subject=subject, model=entry.model.eval(), device=torch.device("cpu"))
     test = MemoryImages(
