@@ -11,6 +11,7 @@ from pathlib import Path
 
 from robustcsc.errors import CheckpointError, StoreError, hint
 from robustcsc.files import check_writable, write_whole
+from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import from_json, replace, to_json
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.store import ResultStore
@@ -127,6 +128,11 @@ class Run:
     def fit_path(self, noise: str) -> Path:
         """Returns where the lambda fit of a noise family (``"gaussian"``, ``"pooled"``, ...) is kept."""
         return self.folder / "lambda" / f"{noise}.json"
+
+    @property
+    def fit_paths(self) -> dict[str, Path]:
+        """The files of its lambda fits by noise family."""
+        return {name: it for name in (*NOISE_KERNELS, "pooled") if (it := self.fit_path(name)).is_file()}
 
     @property
     def changed(self) -> int | None:

@@ -67,6 +67,7 @@ def report(
             "later reports show them, too.",
         ),
     ] = None,
+    png: Annotated[bool, options.in_output("--png", help="Write figures as PNG, too, beside SVG.")] = False,
     data: options.Data = None,
     root: options.Root = None,
     class_order: options.ClassOrder = None,
@@ -98,6 +99,7 @@ def report(
             paper=paper,
             baseline=baseline,
             examples=examples,
+            png=png,
             data=DataChoice(data, root, class_order=class_order),
             measuring=Measuring(progress=progress, note=note),
         )

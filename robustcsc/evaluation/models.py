@@ -6,7 +6,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -16,7 +15,6 @@ from robustcsc.data import ImageSet
 from robustcsc.evaluation.plan import ModelFacts
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.logits import ChosenLogits
-from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Doubt, Subject
 from robustcsc.models.checkpoint import Checkpoint
@@ -46,7 +44,7 @@ class LoadedModel:
     @classmethod
     def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         """Returns the model of a run, moved to `device`, with those fits that belong to its weights."""
-        fits = {name: LambdaFit.load(path) for name, path in lambda_fits(run).items()}
+        fits = {name: LambdaFit.load(path) for name, path in run.fit_paths.items()}
         return cls(
             subject=Subject(run=run.name, model=checkpoint.spec.name, weights=checkpoint.weights),
             model=checkpoint.model.to(device).to(memory_format=memory_format_of(checkpoint.model)),
@@ -68,11 +66,6 @@ class LoadedModel:
         return ModelFacts(
             subject=self.subject, training_lambdas=tuple(lambdas), fits=self.fits, given_fits=self.given_fits
         )
-
-
-def lambda_fits(run: Run) -> dict[str, Path]:
-    """Returns the files of the run's lambda fits by noise family."""
-    return {name: run.fit_path(name) for name in (*NOISE_KERNELS, "pooled") if run.fit_path(name).is_file()}
 
 
 def device_words(device: torch.device) -> str:

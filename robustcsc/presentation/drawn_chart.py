@@ -85,6 +85,7 @@ def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
             continue
         for line in panel.lines:
             _draw_line(ax, line, chart.style(line), look)
+        ax.autoscale_view()  # once for all lines: it costs as much as drawing one
         _set_axes(ax, panel, chart)
         repeated = at % shape[1] > 0 and (narrow or chart.same_heights)
         title_panel(ax, panel.title, panel.x_label, "" if repeated else panel.y_label, size=look.title)
@@ -147,7 +148,6 @@ def _draw_line(ax: Axes, line: Line, style: Series, look: _Look) -> None:
         marks = _artist(replace(style, dashes=""), look)
         marks.set_data(*([points[at] for at in line.marked] for points in (line.x, line.y)))
         ax.add_line(marks)
-    ax.autoscale_view()
 
 
 def _artist(style: Series, look: _Look) -> Line2D:

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from robustcsc import runs
-from robustcsc.data import ImageSet, load
-from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import DataError, RobustCSCError
 from robustcsc.measurements.records import Answers, ClassOrder, Location
-from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.progress import Note, quiet
 from robustcsc.roots import find_root
 from robustcsc.runs import Run
-from robustcsc.session.suiting import answers_note, named, suited
+
+if TYPE_CHECKING:  # a choice is made before torch is needed, and a report needs none
+    import torch
+
+    from robustcsc.data import ImageSet
+    from robustcsc.models.checkpoint import Checkpoint
 
 #: Unreadable files that are named; of more only the number is told.
 _NAMED_FILES = 5
@@ -83,6 +83,10 @@ class DataChoice:
             DataError: Neither the user nor the run says which data set, it cannot be loaded, or it does not suit the
                 model.
         """
+        from robustcsc.data import load
+        from robustcsc.data.splits import evenly_spaced
+        from robustcsc.session.suiting import answers_note, named, suited
+
         training = trained.training if trained else {}
         places = places or {}
         name = self.name or training.get("data") or next(reversed(places), None)
@@ -140,6 +144,8 @@ def choose_device(asked: DeviceName) -> torch.device:
     Raises:
         RobustCSCError: A GPU is asked for and there is none.
     """
+    import torch
+
     available = torch.cuda.is_available()
     if asked == "cuda" and not available:
         raise RobustCSCError("There is no usable CUDA device: use --device cpu.")

@@ -9,12 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError
-from robustcsc.evaluation.measure import Evaluator
-from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import Planner
-from robustcsc.evaluation.sources import Inputs, images_fact
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
@@ -24,6 +19,12 @@ from robustcsc.progress import Note, Progress, quiet, silent
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from robustcsc.data import ImageSet
+    from robustcsc.evaluation.measure import Evaluator
+    from robustcsc.evaluation.models import LoadedModel
+    from robustcsc.evaluation.plan import Planner
+    from robustcsc.evaluation.sources import Inputs
 
 #: How lambda is chosen: a policy, its name, or a lambda fit.
 AnyPolicy = str | Policy | LambdaFit
@@ -120,11 +121,16 @@ class Setup:
     @property
     def planner(self) -> Planner:
         """What makes the cells of a plan."""
+        from robustcsc.evaluation.plan import Planner
+        from robustcsc.evaluation.sources import images_fact
+
         return Planner(model=self.model.facts, images=images_fact(self.images), batch_size=self.measuring.batch_size)
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """What measures a cell; it keeps what cells share."""
+        from robustcsc.evaluation.measure import Evaluator
+
         how = self.measuring
         return Evaluator(
             model=self.model,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robustcsc import runs
 from robustcsc.errors import StoreError
-from robustcsc.evaluation.examples import make_examples
-from robustcsc.evaluation.models import lambda_fits
 from robustcsc.files import check_writable, write_whole
-from robustcsc.measurements.examples import read_examples
+from robustcsc.measurements.examples import ExampleSheet, read_examples
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.records import Record
@@ -27,9 +26,10 @@ from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, 
 from robustcsc.runs import DEMO_RUN, Run
 from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
-from robustcsc.session.opening import open as open_session
 from robustcsc.session.results import keep_results
-from robustcsc.session.session import Session
+
+if TYPE_CHECKING:  # only what measures needs torch
+    from robustcsc.session.session import Session
 
 
 # Each parameter is a choice of its own that a user makes by name.
@@ -42,6 +42,7 @@ def report(
     paper: Paper | None = None,
     baseline: str | None = None,
     examples: int | None = None,
+    png: bool = False,
     data: DataChoice | None = None,
     measuring: Measuring | None = None,
 ) -> ReportPaths:
@@ -57,7 +58,8 @@ def report(
             report, or ``"alexnet"`` for the published ones on ImageNet-C.
         examples: How many test images of each run to keep first, clean, corrupted and attacked, with the model's
             answers; later reports show them, too.
-        data: Where the images for them lie, if the runs do not say it.
+        png: Whether figures are written as PNG, too, beside SVG.
+        data: Where the images for the examples lie, if the runs do not say it.
         measuring: How the shipped model is measured where nothing has been measured yet.
 
     Raises:
@@ -87,12 +89,9 @@ def report(
     records, fits = collected(chosen)
     sheets = {}
     if examples is not None:
-        opened = {it.run: it for it in of if isinstance(it, Session)}
+        opened = {it.run: it for it in of if not isinstance(it, Run | str)}
         for run in chosen:
-            session = opened.get(run) or open_session(run.folder, data=data, measuring=measuring)
-            spec = session.severity_table()
-            images = session.images()
-            sheets[run.folder] = make_examples(session.model.answering(images), images, count=examples, spec=spec)
+            sheets[run.folder] = _examples(opened.get(run) or run, examples, data, measuring)
     paths = write_report(
         Report(
             title=title or f"Robustness of {', '.join(run.name for run in chosen)}",
@@ -106,6 +105,7 @@ def report(
             experiments=_experiments(chosen),
         ),
         Path(folder or chosen[0].reports),
+        png=png,
     )
     for place, sheet in sheets.items():
         sheet.save(place)
@@ -139,7 +139,7 @@ def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
                 f"Run {run.name!r} has no results to report yet: measure some with `robustcsc sweep --run {run.name}`."
             )
         records += measured
-        fits += [LambdaFit.load(path) for path in lambda_fits(run).values()]
+        fits += [LambdaFit.load(path) for path in run.fit_paths.values()]
     return records, fits
 
 
@@ -152,10 +152,19 @@ def _experiments(chosen: Sequence[Run]) -> list[Listing]:
     return [Listing(f"The file {name}: {', '.join(names)}", text) for (name, text), names in found.items()]
 
 
+def _examples(of: Session | Run, count: int, data: DataChoice | None, measuring: Measuring | None) -> ExampleSheet:
+    from robustcsc.evaluation.examples import make_examples
+    from robustcsc.session.opening import open as open_session
+
+    session = open_session(of.folder, data=data, measuring=measuring) if isinstance(of, Run) else of
+    spec, images = session.severity_table(), session.images()
+    return make_examples(session.model.answering(images), images, count=count, spec=spec)
+
+
 def _run(of: Session | Run | str) -> Run:
-    if isinstance(of, Session):
-        return of.run
-    return of if isinstance(of, Run) else runs.find(of)
+    if isinstance(of, str):
+        return runs.find(of)
+    return of if isinstance(of, Run) else of.run
 
 
 def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:
@@ -173,6 +182,8 @@ def _latest_measured(data: DataChoice | None, measuring: Measuring) -> Run:
     latest = runs.latest()
     if latest is not None and (latest.name != DEMO_RUN or _met_noise(latest)):
         return latest
+    from robustcsc.session.opening import open as open_session
+
     session = open_session(data=data, measuring=measuring)
     measuring.note(
         "Nothing has been measured under noise yet: fitting lambda and sweeping four noises, in under a minute."

@@ -153,9 +153,9 @@ def test_examples_are_made_once_and_shown_from_then_on(
     make_run("demo", "sdnet-digits")
     shown: list[Any] = []
 
-    def write(report: Any, folder: Path) -> ReportPaths:
+    def write(report: Any, folder: Path, *, png: bool) -> ReportPaths:
         shown.append(report.examples)
-        return write_report(report, folder)
+        return write_report(report, folder, png=png)
 
     monkeypatch.setattr("robustcsc.session.reporting.write_report", write)
     assert robustcsc("evaluate --run demo --limit 20").code == 0

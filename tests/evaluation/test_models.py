@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from robustcsc.evaluation.models import LoadedModel, device_words, lambda_fits, versions
+from robustcsc.evaluation.models import LoadedModel, device_words, versions
 from robustcsc.layers.csc import CSCConv2d
 from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit
@@ -25,7 +25,7 @@ def test_fits_of_other_weights_are_left_out(trained: nn.Module, fit: LambdaFit, 
     checkpoint = Checkpoint(spec=spec, model=copy.deepcopy(trained), weights="aa")
     loaded = LoadedModel.of(run, checkpoint, torch.device("cpu"))
     assert loaded.subject == Subject(run="r", model="tiny", weights="aa")
-    assert list(lambda_fits(run)) == ["gaussian", "shot"]
+    assert list(run.fit_paths) == ["gaussian", "shot"]
     assert list(loaded.fits) == list(loaded.facts.fits) == ["gaussian"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
@@ -13,11 +13,13 @@ from textwrap import indent
 from robustcsc.errors import StoreError
 from robustcsc.files import check_writable
 from robustcsc.measurements.frames import TIMING
+from robustcsc.measurements.records import Record
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.presentation.latex import latex_table
 from robustcsc.presentation.markdown import markdown_table, markdown_text
 from robustcsc.presentation.table import Table
+from robustcsc.reports.cohorts.cohorts import Shown
 from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.page.frames import (
     accuracy_columns,
@@ -46,7 +48,7 @@ class ReportPaths:
         records: One row per record with all of its facts but the times, ``records.csv``.
         accuracy: One row per run, policy and corruption, one column per severity, ``accuracy.csv``.
         tables: ``tables/<name>.csv``, ``.md`` and ``.tex`` of every table.
-        figures: ``figures/<name>.svg`` and ``.png`` of every chart, ``.pdf`` of a paper's, too.
+        figures: ``figures/<name>.svg`` of every chart, ``.pdf`` of a paper's, too, and ``.png`` where asked for.
         sections: All tables, as `report_sections` returns them.
     """
 
@@ -60,7 +62,7 @@ class ReportPaths:
     sections: tuple[Section, ...] = field(repr=False)
 
 
-def write_report(report: Report, folder: Path) -> ReportPaths:
+def write_report(report: Report, folder: Path, *, png: bool = False) -> ReportPaths:
     """Writes tables, figures and the page; a reader sees the old report or the new one, never half of one.
 
     The same records and fits in any order give the same bytes.
@@ -68,6 +70,7 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     Args:
         report: What it is made from; at least one record.
         folder: Where the report goes; replaced as a whole if it holds an earlier report and nothing else.
+        png: Whether every chart becomes a PNG file, too.
 
     Raises:
         StoreError: There are no records, nothing in them can be related to the baseline, `folder` holds other files,
@@ -79,28 +82,18 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
     comparable = joined(ordered)
     sections = report_sections(replace(report, records=comparable))
     shown = [*sections, *closing_sections(replace(report, records=ordered))]
-    columns = {it.column.heading: it for it in coded_records(ordered)}
-    contents = {"accuracy.csv": columns_csv(accuracy_columns(comparable)).encode()}
-    if (fooling := fooling_columns(comparable))["run"]:
-        contents["fooling.csv"] = columns_csv(fooling).encode()
-    contents["records.csv"] = coded_csv([it for name, it in columns.items() if name not in TIMING]).encode()
-    on_page = [it for name, it in columns.items() if name not in _OUTCOMES]
-    contents["index.html"] = render_page(report.title, shown, comparable, on_page).encode()
-    for table in (table for section in shown for table in section.tables):
-        contents |= {f"tables/{name}": content for name, content in table_files(table).items()}
-    contents["report.md"] = _markdown(report.title, shown, contents).encode()
-    contents |= _figures(shown)
-    manifest = {"made by": "robustcsc report", "files": sorted([*contents, MANIFEST])}
-    contents[MANIFEST] = f"{json.dumps(manifest, indent=2)}\n".encode()
     folder = folder.expanduser().resolve()
     try:
         check_folder(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            fresh = Path(scratch) / "new"
-            for name, content in contents.items():
+            fresh, files = Path(scratch) / "new", [MANIFEST]
+            for name, content in _files(report.title, shown, ordered, comparable, png):
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 (fresh / name).write_bytes(content)
+                files.append(name)
+            manifest = {"made by": "robustcsc report", "files": sorted(files)}
+            (fresh / MANIFEST).write_bytes(f"{json.dumps(manifest, indent=2)}\n".encode())
             _replace(folder, fresh, Path(scratch) / "old")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -113,10 +106,31 @@ def write_report(report: Report, folder: Path) -> ReportPaths:
         markdown=folder / "report.md",
         records=folder / "records.csv",
         accuracy=folder / "accuracy.csv",
-        tables=tuple(folder / name for name in sorted(contents) if name.startswith("tables/")),
-        figures=tuple(folder / name for name in sorted(contents) if name.startswith("figures/")),
+        tables=tuple(folder / name for name in sorted(files) if name.startswith("tables/")),
+        figures=tuple(folder / name for name in sorted(files) if name.startswith("figures/")),
         sections=tuple(sections),
     )
+
+
+def _files(
+    title: str, shown: Sequence[Section], ordered: Sequence[Record], comparable: Shown, png: bool
+) -> Iterator[tuple[str, bytes]]:
+    """Yields the files of a report but its manifest, one at a time: together they take more memory than the records."""
+    yield "accuracy.csv", columns_csv(accuracy_columns(comparable)).encode()
+    if (fooling := fooling_columns(comparable))["run"]:
+        yield "fooling.csv", columns_csv(fooling).encode()
+    columns = {it.column.heading: it for it in coded_records(ordered)}
+    yield "records.csv", coded_csv([it for name, it in columns.items() if name not in TIMING]).encode()
+    on_page = [it for name, it in columns.items() if name not in _OUTCOMES]
+    yield "index.html", render_page(title, shown, comparable, on_page).encode()
+    texts = {}
+    for table in (table for section in shown for table in section.tables):
+        files = table_files(table)
+        yield from ((f"tables/{name}", content) for name, content in files.items())
+        texts[table.name] = files[f"{table.name}.md"].decode()
+    yield "report.md", _markdown(title, shown, texts).encode()
+    for section in shown:
+        yield from _figures(section, png)
 
 
 def table_files(table: Table) -> dict[str, bytes]:
@@ -125,29 +139,27 @@ def table_files(table: Table) -> dict[str, bytes]:
     return {f"{table.name}.{ending}": text.encode() for ending, text in texts.items()}
 
 
-def _figures(sections: Iterable[Section]) -> dict[str, bytes]:
-    """Returns every chart and picture as files."""
-    files = {}
-    for section in sections:
-        for_paper = section.anchor == "paper"
-        for chart in section.charts:
-            drawing = draw(chart, narrow=for_paper)
-            files[f"figures/{chart.name}.svg"] = drawing.to_svg().encode()
-            files[f"figures/{chart.name}.png"] = drawing.to_png()
-            if for_paper:
-                files[f"figures/{chart.name}.pdf"] = drawing.to_pdf()
-        files |= {f"figures/{picture.name}.png": picture.png for picture in section.pictures}
-    return files
+def _figures(section: Section, png: bool) -> Iterator[tuple[str, bytes]]:
+    """Yields the charts and pictures of a section as files."""
+    for_paper = section.anchor == "paper"
+    for chart in section.charts:
+        drawing = draw(chart, narrow=for_paper)
+        yield f"figures/{chart.name}.svg", drawing.to_svg().encode()
+        if png:
+            yield f"figures/{chart.name}.png", drawing.to_png()
+        if for_paper:
+            yield f"figures/{chart.name}.pdf", drawing.to_pdf()
+    yield from ((f"figures/{picture.name}.png", picture.png) for picture in section.pictures)
 
 
-def _markdown(title: str, sections: Iterable[Section], files: Mapping[str, bytes]) -> str:
+def _markdown(title: str, sections: Iterable[Section], tables: Mapping[str, str]) -> str:
     parts = [f"# {markdown_text(title)}\n"]
     for section in sections:
         parts += [f"## {section.heading}\n"] if section.sentences or section.tables else []
         parts += [f"{markdown_text(sentence)}\n" for sentence in section.sentences]
         parts += [_linked(f"{it.name}.svg", it.title, it.description) for it in section.charts]
         parts += [_linked(f"{it.name}.png", it.title, it.description) for it in section.pictures]
-        parts += [files[f"tables/{table.name}.md"].decode() for table in section.tables]
+        parts += [tables[table.name] for table in section.tables]
         parts += [f"### {markdown_text(it.title)}\n\n{indent(it.text, '    ')}" for it in section.listings]
     return "\n".join(parts)
 

@@ -151,8 +151,17 @@ def test_markdown_links_figures_that_exist(report: ReportPaths) -> None:
     linked = [part.split(")")[0] for part in report.markdown.read_text().split("](")[1:]]
     pages = [path for path in report.figures if path.suffix == ".pdf"]  # of the paper's figures only
     assert len(pages) == 2
-    assert len(linked) == (len(report.figures) - len(pages)) / 2
+    assert len(linked) == len(report.figures) - len(pages)
     assert all((report.folder / name).read_text().startswith("<svg") for name in linked)
+
+
+@pytest.mark.parametrize("png", [False, True])
+def test_figures_become_png_files_where_that_is_asked(records: list[Record], tmp_path: Path, png: bool) -> None:
+    paths = write_report(Report(title="t", records=records[:6]), tmp_path / "r", png=png)
+    drawn = {path.stem for path in paths.figures if path.suffix == ".svg"}
+    others = {path.stem: path for path in paths.figures if path.suffix == ".png"}
+    assert len(drawn) > 0 and set(others) == (drawn if png else set())
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in others.values())
 
 
 def test_every_table_comes_in_three_forms(report: ReportPaths) -> None:
