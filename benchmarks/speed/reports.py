@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from row import Row, Timing
+
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, SeverityTable
@@ -19,7 +21,6 @@ from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Images, Measurement, Outcomes, Provenance, Record, Subject
 from robustcsc.measurements.store import COLUMNS, ResultStore, row_of
 from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
-from row import Row, Timing
 
 RUNS = 110
 ADAPTIVE = Adaptive(scope=Scope.DATASET)
@@ -77,8 +78,10 @@ def spent(place: str, *line: str) -> tuple[float, float]:
 
 def timings(pairs: list[tuple[tuple[float, float], tuple[float, float]]]) -> tuple[Timing, Timing]:
     """Returns the seconds and the memory of pairs that ran in turn."""
-    seconds, memory = ([(one[at], other[at]) for one, other in pairs] for at in (0, 1))
-    return Timing(*map(tuple, zip(*seconds))), Timing(*map(tuple, zip(*memory)))
+    seconds, memory = (
+        Timing(tuple(ours[at] for ours, _ in pairs), tuple(other[at] for _, other in pairs)) for at in (0, 1)
+    )
+    return seconds, memory
 
 
 def five() -> Iterator[Record]:

@@ -103,7 +103,7 @@ def _blocks(table: Table, width: int) -> Iterator[str]:
 
 def _same(cells: Sequence[Cell]) -> bool:
     """Returns whether several rows have the same words or count; equal results are results still."""
-    return len(cells) > 1 and isinstance(cells[0], str | int) and len({*cells}) == 1
+    return len(cells) > 1 and isinstance(cells[0], str | int) and len({(type(cell), cell) for cell in cells}) == 1
 
 
 def _naming(table: Table) -> int:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -42,9 +41,7 @@ def test_a_record_without_images_has_no_accuracy(corruption: RecordMaker, random
     row = records_frame([corruption(met=0, total=0), corruption(met=1, total=2)]).iloc[0]
     assert row[["rate", "low", "high"]].isna().all()
     fooling = fooling_columns([random_noise(met=0, total=0)])
-    assert [isinstance(it, float) and math.isnan(it) for name in ("rate", "low", "high") for it in fooling[name]] == [
-        True
-    ] * 3
+    assert [str(it) for name in ("rate", "low", "high") for it in fooling[name]] == ["nan"] * 3
 
 
 def test_missing_severities_stay_missing_and_others_stay_whole(clean: RecordMaker, corruption: RecordMaker) -> None:
