@@ -46,7 +46,7 @@ def rows() -> list[Row]:
         copied = str(runs / "many/reports/records.csv"), str(Path(place) / "copy.csv")
         pairs = {
             "few": [(spent(place, *report("few")), spent(place, "-c", "import torch")) for _ in range(6)][1:],
-            "many": [(spent(place, *report("many")), spent(place, "-c", COPY, *copied)) for _ in range(3)],
+            "many": [(spent(place, *report("many")), spent(place, "-c", COPY, *copied)) for _ in range(2)],
         }
     (seconds, memory), (of_few, _) = map(timings, (pairs["many"], pairs["few"]))
     peer = "pandas reads and writes its records.csv"

@@ -121,6 +121,8 @@ class Shares:
     @classmethod
     def of(cls, outcomes: Sequence[Outcomes | None]) -> Shares | None:
         """Returns the counts over several cells of the same images; ``None`` where single outcomes are missing."""
+        if None in outcomes:
+            return None
         import numpy as np
 
         kept = [it for it in outcomes if it is not None and it.count]

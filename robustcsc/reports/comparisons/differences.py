@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
@@ -114,9 +115,9 @@ def _pairs(rows: Iterable[Variant]) -> Iterator[tuple[Variant, Variant]]:
             baselines.setdefault(variant.subject, variant)
     met: set[frozenset[Variant]] = set()
     for first in reversed(kept):
-        own = [it for it in baselines.values() if it.subject == first.subject]
-        others = [it for it in baselines.values() if it.subject != first.subject]
-        for second in own + others[: 1 if len(baselines) > MOST_RUNS else None]:
+        own = [baselines[first.subject]] if first.subject in baselines else []
+        others = (it for it in baselines.values() if it.subject != first.subject)
+        for second in (*own, *islice(others, 1 if len(baselines) > MOST_RUNS else None)):
             two = frozenset((first, second))
             if len(two) == 2 and two not in met:
                 met.add(two)

@@ -82,8 +82,9 @@ Columns = Mapping[str, Sequence[Plain]]
 
 def columns_csv(columns: Columns) -> str:
     """Returns comma-separated values at full precision."""
-    rows = zip(*(map(_written, column) for column in columns.values()), strict=True)
-    return "".join(f"{csv_line(row)}\n" for row in (columns, *rows))
+    texts = ({cell: csv_line([_written(cell)]) for cell in dict.fromkeys(column)} for column in columns.values())
+    rows = zip(*(map(text.__getitem__, it) for text, it in zip(texts, columns.values(), strict=True)), strict=True)
+    return "".join(f"{line}\n" for line in (csv_line(columns), *map(",".join, rows)))
 
 
 def _written(value: object) -> str:
