@@ -82,8 +82,9 @@ Columns = Mapping[str, Sequence[Plain]]
 
 def columns_csv(columns: Columns) -> str:
     """Returns comma-separated values at full precision."""
-    texts = ({cell: csv_line([_written(cell)]) for cell in dict.fromkeys(column)} for column in columns.values())
-    rows = zip(*(map(text.__getitem__, it) for text, it in zip(texts, columns.values(), strict=True)), strict=True)
+    typed = [[(type(cell), cell) for cell in column] for column in columns.values()]  # 1, 1.0 and True are equal
+    texts = ({key: csv_line([_written(key[1])]) for key in dict.fromkeys(column)} for column in typed)
+    rows = zip(*(map(text.__getitem__, it) for text, it in zip(texts, typed, strict=True)), strict=True)
     return "".join(f"{line}\n" for line in (csv_line(columns), *map(",".join, rows)))
 
 

@@ -207,6 +207,7 @@ def committed() -> dict[str, list[Record]]:
     return rows
 
 
+@pytest.mark.slow
 def test_intervals_of_real_outcomes_agree_with_a_bootstrap_over_the_images() -> None:
     rows = committed()
     assert {name: len(records) for name, records in rows.items()} == dict.fromkeys(rows, 2) and len(rows) == 3

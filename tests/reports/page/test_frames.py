@@ -13,7 +13,14 @@ from scipy.stats import binomtest
 
 from robustcsc.measurements.frames import flat, records_frame
 from robustcsc.measurements.records import Record
-from robustcsc.reports.page.frames import accuracy_columns, coded_csv, coded_records, fooling_columns, in_order
+from robustcsc.reports.page.frames import (
+    accuracy_columns,
+    coded_csv,
+    coded_records,
+    columns_csv,
+    fooling_columns,
+    in_order,
+)
 from tests.measurements.reading import LISTS, read_records
 
 RecordMaker = Callable[..., Record]
@@ -130,3 +137,7 @@ def test_of_two_lambda_fits_the_newer_one_is_shown(universal: RecordMaker) -> No
     new = universal(met=60, total=100, policy="adaptive", fit="e3", created="2026-06-01T00:00:00+00:00")
     (row,) = pd.DataFrame(fooling_columns([*old, new])).to_dict("records")
     assert (row["rate"], row["seeds"]) == (0.6, 1)
+
+
+def test_equal_numbers_of_other_types_keep_their_form() -> None:
+    assert columns_csv({"a": [1, 1.0, True, None, 1]}).splitlines() == ["a", "1", "1.0", "True", "", "1"]
