@@ -7,7 +7,7 @@ from typing import Annotated
 from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.console import note, print_json
-from robustcsc.cli.render import print_sentences, print_tables
+from robustcsc.cli.render import print_tables
 from robustcsc.measurements.facts import to_plain
 
 
@@ -48,15 +48,13 @@ def fit_lambda(
         table = session.severity_table(spec)
         found = session.fit_lambdas(families, grid=lambdas, limit=limit, spec=table, seed=seed)
 
-    from robustcsc.reports.summary.lambda_fits import fit_tables, line_words
+    from robustcsc.reports.summary.lambda_fits import fit_tables
     from robustcsc.session.reporting import keep_fit_tables
 
     fits = list(found.values())
-    keep_fit_tables(session.run, fits)
+    keep_fit_tables(session.run)
     if as_json:
         print_json(list(map(to_plain, fits)))
         return
-    _, *levels = fit_tables(fits)  # the overview is too wide for a terminal
-    print_sentences(map(line_words, fits))
-    print_tables(levels)
+    print_tables(fit_tables(fits))
     note(f"Fits, tables and figures: {session.run.fit_path('any').parent}")

@@ -112,7 +112,7 @@ def _fitted(session: Session) -> None:
     fits = session.model.fits
     if set(fits) != {*NOISE_KERNELS, "pooled"}:
         fits = session.fit_lambdas()
-        keep_fit_tables(session.run, list(fits.values()))
+        keep_fit_tables(session.run)
     for noise in NOISE_KERNELS:
         best = [level.best_lam for level in fits[noise].levels]
         _tell(f"{noise}: lambda {best[0]:g} is best under the weakest noise, {best[-1]:g} under the strongest.")

@@ -42,7 +42,8 @@ def suited(step: Step, run: str, *, has_lambda: bool) -> Step | None:
 def done(step: Step, session: Session, others: Mapping[str, Session]) -> Results:
     """Returns what a step measures with a session; `others` has the models to craft transfer attacks on, by run."""
     if isinstance(step, Fit):
-        keep_fit_tables(session.run, [*fits_of(step, session).values()])
+        fits_of(step, session)
+        keep_fit_tables(session.run)
         return Results([])
     batch_size = _SCORING_BATCH if isinstance(step, Uap) else step.batch_size
     session = _measuring(session, batch_size)

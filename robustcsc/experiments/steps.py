@@ -37,7 +37,7 @@ from robustcsc.measurements.records import Answers, ClassOrder
 from robustcsc.measurements.severity_tables import load_spec, select
 from robustcsc.measurements.threats import DEFAULT_EPSILON, DEFAULT_XI, Norm, ThreatModel, check_budget
 from robustcsc.models.known import check_known
-from robustcsc.reports.papers.papers import Paper
+from robustcsc.reports.papers.names import Paper
 from robustcsc.training.request import TrainingRequest
 
 Runs = tuple[str, ...]

@@ -21,7 +21,7 @@ from robustcsc.reports.cohorts.cohorts import of_kinds
 from robustcsc.reports.corruptions.baselines import ALEXNET_NAME, PUBLISHED_ALEXNET, Baseline, measured_baseline
 from robustcsc.reports.page.build import ReportPaths, check_folder, write_report
 from robustcsc.reports.page.sections import Listing, Report
-from robustcsc.reports.papers.papers import Paper
+from robustcsc.reports.papers.names import Paper
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.runs import DEMO_RUN, Run
 from robustcsc.session.choices import DataChoice
@@ -114,9 +114,9 @@ def report(
     return paths
 
 
-def keep_fit_tables(run: Run, fits: Sequence[LambdaFit]) -> None:
-    """Writes the tables of lambda fits as CSV, and their charts as PNG, beside the fits of a run."""
-    folder = run.fit_path("any").parent
+def keep_fit_tables(run: Run) -> None:
+    """Writes the tables of the lambda fits of a run as CSV, and their charts as PNG, beside the fits."""
+    fits, folder = _fits(run), run.fit_path("any").parent
     for table in fit_tables(fits):
         write_whole(folder / f"{table.name}.csv", csv_text(table).encode())
     for chart in (*residual_charts(fits), *fit_curve_charts(fits)):
@@ -139,8 +139,12 @@ def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
                 f"Run {run.name!r} has no results to report yet: measure some with `robustcsc sweep --run {run.name}`."
             )
         records += measured
-        fits += [LambdaFit.load(path) for path in run.fit_paths.values()]
+        fits += _fits(run)
     return records, fits
+
+
+def _fits(run: Run) -> list[LambdaFit]:
+    return [LambdaFit.load(path) for path in run.fit_paths.values()]
 
 
 def _experiments(chosen: Sequence[Run]) -> list[Listing]:

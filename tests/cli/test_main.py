@@ -257,6 +257,7 @@ def test_lists_need_no_tensors_frames_figures_or_results(typed: str, tmp_path: P
         "inspect residuals --corruptions gausian",
         "inspect codes --run nowhere",
         "report nowhere",
+        "run nowhere.toml",
         "compare nowhere elsewhere",
     ],
 )

@@ -23,7 +23,8 @@ from robustcsc.reports.corruptions.baselines import Baseline
 from robustcsc.reports.corruptions.charts import heat_maps, lambda_charts, noise_charts, severity_charts
 from robustcsc.reports.corruptions.corruption_errors import corruption_error_tables
 from robustcsc.reports.corruptions.tables import clean_tables, corruption_tables, mean_tables
-from robustcsc.reports.papers.papers import Paper, paper_charts, paper_tables
+from robustcsc.reports.papers.names import Paper
+from robustcsc.reports.papers.papers import paper_charts, paper_tables
 from robustcsc.reports.summary.doubts import doubt_tables
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.reports.summary.provenance import command_tables, provenance_table

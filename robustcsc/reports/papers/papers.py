@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import cycle
 from statistics import fmean, stdev
-from typing import Literal
 
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Clean, RandomNoise, Universal
@@ -25,12 +24,10 @@ from robustcsc.reports.cohorts.words import NOISES, corruption_rank, corruption_
 from robustcsc.reports.comparisons.groups import Group, groups_of
 from robustcsc.reports.corruptions.charts import ACCURACY, lambda_charts
 from robustcsc.reports.papers import detrame, res_msd_csc, sdnet, tddl
+from robustcsc.reports.papers.names import Paper
 from robustcsc.reports.papers.quantities import PLAIN
 from robustcsc.reports.papers.template import lay
 from robustcsc.reports.summary.lambda_fits import by_model, residual_panel
-
-Paper = Literal["sdnet", "detrame", "res-msd-csc", "tddl"]
-"""Papers whose tables a report can fill."""
 
 MOST_RUNS = 4
 """Runs that have a chart of their own."""

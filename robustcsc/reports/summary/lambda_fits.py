@@ -6,103 +6,116 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from robustcsc.measurements.fits import LambdaFit, NoiseLevel
+from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.facts import to_json
+from robustcsc.measurements.fits import Definition, LambdaFit, NoiseLevel
 from robustcsc.measurements.statistics import Score
 from robustcsc.presentation.chart import Chart, Line, Panel, numbered_series
-from robustcsc.presentation.table import Cell, Column, Estimate, Table
-from robustcsc.presentation.words import slug
-from robustcsc.reports.cohorts.cells import estimate, percentages
-from robustcsc.reports.cohorts.words import corruption_words
+from robustcsc.presentation.table import Column, Estimate, Table
+from robustcsc.presentation.words import MISSING, slug
+from robustcsc.reports.cohorts.cells import estimate
+from robustcsc.reports.cohorts.words import corruption_rank, corruption_words
 from robustcsc.reports.corruptions.charts import Curves, lambda_chart
 
-_BEST_SHOWN = 3
-"""How many of the lines compared per image the table of a fit names."""
-
-
-def line_words(fit: LambdaFit) -> str:
-    """Returns the line of a fit as one line of text."""
-    line = fit.lines[fit.dataset_definition]
-    if len({level.best_lam for level in fit.levels}) == 1:
-        return f"{fit.noise}: lambda = {fit.levels[0].best_lam:g}, the best at every noise level"
-    sign = "-" if line.slope < 0 else "+"
-    return f"{fit.noise}: lambda = {line.intercept:.3g} {sign} {abs(line.slope):.3g} x residual (R2 {line.r2:.3f})"
+_FAMILIES = {kernel: family for family, kernel in NOISE_KERNELS.items()}
+_RESIDUALS: Mapping[Definition, str] = {
+    "squared": "||x - A z||^2",
+    "norm": "||x - A z||",
+    "relative": "||x - A z||^2 / ||x||^2",
+}
 
 
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
-    """Returns an overview of all lambda fits, then one table per fit with every noise level; empty without fits."""
-    ordered = _ordered(fits)
-    return [_overview(ordered), *map(_levels, ordered)] if ordered else []
+    """Returns two tables for fits that were made alike: their lines, and the best lambda at each noise level.
+
+    Alike are fits to the same model, images and grid. A noise level that several of them were fitted to stands once.
+    """
+    alike: dict[tuple[str, ...], list[LambdaFit]] = defaultdict(list)
+    for fit in _ordered(fits):
+        images = (fit.heldout, str(fit.trained_on_heldout), *map(str, _totals([fit])), str(fit.seed))
+        alike[fit.weights, *images, str(fit.lam0), str(fit.grid), fit.dataset_definition].append(fit)
+    return [table for key, members in alike.items() for table in (_lines(members, key), _levels(members, key))]
 
 
-def _overview(fits: Sequence[LambdaFit]) -> Table:
+def _lines(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
+    made = fits[0]
     definitions = list(dict.fromkeys(name for fit in fits for name in fit.lines))
-    rows: list[dict[str, Cell]] = []
-    for fit in fits:
-        line = fit.lines.get(fit.dataset_definition)
-        totals = sorted({level.total for level in fit.levels})
-        rows.append(
-            {
-                "model": fit.model,
-                "data set": fit.dataset,
-                "noise": fit.noise,
-                "training lambda": fit.lam0,
-                "grid": f"{fit.grid[0]:g} to {fit.grid[-1]:g}, {len(fit.grid)} values",
-                "noise levels": len(fit.levels),
-                "residual used": fit.dataset_definition,
-                "lambda(r)": f"{line.intercept:.4g} + {line.slope:.4g} r" if line else None,
-                **{f"R2 {name}": fit.lines[name].r2 if name in fit.lines else None for name in definitions},
-                "residual per image": fit.image_definition,
-                "held-out n": totals[0] if len(totals) == 1 else ", ".join(map(str, totals)),
-                "held-out images": _heldout_words(fit),
-                "seed": fit.seed,
-                "weights": fit.weights[:12],
-                "fit": fit.digest,
-            }
-        )
-    return Table(
-        name="lambda-fits",
-        title="Lambda fits: from the residual r of the CSC layers to the best lambda",
-        columns=tuple(Column(name, digits=4 if name.startswith("R2") else None) for name in rows[0]),
-        rows=tuple(tuple(row.values()) for row in rows),
-        notes=("Fitted on held-out images of the training split, never on the test split.",),
-    )
-
-
-def _levels(fit: LambdaFit) -> Table:
-    definitions = list(dict.fromkeys(name for level in fit.levels for name in level.residuals))
-    rows = tuple(
-        (
-            corruption_words(level.noise),
-            ", ".join(f"{name}={value:g}" for name, value in level.parameters.items()) or None,
-            *(level.residuals.get(name) for name in definitions),
-            level.best_lam,
-            *(_accuracy(fit, level, lam) for lam in (level.best_lam, fit.lam0)),
-            level.total,
-        )
-        for level in fit.levels
-    )
-    notes = [f"R2 of the line: {', '.join(f'{name} {line.r2:.4f}' for name, line in fit.lines.items())}."]
-    notes.append(f"Held-out images: {_heldout_words(fit)}.")
-    best = sorted(fit.image_candidates.items(), key=lambda candidate: -candidate[1])[:_BEST_SHOWN]
-    if best:
+    others = [f"in {_RESIDUALS[name]} ({name})" for name in definitions if name != made.dataset_definition]
+    notes = [
+        "r: the mean over layers and images of "
+        f"{_RESIDUALS[made.dataset_definition]} at the training lambda {made.lam0:g}.",
+        f"R2: of this line{', and of lines ' if others else ''}{' and '.join(others)}.",
+        f"Fitted on {', '.join(map(str, _totals(fits)))} held-out training images ({_heldout_words(made)}); "
+        f"{len(made.grid)} lambdas from {made.grid[0]:g} to {made.grid[-1]:g}; "
+        f"weights {made.weights[:12]}.",
+    ]
+    if best := [_best_line(fit) for fit in fits if fit.image_candidates]:
         notes.append(
-            f"Per image, of the {len(fit.image_candidates)} lines compared on held-out images the best is taken "
-            "(residual/what the line was fitted to, accuracy in percent): "
-            f"{', '.join(f'{name} {100 * accuracy:.2f}' for name, accuracy in best)}."
+            "Per image, the line is taken that is best on as many other held-out images (its residual/what it was "
+            f"fitted to, accuracy in percent): {'; '.join(best)}."
         )
     return Table(
-        name=slug("lambda-fit", fit.model, fit.dataset, fit.noise, key=(fit.digest,)),
-        title=f"Lambda fit: {fit.model}, {fit.dataset}, {fit.noise} (fit {fit.digest})",
+        name=slug("lambda-fits", made.model, made.dataset, key=key),
+        title=f"Lambda fits: {made.model}, {made.dataset}: lambda as a line in the residual r",
         columns=(
-            *(Column("noise"), Column("level")),
-            *(Column(f"residual ({name})", significant=5) for name in definitions),
-            Column("best lambda"),
-            *percentages(("accuracy at best lambda", "accuracy at training lambda")),
-            Column("held-out n"),
+            *(Column("noise"), Column("lambda")),
+            *(Column("R2" if name == made.dataset_definition else f"R2 {name}", digits=4) for name in definitions),
+            Column("fit"),
         ),
-        rows=rows,
+        rows=tuple(
+            (
+                fit.noise,
+                _line_words(fit),
+                *(fit.lines[it].r2 if it in fit.lines else None for it in definitions),
+                fit.digest,
+            )
+            for fit in fits
+        ),
         notes=tuple(notes),
     )
+
+
+def _levels(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
+    made = fits[0]
+    levels = {to_json(level): level for fit in fits for level in fit.levels}.values()
+    return Table(
+        name=slug("lambda-levels", made.model, made.dataset, key=key),
+        title=f"Best lambda at each noise level: {made.model}, {made.dataset}",
+        columns=(
+            *(Column("noise"), Column("level"), Column("r", significant=4), Column("best lambda")),
+            Column("accuracy at best lambda", percent=True, digits=1),
+            Column(f"at training lambda {made.lam0:g}", percent=True, digits=1),
+        ),
+        rows=tuple(
+            (
+                _FAMILIES.get(level.noise, level.noise),
+                ", ".join(f"{name}={value:g}" for name, value in level.parameters.items()),
+                level.residuals.get(made.dataset_definition),
+                level.best_lam,
+                *(_accuracy(made, level, lam) for lam in (level.best_lam, made.lam0)),
+            )
+            for level in sorted(levels, key=lambda level: corruption_rank(level.noise))
+        ),
+        notes=("Accuracy on the held-out images, in percent with 95 % intervals.",),
+    )
+
+
+def _line_words(fit: LambdaFit) -> str:
+    """Returns the line of a fit as text."""
+    line = fit.lines.get(fit.dataset_definition)
+    if line is None or len({level.best_lam for level in fit.levels}) == 1:
+        return f"{fit.levels[0].best_lam:g}, best at every level" if fit.levels else MISSING
+    return f"{line.intercept:.3g} {'-' if line.slope < 0 else '+'} {abs(line.slope):.3g} r"
+
+
+def _best_line(fit: LambdaFit) -> str:
+    name, accuracy = max(fit.image_candidates.items(), key=lambda candidate: candidate[1])
+    return f"{fit.noise} {name} {100 * accuracy:.1f}"
+
+
+def _totals(fits: Sequence[LambdaFit]) -> list[int]:
+    """Returns how many images each noise level was measured on."""
+    return sorted({level.total for fit in fits for level in fit.levels})
 
 
 def _accuracy(fit: LambdaFit, level: NoiseLevel, lam: float) -> Estimate | None:
@@ -192,7 +205,12 @@ def _accuracies(fit: LambdaFit, level: NoiseLevel) -> dict[float, Estimate]:
 def _ordered(fits: Sequence[LambdaFit]) -> list[LambdaFit]:
     """Returns the fits in the order of tables and charts, each once."""
     unique = {fit.digest: fit for fit in sorted(fits, key=lambda fit: fit.created)}
-    return sorted(unique.values(), key=lambda fit: (fit.model, fit.weights, fit.dataset, fit.noise, fit.digest))
+
+    def rank(fit: LambdaFit) -> tuple[object, ...]:
+        noise = corruption_rank(NOISE_KERNELS.get(fit.noise, fit.noise))  # behind them the pooled fit
+        return (fit.model, fit.weights, fit.dataset, noise, fit.digest)
+
+    return sorted(unique.values(), key=rank)
 
 
 def _heldout_words(fit: LambdaFit) -> str:

@@ -22,7 +22,8 @@ from robustcsc.measurements.records import Record
 from robustcsc.presentation.words import MISSING
 from robustcsc.reports.page.build import ReportPaths, write_report
 from robustcsc.reports.page.sections import Report
-from robustcsc.reports.papers.papers import Paper, paper_tables
+from robustcsc.reports.papers.names import Paper
+from robustcsc.reports.papers.papers import paper_tables
 
 RecordMaker = Callable[..., Record]
 FitMaker = Callable[..., LambdaFit]

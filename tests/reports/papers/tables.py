@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from robustcsc.presentation.table import Table
-from robustcsc.reports.papers.papers import Paper, paper_tables
+from robustcsc.reports.papers.names import Paper
+from robustcsc.reports.papers.papers import paper_tables
 from robustcsc.reports.papers.template import UNMEASURED
 
 NOT_MEASURED = UNMEASURED.words

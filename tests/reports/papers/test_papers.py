@@ -15,7 +15,8 @@ from robustcsc.models.catalog import MODELS
 from robustcsc.presentation.table import Estimate, Noted, Spread
 from robustcsc.presentation.words import MISSING
 from robustcsc.reports.papers import detrame, res_msd_csc, sdnet, tddl
-from robustcsc.reports.papers.papers import Paper, paper_tables
+from robustcsc.reports.papers.names import Paper
+from robustcsc.reports.papers.papers import paper_tables
 from robustcsc.reports.papers.template import PAPER, UNMEASURED, PaperTable
 from tests.reports.trained import run_of, training
 

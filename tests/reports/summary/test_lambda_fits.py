@@ -1,11 +1,13 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.presentation.chart import Chart, Panel
 from robustcsc.presentation.table import Table
-from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, line_words, residual_charts
+from robustcsc.presentation.terminal import table_lines
+from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 
 FitMaker = Callable[..., LambdaFit]
 
@@ -18,49 +20,74 @@ def panels(chart: Chart) -> list[Panel]:
     return [panel for panel in chart.panels if isinstance(panel, Panel)]
 
 
-def test_the_overview_names_r2_of_every_definition_and_the_heldout_images(fit: FitMaker) -> None:
-    overview, *_ = fit_tables([fit(), fit("shot", trained_on_heldout=True)])
-    gaussian, shot = (by_heading(overview, row) for row in (0, 1))
-    assert (gaussian["R2 squared"], gaussian["R2 norm"]) == ("1.0000", "0.9731")
-    assert (gaussian["residual used"], gaussian["lambda(r)"]) == ("squared", "0 + 0.1 r")
-    assert (gaussian["training lambda"], gaussian["grid"]) == ("0.1", "0.1 to 0.9, 3 values")
-    assert (gaussian["held-out n"], gaussian["held-out images"]) == ("500", "never trained on")
-    assert shot["held-out images"] == "trained on them too"
+def test_the_lines_stand_with_r2_of_every_definition_and_the_heldout_images(fit: FitMaker) -> None:
+    falling = {"squared": Line(slope=-0.25, intercept=1.5, r2=0.5)}
+    lines, _ = fit_tables([fit(), fit("shot", lines=falling)])
+    assert lines.texts[0] == ("gaussian", "0 + 0.1 r", "1.0000", "0.9731", fit().digest)
+    assert lines.texts[1][:4] == ("shot", "1.5 - 0.25 r", "0.5000", "–")  # noqa: RUF001
+    assert [column.heading for column in lines.columns] == ["noise", "lambda", "R2", "R2 norm", "fit"]
+    assert "r: the mean over layers and images of ||x - A z||^2 at the training lambda 0.1." in lines.notes
+    assert "R2: of this line, and of lines in ||x - A z|| (norm)." in lines.notes
+    assert any("500 held-out training images (never trained on); 3 lambdas from 0.1 to 0.9" in it for it in lines.notes)
+
+
+def test_a_lambda_that_is_best_at_every_level_is_no_line(fit: FitMaker) -> None:
+    flat = fit(levels=tuple(replace(level, best_lam=0.5) for level in fit().levels))
+    assert fit_tables([flat])[0].texts[0][:2] == ("gaussian", "0.5, best at every level")
 
 
 def test_levels_show_residual_best_lambda_and_both_accuracies(fit: FitMaker) -> None:
     _, levels = fit_tables([fit()])
     second = by_heading(levels, 1)
-    assert (second["noise"], second["level"], second["residual (squared)"]) == ("gaussian noise", "std=0.08", "5")
-    assert (second["best lambda"], second["held-out n"]) == ("0.5", "500")
-    assert second["accuracy at best lambda"].startswith("78.00 [")  # 390 of 500
-    assert second["accuracy at training lambda"].startswith("60.00 [")  # 300 of 500
-    assert any("squared 1.0000, norm 0.9731" in note for note in levels.notes)
+    assert (second["noise"], second["level"], second["r"], second["best lambda"]) == (
+        "gaussian",
+        "std=0.08",
+        "5",
+        "0.5",
+    )
+    assert second["accuracy at best lambda"] == "78.0 [74.2, 81.4]"  # 390 of 500, by Wilson's interval
+    assert second["at training lambda 0.1"] == "60.0 [55.6, 64.2]"  # 300 of 500
 
 
 def test_a_training_lambda_beside_the_grid_has_no_accuracy(fit: FitMaker) -> None:
     _, levels = fit_tables([fit(lam0=0.3)])
-    assert by_heading(levels, 1)["accuracy at training lambda"] == "–"  # noqa: RUF001
+    assert by_heading(levels, 1)["at training lambda 0.3"] == "–"  # noqa: RUF001
 
 
-def test_the_note_counts_the_lines_that_were_compared(fit: FitMaker) -> None:
+def test_noises_share_one_table_and_levels_of_a_pooled_fit_stand_once(fit: FitMaker) -> None:
+    gaussian, shot = fit(), fit("shot")
+    pooled = fit("pooled", levels=shot.levels + gaussian.levels)
+    lines, levels = fit_tables([pooled, shot, gaussian])
+    assert lines.cells(0) == ["gaussian", "shot", "pooled"]
+    assert levels.cells(0) == ["gaussian"] * 3 + ["shot"] * 3
+
+
+def test_fits_that_were_made_otherwise_have_tables_of_their_own(fit: FitMaker) -> None:
+    others = [fit("shot", seed=1), fit("shot", trained_on_heldout=True), fit("shot", weights="0" * 64)]
+    tables = fit_tables([fit(), *others])
+    assert len({table.name for table in tables}) == len(tables) == 8
+    assert sum("trained on them too" in note for table in tables for note in table.notes) == 1
+
+
+@pytest.mark.parametrize("noises", [("gaussian",), ("gaussian", "shot", "speckle", "impulse")])
+def test_both_tables_are_rows_at_80_columns(fit: FitMaker, noises: tuple[str, ...]) -> None:
+    for table in fit_tables([fit(noise) for noise in noises]):
+        lines = table_lines(table, 80)
+        assert all(len(line) <= 80 for line in lines)
+        assert len(lines) <= len(table.rows) + 5  # constants told above, headings of two lines, a rule
+
+
+def test_the_note_names_the_best_line_for_single_images(fit: FitMaker) -> None:
     kinds = [f"{definition}/{to}" for definition in ("squared", "norm", "relative") for to in ("levels", "images")]
     candidates = dict(zip(kinds, (0.5, 0.6, 0.7, 0.1, 0.2, 0.3), strict=True))
-    _, levels = fit_tables([fit(image_candidates=candidates)])
-    (note,) = [note for note in levels.notes if "compared" in note]
-    assert "of the 6 lines compared on held-out images the best is taken" in note
-    assert note.endswith("norm/levels 70.00, squared/images 60.00, squared/levels 50.00.")
+    lines, _ = fit_tables([fit(image_candidates=candidates)])
+    assert lines.notes[-1].endswith("accuracy in percent): gaussian norm/levels 70.0.")
 
 
 def test_the_same_fit_twice_is_shown_once(fit: FitMaker) -> None:
-    assert len(fit_tables([fit(), fit(created="2027-01-01")])) == 2
+    lines, _ = fit_tables([fit(), fit(created="2027-01-01")])
+    assert len(lines.rows) == 1
     assert fit_tables([]) == []
-
-
-def test_a_line_in_words(fit: FitMaker) -> None:
-    assert line_words(fit()) == "gaussian: lambda = 0 + 0.1 x residual (R2 1.000)"
-    falling = fit(lines={"squared": Line(slope=-0.25, intercept=1.5, r2=0.5)})
-    assert line_words(falling) == "gaussian: lambda = 1.5 - 0.25 x residual (R2 0.500)"
 
 
 def test_the_residual_chart_has_points_line_and_r2(fit: FitMaker) -> None:
