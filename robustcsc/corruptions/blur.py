@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions.draws import row_blocks, uniform
-from robustcsc.corruptions.filters import correlate, gaussian_taps, motion, smooth, truncate_, zoom
+from robustcsc.corruptions.filters import Kernel, correlate, even_kernel, gaussian_taps, motion, smooth, truncate_, zoom
 from robustcsc.errors import DataError
 
 _GRID = 8  # half side of the square on which a disc up to this radius is drawn
@@ -33,14 +33,23 @@ def defocus_blur(images: Tensor, seeds: Tensor, *, radius: float, alias_sigma: f
     Raises:
         DataError: If a side of the images does not exceed the kernel's half side.
     """
-    kernel = disc_kernel(radius, alias_sigma)
-    half, sides = len(kernel) // 2, images.shape[2:]
+    kernel = _disc_on(images.device, radius, alias_sigma)
+    half, sides = kernel.half_width, images.shape[2:]
     if min(sides) <= half:
         raise DataError(
-            f"Corruption defocus_blur with a kernel of {len(kernel)} x {len(kernel)} pixels needs images of at least "
+            f"Corruption defocus_blur with a kernel of {2 * half + 1} x {2 * half + 1} pixels needs images of at least "
             f"{half + 1} pixels a side, not {sides[0]} x {sides[1]}: use larger images or a smaller radius."
         )
     return correlate(images, kernel).clamp_(0.0, 1.0)
+
+
+@functools.lru_cache(maxsize=16)
+def _disc_on(device: torch.device, radius: float, alias_sigma: float) -> Kernel:
+    """The table of `disc_kernel` on a device, which it is copied to once; shared, so read only."""
+    if device.type == "cpu":
+        return even_kernel(disc_kernel(radius, alias_sigma))
+    half_width, *parts = _disc_on(torch.device("cpu"), radius, alias_sigma)
+    return Kernel(half_width, *(part.to(device) for part in parts))
 
 
 @functools.lru_cache(maxsize=16)
@@ -63,7 +72,8 @@ def disc_kernel(radius: float, alias_sigma: float) -> Tensor:
     disc = (squares[:, None] + squares <= radius**2).to(torch.float64)
     reach = 1 if radius <= _GRID else 2
     taps = gaussian_taps(alias_sigma, reach)
-    kernel = correlate(disc[None, None] / disc.sum(), taps[:, None] * taps)[0, 0]
+    softening = even_kernel(taps[:, None] * taps)
+    kernel = correlate(disc[None, None] / disc.sum(), softening)[0, 0]
     kernel[kernel < _NEGLIGIBLE] = 0.0
     margin = int(kernel.any(0).nonzero()[0])
     return kernel[margin : len(kernel) - margin, margin : len(kernel) - margin]
@@ -136,11 +146,12 @@ def _after_earlier_visits(read: Tensor, own: Tensor) -> Tensor:
     as they lead to later pixels, with twice as many steps each time. With a distance of 1 none leads to a later pixel.
     """
     onwards = torch.maximum(read, own)
-    while True:
+    for _ in range((len(own) - 1).bit_length()):
         further = onwards.gather(1, onwards)
-        if torch.equal(further, onwards):
-            return read.gather(1, onwards)
+        if own.device.type == "cpu" and torch.equal(further, onwards):  # elsewhere the host would wait for the answer
+            break
         onwards = further
+    return read.gather(1, onwards)
 
 
 def motion_blur(images: Tensor, seeds: Tensor, *, radius: float, sigma: float) -> Tensor:

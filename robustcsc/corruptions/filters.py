@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,7 @@ def smooth(images: Tensor, sigma: float) -> Tensor:
     radius = math.floor(4.0 * sigma + 0.5)
     if radius == 0:
         return images.clone()
-    taps = gaussian_taps(sigma, radius).to(images)
+    taps = _taps_on(images.device, images.dtype, sigma, radius)
     height, width = images.shape[2:]
     planes = images.reshape(-1, height, width)
     result = torch.empty_like(planes)
@@ -67,29 +68,52 @@ def _along_rows(planes: Tensor, offsets: Tensor, taps: Tensor) -> Tensor:
     return weighted_rows(planes.reshape(-1, width), indices, taps.expand_as(indices).contiguous()).view_as(planes)
 
 
+@functools.lru_cache(maxsize=64)
+def _taps_on(device: torch.device, dtype: torch.dtype, sigma: float, radius: int) -> Tensor:
+    """The taps of `gaussian_taps` on a device, which they are copied to once; shared, so read only."""
+    return gaussian_taps(sigma, radius).to(device, dtype)
+
+
 def gaussian_taps(sigma: float, radius: int) -> Tensor:
     """(2 radius + 1,) float64 on the CPU, ``exp(-i^2 / (2 sigma^2))`` for i = -radius .. radius over their sum."""
     taps = [_gaussian(i / sigma) for i in range(-radius, radius + 1)]
     return torch.tensor(taps, dtype=torch.float64) / math.fsum(taps)
 
 
-def correlate(images: Tensor, kernel: Tensor) -> Tensor:
+class Kernel(NamedTuple):
+    """The weights of an even correlation, without those that are 0.
+
+    Attributes:
+        half_width: Columns on either side of the middle.
+        rows: (K,) int64, row of each weight, counted from the middle.
+        columns: (K,) int64, its column on either side of the middle, at least 0.
+        weights: (K,) float64.
+    """
+
+    half_width: int
+    rows: Tensor
+    columns: Tensor
+    weights: Tensor
+
+
+def even_kernel(table: Tensor) -> Kernel:
+    """Returns what counts of a table (2 a + 1, 2 b + 1), float64 on the CPU, that a mirror left to right keeps."""
+    half_height, half_width = (side // 2 for side in table.shape)
+    right = table[:, half_width:]
+    rows, columns = right.nonzero(as_tuple=True)
+    return Kernel(half_width, rows - half_height, columns, right[rows, columns])
+
+
+def correlate(images: Tensor, kernel: Kernel) -> Tensor:
     """Returns ``y(r, c) = sum_ij kernel(i, j) x(r + i, c + j)``, the images mirrored without doubling the border pixel.
 
-    Args:
-        images: (N, C, H, W) float, each side larger than the kernel's half side.
-        kernel: (2 a + 1, 2 b + 1) float64 on the CPU, the same from the right as from the left; zeros cost nothing.
-
-    Returns:
-        (N, C, H, W).
+    Images are (N, C, H, W) float, each side larger than the kernel's half side; so is the result.
     """
     height, width = images.shape[2:]
-    half_height, half_width = (side // 2 for side in kernel.shape)
-    taps = kernel[:, half_width:].nonzero().to(images.device)
-    weights = kernel[:, half_width:][kernel[:, half_width:] != 0].to(images)
-    rows = torch.arange(height, device=images.device)[:, None] + (taps[:, 0] - half_height)
+    half_width, weights = kernel.half_width, kernel.weights.to(images.dtype)
+    rows = torch.arange(height, device=images.device)[:, None] + kernel.rows
     rows = (height - 1) - ((height - 1) - rows.abs()).abs()  # mirrored at the first row and at the last
-    rows += taps[:, 1] * height
+    rows += kernel.columns * height
     planes = images.reshape(-1, height, width)
     result = torch.empty_like(planes)
     for block in row_blocks(len(planes), height * width, images.device):
@@ -100,7 +124,7 @@ def correlate(images: Tensor, kernel: Tensor) -> Tensor:
             start, mirrored = half_width - shift, half_width + shift
             table[:, shift] = padded[..., start : start + width] + padded[..., mirrored : mirrored + width]
         first = torch.arange(len(padded), device=images.device)[:, None, None] * ((half_width + 1) * height)
-        indices = (first + rows).view(-1, len(taps))
+        indices = (first + rows).view(-1, len(weights))
         filtered = weighted_rows(table.view(-1, width), indices, weights.expand_as(indices).contiguous())
         result[block] = filtered.view_as(planes[block])
     return result.view_as(images)
@@ -134,8 +158,12 @@ def motion(images: Tensor, angles: Tensor, *, radius: float, sigma: float) -> Te
     weights = [weight for weight in weights if weight > 0.0]
     total = math.fsum(weights)
     ratios = [after / before for before, after in itertools.pairwise(weights)]
+    if images.device.type != "cpu":
+        return _round_to_16_bits(gathered_ray_sums(images, angles, ratios).div_(total))
     order = torch.argsort(angles, stable=True)
-    columns, rows = _ray_offsets(angles[order].tolist(), len(weights))
+    radians = [math.radians(angle) for angle in angles[order].tolist()]
+    directions = torch.tensor([(math.cos(each), math.sin(each)) for each in radians], dtype=torch.float64)
+    columns, rows = _ray_offsets(directions.view(-1, 2), len(weights))
     result = torch.empty_like(images)
     for block in row_blocks(len(images), math.prod(images.shape[1:]), images.device):
         blurred = _ray_sums(images[order[block]], columns[block], rows[block], ratios)
@@ -143,20 +171,35 @@ def motion(images: Tensor, angles: Tensor, *, radius: float, sigma: float) -> Te
     return result
 
 
-def _ray_offsets(angles: Sequence[float], count: int) -> tuple[Tensor, Tensor]:
-    """Two (N, count) int64 on the CPU, the columns and rows from a pixel to the taps of its ray."""
-    taps = torch.arange(count, dtype=torch.float64)
-    directions = [(math.cos(math.radians(angle)), math.sin(math.radians(angle))) for angle in angles]
-    steps = torch.tensor(directions, dtype=torch.float64).view(-1, 2, 1) * taps
-    columns, rows = steps.sub_(0.5).ceil_().to(torch.int64).unbind(1)
+def gathered_ray_sums(images: Tensor, angles: Tensor, ratios: Sequence[float]) -> Tensor:
+    """The sum over taps of the pixels on each image's ray, each tap weighing `ratios` times the one before it.
+
+    For devices that the host should not wait for: it never learns the angles.
+    """
+    height, width = images.shape[2:]
+    radians = angles.to(torch.float64).deg2rad()
+    columns, rows = _ray_offsets(torch.stack((radians.cos(), radians.sin()), 1), len(ratios) + 1)
+    every_row, every_column = (torch.arange(side, device=images.device) for side in (height, width))
+    pixels, sums = images.flatten(2), torch.zeros_like(images)
+    for tap in range(len(ratios), -1, -1):  # Horner's scheme, from the far end
+        if tap < len(ratios):
+            sums.mul_(ratios[tap])
+        row = (every_row + rows[:, tap, None]).clamp_(0, height - 1)
+        column = (every_column + columns[:, tap, None]).clamp_(0, width - 1)
+        places = (row[:, :, None] * width + column[:, None, :]).view(len(images), 1, -1)
+        sums.add_(pixels.gather(2, places.expand_as(pixels)).view_as(images))
+    return sums
+
+
+def _ray_offsets(directions: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Two (N, count) int64, the columns and rows from a pixel to the taps of its ray; directions are (N, 2) float64."""
+    taps = torch.arange(count, dtype=torch.float64, device=directions.device)
+    columns, rows = (directions[:, :, None] * taps).sub_(0.5).ceil_().to(torch.int64).unbind(1)
     return columns, rows
 
 
 def _ray_sums(images: Tensor, columns: Tensor, rows: Tensor, ratios: Sequence[float]) -> Tensor:
-    """The sum over taps of images shifted by (rows, columns), each tap weighing `ratios` times the one before it.
-
-    The images are in the order of their angles, so that long runs of them have equal shifts.
-    """
+    """As `gathered_ray_sums`, for images in the order of their angles: long runs of them are shifted alike."""
     height, width = images.shape[2:]
     left, top = -min(0, int(columns.min())), -min(0, int(rows.min()))
     padding = (left, max(0, int(columns.max())), top, max(0, int(rows.max())))

@@ -39,9 +39,11 @@ def shot_noise(images: Tensor, seeds: Tensor, *, photons: float) -> Tensor:
 
     `photons` is the expected count of a white pixel, in (0, 2000].
     """
-    return by_blocks(
-        lambda block, keys: expose(poisson(block * photons, keys).to(images.dtype), photons=photons), images, seeds
-    )
+
+    def work(block: Tensor, keys: Tensor) -> Tensor:
+        return expose(poisson(block * photons, keys, largest=photons).to(images.dtype), photons=photons)
+
+    return by_blocks(work, images, seeds)
 
 
 def expose(counts: Tensor, *, photons: float) -> Tensor:

@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions.draws import random_words, row_blocks, word_counters, word_keys
-from robustcsc.errors import DataError
-from robustcsc.measurements.kernels import MAX_RATE  # bounds the tables (15 MB at this rate, 3 MB at rate 500)
 
 _HALF = 1 << 30  # table words have 31 bits, from -2^30 to 2^30 - 1
 _ROUNDING = 2.0**-24  # above the relative error of an integer turned into float32
@@ -54,33 +52,29 @@ class _Tables(NamedTuple):
     steps: int
 
 
-def poisson(rates: Tensor, seeds: Tensor) -> Tensor:
+def poisson(rates: Tensor, seeds: Tensor, *, largest: float) -> Tensor:
     """Returns one Poisson number per rate; an image's numbers depend on its rates and its seed only.
 
     Probabilities are exact but for an absolute error below 2e-7 (random words of 31 and 24 bits); rate 0 gives 0.
 
     Args:
-        rates: (N, ...) float, expected counts in [0, 2000]; negative rates count as 0.
+        rates: (N, ...) float, expected counts, none of them NaN; they are clipped to [0, largest].
         seeds: (N,) int64, one per image.
+        largest: Largest rate there may be, at most 2000. The tables take 3 MB for 500 and 15 MB for 2000; were
+            it read from the rates, a GPU would be waited for.
 
     Returns:
         float32 of the shape of `rates` with integer values.
-
-    Raises:
-        DataError: If a rate is not finite or above 2000.
     """
     if not rates.numel():
         return torch.empty_like(rates, dtype=torch.float32)
     flat = rates.detach().reshape(len(seeds), -1).to(torch.float32)
     counts = torch.empty_like(flat)
-    smallest, largest = (float(bound) for bound in flat.aminmax())
-    if not (math.isfinite(smallest) and largest <= MAX_RATE):
-        raise DataError(f"Poisson rates must be finite and at most {MAX_RATE:g}, not {smallest:g} to {largest:g}.")
-    tables = _tables(1 << int(max(largest, 15.0)).bit_length(), flat.device)
+    tables = _tables(1 << math.ceil(max(largest, 15.0)).bit_length(), flat.device)
     counters = word_counters(flat.shape[1], flat.device)
     (low, high), (low_f, high_f) = (word_keys(seeds, stream) for stream in (0, 1))
     for rows in row_blocks(len(seeds), flat.shape[1], flat.device):
-        fraction = flat[rows].clamp(min=0.0)
+        fraction = flat[rows].clamp(0.0, largest)
         whole = fraction.floor()
         words = random_words(low[rows, None], high[rows, None], counters)
         _count_whole(whole.to(torch.int32), words, tables, counts[rows])
@@ -129,6 +123,9 @@ def _add_fraction(rates: Tensor, words: Tensor, out: Tensor) -> None:
 @lru_cache(maxsize=8)
 def _tables(rows: int, device: torch.device) -> _Tables:
     """Tables for the integer rates below `rows`; a row's entries do not depend on the number of rows."""
+    if device.type != "cpu":
+        host = _tables(rows, torch.device("cpu"))
+        return host._replace(thresholds=host.thresholds.to(device), guide=host.guide.to(device))
     reach = int(9.0 * math.sqrt(rows)) + 24
     bounds = _distribution(rows, reach).mul_(2.0**31).round_().sub_(_HALF).to(torch.int64)
     edges = ((torch.arange(_INTERVALS + 1) + _FIRST_BITS) << 19).to(torch.int32).view(torch.float32).double()
@@ -139,8 +136,8 @@ def _tables(rows: int, device: torch.device) -> _Tables:
     guide, end = (
         torch.searchsorted(bounds, words.repeat(rows, 1), right=True, out_int32=True) for words in (first, last)
     )
-    thresholds = bounds.sub_(1).to(torch.int32).view(-1).to(device)
-    return _Tables(thresholds, guide.view(-1).to(device), reach, int((end - guide).max()))
+    thresholds = bounds.sub_(1).to(torch.int32).view(-1)
+    return _Tables(thresholds, guide.view(-1), reach, int((end - guide).max()))
 
 
 def _distribution(rows: int, reach: int) -> Tensor:

@@ -12,14 +12,13 @@ Differences from the original:
     - An image on which no water is left stays as it is; the original divides zero by zero there, which gives black.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from robustcsc.corruptions.draws import normal, row_blocks
 from robustcsc.corruptions.filters import clear_below_, on_device, smooth
+from robustcsc.corruptions.growth import grow, neighbours
 from robustcsc.errors import DataError
 
 _WATER = (175 / 255, 238 / 255, 238 / 255)
@@ -134,7 +133,7 @@ def edges(planes: Tensor) -> Tensor:
     strength = across + down
     limit = across * _TANGENT
     flat, steep = down < limit, down.sub_(across.mul_(2)) > limit
-    near = _neighbours(F.pad(strength, (0, 0, 1, 1, 1, 1)))
+    near = neighbours(F.pad(strength, (0, 0, 1, 1, 1, 1)))
     slanted = _select(
         rising,
         (strength > near(-1, -1)).logical_and_(strength > near(1, 1)),
@@ -143,7 +142,7 @@ def edges(planes: Tensor) -> Tensor:
     level = (strength > near(0, -1)).logical_and_(strength >= near(0, 1))
     upright = (strength > near(-1, 0)).logical_and_(strength >= near(1, 0))
     ridge = _select(flat, level, _select(steep, upright, slanted))
-    return _grow(ridge & (strength > _STRONG), ridge.logical_and_(strength > _WEAK))
+    return grow(ridge & (strength > _STRONG), ridge.logical_and_(strength > _WEAK))
 
 
 def _select(mask: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
@@ -161,27 +160,6 @@ def _gradient(planes: Tensor) -> tuple[Tensor, Tensor]:
         (across[1:-1] * 2).add_(across[:-2]).add_(across[2:]),
         (down[:, 1:-1] * 2).add_(down[:, :-2]).add_(down[:, 2:]),
     )
-
-
-def _neighbours(padded: Tensor) -> Callable[[int, int], Tensor]:
-    """The planes moved by -1, 0 or 1 rows and columns, as views of (H + 2, W + 2, N)."""
-    height, width = padded.shape[0] - 2, padded.shape[1] - 2
-    return lambda row, column: padded[1 + row : 1 + row + height, 1 + column : 1 + column + width]
-
-
-def _grow(chosen: Tensor, candidates: Tensor) -> Tensor:
-    """All candidates connected with a chosen one over candidates, sideways or diagonally; (H, W, N) bool."""
-    while True:
-        tall = chosen.clone()
-        tall[1:] |= chosen[:-1]
-        tall[:-1] |= chosen[1:]
-        grown = tall.clone()
-        grown[:, 1:] |= tall[:, :-1]
-        grown[:, :-1] |= tall[:, 1:]
-        grown &= candidates
-        if torch.equal(grown, chosen):
-            return grown
-        chosen = grown
 
 
 def edge_distances(chosen: Tensor) -> Tensor:
@@ -220,7 +198,7 @@ def relief(distances: Tensor) -> Tensor:
     (H, W, N) float32, 0 to 20, to (H, W, N) float32, whole numbers 0..255.
     """
     smoothed = _mean_of_nine(distances).floor_()
-    near = _neighbours(_mirror(equalize(smoothed)))
+    near = neighbours(_mirror(equalize(smoothed)))
     lit = (near(1, 1) - near(-1, -1)).mul_(2).add_(near(0, 0))
     lit.add_(near(0, 1)).sub_(near(0, -1)).add_(near(1, 0)).sub_(near(-1, 0))
     return _mean_of_nine(lit.clamp_(0, 255)).round_()
@@ -249,7 +227,8 @@ def equalize(planes: Tensor) -> Tensor:
     height, width, count = planes.shape
     levels = int(_FARTHEST) + 1
     index = planes.to(torch.int64).mul_(count).add_(torch.arange(count, device=planes.device)).flatten()
-    occurrences = torch.bincount(index, minlength=levels * count).view(levels, count)
+    ones = torch.ones_like(index, dtype=torch.int32)  # not `bincount`, for which a GPU reads the largest number back
+    occurrences = ones.new_zeros(levels * count).index_add_(0, index, ones).view(levels, count)
     total = occurrences.cumsum(0)
     lowest = torch.where(occurrences > 0, total, height * width).amin(0)
     others = (height * width - lowest).to(torch.float32)

@@ -1,5 +1,6 @@
 """The filters against scipy, NumPy and literal loops, and the same for an image in any company."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -23,7 +24,7 @@ def angles(count: int, low: float = -180.0, high: float = 180.0) -> Tensor:
     return torch.rand(count, dtype=torch.float64, generator=generator) * (high - low) + low
 
 
-def even_kernel(height: int, width: int) -> Tensor:
+def even_table(height: int, width: int) -> Tensor:
     kernel = torch.rand(height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     kernel[0, 0] = 0.0
     kernel = kernel + kernel.flip(1)
@@ -54,8 +55,9 @@ def test_a_gaussian_of_a_single_tap_returns_the_images() -> None:
 
 @pytest.mark.parametrize("size", [(3, 3), (5, 1), (1, 9), (13, 15)])
 def test_correlate_is_scipys(size: tuple[int, int]) -> None:
-    images, kernel = random_images(2, 3, 14, 19), even_kernel(*size)
-    expected = scipy.ndimage.correlate(images.numpy(), kernel.numpy()[None, None], mode="mirror")
+    images, table = random_images(2, 3, 14, 19), even_table(*size)
+    expected = scipy.ndimage.correlate(images.numpy(), table.numpy()[None, None], mode="mirror")
+    kernel = filters.even_kernel(table)
     assert np.abs(filters.correlate(images, kernel).numpy() - expected).max() < 1e-14
     assert np.abs(filters.correlate(images.float(), kernel).numpy() - expected).max() < 1e-6
 
@@ -83,6 +85,16 @@ def test_motion_follows_each_images_own_ray(shape: tuple[int, ...], radius: int,
         expected = moved(images[image].numpy(), float(degrees[image]), radius, sigma)
         assert np.abs(double[image].numpy() - expected).max() < 1e-12
         assert np.abs(single[image].numpy() - expected).max() < 1.1 / 65535
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 21, 34), (12, 1, 5, 6)])
+def test_rays_gathered_by_angles_that_the_host_does_not_know_are_the_same(shape: tuple[int, ...]) -> None:
+    images, degrees = random_images(*shape), angles(shape[0])
+    weights = [math.exp(-tap * tap / 8.0) for tap in range(13)]
+    ratios = [after / before for before, after in itertools.pairwise(weights)]
+    sums = filters.gathered_ray_sums(images, degrees, ratios)
+    rounded = (sums / math.fsum(weights) * 65535).add(0.5).floor() / 65535
+    assert torch.equal(rounded, filters.motion(images, degrees, radius=6, sigma=2.0))
 
 
 def test_motion_is_one_sided_and_rounds_to_16_bits() -> None:
@@ -174,7 +186,7 @@ def test_zoom_by_several_factors_is_the_mean_of_the_zooms() -> None:
 
 FILTERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth": lambda images, _: filters.smooth(images, 1.3),
-    "correlate": lambda images, _: filters.correlate(images, even_kernel(7, 7)),
+    "correlate": lambda images, _: filters.correlate(images, filters.even_kernel(even_table(7, 7))),
     "motion": lambda images, degrees: filters.motion(images, degrees, radius=6, sigma=2.0),
     "zoom": lambda images, _: filters.zoom(images, 1.0, 1.1, 1.25),
 }
