@@ -14,26 +14,26 @@ from msgspec import inspect
 from msgspec.inspect import is_struct_type
 
 from robustcsc import runs
-from robustcsc.errors import RobustCSCError, UnknownNameError, hint
+from robustcsc.errors import ExperimentError, RobustCSCError, UnknownNameError, hint
 from robustcsc.experiments.experiment import Experiment
-from robustcsc.experiments.source import Place, Source
 from robustcsc.experiments.steps import Attack, Evaluate, RandomNoise, Sweep, Uap
 from robustcsc.experiments.values import NameOrFile, Written
 from robustcsc.measurements.policies import Adaptive, parse_policy
 from robustcsc.models.shipped import SHIPPED
 from robustcsc.runs import Run
+from robustcsc.toml_files import Place, TomlFile
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def read_experiment(path: Path) -> tuple[Source, Experiment]:
+def read_experiment(path: Path) -> tuple[TomlFile, Experiment]:
     """Returns an experiment file as text and as tables; imports no PyTorch.
 
     Raises:
         ExperimentError: The file cannot be read, or something in it is unknown, missing, of the wrong type, or does not
             go together; the sentence has file, line and field.
     """
-    source = Source.of(path)
+    source = _file(path)
     experiment = _Reader(source).table(Experiment, source.tables(), ())
     _check_runs(source, experiment)
     for place, step in experiment.steps():
@@ -52,12 +52,25 @@ def read_experiment(path: Path) -> tuple[Source, Experiment]:
     return source, experiment
 
 
+def _file(path: Path) -> TomlFile:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ExperimentError(
+            f"{path} cannot be read ({error.strerror or error}): `robustcsc run --example` prints one."
+        ) from error
+    fields = msgspec.structs.fields(Experiment)
+    return TomlFile.of(
+        path, content, ExperimentError, [it.encode_name for it in fields if get_origin(it.type) is tuple]
+    )
+
+
 def example_text() -> str:
     """Returns an experiment file with comments, which runs in about a minute."""
     return files("robustcsc.experiments").joinpath("example.toml").read_text("utf-8")
 
 
-def _check_runs(source: Source, experiment: Experiment) -> None:
+def _check_runs(source: TomlFile, experiment: Experiment) -> None:
     """Refuses names of runs that occur twice, and models that are not there."""
     if not experiment.runs:
         raise source.error(("model",), "no model is named: add a table [train] or [model].")
@@ -105,7 +118,7 @@ def _fitted(experiment: Experiment, names: Sequence[str]) -> bool:
 class _Reader:
     """Makes tables of what a file says."""
 
-    source: Source
+    source: TomlFile
 
     def table(self, kind: type[T], said: object, place: Place) -> T:
         """Returns a table of some kind."""

@@ -10,7 +10,6 @@ from robustcsc.corruptions import noise_levels
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Cell
 from robustcsc.experiments.doing import done, fits_of
-from robustcsc.experiments.source import Place, Source
 from robustcsc.experiments.steps import Fit, Step
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
@@ -20,6 +19,7 @@ from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session
 from robustcsc.session.training import PreparedTraining
+from robustcsc.toml_files import Place, TomlFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Understudy(Session):
 
 
 def rehearse(
-    source: Source, jobs: Iterable[tuple[Place, Step, str]], understudies: Mapping[str, Understudy]
+    source: TomlFile, jobs: Iterable[tuple[Place, Step, str]], understudies: Mapping[str, Understudy]
 ) -> list[Planned]:
     """Returns what the steps with their runs would do, in order.
 

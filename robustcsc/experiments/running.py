@@ -13,7 +13,6 @@ from robustcsc.experiments.doing import done, suited
 from robustcsc.experiments.experiment import Experiment
 from robustcsc.experiments.reading import read_experiment
 from robustcsc.experiments.rehearsal import Planned, Understudy, rehearse
-from robustcsc.experiments.source import Place, Source
 from robustcsc.experiments.steps import Step
 from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.records import Record
@@ -27,6 +26,7 @@ from robustcsc.session.reporting import report
 from robustcsc.session.results import keep_results
 from robustcsc.session.session import Session
 from robustcsc.session.training import PreparedTraining
+from robustcsc.toml_files import Place, TomlFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class _Laboratory:
         understudies: Sessions of the same models that measure nothing.
     """
 
-    source: Source
+    source: TomlFile
     experiment: Experiment
     measuring: Measuring
     subjects: Mapping[str, tuple[Place, Session | PreparedTraining]]
@@ -203,7 +203,7 @@ def _trained(training: PreparedTraining, how: Measuring) -> Session:
 
 
 def _subjects(
-    source: Source, experiment: Experiment, measuring: Measuring
+    source: TomlFile, experiment: Experiment, measuring: Measuring
 ) -> Iterator[tuple[str, tuple[Place, Session | PreparedTraining]]]:
     """Yields the models by run; those to be trained come first."""
     its, device, images = experiment.data, experiment.device, None

@@ -14,7 +14,6 @@ A file holds one ``[benchmark]`` table and one table per corruption::
 """
 
 import hashlib
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -22,13 +21,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from robustcsc.errors import DataError, SpecError, UnknownNameError
+from robustcsc.errors import DataError, SpecError, UnknownNameError, hint
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.kernels import GROUPS, PARAMETERS, parameter_problem
 from robustcsc.measurements.perturbations import SEVERITIES, SeverityTable
+from robustcsc.toml_files import TomlFile
 
 ORIGINAL_NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 """The photographs of frost in the authors' repository."""
+
+_TYPE_WORDS = {int: "a whole number", str: "text in quotes", bool: "true or false", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
 
     Raises:
         UnknownNameError: If there is neither a packaged table nor a file of that name.
-        SpecError: If the file cannot be read or is not a valid table; names file, entry, level (from 1) and field.
+        SpecError: If the file cannot be read or is not a valid table; the sentence has file, line
+            and key.
         DataError: If the photographs of frost cannot be read.
 
     Examples:
@@ -105,15 +108,15 @@ def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
         textures_digest(frost_root)
     if name_or_path in packaged_specs():
         resource = files("robustcsc.corruption_specs").joinpath(f"{name_or_path}.toml")
-        return _parse(f"{name_or_path}.toml", name_or_path, resource.read_bytes(), frost_root)
+        return _parse(Path(f"{name_or_path}.toml"), name_or_path, resource.read_bytes(), frost_root)
     path = Path(name_or_path)
     if not path.exists() and path.suffix != ".toml":
         raise UnknownNameError("severity table", name_or_path, packaged_specs())
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror}); give --spec the path of a TOML file.") from error
-    return replace(_parse(str(path), path.stem, content, frost_root), path=path.absolute())
+        raise SpecError(f"{path} cannot be read ({error.strerror}): give --spec the path of a TOML file.") from error
+    return replace(_parse(path, path.stem, content, frost_root), path=path.absolute())
 
 
 def select(spec: Spec, names: str) -> list[str]:
@@ -153,53 +156,52 @@ def _meant(spec: Spec, typed: str) -> list[str]:
     return [word] if word in spec.corruptions else [name for name in spec.corruptions if name.startswith(f"{word}_")]
 
 
-def _parse(file: str, name: str, content: bytes, frost_root: Path | None) -> Spec:
-    """A checked table from the bytes of a file, whose name is for messages."""
-    try:
-        tables = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{file}: is not valid TOML ({error}).") from error
-    benchmark = tables.pop("benchmark", None)
-    _check_fields(benchmark, {"image_size": int, "source": str}, f"{file}: [benchmark]")
-    if benchmark["image_size"] < 1:
-        raise SpecError(f"{file}: [benchmark] field 'image_size' must be positive, not {benchmark['image_size']}.")
+def _parse(path: Path, name: str, content: bytes, frost_root: Path | None) -> Spec:
+    """A checked table from the bytes of a file, whose path is for messages."""
+    file = TomlFile.of(path, content, SpecError)
+    tables = file.tables()
+    benchmark = _fields(file, "benchmark", tables.pop("benchmark", None), {"image_size": int, "source": str})
+    if (size := benchmark["image_size"]) < 1:
+        raise file.error(("benchmark", "image_size"), f"the side of an image is at least 1 pixel, not {size}.")
     if not tables:
-        raise SpecError(f"{file}: has no corruption; add a table like [gaussian_noise].")
-    corruptions = {entry: _corruption(f"{file}: [{entry}]", table) for entry, table in tables.items()}
+        raise SpecError(f"{path} has no corruption: add a table like [gaussian_noise].")
+    corruptions = {name: _corruption(file, name, table) for name, table in tables.items()}
     digest = hashlib.sha256(content).hexdigest()[:8]
-    return Spec(name, benchmark["image_size"], benchmark["source"], digest, corruptions, frost_root)
+    return Spec(name, size, benchmark["source"], digest, corruptions, frost_root)
 
 
-def _check_fields(table: object, types: Mapping[str, type], place: str) -> None:
-    """Raises SpecError unless `table` has exactly these fields with these types."""
+def _fields(file: TomlFile, name: str, table: object, types: Mapping[str, type]) -> dict[str, Any]:
+    """Returns a table of a file if it has exactly these fields with these types."""
     if not isinstance(table, dict):
-        raise SpecError(f"{place} must be a table with the fields {', '.join(types)}.")
-    for field, kind in types.items():
-        if field not in table:
-            raise SpecError(f"{place} field {field!r} is missing.")
-        if type(table[field]) is not kind:
-            raise SpecError(f"{place} field {field!r} must be of type {kind.__name__}, not {table[field]!r}.")
-    for field in table:
-        if field not in types:
-            raise SpecError(f"{place} field {field!r} is unknown; allowed are {', '.join(types)}.")
+        raise file.error((name, 0), f"write a table [{name}] with the keys {', '.join(types)}.")
+    for key, value in table.items():
+        if key not in types:
+            raise file.error((name, key), f"there is no such key: {hint(key, [*types])}")
+        if type(value) is not types[key]:
+            raise file.error((name, key), f"{value!r} is not {_TYPE_WORDS[types[key]]}.")
+    for key in types:
+        if key not in table:
+            raise file.error((name, 0), f"the key {key!r} is missing.")
+    return table
 
 
-def _corruption(place: str, table: dict[str, Any]) -> TableEntry:
-    """One checked entry; `place` is the file and the entry, for messages."""
-    _check_fields(table, {"kernel": str, "group": str, "standard": bool, "levels": list}, place)
-    kernel, group, levels = table["kernel"], table["group"], table["levels"]
-    for field, value, known in (("kernel", kernel, tuple(PARAMETERS)), ("group", group, GROUPS)):
-        if value not in known:
-            raise SpecError(f"{place} field {field!r} is {value!r} but must be one of {', '.join(known)}.")
+def _corruption(file: TomlFile, name: str, table: object) -> TableEntry:
+    """One checked entry."""
+    entry = _fields(file, name, table, {"kernel": str, "group": str, "standard": bool, "levels": list})
+    kernel, levels = entry["kernel"], entry["levels"]
+    for key, known in (("kernel", tuple(PARAMETERS)), ("group", GROUPS)):
+        if entry[key] not in known:
+            raise file.error((name, key), f"unknown word {entry[key]!r}: {hint(entry[key], known)}")
     if len(levels) != len(SEVERITIES):
-        raise SpecError(f"{place} field 'levels' must hold 5 levels, not {len(levels)}.")
+        raise file.error((name, "levels"), f"5 levels are needed, not {len(levels)}.")
     for severity, level in zip(SEVERITIES, levels, strict=True):
         if not isinstance(level, dict):
-            raise SpecError(f"{place} level {severity} must be a table of parameters, not {level!r}.")
+            parameters = ", ".join(f"{it} = NUMBER" for it in PARAMETERS[kernel])
+            raise file.error((name, "levels"), f"level {severity} is {level!r}: write it as {{ {parameters} }}.")
         if problem := parameter_problem(kernel, level):
-            raise SpecError(f"{place} level {severity} {problem}.")
-    values = tuple({field: float(value) for field, value in level.items()} for level in levels)
-    return TableEntry(kernel, group, table["standard"], values)
+            raise file.error((name, "levels"), f"level {severity}: {problem}.")
+    values = tuple({key: float(value) for key, value in level.items()} for level in levels)
+    return TableEntry(kernel, entry["group"], entry["standard"], values)
 
 
 def default_spec_name(image_shape: tuple[int, int, int]) -> str:

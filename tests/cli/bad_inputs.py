@@ -158,7 +158,7 @@ WITHOUT_TORCH = {
         "sweep --run sdnet --frost-root full --corruptions frost",
         "full/frost1.png cannot be read",
     ),
-    "corruptions: text as a table": ("corruptions notes.txt", "notes.txt: is not valid TOML"),
+    "corruptions: text as a table": ("corruptions notes.txt", "is not valid TOML"),
     "run: no file": ("run", "No experiment is named"),
     "run: a file that is not there": ("run nothing.toml", "nothing.toml cannot be read"),
     "run: a folder": ("run full", "full cannot be read"),

@@ -74,7 +74,7 @@ WRONG_ANYWHERE = {
     "severity 0": ("sweep --severities 0", "severities go from 1 to 5"),
     "severity 6": ("sweep --severities 6", "severities go from 1 to 5"),
     "unknown severity table": ("sweep --spec cifar10", "Unknown severity table 'cifar10': did you mean 'cifar10_c'?"),
-    "severity table that is not there": ("sweep --spec own.toml", "own.toml: cannot be read"),
+    "severity table that is not there": ("sweep --spec own.toml", "own.toml cannot be read"),
     "published files in no folder": ("sweep --corrupted-root nowhere", "nowhere is not a folder"),
     "unknown noise": ("fit-lambda --noise gausian", "Unknown noise 'gausian': did you mean 'gaussian'?"),
     "grid of one lambda": ("fit-lambda --grid 0.1", "two different lambdas"),
@@ -347,7 +347,11 @@ def test_published_files_that_are_missing_are_reported_before_anything_is_measur
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [("[benchmark", "is not valid TOML"), ("[fog]\nkernel = 1", "must be a table"), ("\0", "is not valid TOML")],
+    [
+        ("[benchmark", "is not valid TOML"),
+        ("[fog]\nkernel = 1", "write a table [benchmark]"),
+        ("\0", "is not valid TOML"),
+    ],
 )
 def test_severity_table_that_is_not_valid_is_reported(
     content: str, expected: str, refused: Refused, place: Path

@@ -212,12 +212,12 @@ def test_a_mistake_is_told_with_file_line_and_field(name: str, place: Path) -> N
     ("written", "remedy"),
     [
         ("[report", "the name of a table stands in [ ], or [[ ]] if there are several of its kind."),
-        ("title = mine", 'a value stands behind =, and text in quotes, as in corruptions = "noise".'),
-        ("title", 'a key has a value behind =, as in corruptions = "noise".'),
+        ("title = mine", 'a value stands behind =, and text in quotes, as in KEY = "text".'),
+        ("title", 'a key has a value behind =, as in KEY = "text".'),
         ("runs = [1 2]", "a list ends with ], and has commas between its values."),
         ('title = "mine', "text ends with the quote that it began with, on the same line."),
         ("title = 1 2", "one line has one value, and text stands in quotes."),
-        ("= 3", 'write KEY = VALUE, with text in quotes and lists in [ ], as in lambda = ["train", "adaptive"].'),
+        ("= 3", 'write KEY = VALUE, with text in quotes and lists in [ ], as in KEY = ["a", "b"].'),
     ],
 )
 def test_what_is_no_toml_is_told(written: str, remedy: str, place: Path) -> None:

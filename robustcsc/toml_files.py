@@ -1,28 +1,26 @@
-"""The text of an experiment file, and the lines of what it says."""
+"""TOML files that people write, and the lines of what they say: experiments and severity tables."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcsc.errors import ExperimentError, RobustCSCError
+from robustcsc.errors import RobustCSCError
 
 #: Where a value is: keys, and numbers of tables in a list. A table that stands alone is number 0.
 Place = tuple[str | int, ...]
-#: Tables that cannot stand in a list.
-_SINGLE = ("data", "report")
 #: The beginning of a table, or of a value.
 _BEGUN = re.compile(r"""\s*(?:\[\[?\s*(?P<table>[^\]]+?)\s*\]|(?P<key>[\w."'-][\w."' -]*?)\s*=)""")
-_FORM = 'write KEY = VALUE, with text in quotes and lists in [ ], as in lambda = ["train", "adaptive"].'
+_FORM = 'write KEY = VALUE, with text in quotes and lists in [ ], as in KEY = ["a", "b"].'
 #: What to do, by the beginning of what the parser says; `_FORM` where it says something else.
 _REMEDIES = {
-    "Invalid value": 'a value stands behind =, and text in quotes, as in corruptions = "noise".',
-    "Expected '='": 'a key has a value behind =, as in corruptions = "noise".',
+    "Invalid value": 'a value stands behind =, and text in quotes, as in KEY = "text".',
+    "Expected '='": 'a key has a value behind =, as in KEY = "text".',
     "Expected ']": "the name of a table stands in [ ], or [[ ]] if there are several of its kind.",
     "Unclosed array": "a list ends with ], and has commas between its values.",
     "Unclosed inline table": "a table in one line ends with }, and has commas between its keys.",
@@ -34,32 +32,32 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Source:
-    """An experiment file as it was read.
+class TomlFile:
+    """A file as it was read.
 
     Attributes:
         path: The file.
         text: What is in it.
+        refused: What is raised if it is wrong.
+        several: Names of the tables that may stand in a list, as ``[[sweep]]``.
     """
 
     path: Path
     text: str
+    refused: type[RobustCSCError]
+    several: Collection[str] = ()
 
     @classmethod
-    def of(cls, path: Path) -> Source:
-        """Returns the file at `path`.
+    def of(cls, path: Path, content: bytes, refused: type[RobustCSCError], several: Collection[str] = ()) -> TomlFile:
+        """Returns the file at `path` that holds `content`.
 
         Raises:
-            ExperimentError: It cannot be read.
+            RobustCSCError: It is no text; as `refused`.
         """
         try:
-            return cls(path, path.read_bytes().decode())
-        except OSError as error:
-            raise ExperimentError(
-                f"{path} cannot be read ({error.strerror or error}): `robustcsc run --example` prints one."
-            ) from error
+            return cls(path, content.decode(), refused, several)
         except UnicodeDecodeError as error:
-            raise ExperimentError(f"{path} is not text in UTF-8: save it as such.") from error
+            raise refused(f"{path} is not text in UTF-8: save it as such.") from error
 
     def beside(self, path: str) -> Path:
         """Returns a path that the file names, which is relative to its folder."""
@@ -69,12 +67,16 @@ class Source:
         """Returns the TOML tables of the file.
 
         Raises:
-            ExperimentError: It is not valid TOML.
+            RobustCSCError: It is not valid TOML; as `refused`.
+
+        Examples:
+            >>> TomlFile(Path("mine.toml"), 'title = "mine"', RobustCSCError).tables()
+            {'title': 'mine'}
         """
         try:
             return tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
-            raise ExperimentError(f"{self.path}{_toml_words(self.text, str(error))}") from error
+            raise self.refused(f"{self.path}{_toml_words(self.text, str(error), self.several)}") from error
 
     def line(self, place: Place) -> int:
         """Returns the line, from 1, at which a value, or the last part of its place that exists, is written.
@@ -95,26 +97,26 @@ class Source:
             begun = number + 1
         return known
 
-    def error(self, place: Place, sentence: str) -> ExperimentError:
+    def error(self, place: Place, sentence: str) -> RobustCSCError:
         """Returns the error of a value, in one sentence with file, line and field."""
-        return ExperimentError(f"{self.path}, line {self.line(place)}, {_words(place)}: {sentence}")
+        return self.refused(f"{self.path}, line {self.line(place)}, {_words(place)}: {sentence}")
 
     @contextmanager
     def blamed(self, place: Place) -> Iterator[None]:
         """Makes errors of the block errors of a value of the file.
 
         Raises:
-            ExperimentError: The block raised an error that a user can put right.
+            RobustCSCError: The block raised an error that a user can put right; as `refused`.
         """
         try:
             yield
-        except ExperimentError:
+        except self.refused:
             raise
         except RobustCSCError as error:
             raise self.error(place, str(error)) from error
 
 
-def _toml_words(text: str, error: str) -> str:
+def _toml_words(text: str, error: str, several: Collection[str]) -> str:
     """Returns what a user is told about a file that is not valid TOML, behind its path."""
     at = re.search(r"\(at line (\d+), ", error)  # the parser has the place in its words only
     if at and error.startswith(("Cannot overwrite", "Cannot declare", "Duplicate")):
@@ -124,7 +126,7 @@ def _toml_words(text: str, error: str) -> str:
         if begun["key"]:
             inline = re.match(r"Duplicate inline table key '(.+)' \(", error)
             return f"{place}: the key {(inline[1] if inline else name)!r} stands there twice: keep one."
-        remedy = "keep one." if name in _SINGLE or "." in name else f"write [[{name}]] above each."
+        remedy = f"write [[{name}]] above each." if name in several else "keep one."
         return f"{place}: the table [{name}] stands there twice: {remedy}"
     number = int(at[1]) if at else max(1, len(text.splitlines()))
     written = " ".join([*text.splitlines(), ""][number - 1].split())

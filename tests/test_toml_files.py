@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from robustcsc.errors import RobustCSCError
 from robustcsc.experiments.reading import example_text
-from robustcsc.experiments.source import Place, Source
+from robustcsc.toml_files import Place, TomlFile
 
 TEXT = '''\
 # a comment = 1
@@ -59,7 +60,7 @@ lambdas = [[1,
     ],
 )
 def test_a_value_is_on_the_line_where_it_is_written(place: Place, line: int) -> None:
-    assert Source(Path("x.toml"), TEXT).line(place) == line
+    assert TomlFile(Path("x.toml"), TEXT, RobustCSCError).line(place) == line
 
 
 def keys(value: Any, place: Place = ()) -> list[Place]:
@@ -73,7 +74,7 @@ def keys(value: Any, place: Place = ()) -> list[Place]:
 
 
 def test_lines_of_the_example_hold_the_keys() -> None:
-    source = Source(Path("x.toml"), example_text())
+    source = TomlFile(Path("x.toml"), example_text(), RobustCSCError)
     lines = source.text.splitlines()
     places = [it for it in keys(tomllib.loads(source.text)) if len(it) > 1]
     assert len(places) > 15
@@ -91,5 +92,5 @@ def test_lines_of_the_example_hold_the_keys() -> None:
     ],
 )
 def test_an_error_names_file_line_and_field(place: Place, words: str) -> None:
-    error = Source(Path("mine.toml"), TEXT).error(place, "is wrong.")
-    assert str(error) == f"mine.toml, line {Source(Path('x'), TEXT).line(place)}, {words}: is wrong."
+    error = TomlFile(Path("mine.toml"), TEXT, RobustCSCError).error(place, "is wrong.")
+    assert str(error) == f"mine.toml, line {TomlFile(Path('x'), TEXT, RobustCSCError).line(place)}, {words}: is wrong."
