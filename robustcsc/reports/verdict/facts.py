@@ -160,6 +160,21 @@ class Contrast:
     difference: Difference
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A model that stands in no column of some kind, although that was done to it.
+
+    Attributes:
+        subject: The model.
+        condition: The first column of the kind.
+        cohort: What it was measured on; that of the column if not all that the column covers was measured.
+    """
+
+    subject: Subject
+    condition: Condition
+    cohort: Cohort
+
+
 @dataclass(frozen=True, eq=False)
 class Ratios:
     """Errors under the 15 standard corruptions relative to those of a baseline (mCE): below 1 is better than it.
@@ -197,6 +212,7 @@ class Verdict:
         left_out: How many rows are left to the other tables.
         ratios: What the errors are relative to a baseline, if one was named.
         elsewhere: Corrupted images of other sources, severity tables, seeds or numbers, which the verdict is not about.
+        missing: Models that cannot be compared in some column, as they were measured otherwise.
     """
 
     conditions: tuple[Condition, ...]
@@ -208,6 +224,7 @@ class Verdict:
     left_out: int = 0
     ratios: Ratios | None = None
     elsewhere: tuple[Cohort, ...] = ()
+    missing: tuple[Missing, ...] = ()
 
     def against(self, condition: Condition) -> list[Contrast]:
         """Returns the contrasts of a column."""

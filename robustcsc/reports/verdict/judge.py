@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Source, Universal
-from robustcsc.measurements.policies import Adaptive, NoLambda, Policy, TrainingLambda
+from robustcsc.measurements.policies import Adaptive, Policy, TrainingLambda
 from robustcsc.measurements.records import Doubt, Metric, Record, Subject
 from robustcsc.measurements.statistics import Shares
 from robustcsc.measurements.threats import NORMS, Norm
@@ -34,6 +34,7 @@ from robustcsc.reports.cohorts.words import NOISES, corruption_rank, policy_rank
 from robustcsc.reports.corruptions.baselines import Baseline
 from robustcsc.reports.corruptions.corruption_errors import mean_corruption_errors
 from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Ratios, Result, Row, Verdict
+from robustcsc.reports.verdict.missing import is_usable, missing_in
 
 MOST_ROWS = 8
 """Rows that still make a small table."""
@@ -95,6 +96,7 @@ def _verdict(nested: Nested, alike: Mapping[str, str]) -> Verdict | None:
         doubts=_doubts(nested, shown),
         left_out=len(rows) - len(shown),
         elsewhere=elsewhere,
+        missing=missing_in(found, rows, nested),
     )
 
 
@@ -109,7 +111,7 @@ def _ratios(verdict: Verdict, baseline: Baseline, found: Mapping[Cohort, Mapping
 def _clean(nested: Nested, others: Sequence[Condition]) -> Found:
     """Returns what was measured on clean images: on those of the first other column if there are any."""
     choices = {
-        Condition(Kind.CLEAN, cohort): {it: _result([series[0]]) for it, series in rows.items() if _is_usable(it)}
+        Condition(Kind.CLEAN, cohort): {it: _result([series[0]]) for it, series in rows.items() if is_usable(it)}
         for cohort, settings in part_of(nested, Clean).items()
         for rows in settings.values()
     }
@@ -117,7 +119,7 @@ def _clean(nested: Nested, others: Sequence[Condition]) -> Found:
 
     def suits(condition: Condition) -> tuple[object, ...]:
         images = condition.cohort.clean_images
-        return (-wanted.index(images) if images in wanted else -len(wanted), len(choices[condition]), images[3])
+        return (-wanted.index(images) if images in wanted else -len(wanted), *_extent([choices[condition]]), images[3])
 
     best = max(choices, key=suits, default=None)
     return {best: choices[best]} if best else {}
@@ -134,19 +136,25 @@ def _corrupted(nested: Nested) -> tuple[Found, tuple[Cohort, ...]]:
             whole = {
                 variant: [by_name[name][variant][severity] for name, severity in wanted]
                 for variant in {variant for name in names for variant in by_name[name]}
-                if _is_usable(variant) and all(severity in by_name[name].get(variant, {}) for name, severity in wanted)
+                if is_usable(variant) and all(severity in by_name[name].get(variant, {}) for name, severity in wanted)
             }
             if whole:
                 found[Condition(kind, cohort, tuple(names), severities)] = {
                     it: _result(cells) for it, cells in whole.items()
                 }
         official = cohort.origin is not None and cohort.origin.source is Source.OFFICIAL
-        says = (sum(map(len, found.values())), len(by_name), cohort.total, official, -cohort.seed)
+        says = (*_extent(found.values()), len(by_name), cohort.total, official, -cohort.seed)
         choices.append((says, cohort, found))
     if not choices:
         return {}, ()
     _, chosen, best = max(choices, key=lambda it: it[0])
     return best, tuple(cohort for _, cohort, _ in choices if cohort != chosen)
+
+
+def _extent(columns: Iterable[Iterable[Variant]]) -> tuple[int, int]:
+    """Returns by what one of several sets of images is chosen: how many models and then results it allows to compare."""
+    variants = [it for column in columns for it in column]
+    return len({it.subject for it in variants}), len(variants)
 
 
 def _means(measured: Sequence[str]) -> list[tuple[Kind, list[str]]]:
@@ -169,7 +177,7 @@ def _attacked(nested: Nested) -> Found:
         for setting, rows in settings.items():
             if isinstance(setting, Attack) and setting.threat.epsilon:
                 for variant, series in rows.items():
-                    if _is_usable(variant):
+                    if is_usable(variant):
                         by_threat[Condition(Kind.ATTACK, cohort, threat=setting.threat)][variant].append(series[0])
     found: dict[Condition, dict[Variant, Result]] = {}
     for norm in NORMS:
@@ -177,7 +185,7 @@ def _attacked(nested: Nested) -> Found:
         if choices:
             usual = usual_budget(norm, [it.threat.epsilon for it in choices if it.threat])
             choices = [it for it in choices if it.threat and it.threat.epsilon == usual]
-            best = max(choices, key=lambda it: (len(by_threat[it]), it.cohort.total, -it.cohort.seed))
+            best = max(choices, key=lambda it: (*_extent([by_threat[it]]), it.cohort.total, -it.cohort.seed))
             found[best] = {variant: _under_attack(records, flags) for variant, records in by_threat[best].items()}
     return found
 
@@ -203,7 +211,7 @@ def _fooled(nested: Nested) -> Found:
     for cohort, settings in part_of(nested, Universal, metric=Metric.FOOLING).items():
         for setting, rows in settings.items():
             if isinstance(setting, Universal):
-                usable = {it: _result([series[0]]) for it, series in rows.items() if _is_usable(it)}
+                usable = {it: _result([series[0]]) for it, series in rows.items() if is_usable(it)}
                 choices[Condition(Kind.FOOLING, cohort, threat=setting.threat)] |= usable
     best: dict[Norm, Condition] = {}
     for it in sorted(
@@ -285,8 +293,3 @@ def _result(records: Sequence[Record]) -> Result:
     fits = {it.fit for record in records if isinstance(it := record.measurement.policy, Adaptive)}
     shares = Shares.of([record.outcomes for record in records])
     return Result(scores=(total_score(records),), shares=shares, told=len(fits) > 1)
-
-
-def _is_usable(variant: Variant) -> bool:
-    """Whether a row is a model as it can be used: an oracle sees the test labels, and so does the best of a grid."""
-    return isinstance(variant.policy, NoLambda | TrainingLambda | Adaptive)

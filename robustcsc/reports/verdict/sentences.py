@@ -8,6 +8,7 @@ from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.policies import NoLambda, TrainingLambda
 from robustcsc.measurements.statistics import Difference
 from robustcsc.reports.attacks.flags import FLAG_WORDS
+from robustcsc.reports.cohorts.cohorts import apart
 from robustcsc.reports.cohorts.words import attack_words, corruption_words, policy_words, threat_words
 from robustcsc.reports.summary.doubts import DOUBT_WORDS
 from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Ratios, Row, Verdict
@@ -17,6 +18,14 @@ _NO_VERDICT = (
     "noise allow no verdict."
 )
 _IT = "it"
+_DONE = {
+    Kind.CLEAN: "clean images",
+    Kind.NOISE: "corruptions",
+    Kind.CORRUPTIONS: "corruptions",
+    Kind.ATTACK: "attacks",
+    Kind.FOOLING: "fooling rates",
+}
+"""What was done to the images of a column."""
 MOST_NAMED = 2
 """Rows that a sentence compares with by name."""
 _NOTHING = 0.005
@@ -42,7 +51,7 @@ def _sentences(verdict: Verdict) -> list[str]:
         said = [*_attacked(verdict, attacks), *others]
     else:
         said = [_main(verdict), *others, *_attacked(verdict, attacks)]
-    return [*said, *_reservations(verdict, attacks)]
+    return [*said, *_missing(verdict), *_reservations(verdict, attacks)]
 
 
 def row_words(row: Row) -> tuple[str, str]:
@@ -162,6 +171,16 @@ def _attempts(verdict: Verdict, attacks: Sequence[Condition]) -> str:
     if counts == [1]:
         tried = " and ".join(attack_words(it.strongest) for it in results if it.strongest)
     return f"{tried}, {_range(images)} images"
+
+
+def _missing(verdict: Verdict) -> list[str]:
+    """Says which models were measured otherwise than those that are compared, and on how many images."""
+    by_run: dict[str, list[str]] = {}
+    for it in verdict.missing:
+        where = apart(it.cohort, (it.cohort, it.condition.cohort)) or "not all that is compared"
+        by_run.setdefault(it.subject.run, []).append(f"{_DONE[it.condition.kind]}: {where}")
+    named = [f"{run} ({'; '.join(whats)})" for run, whats in by_run.items()]
+    return [f"Measured otherwise, so not compared: {_joined(named)}."] if named else []
 
 
 def _reservations(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:

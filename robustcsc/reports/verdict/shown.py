@@ -88,6 +88,10 @@ def _cell(condition: Condition, result: Result | None) -> Cell:
 
 def _notes(verdict: Verdict) -> Sequence[str]:
     notes = [_ACCURACY, *(_covered(it) for it in verdict.conditions if len(it.names) > 1)]
+    total = verdict.main.cohort.total
+    notes += [
+        f"Column {condition_words(it)!r}: {n:,} images." for it in verdict.conditions if (n := it.cohort.total) != total
+    ]
     notes += _related(verdict, verdict.ratios) if verdict.ratios else []
     notes += [_elsewhere(verdict)] if verdict.elsewhere else []
     adaptive = [row for row in verdict.rows if isinstance(row.policy, Adaptive)]

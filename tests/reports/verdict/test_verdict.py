@@ -246,6 +246,39 @@ def test_of_several_sources_the_verdict_says_which_it_took(corruption: RecordMak
     assert not any("Several sets" in note for note in alone.notes)
 
 
+def test_images_that_most_models_saw_are_compared_and_a_model_that_saw_others_is_named_with_their_number(
+    corruption: RecordMaker, clean: RecordMaker, attack: RecordMaker
+) -> None:
+    third = {"run": "vgg", "weights": "3c" * 32}
+    few = [*noisy(corruption, 80), *noisy(corruption, 60, **OTHER)]  # 100 images
+    many = [
+        corruption(name, severity, outcomes=outcomes(900, 1000), images="more", policy=policy, **third)
+        for policy in ("train", "adaptive", "adaptive-image")  # more results, of one model
+        for name in NOISES
+        for severity in (1, 2)
+    ]
+    attacks = [attack(outcomes=outcomes(9)), attack(outcomes=outcomes(0, 50), images="fewer", **OTHER)]
+    one, *_, named = said([*few, *many, *attacks, clean(outcomes=outcomes(90, 1000), images="more", **third)])
+    assert one.startswith("Under the 4 noises the accuracy of sdnet is 20.0 points higher than that of resnet (")
+    assert named == (
+        "Measured otherwise, so not compared: resnet (attacks: 50 images) and vgg (corruptions: 1,000 images)."
+    )
+    assert [row[0] for row in shown([*few, *many])[1:]] == ["resnet", "sdnet"]
+
+
+def test_a_model_that_lacks_part_of_what_is_compared_is_named(corruption: RecordMaker) -> None:
+    made = [*noisy(corruption, 80), *noisy(corruption, 60, **OTHER)[1:]]
+    assert said(made)[-1] == "Measured otherwise, so not compared: resnet (corruptions: not all that is compared)."
+    assert len(said(noisy(corruption, 80))) == 1
+
+
+def test_columns_of_fewer_images_say_how_many(corruption: RecordMaker, attack: RecordMaker) -> None:
+    attacks = [attack(outcomes=outcomes(10, 50), images="fewer")]
+    (table,) = verdict_tables(verdicts(joined([*noisy(corruption, 80), *attacks])))
+    assert table.title.startswith("cifar10 test, 100 images")
+    assert "Column 'attacks, L∞ 8/255': 50 images." in table.notes
+
+
 def test_nothing_left_at_any_lambda_is_said_of_the_model(attack: RecordMaker) -> None:
     made = [attack(outcomes=outcomes(0), policy=policy) for policy in ("train", "adaptive-image")]
     assert said(made) == ["Under attack (PGD L∞ 8/255, 20 steps, 100 images) no image is classified right by sdnet."]
@@ -305,7 +338,9 @@ def test_each_data_set_has_a_verdict_that_names_it(corruption: RecordMaker) -> N
         for dataset in ("cifar10", "mnist")
         for met, run, weights in ((9000, "a", "aa" * 32), (8000, "b", "bb" * 32))
     ]
-    made.append(corruption(severity=2, met=1, run="a", weights="aa" * 32, dataset="mnist", images="mnist"))
+    made += [
+        corruption(severity=2, met=1, run=run, weights=run * 64, dataset="mnist", images="mnist") for run in ("a", "b")
+    ]
     found = said(made)
     assert [sentence.partition(":")[0] for sentence in found] == ["mnist test", "cifar10 test"]
     tables = verdict_tables(verdicts(joined(made)))
