@@ -152,7 +152,7 @@ def _corrupted(nested: Nested) -> tuple[Found, tuple[Cohort, ...]]:
 
 
 def _extent(columns: Iterable[Iterable[Variant]]) -> tuple[int, int]:
-    """Returns by what one of several sets of images is chosen: how many models and then results it allows to compare."""
+    """Returns how many models, and then results, a set of images allows to compare: the set of most is taken."""
     variants = [it for column in columns for it in column]
     return len({it.subject for it in variants}), len(variants)
 
