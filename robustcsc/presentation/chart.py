@@ -1,8 +1,7 @@
 """A chart as data: panels of lines over common axes, rows of dots, or heat maps.
 
-Numbers are in the unit that the axis names. Renderers: `drawn_chart` for files (marks, which are SVG, or PNG and PDF
-through matplotlib); on pages `html_chart` for dots and heat maps, and `interactive` (the JSON that ``charts.js`` draws
-with plotly) for lines.
+Numbers are in the unit that the axis names. Renderers: `drawn_chart` (matplotlib: SVG, PNG, PDF) for files; on pages
+`html_chart` for dots and heat maps, and `interactive` (the JSON that ``charts.js`` draws with plotly) for lines.
 """
 
 from __future__ import annotations
@@ -141,11 +140,6 @@ class Panel:
     lines: tuple[Line, ...]
     ticks: tuple[float, ...] = ()
 
-    @property
-    def reach(self) -> tuple[float, float]:
-        """The range of the horizontal axis."""
-        return span([*self.ticks, *(x for line in self.lines for x in line.x)])
-
 
 @dataclass(frozen=True)
 class Dots:
@@ -177,8 +171,7 @@ class Dots:
         found = [100 * end for it in self.points if it for end in (it.value, it.low, it.high) if end is not None]
         low, high = min(found, default=0.0), max(found, default=100.0)
         step = next(it for it in _STEPS if math.ceil(high / it) - math.floor(low / it) <= _MOST_STEPS)
-        first = min(math.floor(low / step), 100 // step - 1)
-        last = max(math.ceil(high / step), first + 1)
+        first, last = math.floor(low / step), max(math.ceil(high / step), 1)
         if last - first == 1:  # the least that an axis covers are two steps
             first, last = (first, last + 1) if last * step < 100 else (first - 1, last)
         return tuple(step * at for at in range(first, last + 1))

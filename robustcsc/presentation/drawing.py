@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import matplotlib as mpl
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Polygon
-
-from robustcsc.presentation.marks import Anchor, Area, Disc, Mark, Sheet, Stroke, Text, grid
 
 _DPI = 150  # that of the files, too: letters are laid out at the size they are drawn at
-_ANCHORS: dict[Anchor, Literal["left", "center", "right"]] = {"start": "left", "middle": "center", "end": "right"}
 _FAST = {"compress_level": 3}  # a tenth larger than with 6, in half the time
 
 
@@ -52,18 +46,6 @@ class Drawing:
             if engine is not None:
                 engine.execute(self.figure)
         self.figure.set_layout_engine("none")
-
-    @classmethod
-    def of(cls, sheet: Sheet) -> Drawing:
-        """Returns marks as a figure."""
-        size = sheet.width / 72, sheet.height / 72
-        figure = Figure(figsize=size, dpi=_DPI, facecolor="white")
-        ax = figure.add_axes((0, 0, 1, 1), xlim=(0, sheet.width), ylim=(sheet.height, 0))
-        ax.set_axis_off()
-        for at, artist in enumerate(map(_artist, sheet.marks)):
-            artist.set_zorder(at)
-            ax.add_artist(artist)
-        return cls(sheet.name, sheet.title, sheet.description, figure)
 
     def to_svg(self) -> str:
         """Returns an ``<svg>`` element whose ids start with the figure's name, so that several fit in one page."""
@@ -114,9 +96,19 @@ def verbatim(text: str) -> str:
 def panels(count: int) -> tuple[Figure, list[Axes]]:
     """Returns a figure with `count` empty panels, in rows of at most three."""
     rows, columns = grid(count, 3)
-    size = max(columns * 3.1, 4.6), rows * 2.5 + 0.2
+    return make_panels(count, (rows, columns), (max(columns * 3.1, 4.6), rows * 2.5 + 0.2))
+
+
+def grid(count: int, most_columns: int) -> tuple[int, int]:
+    """Returns how many rows and columns `count` panels make."""
+    columns = 2 if count == 4 else min(count, most_columns)
+    return math.ceil(count / columns), columns
+
+
+def make_panels(count: int, shape: tuple[int, int], size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with panels in so many rows and columns, width and height in inches."""
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
-    axes = [figure.add_subplot(rows, columns, at + 1) for at in range(count)]
+    axes = [figure.add_subplot(*shape, at + 1) for at in range(count)]
     for ax in axes:
         ax.grid(visible=True, color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
@@ -125,26 +117,8 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def title_panel(ax: Axes, title: str, x_label: str, y_label: str) -> None:
-    """Writes a panel's title and the names of its axes."""
-    ax.set_title(verbatim(title), fontsize=9.5, loc="left")
-    ax.set_xlabel(x_label, fontsize=8.5)
-    ax.set_ylabel(y_label, fontsize=8.5)
-
-
-def _artist(mark: Mark) -> Artist:
-    match mark:
-        case Stroke():
-            xs, ys = zip(*mark.points, strict=True)
-            line = Line2D(xs, ys, color=mark.colour, linewidth=mark.width, alpha=mark.opacity)
-            if mark.dashes:
-                line.set_linestyle((0, mark.dashes))
-            return line
-        case Area():
-            return Polygon(mark.points, facecolor=mark.colour, alpha=mark.opacity, linewidth=0)
-        case Disc():
-            return Circle(mark.at, mark.radius, facecolor=mark.colour, linewidth=0)
-        case Text():
-            text = mpl.text.Text(*mark.at, mark.text, fontsize=mark.size, color=mark.colour, parse_math=False)
-            text.set(ha=_ANCHORS[mark.anchor], va="baseline", rotation=90 * mark.upwards, rotation_mode="anchor")
-            return text
+def title_panel(ax: Axes, title: str, x_label: str, y_label: str, *, size: float = 9.5) -> None:
+    """Writes a panel's title, of a size in points, and its axis names a point smaller."""
+    ax.set_title(verbatim(title), fontsize=size, loc="left")
+    ax.set_xlabel(x_label, fontsize=size - 1)
+    ax.set_ylabel(y_label, fontsize=size - 1)

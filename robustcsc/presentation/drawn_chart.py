@@ -1,156 +1,196 @@
-"""Charts laid out as marks: for a report, or narrow, for a column of a paper."""
+"""Charts drawn with matplotlib: for a report, or narrow, for a column of a paper."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from textwrap import fill
+from typing import Literal
 
-from robustcsc.presentation.chart import Chart, Dots, HeatMap, Panel
-from robustcsc.presentation.colours import SHADES
-from robustcsc.presentation.drawn_panels import (
-    DASHES,
-    DOT_NAME,
-    GAP,
-    NARROW,
-    REPORT,
-    Axes,
-    Look,
-    draw_dots,
-    draw_map,
-    draw_marker,
-    draw_panel,
-    round_marks,
-)
-from robustcsc.presentation.marks import LINE_HEIGHT, Area, Mark, Point, Sheet, Stroke, Text, grid, text_width, wrapped
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
 
-_END = 10  # right of a panel: half of the number that may stand at the end of its axis
-_CELL, _LEAST_CELL = 13.7, 22  # height of a cell of a heat map, and its least width
-_DOT_ROW, _DOT_WIDTH = 26, 130  # height of a row of dots, and width of a panel beside its name
+from robustcsc.presentation.chart import Chart, Dashes, Dots, HeatMap, Line, Marker, Panel, Series
+from robustcsc.presentation.colours import COLOURS, SHADES, ink_on, shade
+from robustcsc.presentation.drawing import Drawing, grid, make_panels, title_panel, verbatim
+
+_MARKERS: dict[Marker, str] = {
+    "circle": "o",
+    "square": "s",
+    "triangle-up": "^",
+    "diamond": "D",
+    "triangle-down": "v",
+    "cross": "P",
+    "x": "X",
+    "": "",
+}
+_DASHES: dict[Dashes, Literal["-", "--", "-.", ":", "none"]] = {
+    "solid": "-",
+    "dash": "--",
+    "dashdot": "-.",
+    "dot": ":",
+    "": "none",
+}
+_ROW, _HEAD = 0.19, 1.0  # inches: of a row of a heat map, and what stands above and below these
+_DOT_ROW, _DOT_NAME, _DOT_WIDTH = 0.36, 2.0, 1.9  # inches: of a row of dots, of its name, and of a panel beside it
+_LETTERS = 28  # of the name of a row or a panel of dots on one line
 _LONG = 20  # letters of the legend's longest entry; above, a chart is as wide as two of them
 
 
-@dataclass(frozen=True)
-class _Room:
-    """What every panel has, in points: its axes and the room around them."""
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """Sizes in inches (panels, rows of the legend), letters an inch (of the legend) and points."""
 
     columns: int
-    first: float
-    """Left of the axes of the first column, and below left of those of the others."""
-    left: float
     width: float
+    least_width: float
+    long_width: float
     height: float
-    above: float
-    below: float
-
-    @property
-    def whole_width(self) -> float:
-        return self.first + (self.columns - 1) * self.left + self.columns * (self.width + _END)
-
-    def corner(self, at: int) -> Point:
-        """Returns the upper left corner of the axes of a panel."""
-        row, column = divmod(at, self.columns)
-        x = self.first + column * (self.width + _END + self.left)
-        return x, self.above + row * (self.above + self.height + self.below)
-
-    def axes(self, at: int, across: tuple[float, float], up: tuple[float, float]) -> Axes:
-        """Returns the axes of a panel over some numbers."""
-        return Axes(self.corner(at), self.width, self.height, across, up)
+    height_alone: float
+    legend_row: float
+    letters: int
+    title: float
+    legend_size: float
+    line: float
+    marker: float
 
 
-def draw(chart: Chart, *, narrow: bool = False) -> Sheet:
-    """Returns a chart as marks.
+_REPORT = _Look(
+    columns=3, width=3.1, least_width=4.6, long_width=6.8, height=2.5, height_alone=2.5, legend_row=0.24,
+    letters=15, title=9.5, legend_size=8, line=1.6, marker=4.5,
+)  # fmt: skip
+_NARROW = _Look(
+    columns=2, width=1.625, least_width=3.25, long_width=3.25, height=1.55, height_alone=2.0, legend_row=0.16,
+    letters=19, title=8.5, legend_size=7, line=0.9, marker=3,
+)  # fmt: skip
+
+
+def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
+    """Returns a chart as a drawing.
 
     Args:
         chart: The chart.
         narrow: Sizes it for one of two columns of a paper, where the caption has the title.
     """
-    look = NARROW if narrow else REPORT
-    room = _room(chart, look)
-    marks: list[Mark] = []
-    for at, panel in enumerate(chart.panels):
-        corner, first = room.corner(at), at % room.columns == 0
-        lines = wrapped(panel.title, room.width + _END, look.title)
-        top = corner[1] - GAP - (len(lines) - 1) * look.title * LINE_HEIGHT
-        marks += _lines(lines, (corner[0], top), look.title)
-        under = corner[0] + room.width / 2, corner[1] + room.height + room.below - 2 * GAP
-        marks.append(Text(under, panel.x_label, look.title - 1, "middle"))
-        match panel:
-            case Panel():
-                marks += draw_panel(chart, panel, room.axes(at, panel.reach, chart.heights(panel)), look, first=first)
-            case Dots():
-                ends, rows = (panel.ticks[0], panel.ticks[-1]), (len(panel.rows) - 0.5, -0.5)
-                marks += draw_dots(panel, room.axes(at, ends, rows), named=first)
-            case HeatMap():
-                marks += draw_map(panel, room.axes(at, (0, len(panel.columns)), (len(panel.rows), 0)), look)
-    bottom = room.corner(len(chart.panels) - 1)[1] + room.height + room.below
-    if isinstance(chart.panels[0], HeatMap):
-        marks += _scale(room.first, bottom, look)
-        bottom += 2 * look.text
+    look = _NARROW if narrow else _REPORT
+    shape = grid(len(chart.panels), look.columns)
+    figure, axes = make_panels(len(chart.panels), shape, _size(chart, look, shape))
+    for at, (ax, panel) in enumerate(zip(axes, chart.panels, strict=True)):
+        if isinstance(panel, HeatMap):
+            _draw_map(ax, panel)
+            continue
+        if isinstance(panel, Dots):
+            _draw_dots(ax, panel, named=at % shape[1] == 0)
+            continue
+        for line in panel.lines:
+            _draw_line(ax, line, chart.style(line), look)
+        ax.autoscale_view()  # once for all lines: it costs as much as drawing one
+        _set_axes(ax, panel, chart)
+        repeated = at % shape[1] > 0 and (narrow or chart.same_heights)
+        title_panel(ax, panel.title, panel.x_label, "" if repeated else panel.y_label, size=look.title)
+        ax.tick_params(labelleft=not (repeated and chart.same_heights))
+        if narrow:
+            ax.grid(visible=False)
+            ax.tick_params(labelsize=look.legend_size, width=0.6, length=2.5)
     if chart.legend:
-        entries, bottom = _legend(chart, look, room.whole_width, bottom)
-        marks += entries
-    return Sheet(chart.name, chart.title, chart.description, room.whole_width, bottom + GAP, tuple(marks))
+        figure.legend(
+            [_artist(it, look) for it in chart.legend],
+            [verbatim(it.label) for it in chart.legend],
+            loc="outside lower center" if narrow else "outside lower left",
+            ncols=_legend_columns(chart, look, figure.get_figwidth()),
+            fontsize=look.legend_size,
+            frameon=False,
+            **({"handlelength": 1.6, "columnspacing": 1.0} if narrow else {}),
+        )
+    return Drawing(chart.name, chart.title, chart.description, figure)
 
 
-def _room(chart: Chart, look: Look) -> _Room:
-    """Returns the room of the panels of a chart."""
-    columns, label = grid(len(chart.panels), look.columns)[1], (look.title - 1) * LINE_HEIGHT
-    below = look.text * LINE_HEIGHT + label + 3 * GAP
+def _size(chart: Chart, look: _Look, shape: tuple[int, int]) -> tuple[float, float]:
+    """Returns width and height in inches."""
+    (rows, columns), first = shape, chart.panels[0]
     width = max(columns * look.width, look.least_width)
-    first = left = 0.0
-    height = look.height if len(chart.panels) > 1 else look.height_alone
-    match chart.panels[0]:
-        case Panel():
-            if max((len(it.label) for it in chart.legend), default=0) > _LONG:
-                width = max(width, look.long_width)
-            panels = [it for it in chart.panels if isinstance(it, Panel)]
-            numbers = (text for it in panels for text, _ in round_marks(*chart.heights(it)))
-            numbers_width = max(text_width(it, look.text) for it in numbers) + 2 * GAP
-            first = numbers_width + label
-            left = 0 if chart.same_heights else numbers_width if look is NARROW else first
-            inner = (width - first - (columns - 1) * left) / columns - _END
-        case Dots() as panel:
-            first, left, inner, height = DOT_NAME + 2 * GAP, 3 * GAP, _DOT_WIDTH, _DOT_ROW * len(panel.rows)
-        case HeatMap() as panel:
-            first = left = max(text_width(it, look.text) for it in panel.rows) + 2 * GAP
-            inner = max(width / columns - first - _END, _LEAST_CELL * len(panel.columns))
-            height = _CELL * len(panel.rows)
-    titles = max(len(wrapped(it.title, inner + _END, look.title)) for it in chart.panels)
-    above = titles * look.title * LINE_HEIGHT + 2 * GAP
-    if isinstance(chart.panels[0], Panel):
-        height -= below + look.title * LINE_HEIGHT + 2 * GAP
-    return _Room(columns, first, left, inner, height, above, below)
+    if isinstance(first, HeatMap):
+        return width + 0.8, rows * (_ROW * len(first.rows) + _HEAD)
+    if isinstance(first, Dots):
+        return _DOT_NAME + columns * _DOT_WIDTH, rows * (_DOT_ROW * len(first.rows) + _HEAD)
+    if max((len(it.label) for it in chart.legend), default=0) > _LONG:
+        width = max(width, look.long_width)
+    height = look.height_alone if len(chart.panels) == 1 else rows * look.height
+    legend_rows = math.ceil(len(chart.legend) / _legend_columns(chart, look, width))
+    return width, height + legend_rows * look.legend_row + 0.2
 
 
-def _scale(left: float, top: float, look: Look) -> Iterator[Mark]:
-    """Yields the shades of heat maps from 0 to 100 %."""
-    width, height = 12.0, look.text
-    yield Text((left - GAP, top + height), "0 %", look.text, "end")
-    for at, colour in enumerate(SHADES):
-        x, end = left + at * width, left + (at + 1) * width
-        yield Area(((x, top), (end, top), (end, top + height), (x, top + height)), colour)
-    yield Text((left + len(SHADES) * width + GAP, top + height), "100 %", look.text)
+def _legend_columns(chart: Chart, look: _Look, width: float) -> int:
+    """Returns how many entries fit side by side."""
+    longest = max((len(it.label) for it in chart.legend), default=0)
+    return max(1, min(4, int(look.letters * width) // (longest + 6)))
 
 
-def _legend(chart: Chart, look: Look, width: float, top: float) -> tuple[list[Mark], float]:
-    """Returns the legend and where it ends."""
-    before = look.handle + GAP
-    widest = max(text_width(it.label, look.text) for it in chart.legend) + before + 2 * GAP
-    columns = max(1, min(4, int((width - 2 * GAP) // widest)))
-    entries = [wrapped(it.label, width - before - 2 * GAP, look.text) for it in chart.legend]
-    height = (max(map(len, entries)) * LINE_HEIGHT + 0.35) * look.text
-    marks: list[Mark] = []
-    for at, (series, lines) in enumerate(zip(chart.legend, entries, strict=True)):
-        row, column = divmod(at, columns)
-        x, y = GAP + column * widest, top + row * height + look.text
-        if series.dashes:
-            marks.append(Stroke(((x, y), (x + look.handle, y)), series.colour, look.line, DASHES[series.dashes]))
-        marks += draw_marker((x + look.handle / 2, y), series, look)
-        marks += _lines(lines, (x + before, y + 0.36 * look.text), look.text)
-    return marks, top + math.ceil(len(entries) / columns) * height
+def _draw_line(ax: Axes, line: Line, style: Series, look: _Look) -> None:
+    if line.shape == "stems":
+        ax.vlines(line.x, 0, line.y, color=style.colour, linewidth=0.6)
+        return
+    drawn = _artist(style if line.marked is None else replace(style, marker=""), look)
+    drawn.set_data(line.x, line.y)
+    if line.shape == "steps":
+        drawn.set_drawstyle("steps-post")
+    if line.series is None:
+        drawn.set(linewidth=0.75 * look.line, zorder=1)
+    if line.low and style.dashes:
+        ax.fill_between(line.x, line.low, line.high, color=style.colour, alpha=0.15, linewidth=0)
+    elif line.low:
+        below = [max(y - low, 0.0) for y, low in zip(line.y, line.low, strict=True)]
+        above = [max(high - y, 0.0) for y, high in zip(line.y, line.high, strict=True)]
+        ax.errorbar(line.x, line.y, yerr=[below, above], color=style.colour, fmt="none", capsize=2.5)
+    ax.add_line(drawn)
+    if line.marked:
+        marks = _artist(replace(style, dashes=""), look)
+        marks.set_data(*([points[at] for at in line.marked] for points in (line.x, line.y)))
+        ax.add_line(marks)
 
 
-def _lines(lines: Iterable[str], at: Point, size: float) -> Iterator[Text]:
-    """Yields lines of text below each other."""
-    yield from (Text((at[0], at[1] + row * size * LINE_HEIGHT), text, size) for row, text in enumerate(lines))
+def _artist(style: Series, look: _Look) -> Line2D:
+    drawn = Line2D([], [], color=style.colour, linestyle=_DASHES[style.dashes], linewidth=look.line)
+    drawn.set(marker=_MARKERS[style.marker], markersize=look.marker)
+    return drawn
+
+
+def _set_axes(ax: Axes, panel: Panel, chart: Chart) -> None:
+    """Sets the ranges and the marks of a panel's axes."""
+    ax.set_ylim(*chart.heights(panel))
+    if panel.ticks:
+        ax.set_xticks(panel.ticks)
+
+
+def _draw_dots(ax: Axes, panel: Dots, *, named: bool) -> None:
+    """Draws rows of dots, with the names of the rows if `named`."""
+    for at, point in enumerate(panel.points):
+        if point is not None:
+            if point.low is not None and point.high is not None:
+                ax.plot([100 * point.low, 100 * point.high], [at, at], color=COLOURS[0], linewidth=2, alpha=0.5)
+            ax.plot([100 * point.value], [at], color=COLOURS[0], marker="o", markersize=5)
+    ax.set_xlim(panel.ticks[0], panel.ticks[-1])
+    ax.set_xticks(panel.ticks)
+    ax.set_ylim(len(panel.rows) - 0.5, -0.5)
+    names = [verbatim(fill(it, _LETTERS)) if named else "" for it in panel.rows]
+    ax.set_yticks(range(len(panel.rows)), names)
+    ax.grid(visible=False, axis="x")
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    title_panel(ax, fill(panel.title, _LETTERS), panel.x_label, "", size=8.5)
+
+
+def _draw_map(ax: Axes, panel: HeatMap) -> None:
+    shown = [[math.nan if value is None else value for value in row] for row in panel.values]
+    shades = LinearSegmentedColormap.from_list("shades", SHADES)
+    ax.imshow(shown, cmap=shades, vmin=0, vmax=100, aspect="auto")
+    ax.grid(visible=False)
+    ax.set_xticks(range(len(panel.columns)), list(map(verbatim, panel.columns)))
+    ax.set_yticks(range(len(panel.rows)), list(map(verbatim, panel.rows)))
+    ax.tick_params(labelsize=7.5, length=0)
+    title_panel(ax, panel.title, panel.x_label, "")
+    for at, (row, texts) in enumerate(zip(panel.values, panel.texts, strict=True)):
+        for column, (value, text) in enumerate(zip(row, texts, strict=True)):
+            if value is not None:
+                ax.text(column, at, text, ha="center", va="center", fontsize=6.5, color=ink_on(shade(value / 100)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from robustcsc.presentation.chart import Chart, Line, Panel, Series
+from robustcsc.presentation.chart import Chart, Line, Panel, Series, span
 
 _DIGITS = 9
 """More than any table shows, so that rounding again gives the same."""
@@ -28,8 +28,8 @@ def _lines(chart: Chart, panel: Panel) -> dict[str, object]:
     title = ", ".join(panel.title.splitlines())
     drawn: dict[str, object] = {"title": title, "xlabel": panel.x_label, "ylabel": panel.y_label}
     if panel.ticks:
-        texts = [f"{tick:g}" for tick in panel.ticks]
-        drawn |= {"ticks": list(panel.ticks), "ticktext": texts, "span": list(panel.reach)}
+        xs = [*panel.ticks, *(x for line in panel.lines for x in line.x)]
+        drawn |= {"ticks": list(panel.ticks), "ticktext": [f"{tick:g}" for tick in panel.ticks], "span": list(span(xs))}
     traces = [trace for line in panel.lines for trace in _traces(chart, line)]
     return {**drawn, "range": list(chart.heights(panel)), "traces": traces}
 

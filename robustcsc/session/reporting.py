@@ -116,13 +116,11 @@ def report(
 
 def keep_fit_tables(run: Run) -> None:
     """Writes the tables of the lambda fits of a run as CSV, and their charts as PNG, beside the fits."""
-    from robustcsc.presentation.drawing import Drawing  # imports matplotlib, which takes a second
-
     fits, folder = _fits(run), run.fit_path("any").parent
     for table in fit_tables(fits):
         write_whole(folder / f"{table.name}.csv", csv_text(table).encode())
     for chart in (*residual_charts(fits), *fit_curve_charts(fits)):
-        write_whole(folder / f"{chart.name}.png", Drawing.of(draw(chart)).to_png())
+        write_whole(folder / f"{chart.name}.png", draw(chart).to_png())
 
 
 def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:

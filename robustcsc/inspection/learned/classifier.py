@@ -66,8 +66,7 @@ def inspect_classifier(specimen: Specimen) -> Findings[ClassWeights]:
     found = class_weights(weights, classes)
     drawings = []
     if specimen.draw:
-        chart = weights_chart(weights, classes, subject)
-        drawings = [Drawing.of(draw(chart)), draw_pictures(specimen, network, classes)]
+        drawings = [draw(weights_chart(weights, classes, subject)), draw_pictures(specimen, network, classes)]
     return Findings(facts=found, tables=(classifier_table(found, subject),), drawings=drawings)
 
 

@@ -28,7 +28,6 @@ from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import Definition
 from robustcsc.presentation.chart import Chart, Line, Panel, Series, levelled_series
 from robustcsc.presentation.colours import BLACK
-from robustcsc.presentation.drawing import Drawing
 from robustcsc.presentation.drawn_chart import draw
 from robustcsc.presentation.table import Column, Estimate, Table
 
@@ -107,7 +106,7 @@ def inspect_residuals(
     found = detections(measured)
     subject = specimen.titled(found[0].images)
     table = residuals_table(found, definition, len(layers), subject)
-    drawings = [Drawing.of(draw(residuals_chart(measured, definition, subject)))] if specimen.draw else []
+    drawings = [draw(residuals_chart(measured, definition, subject))] if specimen.draw else []
     return Findings(facts=found, tables=(table,), drawings=drawings)
 
 

@@ -143,14 +143,12 @@ def _figures(section: Section, png: bool) -> Iterator[tuple[str, bytes]]:
     """Yields the charts and pictures of a section as files."""
     for_paper = section.anchor == "paper"
     for chart in section.charts:
-        sheet = draw(chart, narrow=for_paper)
-        yield f"figures/{chart.name}.svg", sheet.to_svg().encode()
-        if png or for_paper:
-            from robustcsc.presentation.drawing import Drawing  # imports matplotlib, which takes a second
-
-            drawing = Drawing.of(sheet)
-            yield from [(f"figures/{chart.name}.png", drawing.to_png())] if png else ()
-            yield from [(f"figures/{chart.name}.pdf", drawing.to_pdf())] if for_paper else ()
+        drawing = draw(chart, narrow=for_paper)
+        yield f"figures/{chart.name}.svg", drawing.to_svg().encode()
+        if png:
+            yield f"figures/{chart.name}.png", drawing.to_png()
+        if for_paper:
+            yield f"figures/{chart.name}.pdf", drawing.to_pdf()
     yield from ((f"figures/{picture.name}.png", picture.png) for picture in section.pictures)
 
 
