@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions.draws import row_blocks, uniform
-from robustcsc.corruptions.filters import Kernel, correlate, even_kernel, gaussian_taps, motion, smooth, truncate_, zoom
+from robustcsc.corruptions.filters import motion, truncate_, zoom
+from robustcsc.corruptions.windows import Kernel, correlate, even_kernel, gaussian_taps, smooth
 from robustcsc.errors import DataError
 
 _GRID = 8  # half side of the square on which a disc up to this radius is drawn

@@ -1,7 +1,7 @@
-"""Linear filters of images: Gaussian, even kernel, motion along a ray, zoom, and the truncation to 8 bits.
+"""Motion along a ray, zoom, thresholds, and the truncation to 8 bits.
 
 Every output value is one sum of weighted inputs, formed in an order that depends on the sizes of the image alone: image
-``i`` gets the same bits alone and in any batch, with any number of threads. `weighted_rows` does most of the work; the
+``i`` gets the same bits alone and in any batch, with any number of threads. `weighted_rows` does most of the work of a zoom; the
 rest is additions and multiplications of whole tensors, which IEEE 754 rounds in one way.
 """
 
@@ -9,13 +9,13 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from robustcsc.corruptions.draws import row_blocks
+from robustcsc.corruptions.windows import gaussian, weighted_rows
 
 _LANES = 64  # planes filtered side by side, pixel by pixel
 _VECTOR = 16  # their number is a multiple of this, so that no value falls to the scalar code for left-over elements
@@ -25,114 +25,6 @@ _SIXTEEN_BITS = 65535.0
 def on_device(divisor: float, like: Tensor) -> Tensor:
     """The divisor of the type and on the device of `like`: a GPU divides by a Python number through its inverse."""
     return torch.full((), divisor, dtype=like.dtype, device=like.device)
-
-
-def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-    """Returns (Q, L), the rows ``y[r] = sum_k weights[r, k] table[indices[r, k]]``.
-
-    The table is (R, L) float; indices and weights are (Q, K), int32 or int64 and of the table's type. On the CPU the
-    sum stays in registers, tap by tap, which is several times faster than adding whole tensors.
-    """
-    return F.embedding_bag(indices, table, mode="sum", per_sample_weights=weights)
-
-
-def smooth(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur with ``floor(4 sigma + 1/2)`` taps on each side, normalised, the border pixel repeated.
-
-    Args:
-        images: (N, C, H, W) float.
-        sigma: Standard deviation in pixels, at least 0.
-
-    Returns:
-        (N, C, H, W); a copy of the images when the kernel is a single tap.
-    """
-    radius = math.floor(4.0 * sigma + 0.5)
-    if radius == 0:
-        return images.clone()
-    taps = _taps_on(images.device, images.dtype, sigma, radius)
-    height, width = images.shape[2:]
-    planes = images.reshape(-1, height, width)
-    result = torch.empty_like(planes)
-    offsets = torch.arange(-radius, radius + 1, device=images.device)
-    for block in row_blocks(len(planes), height * width, images.device):
-        columns = _along_rows(planes[block], offsets, taps).transpose(1, 2)
-        result[block] = _along_rows(columns.contiguous(), offsets, taps).transpose(1, 2)
-    return result.view_as(images)
-
-
-def _along_rows(planes: Tensor, offsets: Tensor, taps: Tensor) -> Tensor:
-    """Filters (P, H, W) planes down their columns; rows beyond the border are the border's."""
-    count, height, width = planes.shape
-    rows = torch.arange(height, device=planes.device)[:, None].add(offsets).clamp_(0, height - 1)
-    indices = (torch.arange(count, device=planes.device)[:, None, None] * height + rows).view(-1, len(taps))
-    return weighted_rows(planes.reshape(-1, width), indices, taps.expand_as(indices).contiguous()).view_as(planes)
-
-
-@functools.lru_cache(maxsize=64)
-def _taps_on(device: torch.device, dtype: torch.dtype, sigma: float, radius: int) -> Tensor:
-    """The taps of `gaussian_taps` on a device, which they are copied to once; shared, so read only."""
-    return gaussian_taps(sigma, radius).to(device, dtype)
-
-
-def gaussian_taps(sigma: float, radius: int) -> Tensor:
-    """(2 radius + 1,) float64 on the CPU, ``exp(-i^2 / (2 sigma^2))`` for i = -radius .. radius over their sum."""
-    taps = [_gaussian(i / sigma) for i in range(-radius, radius + 1)]
-    return torch.tensor(taps, dtype=torch.float64) / math.fsum(taps)
-
-
-class Kernel(NamedTuple):
-    """The weights of an even correlation, without those that are 0.
-
-    Attributes:
-        half_width: Columns on either side of the middle.
-        rows: (K,) int64, row of each weight, counted from the middle.
-        columns: (K,) int64, its column on either side of the middle, at least 0.
-        weights: (K,) float64.
-    """
-
-    half_width: int
-    rows: Tensor
-    columns: Tensor
-    weights: Tensor
-
-
-def even_kernel(table: Tensor) -> Kernel:
-    """Returns what counts of a table (2 a + 1, 2 b + 1), float64 on the CPU, that a mirror left to right keeps."""
-    half_height, half_width = (side // 2 for side in table.shape)
-    right = table[:, half_width:]
-    rows, columns = right.nonzero(as_tuple=True)
-    return Kernel(half_width, rows - half_height, columns, right[rows, columns])
-
-
-def correlate(images: Tensor, kernel: Kernel) -> Tensor:
-    """Returns ``y(r, c) = sum_ij kernel(i, j) x(r + i, c + j)``, the images mirrored without doubling the border pixel.
-
-    Images are (N, C, H, W) float, each side larger than the kernel's half side; so is the result.
-    """
-    height, width = images.shape[2:]
-    half_width, weights = kernel.half_width, kernel.weights.to(images.dtype)
-    rows = torch.arange(height, device=images.device)[:, None] + kernel.rows
-    rows = (height - 1) - ((height - 1) - rows.abs()).abs()  # mirrored at the first row and at the last
-    rows += kernel.columns * height
-    planes = images.reshape(-1, height, width)
-    result = torch.empty_like(planes)
-    for block in row_blocks(len(planes), height * width, images.device):
-        padded = F.pad(planes[block], (half_width, half_width), mode="reflect")
-        table = padded.new_empty(len(padded), half_width + 1, height, width)
-        table[:, 0] = padded[..., half_width : half_width + width]
-        for shift in range(1, half_width + 1):  # kernel columns `shift` left and right of the middle, which weigh alike
-            start, mirrored = half_width - shift, half_width + shift
-            table[:, shift] = padded[..., start : start + width] + padded[..., mirrored : mirrored + width]
-        first = torch.arange(len(padded), device=images.device)[:, None, None] * ((half_width + 1) * height)
-        indices = (first + rows).view(-1, len(weights))
-        filtered = weighted_rows(table.view(-1, width), indices, weights.expand_as(indices).contiguous())
-        result[block] = filtered.view_as(planes[block])
-    return result.view_as(images)
-
-
-def _gaussian(distance: float) -> float:
-    """``exp(-distance^2 / 2)``."""
-    return math.exp(-distance * distance / 2.0)
 
 
 def motion(images: Tensor, angles: Tensor, *, radius: float, sigma: float) -> Tensor:
@@ -154,7 +46,7 @@ def motion(images: Tensor, angles: Tensor, *, radius: float, sigma: float) -> Te
         (N, C, H, W), multiples of 1 / 65535.
     """
     count = 2 * int(radius) + 1
-    weights = [_gaussian(i / sigma) if sigma else float(i == 0) for i in range(count)]
+    weights = [gaussian(i / sigma) if sigma else float(i == 0) for i in range(count)]
     weights = [weight for weight in weights if weight > 0.0]
     total = math.fsum(weights)
     ratios = [after / before for before, after in itertools.pairwise(weights)]

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcsc.corruptions.draws import normal, row_blocks
-from robustcsc.corruptions.filters import clear_below_, on_device, smooth
+from robustcsc.corruptions.filters import clear_below_, on_device
 from robustcsc.corruptions.growth import grow, neighbours
+from robustcsc.corruptions.windows import smooth
 from robustcsc.errors import DataError
 
 _WATER = (175 / 255, 238 / 255, 238 / 255)

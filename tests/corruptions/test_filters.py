@@ -10,7 +10,7 @@ import scipy.ndimage
 import torch
 from torch import Tensor
 
-from robustcsc.corruptions import filters
+from robustcsc.corruptions import filters, windows
 
 SHAPES = [(2, 3, 21, 34), (1, 1, 32, 32), (2, 1, 1, 7)]
 
@@ -34,7 +34,7 @@ def even_table(height: int, width: int) -> Tensor:
 def test_weighted_rows_adds_up_the_rows_named() -> None:
     table = torch.tensor([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
     indices, weights = torch.tensor([[0, 2], [1, 1]]), torch.tensor([[1.0, 0.5], [1.0, 2.0]])
-    assert filters.weighted_rows(table, indices, weights).tolist() == [[3.0, 30.0], [6.0, 60.0]]
+    assert windows.weighted_rows(table, indices, weights).tolist() == [[3.0, 30.0], [6.0, 60.0]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -43,23 +43,23 @@ def test_smooth_is_scipys_gaussian_filter(shape: tuple[int, ...], sigma: float) 
     images = random_images(*shape)
     sigmas = (0.0, 0.0, sigma, sigma)
     expected = scipy.ndimage.gaussian_filter(images.numpy(), sigmas, mode="nearest", truncate=4.0)
-    assert np.abs(filters.smooth(images, sigma).numpy() - expected).max() < 1e-14
-    assert np.abs(filters.smooth(images.float(), sigma).numpy() - expected).max() < 1e-6
+    assert np.abs(windows.smooth(images, sigma).numpy() - expected).max() < 1e-14
+    assert np.abs(windows.smooth(images.float(), sigma).numpy() - expected).max() < 1e-6
 
 
 def test_a_gaussian_of_a_single_tap_returns_the_images() -> None:
     images = random_images(2, 3, 8, 8)
-    assert filters.smooth(images, 0.1).equal(images) and filters.smooth(images, 0.0).equal(images)
-    assert filters.gaussian_taps(1e-300, 2).tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]
+    assert windows.smooth(images, 0.1).equal(images) and windows.smooth(images, 0.0).equal(images)
+    assert windows.gaussian_taps(1e-300, 2).tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("size", [(3, 3), (5, 1), (1, 9), (13, 15)])
 def test_correlate_is_scipys(size: tuple[int, int]) -> None:
     images, table = random_images(2, 3, 14, 19), even_table(*size)
     expected = scipy.ndimage.correlate(images.numpy(), table.numpy()[None, None], mode="mirror")
-    kernel = filters.even_kernel(table)
-    assert np.abs(filters.correlate(images, kernel).numpy() - expected).max() < 1e-14
-    assert np.abs(filters.correlate(images.float(), kernel).numpy() - expected).max() < 1e-6
+    kernel = windows.even_kernel(table)
+    assert np.abs(windows.correlate(images, kernel).numpy() - expected).max() < 1e-14
+    assert np.abs(windows.correlate(images.float(), kernel).numpy() - expected).max() < 1e-6
 
 
 def moved(image: np.ndarray, angle: float, radius: int, sigma: float) -> np.ndarray:
@@ -185,8 +185,8 @@ def test_zoom_by_several_factors_is_the_mean_of_the_zooms() -> None:
 
 
 FILTERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "smooth": lambda images, _: filters.smooth(images, 1.3),
-    "correlate": lambda images, _: filters.correlate(images, filters.even_kernel(even_table(7, 7))),
+    "smooth": lambda images, _: windows.smooth(images, 1.3),
+    "correlate": lambda images, _: windows.correlate(images, windows.even_kernel(even_table(7, 7))),
     "motion": lambda images, degrees: filters.motion(images, degrees, radius=6, sigma=2.0),
     "zoom": lambda images, _: filters.zoom(images, 1.0, 1.1, 1.25),
 }
