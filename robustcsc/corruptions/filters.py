@@ -1,8 +1,8 @@
 """Motion along a ray, zoom, thresholds, and the truncation to 8 bits.
 
-Every output value is one sum of weighted inputs, formed in an order that depends on the sizes of the image alone: image
-``i`` gets the same bits alone and in any batch, with any number of threads. `weighted_rows` does most of the work of a zoom; the
-rest is additions and multiplications of whole tensors, which IEEE 754 rounds in one way.
+Every output value is formed in an order that depends on the sizes of the image alone: image ``i`` gets the same bits
+alone and in any batch, with any number of threads. A zoom is a sum of `weighted_rows`; the rest is additions and
+multiplications of whole tensors, which IEEE 754 rounds in one way.
 """
 
 import functools

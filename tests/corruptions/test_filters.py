@@ -47,6 +47,17 @@ def test_smooth_is_scipys_gaussian_filter(shape: tuple[int, ...], sigma: float) 
     assert np.abs(windows.smooth(images.float(), sigma).numpy() - expected).max() < 1e-6
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (2, 1, 33, 47), (1, 2, 130, 61), (1, 1, 16, 224)])
+@pytest.mark.parametrize("sigma", [0.16, 0.17, 1.28, 6.4, 19.52, 170.8])
+def test_smooth_with_mirrors_is_scipys_however_often(shape: tuple[int, ...], sigma: float) -> None:
+    images = random_images(*shape)
+    sigmas = (0.0, 0.0, sigma, sigma)
+    expected = scipy.ndimage.gaussian_filter(images.numpy(), sigmas, mode="reflect", truncate=3.0)
+    smoothed = windows.smooth(images, sigma, reach=3.0, mirrored=True)
+    assert np.abs(smoothed.numpy() - expected).max() < 1e-14
+    assert np.abs(windows.smooth(images.float(), sigma, reach=3.0, mirrored=True).numpy() - expected).max() < 1e-6
+
+
 def test_a_gaussian_of_a_single_tap_returns_the_images() -> None:
     images = random_images(2, 3, 8, 8)
     assert windows.smooth(images, 0.1).equal(images) and windows.smooth(images, 0.0).equal(images)
@@ -186,6 +197,7 @@ def test_zoom_by_several_factors_is_the_mean_of_the_zooms() -> None:
 
 FILTERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth": lambda images, _: windows.smooth(images, 1.3),
+    "smooth with mirrors": lambda images, _: windows.smooth(images, 1.3, reach=3.0, mirrored=True),
     "correlate": lambda images, _: windows.correlate(images, windows.even_kernel(even_table(7, 7))),
     "motion": lambda images, degrees: filters.motion(images, degrees, radius=6, sigma=2.0),
     "zoom": lambda images, _: filters.zoom(images, 1.0, 1.1, 1.25),
