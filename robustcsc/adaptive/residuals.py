@@ -33,7 +33,10 @@ def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
     """
     layers = _layers(model)
     own = next(iter(layers.values())).lam
-    value = torch.as_tensor(lam, dtype=own.dtype, device=own.device)
+    if isinstance(lam, float | int):
+        value = own.new_full((), lam)  # a fill, not a copy from the host, for which a GPU would be waited for
+    else:
+        value = torch.as_tensor(lam, dtype=own.dtype, device=own.device)
     logits: Tensor = functional_call(model, {f"{name}.lam": value for name in layers}, (images,))
     return logits
 
@@ -56,7 +59,7 @@ def layer_residuals(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         residuals.append(module.residual(inputs[0], codes))
         energies.append(inputs[0].to(residuals[-1].dtype).flatten(1).square().sum(1))
 
-    training_lambdas = {f"{name}.lam": layer.lam.new_tensor(layer.lam0) for name, layer in layers.items()}
+    training_lambdas = {f"{name}.lam": layer.lam.new_full((), layer.lam0) for name, layer in layers.items()}
     run_until_called(lambda: functional_call(model, training_lambdas, (images,)), layers.values(), note)
     return torch.stack(residuals, 1), torch.stack(energies, 1)
 

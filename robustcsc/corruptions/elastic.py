@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcsc.corruptions.draws import row_blocks, uniform
+from robustcsc.corruptions.filters import constants
 from robustcsc.corruptions.windows import smooth
 from robustcsc.errors import DataError
 
@@ -73,8 +74,8 @@ def warp_affine(images: Tensor, draws: Tensor, *, affine: float) -> Tensor:
     """
     height, width = images.shape[2:]
     third = min(height, width) // 3
-    corners = torch.tensor([[1, 1], [1, -1], [-1, -1]], dtype=torch.float64, device=draws.device) * third
-    centre = torch.tensor([width // 2, height // 2], dtype=torch.float64, device=draws.device)
+    signs = constants((1, 1, 1, -1, -1, -1), torch.float64, draws.device)
+    corners, centre = signs.view(3, 2) * third, (width // 2, height // 2)
     moved = corners + draws.to(torch.float64) * affine
     (first_x, first_y), (second_x, second_y) = (moved[:, i].sub(moved[:, i + 1]).unbind(-1) for i in (0, 1))
     # The inverse map sends these differences of the moved points to (0, 2 q) and (2 q, 0).

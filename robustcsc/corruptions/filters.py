@@ -22,6 +22,12 @@ _VECTOR = 16  # their number is a multiple of this, so that no value falls to th
 _SIXTEEN_BITS = 65535.0
 
 
+@functools.lru_cache(maxsize=256)
+def constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A few numbers on a device, copied to it once: each copy would wait for it. Shared, so read only."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 def on_device(divisor: float, like: Tensor) -> Tensor:
     """The divisor of the type and on the device of `like`: a GPU divides by a Python number through its inverse."""
     return torch.full((), divisor, dtype=like.dtype, device=like.device)

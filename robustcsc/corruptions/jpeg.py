@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from robustcsc.corruptions.filters import constants
+
 _LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -93,7 +95,7 @@ def _halve(planes: Tensor) -> Tensor:
     height, width = planes.shape[2:]
     planes = pad(planes, (0, -width % 16, 0, height % 2), mode="replicate")
     sums = planes[..., ::2, :] + planes[..., 1::2, :]
-    bias = torch.tensor([1.0, 2.0], device=planes.device).repeat(sums.shape[3] // 4)
+    bias = constants((1.0, 2.0), planes.dtype, planes.device).repeat(sums.shape[3] // 4)
     return (sums[..., ::2] + sums[..., 1::2]).add_(bias).mul_(0.25).floor_()
 
 

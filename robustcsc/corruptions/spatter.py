@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcsc.corruptions.draws import normal, row_blocks
-from robustcsc.corruptions.filters import clear_below_, on_device
+from robustcsc.corruptions.filters import clear_below_, constants, on_device
 from robustcsc.corruptions.growth import grow, neighbours
 from robustcsc.corruptions.windows import smooth
 from robustcsc.errors import DataError
@@ -104,7 +104,7 @@ def cover_with_mud(images: Tensor, field: Tensor, *, threshold: float, sigma: fl
     """
     weight = smooth((field > threshold).view(torch.uint8).to(torch.float32).unsqueeze(1), sigma)
     weight = clear_below_(weight, _MUD_EDGE).to(images.dtype)
-    brown = torch.tensor(_MUD, dtype=images.dtype, device=images.device)[:, None, None]
+    brown = constants(_MUD, images.dtype, images.device)[:, None, None]
     return (brown - images).mul_(weight).add_(images).clamp_(0.0, 1.0)
 
 
@@ -118,7 +118,7 @@ def cover_with_water(images: Tensor, field: Tensor, *, strength: float) -> Tenso
     water = planes.mul_(relief(edge_distances(edges(planes)))).permute(2, 0, 1).contiguous()
     thickest = water.flatten(1).amax(1)[:, None, None]
     water = water.div_(torch.where(thickest > 0, thickest, 1.0)).mul_(strength).to(images.dtype).unsqueeze(1)
-    colour = torch.tensor(_WATER, dtype=images.dtype, device=images.device)[:, None, None]
+    colour = constants(_WATER, images.dtype, images.device)[:, None, None]
     return (water * colour).add_(images).clamp_(0.0, 1.0)
 
 

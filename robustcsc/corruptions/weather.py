@@ -242,7 +242,7 @@ def frost_draws(seeds: Tensor, textures: Textures, height: int, width: int) -> t
             )
     draws = uniform(seeds, (3,)).double()  # products of 24 bits with a side are exact
     index = (draws[:, 0] * len(textures.names)).long()
-    places = textures.sides[index] - torch.tensor((height, width), device=index.device)
+    places = textures.sides[index] - filters.constants((height, width), index.dtype, index.device)
     return index, (draws[:, 1:] * places).long()
 
 

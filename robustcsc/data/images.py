@@ -140,7 +140,16 @@ def as_floats(pixels: Tensor, device: str | torch.device) -> Tensor:
     The divisor is a tensor because CUDA multiplies by the reciprocal of a Python number, which rounds differently. So
     clean images have the same bits on every device.
     """
-    return pixels.to(device).to(torch.float32) / torch.tensor(255.0, device=device)
+    return sent(pixels, device).to(torch.float32) / torch.full((), 255.0, device=device)
+
+
+def sent(tensor: Tensor, device: str | torch.device) -> Tensor:
+    """Returns `tensor` on `device`; a copy from the host to a GPU does not wait for what the GPU has still to do."""
+    if tensor.device.type != "cpu":
+        return tensor.to(device)  # what is read from a GPU has to be waited for
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()  # or the driver waits, to copy it to such memory itself
+    return tensor.to(device, non_blocking=True)
 
 
 def fingerprint_of(images: ImageSet, form: str, content: Iterable[bytes | memoryview]) -> str:

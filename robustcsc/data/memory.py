@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of
+from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of, sent
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import Location
 
@@ -81,8 +81,8 @@ class MemoryImages:
         return (
             Batch(
                 as_floats(self.pixels[rows].contiguous(), device),
-                self.labels[rows].to(device),
-                self.positions[rows].to(device),
+                sent(self.labels[rows], device),
+                sent(self.positions[rows], device),
             )
             for rows in batched_rows(len(self), batch_size, order)
         )

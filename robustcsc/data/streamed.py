@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from robustcsc.data.decode import UnreadableImageError, as_array, decode, evaluation_view, training_view
-from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of
+from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of, sent
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import Location
 
@@ -203,8 +203,8 @@ class StreamedImages:
                 rows = torch.tensor(loaded.rows)
                 yield Batch(
                     as_floats(torch.from_numpy(loaded.pixels), device),
-                    self.labels[rows].to(device),
-                    self.positions[rows].to(device),
+                    sent(self.labels[rows], device),
+                    sent(self.positions[rows], device),
                 )
         if asked and not read:
             raise DataError(f"None of the images that were asked for in {self.root} can be read.")

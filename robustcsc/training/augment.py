@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustcsc.data.images import sent
+
 
 def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
     """Returns the images zero-padded, cropped at random and, with probability 1/2, mirrored, each on its own.
@@ -22,7 +24,7 @@ def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Gen
     columns = torch.where(mirrored, width - 1 - columns, columns) + offsets[1]
     padded = F.pad(images, (padding,) * 4)
     batch = torch.arange(count, device=images.device)
-    rows, columns = rows.to(images.device), columns.to(images.device)
+    rows, columns = sent(rows, images.device), sent(columns, images.device)
     gathered = padded[batch[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return gathered.permute(0, 3, 1, 2)  # channels_last strides, which convolutions prefer
 
@@ -41,4 +43,4 @@ def add_gaussian_noise(images: Tensor, max_std: float, generator: torch.Generato
     noisy = torch.randperm(count, generator=generator) < count // 2
     std = torch.where(noisy, torch.rand(count, generator=generator) * max_std, 0.0).view(-1, 1, 1, 1)
     noise = torch.randn(images.shape, generator=generator) * std
-    return (images + noise.to(images.device)).clamp_(0, 1)
+    return (images + sent(noise, images.device)).clamp_(0, 1)

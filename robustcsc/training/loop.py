@@ -26,7 +26,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustcsc.data import DecodedImages, ImageSet, MemoryImages, StreamedImages
-from robustcsc.data.images import as_floats
+from robustcsc.data.images import as_floats, sent
 from robustcsc.errors import CheckpointError, ModelError, RobustCSCError
 from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
@@ -180,7 +180,7 @@ class _Batches:
                 yield batch.images, batch.labels
             return
         for rows in torch.split(order, recipe.batch_size):
-            rows = rows.to(self.fabric.device)
+            rows = sent(rows, self.fabric.device)
             inputs = as_floats(self.pixels[rows], self.fabric.device)
             yield crop_and_flip(inputs, recipe.crop_padding, recipe.flip, generator), self.labels[rows]
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from robustcsc.attacks.threat import check_images
 from robustcsc.data import Batch
+from robustcsc.data.images import sent
 from robustcsc.errors import StoreError
 from robustcsc.files import replacing
 from robustcsc.measurements.facts import from_json, replace, to_json
@@ -42,7 +43,7 @@ class AdversarialFile:
     def stream(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
         """Yields the images in batches on `device`."""
         for rows in torch.split(torch.arange(len(self.batch.labels)), batch_size):
-            yield Batch(*(part[rows].to(device) for part in self.batch))
+            yield Batch(*(sent(part[rows], device) for part in self.batch))
 
 
 def save_adversarial(path: Path, batches: Iterable[Batch], measurement: Measurement, num_classes: int) -> None:
