@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -44,6 +45,11 @@ def from_json(content: bytes | str, kind: type[T]) -> T:
         ValueError: The JSON is damaged, or a field is missing or has a value of another type.
     """
     return msgspec.json.decode(content, type=kind)
+
+
+def reader_of(kind: type[T]) -> Callable[[str], T]:
+    """Returns what `from_json` does for many facts of a type in less time."""
+    return msgspec.json.Decoder(kind).decode
 
 
 def from_plain(value: object, kind: type[T]) -> T:

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from robustcsc.measurements.facts import Fact, tag_of, to_json, to_plain
@@ -90,7 +91,7 @@ def factors(records: Sequence[Record], *, timing: bool = True) -> dict[str, Fact
     for path, facts in parts.items():
         for name in facts[0].__struct_fields__ if facts else ():
             if f"{path}{name}." not in parts:
-                found |= _factors([getattr(fact, name) for fact in facts], partial(_fields, f"{path}{name}"))
+                found |= _factors(list(map(attrgetter(name), facts)), partial(_fields, f"{path}{name}"))
     found |= _factors([(record.met, record.total) for record in records], _shares) if records else {}
     left_out = () if timing else TIMING
     return {name: found[name] for name in dict.fromkeys((*_FIRST, *found)) if name in found and name not in left_out}
@@ -98,17 +99,21 @@ def factors(records: Sequence[Record], *, timing: bool = True) -> dict[str, Fact
 
 def _factors(values: Sequence[Any], fields: Callable[[Any], Iterable[tuple[str, Any]]]) -> dict[str, Factor]:
     """Returns the columns that one fact of each record fills; tuples are JSON text."""
-    keys = [tuple(it.items()) for it in values] if isinstance(values[0], dict) else values
+    keys: Sequence[Any] = values
+    if isinstance(values[0], dict):  # many records have the very same one
+        texts = {at: tuple(it.items()) for at, it in zip(map(id, values), values, strict=True)}
+        keys = list(map(texts.__getitem__, map(id, values)))
     different = dict(zip(keys, values, strict=True))
     places = {key: place for place, key in enumerate(different)}
-    codes = array("I", map(places.__getitem__, keys))
+    codes = array("I", map(places.__getitem__, keys)) if len(different) > 1 else array("I", bytes(4 * len(keys)))
     rows = [dict(fields(value)) for value in different.values()]
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         cells = [to_json(it).decode() if isinstance(it, tuple) else it for it in (row.get(name) for row in rows)]
         levels: dict[tuple[type, Any], int] = {}  # 1, 1.0 and True are equal
         level = [levels.setdefault((type(cell), cell), len(levels)) for cell in cells]
-        found[name] = ([value for _, value in levels], array("I", map(level.__getitem__, codes)))
+        apart = len(levels) == len(rows)  # then a column has the codes of the fact
+        found[name] = ([value for _, value in levels], codes if apart else array("I", map(level.__getitem__, codes)))
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.facts import Sharing, from_json, tag_of, to_json
+from robustcsc.measurements.facts import Sharing, from_json, reader_of, tag_of, to_json
 from robustcsc.measurements.records import Measurement, Record
 
 #: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns, and of a fact
@@ -221,9 +221,9 @@ def row_of(record: Record) -> dict[str, object]:
 
 def _read(contents: Iterable[str]) -> Iterator[Record]:
     """Yields the records of JSON texts; what many of them say alike is there once."""
-    parts = Sharing()
+    parts, read = Sharing(), reader_of(Record)
     for content in contents:
-        record = from_json(content, Record)
+        record = read(content)
         parts.share(record.measurement, "subject", "images", "perturbation", "policy")
         parts.share(record.provenance, "device", "versions")
         parts.share(record, "location")

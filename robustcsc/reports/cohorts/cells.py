@@ -9,7 +9,7 @@ from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.presentation.table import Column, Estimate, Noted, Spread
-from robustcsc.reports.cohorts.cohorts import Part, pool, score
+from robustcsc.reports.cohorts.cohorts import Part, pool
 from robustcsc.reports.cohorts.words import NOISES, corruption_words, severities_words
 
 WHO = (Column("run"), Column("lambda policy"))
@@ -38,7 +38,12 @@ def estimate(counts: Score | None) -> Estimate | None:
 
 def rate_of(record: Record | None) -> Estimate | None:
     """Returns the rate that one record counts."""
-    return None if record is None else estimate(score(record))
+    return None if record is None else _rate(record.met, record.total)
+
+
+@lru_cache(maxsize=2**16)
+def _rate(met: int, total: int) -> Estimate | None:
+    return estimate(Score(met, total))
 
 
 def over_seeds(scores: SeedScores) -> Estimate | Spread | None:

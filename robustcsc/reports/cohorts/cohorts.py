@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import TypeGuard
 
 from robustcsc.measurements.facts import Fact
@@ -181,10 +182,12 @@ def score(record: Record) -> Score:
 
 def total_score(records: Sequence[Record]) -> Score:
     """Adds the counts of cells of the same images, image by image where single outcomes were kept."""
-    shares = Shares.of([record.outcomes for record in records]) if len(records) > 1 else None
+    if len(records) == 1:
+        return score(records[0])
+    shares = Shares.of([record.outcomes for record in records])
     if shares is not None:
         return shares.score
-    return Score(sum(record.met for record in records), sum(record.total for record in records), len(records))
+    return Score(sum([record.met for record in records]), sum([record.total for record in records]), len(records))
 
 
 def pool(parts: Sequence[Part]) -> Score | None:
@@ -206,6 +209,14 @@ class Shown(list[Record]):
         return by_cohort(iter(self))
 
     @cached_property
+    def places(self) -> dict[type[Perturbation], list[int]]:
+        """Where the records of each kind of perturbation are."""
+        found: dict[type[Perturbation], list[int]] = {}
+        for at, record in enumerate(self):
+            found.setdefault(type(record.measurement.perturbation), []).append(at)
+        return found
+
+    @cached_property
     def variants(self) -> frozenset[Variant]:
         """Who was measured."""
         return frozenset(map(Variant.of, self))
@@ -213,6 +224,8 @@ class Shown(list[Record]):
 
 def of_kinds(records: Iterable[Record], *kinds: type[Perturbation]) -> list[Record]:
     """Returns the records of some kinds of perturbation."""
+    if isinstance(records, Shown):
+        return [records[at] for at in sorted(chain(*(records.places.get(kind, ()) for kind in kinds)))]
     return [record for record in records if isinstance(record.measurement.perturbation, kinds)]
 
 

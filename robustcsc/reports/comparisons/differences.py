@@ -100,7 +100,8 @@ def _comparisons(setting: Setting, rows: Rows) -> Iterator[_Comparison]:
 
 def difference(first: Sequence[Record], second: Sequence[Record]) -> Difference:
     """Returns how two rows differ over their cells of the same images, paired where single outcomes were kept."""
-    ours, theirs = (Shares.of([record.outcomes for record in records]) for records in (first, second))
+    ours = Shares.of([record.outcomes for record in first])
+    theirs = ours and Shares.of([record.outcomes for record in second])
     if ours is None or theirs is None or len(ours.counts) != len(theirs.counts):
         return Difference.between(total_score(first), total_score(second))
     return Difference.paired(ours, theirs)
