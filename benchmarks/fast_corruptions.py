@@ -287,6 +287,15 @@ def jpeg_compression(image: Array, level: Level, rng: Generator) -> Array:
     return np.asarray(Image.open(file))
 
 
+def wet(drops: Array) -> Array:
+    """Float32, how much light drops of water throw back, from their uint8 heights."""
+    distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
+    distance = cv2.blur(np.minimum(distance, 20), (3, 3)).astype(np.uint8)
+    relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+    distance = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief)
+    return drops * cv2.blur(distance, (3, 3)).astype(np.float32)
+
+
 def spatter(image: Array, level: Level, rng: Generator) -> Array:
     """Adds drops of water (severities 1 to 3) or mud."""
     field = rng.standard_normal(image.shape[:2], np.float32)
@@ -300,11 +309,7 @@ def spatter(image: Array, level: Level, rng: Generator) -> Array:
         return cut(levels + cover[..., None] * (np.array([63, 42, 20], np.float32) - levels))
     field[field < level["threshold"]] = 0
     drops = (field * 255).astype(np.int32).astype(np.uint8)
-    distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
-    distance = cv2.blur(np.minimum(distance, 20), (3, 3)).astype(np.uint8)
-    relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
-    distance = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief)
-    cover = drops * cv2.blur(distance, (3, 3)).astype(np.float32)
+    cover = wet(drops)
     cover *= level["strength"] / max(cover.max(), 1)
     levels += cover[..., None] * np.array([175, 238, 238], np.float32)
     return cut(levels)

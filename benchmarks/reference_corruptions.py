@@ -10,13 +10,13 @@ Needs numpy, scipy, scikit-image, opencv-python and Pillow, but neither PyTorch 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+from fast_corruptions import Array, Generator, Level, jpeg_compression, wet  # noqa: F401 (asked for by name)
 from PIL import Image
 from scipy.ndimage import map_coordinates, zoom
 from skimage.color import hsv2rgb, rgb2hsv
@@ -24,10 +24,6 @@ from skimage.filters import gaussian
 from skimage.util import random_noise
 
 FROST_FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-
-Array = np.ndarray
-Level = dict[str, float]
-Generator = np.random.Generator
 
 
 def to_bytes(image: Array) -> Array:
@@ -274,13 +270,6 @@ def pixelate(image: Array, level: Level, rng: Generator) -> Array:
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 
 
-def jpeg_compression(image: Array, level: Level, rng: Generator) -> Array:
-    """Writes and reads a JPEG file in memory with Pillow."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=int(level["quality"]))
-    return np.asarray(Image.open(file))
-
-
 def spatter(image: Array, level: Level, rng: Generator) -> Array:
     """Adds drops of water or mud."""
     x = image.astype(np.float32) / 255
@@ -291,10 +280,6 @@ def spatter(image: Array, level: Level, rng: Generator) -> Array:
         cover[cover < 0.8] = 0
         return to_bytes(x * (1 - cover[..., None]) + cover[..., None] * (np.array([63, 42, 20]) / 255))
     drops = (drops * 255).astype(np.int64).astype(np.uint8)
-    distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
-    distance = cv2.blur(np.minimum(distance, 20), (3, 3)).astype(np.uint8)
-    relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
-    distance = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief)
-    cover = drops * cv2.blur(distance, (3, 3)).astype(np.float32)
+    cover = wet(drops)
     cover *= level["strength"] / cover.max()
     return to_bytes(x + cover[..., None] * (np.array([175, 238, 238]) / 255))
