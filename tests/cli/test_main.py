@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -207,7 +208,7 @@ def test_a_reader_that_stops_reading_causes_no_message() -> None:
 TENSORS = ("torch", "numpy", "scipy", "pandas", "matplotlib", "sklearn", "PIL")
 
 
-def loaded(typed: str, folder: Path, blocked: Sequence[str] = TENSORS) -> tuple[int, set[str]]:
+def loaded(typed: str, folder: Path, blocked: Sequence[str]) -> tuple[int, set[str]]:
     """Returns the exit code of a command that cannot import what is blocked, and the modules it has imported."""
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import robustcsc.cli.main as m\n"
@@ -230,62 +231,110 @@ def test_lists_need_no_tensors_frames_figures_or_results(typed: str, tmp_path: P
     assert len(modules) < 450  # of them 300 of typer
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "attack --run nowhere",
-        "attack --attack pgf",
-        "attack --suite pper",
-        "attack --pgd linf --epsilon -1",
-        "sweep --lambda adaptve",
-        "sweep --data cifra10",
-        "sweep --corruptions gausian",
-        "sweep --spec cifar",
-        "sweep --model sdnet19 --weights a.safetensors",
-        "fit-lambda --noise gausian",
-        "train sdnet19",
-        "train sdnet-digits --data digit",
-        "uap --delta 2",
-        "uap --xi -1",
-        "uap --norm l2 --xi 10000",
-        "uap --protocols statc",
-        "random-noise --rho -0.1",
-        "random-noise --rho x",
-        "data corrupt --data cifra10 --out here",
-        "data corrupt --data digits --corruptions gausian --out here",
-        "inspect reconstruction --corruption gausian",
-        "inspect residuals --corruptions gausian",
-        "inspect codes --run nowhere",
-        "report nowhere",
-        "run nowhere.toml",
-        "compare nowhere elsewhere",
-    ],
-)
-def test_a_mistake_is_told_without_tensors(typed: str, tmp_path: Path) -> None:
-    code, modules = loaded(typed, tmp_path, TENSORS)
-    assert code == 2
-    assert "rich.console" not in modules
+#: Runs commands one after another in a process that cannot import what is blocked: it says of each its exit code, what
+#: it printed, and whether anything had imported what prints tables.
+ALL_WITHOUT = """
+import contextlib, io, json, os, sys
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
+import robustcsc.cli.main as m
+
+answers = {}
+for name, (words, environment) in json.load(sys.stdin).items():
+    os.environ.update(environment)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            code = m.main(words)
+        except (Exception, SystemExit) as error:
+            code = repr(error)
+    answers[name] = (code, out.getvalue(), "rich.console" in sys.modules)
+print(json.dumps(answers))
+"""
+
+Answers = dict[str, tuple[int | str, str, bool]]
 
 
-@pytest.mark.parametrize(
-    ("typed", "words"),
-    [
-        ("evaluate --run ", ["mine", *SHIPPED]),
-        ("report m", ["mine"]),
-        ("train sdnet-dig", ["sdnet-digits"]),
-        ("evaluate --model resnet1", ["resnet18", "resnet110", "resnet164"]),
-        ("sweep --data cifar", ["cifar10", "cifar100"]),
-        ("sweep --corruptions fog,g", ["fog,glass_blur", "fog,gaussian_noise", "fog,gaussian_blur"]),
-        ("attack --attack pgd,ap", ["pgd,apgd", "pgd,apgd-t"]),
-        ("sweep --lambda train,o", ["train,oracle"]),
-    ],
-)
-def test_a_shell_completes_what_can_be_typed_without_torch(typed: str, words: list[str], tmp_path: Path) -> None:
-    (tmp_path / "runs/mine").mkdir(parents=True)
-    code = "import sys; sys.modules['torch'] = None; import robustcsc.cli.main as m; sys.exit(m.main([]))"
-    environment = {"_ROBUSTCSC_COMPLETE": "complete_bash", "COMP_WORDS": f"robustcsc {typed}"}
-    environment["COMP_CWORD"] = str(len(typed.split(" ")))
+def all_without(blocked: Sequence[str], commands: dict[str, tuple[list[str], dict[str, str]]], folder: Path) -> Answers:
+    """Returns what `ALL_WITHOUT` says of commands, which are words and variables of the environment."""
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", ALL_WITHOUT, *blocked],
+        input=json.dumps(commands),
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
-    assert sorted(done.stdout.split()) == sorted(words), done.stderr
+    assert done.stdout, done.stderr
+    return {name: tuple(answer) for name, answer in json.loads(done.stdout).items()}
+
+
+MISTAKES = (
+    "attack --run nowhere",
+    "attack --attack pgf",
+    "attack --suite pper",
+    "attack --pgd linf --epsilon -1",
+    "sweep --lambda adaptve",
+    "sweep --data cifra10",
+    "sweep --corruptions gausian",
+    "sweep --spec cifar",
+    "sweep --model sdnet19 --weights a.safetensors",
+    "fit-lambda --noise gausian",
+    "train sdnet19",
+    "train sdnet-digits --data digit",
+    "uap --delta 2",
+    "uap --xi -1",
+    "uap --norm l2 --xi 10000",
+    "uap --protocols statc",
+    "random-noise --rho -0.1",
+    "random-noise --rho x",
+    "data corrupt --data cifra10 --out here",
+    "data corrupt --data digits --corruptions gausian --out here",
+    "inspect reconstruction --corruption gausian",
+    "inspect residuals --corruptions gausian",
+    "inspect codes --run nowhere",
+    "report nowhere",
+    "run nowhere.toml",
+    "compare nowhere elsewhere",
+)
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    return all_without(TENSORS, {typed: (typed.split(), {}) for typed in MISTAKES}, tmp_path_factory.mktemp("empty"))
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_is_told_without_tensors(typed: str, mistakes: Answers) -> None:
+    assert mistakes[typed] == (2, "", False)
+
+
+COMPLETED: dict[str, list[str]] = {
+    "evaluate --run ": ["mine", *SHIPPED],
+    "report m": ["mine"],
+    "train sdnet-dig": ["sdnet-digits"],
+    "evaluate --model resnet1": ["resnet18", "resnet110", "resnet164"],
+    "sweep --data cifar": ["cifar10", "cifar100"],
+    "sweep --corruptions fog,g": ["fog,glass_blur", "fog,gaussian_noise", "fog,gaussian_blur"],
+    "attack --attack pgd,ap": ["pgd,apgd", "pgd,apgd-t"],
+    "sweep --lambda train,o": ["train,oracle"],
+}
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    folder = tmp_path_factory.mktemp("completed")
+    (folder / "runs/mine").mkdir(parents=True)
+    typing = {
+        typed: {
+            "_ROBUSTCSC_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"robustcsc {typed}",
+            "COMP_CWORD": str(len(typed.split(" "))),
+        }
+        for typed in COMPLETED
+    }
+    return all_without(["torch"], {typed: ([], variables) for typed, variables in typing.items()}, folder)
+
+
+@pytest.mark.parametrize(("typed", "words"), COMPLETED.items())
+def test_a_shell_completes_what_can_be_typed_without_torch(typed: str, words: list[str], completed: Answers) -> None:
+    code, printed, _ = completed[typed]
+    assert sorted(printed.split()) == sorted(words), code

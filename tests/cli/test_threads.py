@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,11 +123,12 @@ def test_what_the_user_says_holds_whatever_the_load(
     assert (computing.count, capsys.readouterr().err) == (4, "")
 
 
-def test_a_command_computes_with_the_threads_that_it_is_given(tmp_path: Path) -> None:
-    code = "import sys, robustcsc.cli.main as m; m.main(sys.argv[1:]); import torch; print(torch.get_num_threads())"
-    typed = ["evaluate", "--run", "sdnet-digits", "--limit", "5", "--threads", "3", "--json"]
-    done = subprocess.run([sys.executable, "-c", code, *typed], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "3", done.stderr
+def test_a_command_computes_with_the_threads_that_it_is_given(
+    few_digits: None, robustcsc: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing = Threads(monkeypatch, 4, 3.0)
+    assert robustcsc("evaluate --run sdnet-digits --limit 5 --threads 3").code == 0
+    assert computing.count == 3
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system does not count the use of its processors")
