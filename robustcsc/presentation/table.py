@@ -288,6 +288,28 @@ class Table:
         rows = tuple(tuple(row[at] for at in kept) for row in self.rows)
         return replace(self, columns=tuple(self.columns[at] for at in kept), rows=rows)
 
+    def without_same(self) -> tuple[str, Table]:
+        """Returns in words what is the same in every row, and the table of all else; ``""`` if nothing or all is.
+
+        Only words and counts are meant, of two rows at least: equal results are results still.
+
+        Examples:
+            >>> table = Table("t", "t", (Column("n"), Column("right")), ((500, 0.5), (500, 0.5)))
+            >>> told, rest = table.without_same()
+            >>> told, rest.rows
+            ('n: 500', ((0.5,), (0.5,)))
+        """
+        same = {at for at in range(len(self.columns)) if _same(self.cells(at))}
+        if not same or len(same) == len(self.columns):
+            return "", self
+        told = "; ".join(f"{self.columns[at].heading}: {self.texts[0][at]}" for at in sorted(same))
+        varying = iter(range(len(self.columns)))
+        return told, self.keep(lambda _: next(varying) not in same)
+
+
+def _same(cells: Sequence[Cell]) -> bool:
+    return len(cells) > 1 and isinstance(cells[0], str | int) and len({(type(cell), cell) for cell in cells}) == 1
+
 
 def is_numeric(cells: Iterable[Cell]) -> bool:
     """Whether cells are numbers and gaps only, and at least one is a number."""

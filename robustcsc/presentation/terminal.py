@@ -44,11 +44,9 @@ def table_lines(table: Table, width: int) -> list[str]:
     """
     if lines := _as_rows(table, width, wrapped=False):
         return lines
-    same = {at for at in range(len(table.columns)) if _same(table.cells(at))}
-    if same and len(same) < len(table.columns):
-        told = "; ".join(f"{table.columns[at].heading}: {table.texts[0][at]}" for at in sorted(same))
-        varying = iter(range(len(table.columns)))
-        return [*broken(told.split(), width), "", *table_lines(table.keep(lambda _: next(varying) not in same), width)]
+    told, rest = table.without_same()
+    if told:
+        return [*broken(told.split(), width), "", *table_lines(rest, width)]
     forms = (_as_rows(table, width, wrapped=True), _upright(table, width), list(_blocks(table, width)))
     return min((lines for lines in forms if lines), key=len)
 
@@ -99,11 +97,6 @@ def _blocks(table: Table, width: int) -> Iterator[str]:
             lines = [] if cell is None else zip_longest([column.heading], broken(_pieces(column, cell), room))
             for heading, value in lines:
                 yield f"{'':{_GAP}}{_padded(heading or '', widest)}{'':{_GAP}}{value}".rstrip()
-
-
-def _same(cells: Sequence[Cell]) -> bool:
-    """Returns whether several rows have the same words or count; equal results are results still."""
-    return len(cells) > 1 and isinstance(cells[0], str | int) and len({(type(cell), cell) for cell in cells}) == 1
 
 
 def _naming(table: Table) -> int:

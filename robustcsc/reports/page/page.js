@@ -17,6 +17,13 @@ function stack() {
 phone.addEventListener("change", stack);
 stack();
 
+const everything = document.getElementById("table-records");
+const wider = make("button", { type: "button", textContent: "All columns" });
+wider.onclick = () => {
+  wider.textContent = everything.classList.toggle("whole") ? "Fewer columns" : "All columns";
+};
+everything.querySelector("h3").after(make("div", { className: "tools" }, wider));
+
 const all = make("button", { type: "button", textContent: "Open all sections" });
 all.onclick = () => {
   const open = folds.some((fold) => !fold.open);

@@ -35,7 +35,10 @@ _OPEN_TABLES = 3
 _MOST_COLUMNS = 12
 """Columns of tables whose rows become cards on a narrow screen."""
 _MOST_CARDS = 16
-"""Rows of tables with more columns that become cards on any screen."""
+"""Rows of tables with more columns that become cards on any screen; more rows that say how numbers were made fold."""
+_IN_SIGHT = ("run", "kind", "name", "severity", "norm", "epsilon", "protocol", "policy", "policy.scope", "policy.value")
+_IN_SIGHT += ("rate", "low", "high", "lambda")
+"""Columns of the records that are seen at once, where they differ; a button shows all."""
 _SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compare.js", "page.js")}
 
 
@@ -56,6 +59,7 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
     environment.filters |= {"json": _json, "short": _short_titles(sections)}
     environment.tests["empty"] = _is_empty
     environment.filters["stacks"] = _stacks
+    columns, in_sight = _in_sight(columns)
     template = environment.from_string(_asset("reports.page", "page.html"))
     tables = [table for section in sections for table in section.tables]
     long = {table.name: packed_table(table.coded) for table in tables if len(table.rows) > PAGE_ROWS}
@@ -66,9 +70,11 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
         facts=page_facts(records),
         sections=sections,
         records=_first(columns),
+        in_sight=in_sight,
         packed={**long, "records": packed_table(columns)},
         first_rows=_FIRST_ROWS,
         open_tables=_OPEN_TABLES,
+        most_cards=_MOST_CARDS,
         charts=charts,
         comparisons=comparisons(records),
         library=packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes()) if charts else "",
@@ -94,6 +100,18 @@ def _first(columns: Sequence[Coded]) -> Table:
     return Table("records", "Everything that was measured", headings, tuple(zip(*cells, strict=True)))
 
 
+def _in_sight(columns: Sequence[Coded]) -> tuple[list[Coded], int]:
+    """Returns the columns of the records, those that are seen at once first, and how many these are."""
+    known = [it for it in columns if it.column.heading in _IN_SIGHT]
+    first = [it for it in known if len(it.cells) > 1] or known
+    return [*first, *(it for it in columns if it not in first)], len(first)
+
+
+def _sprawls(table: Table) -> bool:
+    """Whether a table has too many columns to fit, and too many rows for cards."""
+    return len(table.columns) > _MOST_COLUMNS and len(table.rows) > _MOST_CARDS
+
+
 def _short_titles(sections: Sequence[Section]) -> Callable[[str], str]:
     """Returns what shortens titles: of the facts about images they keep what differs within the page."""
     titles = [it.title for section in sections for it in section.charts]
@@ -117,9 +135,9 @@ def _inside(section: Section) -> str:
 
 def _stacks(table: Table) -> str:
     """Returns the class of a table whose rows become cards."""
-    if len(table.columns) <= _MOST_COLUMNS:
+    if len(table.columns) <= _MOST_COLUMNS or _sprawls(table):
         return " cards"
-    return " cards wide" if len(table.rows) <= _MOST_CARDS else ""
+    return " cards wide"
 
 
 def _is_empty(table: Table) -> bool:

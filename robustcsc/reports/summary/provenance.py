@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from robustcsc.measurements.commands import joined_commands
 from robustcsc.measurements.perturbations import Clean
@@ -15,7 +16,7 @@ from robustcsc.reports.cohorts.words import source_words
 
 
 def provenance_table(records: Sequence[Record]) -> Table:
-    """Returns one row per run, weights, cohort, device and versions."""
+    """Returns one row per run, weights, cohort, device and versions; a note tells what is the same in all rows."""
     alike: dict[tuple[Subject, Cohort, bool, str, tuple[tuple[str, str], ...]], list[Record]] = defaultdict(list)
     for record in records:
         it, how = record.measurement, record.provenance
@@ -37,7 +38,7 @@ def provenance_table(records: Sequence[Record]) -> Table:
         rows.append((*key, len(groups[key]), seconds, min(times), max(times)))
     before = ("run", "model", "weights", "data set", "split", "images", "n", "source", "severity table")
     columns = (*before, "seed", "device", "versions", "records")
-    return Table(
+    told, varying = Table(
         name="provenance",
         title="How the numbers were made",
         columns=(
@@ -46,7 +47,8 @@ def provenance_table(records: Sequence[Record]) -> Table:
         ),
         rows=tuple(rows),
         notes=("Same seed and device give the same images; CPU and GPU may differ in bits.",),
-    )
+    ).without_same()
+    return replace(varying, notes=(f"In all rows: {told}.", *varying.notes)) if told else varying
 
 
 def command_tables(records: Sequence[Record]) -> list[Table]:
