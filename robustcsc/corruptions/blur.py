@@ -49,8 +49,8 @@ def _disc_on(device: torch.device, radius: float, alias_sigma: float) -> Kernel:
     """The table of `disc_kernel` on a device, which it is copied to once; shared, so read only."""
     if device.type == "cpu":
         return even_kernel(disc_kernel(radius, alias_sigma))
-    half_width, *parts = _disc_on(torch.device("cpu"), radius, alias_sigma)
-    return Kernel(half_width, *(part.to(device) for part in parts))
+    host = _disc_on(torch.device("cpu"), radius, alias_sigma)
+    return Kernel(host.half_width, *(part.to(device) for part in (host.rows, host.columns, host.weights)))
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,6 +6,7 @@ Every output value is one sum of weighted inputs, formed in an order that depend
 
 import functools
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -85,8 +86,8 @@ def _sums(
 ) -> tuple[Tensor, Tensor]:
     """What `weighted_rows` sums for the rows of several planes of `side` rows, which lie one after the other.
 
-    A row of `width` values is stored in p pieces of `_piece(width)`. Indices (planes side p, K) int32 and weights are
-    shared, so read only.
+    A row of `width` values is stored in p pieces of `_piece(width)`. Indices, see `_row_numbers`, and weights are
+    (planes side p, K), shared, so read only.
     """
     places = torch.arange(side)[:, None] + torch.arange(-window.radius, window.radius + 1)
     if window.mirrored:
@@ -98,10 +99,20 @@ def _sums(
     if taps.shape[1] > side:  # every row is summed once
         taps = torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, places, taps)
         places = torch.arange(side).expand(side, -1)
+    weights = taps.to(dtype).repeat_interleave(width // _piece(width), 0).repeat(planes, 1)
+    return _row_numbers(places, side, width, planes).to(device), weights.to(device)
+
+
+def _row_numbers(rows: Tensor, step: int, width: int, planes: int) -> Tensor:
+    """The (S, K) rows of one plane for all planes, which begin `step` rows of `width` values apart, and all pieces.
+
+    Returns:
+        (planes S pieces, K) int32.
+    """
     pieces = width // _piece(width)
-    firsts, parts = torch.arange(planes)[:, None, None, None] * side, torch.arange(pieces)[:, None]
-    indices = ((firsts + places[:, None]) * pieces + parts).to(torch.int32).view(-1, places.shape[1])
-    return indices.to(device), taps.to(dtype).repeat_interleave(pieces, 0).repeat(planes, 1).to(device)
+    firsts = torch.arange(planes, device=rows.device)[:, None, None, None] * step
+    parts = torch.arange(pieces, device=rows.device)[:, None]
+    return ((firsts + rows[:, None]) * pieces + parts).to(torch.int32).view(-1, rows.shape[1])
 
 
 def _piece(width: int) -> int:
@@ -110,7 +121,8 @@ def _piece(width: int) -> int:
     return next((length for length in lengths if length <= _REGISTERS * _REGISTER), width)
 
 
-class Kernel(NamedTuple):
+@dataclass(frozen=True, eq=False)  # a key of the tables that are made of it
+class Kernel:
     """The weights of an even correlation, without those that are 0.
 
     Attributes:
@@ -140,21 +152,40 @@ def correlate(images: Tensor, kernel: Kernel) -> Tensor:
     Images are (N, C, H, W) float, each side larger than the kernel's half side; so is the result.
     """
     height, width = images.shape[2:]
-    half_width, weights = kernel.half_width, kernel.weights.to(images.dtype)
-    rows = torch.arange(height, device=images.device)[:, None] + kernel.rows
-    rows = (height - 1) - ((height - 1) - rows.abs()).abs()  # mirrored at the first row and at the last
-    rows += kernel.columns * height
     planes = images.reshape(-1, height, width)
     result = torch.empty_like(planes)
-    for block in row_blocks(len(planes), height * width, images.device):
-        padded = F.pad(planes[block], (half_width, half_width), mode="reflect")
-        table = padded.new_empty(len(padded), half_width + 1, height, width)
-        table[:, 0] = padded[..., half_width : half_width + width]
-        for shift in range(1, half_width + 1):  # kernel columns `shift` left and right of the middle, which weigh alike
-            start, mirrored = half_width - shift, half_width + shift
-            table[:, shift] = padded[..., start : start + width] + padded[..., mirrored : mirrored + width]
-        first = torch.arange(len(padded), device=images.device)[:, None, None] * ((half_width + 1) * height)
-        indices = (first + rows).view(-1, len(weights))
-        filtered = weighted_rows(table.view(-1, width), indices, weights.expand_as(indices).contiguous())
-        result[block] = filtered.view_as(planes[block])
+    blocks = list(row_blocks(len(planes), height * width, images.device))
+    for block in blocks:
+        indices, weights = _kernel_sums(kernel, height, width, blocks[0].stop, images.dtype)
+        table = _pairs_of_columns(planes[block], kernel.half_width).view(-1, _piece(width))
+        count = len(table) // (kernel.half_width + 1)
+        result[block] = weighted_rows(table, indices[:count], weights[:count]).view_as(planes[block])
     return result.view_as(images)
+
+
+@functools.lru_cache(maxsize=8)
+def _kernel_sums(kernel: Kernel, height: int, width: int, planes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """As `_sums`, of the rows of `_pairs_of_columns`."""
+    rows = torch.arange(height, device=kernel.rows.device)[:, None] + kernel.rows
+    rows = (height - 1) - ((height - 1) - rows.abs()).abs()  # mirrored at the first row and at the last
+    rows += kernel.columns * height
+    indices = _row_numbers(rows, (kernel.half_width + 1) * height, width, planes)
+    return indices, kernel.weights.to(dtype).expand_as(indices).contiguous()
+
+
+def _pairs_of_columns(planes: Tensor, most: int) -> Tensor:
+    """(P, most + 1, H, W), the sums of the pixels `shift` columns left and right of each, mirrored; itself for shift 0.
+
+    Planes (P, H, W) are more than `most` columns wide.
+    """
+    count, height, width = planes.shape
+    padded = planes.new_empty(count, height, width + 2 * most)
+    padded[..., most : most + width] = planes
+    padded[..., :most] = planes[..., 1 : most + 1].flip(-1)
+    padded[..., most + width :] = planes[..., width - 1 - most : width - 1].flip(-1)
+    sums = planes.new_empty(count, most + 1, height, width)
+    sums[:, 0] = planes
+    for shift in range(1, most + 1):
+        left, right = most - shift, most + shift
+        torch.add(padded[..., left : left + width], padded[..., right : right + width], out=sums[:, shift])
+    return sums
