@@ -25,7 +25,7 @@ from robustcsc.errors import DataError
 _WATER = (175 / 255, 238 / 255, 238 / 255)
 _MUD = (63 / 255, 42 / 255, 20 / 255)
 _MUD_EDGE = 0.8  # thinner mud runs off
-_WEAK, _STRONG = 50.0, 150.0  # thresholds of the gradient, which is 8 times that of an 8-bit image
+_WEAK, _STRONG = 50, 150  # thresholds of the gradient, which is 8 times that of an 8-bit image
 _TANGENT = 13573 / 32768  # of 22.5 degrees, in 15 bits; that of 67.5 degrees is 2 more
 _FARTHEST = 20.0
 _STEPS = (  # moves of the distance and their costs in 16 bits: (rows, columns) and the same with a minus
@@ -114,8 +114,8 @@ def cover_with_water(images: Tensor, field: Tensor, *, strength: float) -> Tenso
     Images (N, 3, H, W), both sides at least 2, and the field (N, H, W) of `drops` to images clipped to [0, 1].
     """
     levels = (field * 255.0).to(torch.int32).bitwise_and_(255)  # 8 bits, wrapping like the original's cast
-    planes = levels.to(torch.float32).permute(1, 2, 0).contiguous()
-    water = planes.mul_(relief(edge_distances(edges(planes)))).permute(2, 0, 1).contiguous()
+    planes = levels.to(torch.int16).permute(1, 2, 0).contiguous()
+    water = relief(edge_distances(edges(planes))).mul_(planes).permute(2, 0, 1).contiguous()
     thickest = water.flatten(1).amax(1)[:, None, None]
     water = water.div_(torch.where(thickest > 0, thickest, 1.0)).mul_(strength).to(images.dtype).unsqueeze(1)
     colour = constants(_WATER, images.dtype, images.device)[:, None, None]
@@ -125,30 +125,36 @@ def cover_with_water(images: Tensor, field: Tensor, *, strength: float) -> Tenso
 def edges(planes: Tensor) -> Tensor:
     """Canny's edges: Sobel gradient, thinned along its direction, weak edges kept where they reach strong ones.
 
-    Planes (H, W, N) float32 of whole numbers 0..255 to (H, W, N) bool.
+    Planes (H, W, N) int16 of 0..255 to (H, W, N) bool. Masks are numbers of 16 bits, all 1 or all 0, the signs of
+    differences: several times faster on a CPU than comparisons and bool. Where nothing changes, which is no edge, the
+    direction does not matter.
     """
     across, down = _gradient(planes)
-    rising = across * down >= 0
+    falling = _negative(across ^ down)
     across.abs_()
     down.abs_()
     strength = across + down
-    limit = across * _TANGENT
-    flat, steep = down < limit, down.sub_(across.mul_(2)) > limit
+    limit = (across.to(torch.float32) * _TANGENT).ceil_().to(torch.int16)  # never a whole number unless it is 0
+    flat = _negative(down - limit)
+    steep = _negative(limit.add_(across, alpha=2).sub_(1).sub_(down))
     near = neighbours(F.pad(strength, (0, 0, 1, 1, 1, 1)))
-    slanted = _select(
-        rising,
-        (strength > near(-1, -1)).logical_and_(strength > near(1, 1)),
-        (strength > near(-1, 1)).logical_and_(strength > near(1, -1)),
-    )
-    level = (strength > near(0, -1)).logical_and_(strength >= near(0, 1))
-    upright = (strength > near(-1, 0)).logical_and_(strength >= near(1, 0))
-    ridge = _select(flat, level, _select(steep, upright, slanted))
-    return grow(ridge & (strength > _STRONG), ridge.logical_and_(strength > _WEAK))
+    beside = torch.maximum(near(0, -1), near(0, 1) - 1)
+    above = torch.maximum(near(-1, 0), near(1, 0) - 1)
+    slanted = _select(falling, torch.maximum(near(-1, 1), near(1, -1)), torch.maximum(near(-1, -1), near(1, 1)))
+    rivals = _select(flat, beside, _select(steep, above, slanted)).clamp_(min=_WEAK)
+    ridge = _negative(rivals.sub_(strength))
+    strong = _negative(_STRONG - strength).bitwise_and_(ridge)
+    return grow(strong.to(torch.bool), ridge.to(torch.bool))
+
+
+def _negative(numbers: Tensor) -> Tensor:
+    """All bits where an int16 number is negative, and else none; overwrites the numbers."""
+    return numbers.bitwise_right_shift_(15)
 
 
 def _select(mask: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
-    """`torch.where` of three bool tensors, the last of which is overwritten; several times faster on a CPU."""
-    return others.bitwise_xor_((chosen ^ others).bitwise_and_(mask))
+    """`torch.where` for a mask of all bits or none; the last two are overwritten."""
+    return others.bitwise_xor_(chosen.bitwise_xor_(others).bitwise_and_(mask))
 
 
 def _gradient(planes: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,11 +204,11 @@ def relief(distances: Tensor) -> Tensor:
 
     (H, W, N) float32, 0 to 20, to (H, W, N) float32, whole numbers 0..255.
     """
-    smoothed = _mean_of_nine(distances).floor_()
+    smoothed = _sum_of_nine(distances).div_(on_device(9.0, distances)).floor_()
     near = neighbours(_mirror(equalize(smoothed)))
     lit = (near(1, 1) - near(-1, -1)).mul_(2).add_(near(0, 0))
     lit.add_(near(0, 1)).sub_(near(0, -1)).add_(near(1, 0)).sub_(near(-1, 0))
-    return _mean_of_nine(lit.clamp_(0, 255)).round_()
+    return _sum_of_nine(lit.clamp_(0, 255)).to(torch.float32).div_(on_device(9.0, distances)).round_()
 
 
 def _mirror(planes: Tensor) -> Tensor:
@@ -211,24 +217,24 @@ def _mirror(planes: Tensor) -> Tensor:
     return torch.cat((padded[:, 1:2], padded, padded[:, -2:-1]), 1)
 
 
-def _mean_of_nine(planes: Tensor) -> Tensor:
-    """Mean of 3 x 3 pixels, mirrored at the border; a sum of nine is exact, so a whole mean is whole."""
+def _sum_of_nine(planes: Tensor) -> Tensor:
+    """Sum of 3 x 3 pixels, mirrored at the border; exact, so that a whole mean is whole."""
     padded = _mirror(planes)
     tall = (padded[:-2] + padded[1:-1]).add_(padded[2:])
-    sums = (tall[:, :-2] + tall[:, 1:-1]).add_(tall[:, 2:])
-    return sums.div_(on_device(9.0, planes))
+    return (tall[:, :-2] + tall[:, 1:-1]).add_(tall[:, 2:])
 
 
 def equalize(planes: Tensor) -> Tensor:
     """Histogram equalisation of each plane to 0..255: level v becomes the rounded share of the pixels up to it.
 
-    (H, W, N) float32, whole numbers 0..20, to the same of whole numbers 0..255. The pixels of the lowest level do not
-    count and become 0. A plane of one level stays as it is.
+    (H, W, N) float32, whole numbers 0..20, to int16 of 0..255. The pixels of the lowest level do not count and become
+    0. A plane of one level stays as it is.
     """
     height, width, count = planes.shape
     levels = int(_FARTHEST) + 1
-    index = planes.to(torch.int64).mul_(count).add_(torch.arange(count, device=planes.device)).flatten()
-    ones = torch.ones_like(index, dtype=torch.int32)  # not `bincount`, for which a GPU reads the largest number back
+    own = torch.arange(count, dtype=torch.int32, device=planes.device)
+    index = planes.to(torch.int32).mul_(count).add_(own).flatten()
+    ones = torch.ones_like(index)  # not `bincount`, for which a GPU reads the largest number back
     occurrences = ones.new_zeros(levels * count).index_add_(0, index, ones).view(levels, count)
     total = occurrences.cumsum(0)
     lowest = torch.where(occurrences > 0, total, height * width).amin(0)
@@ -236,4 +242,5 @@ def equalize(planes: Tensor) -> Tensor:
     scale = torch.full_like(others, 255.0).div_(others)
     table = (total - lowest).clamp_(min=0).to(torch.float32).mul_(scale).round_()
     same = torch.arange(levels, dtype=torch.float32, device=planes.device)[:, None]
-    return torch.where(others > 0, table, same).view(-1).index_select(0, index).view_as(planes)
+    table = torch.where(others > 0, table, same).to(torch.int16).view(-1)
+    return table.index_select(0, index).view_as(planes)
