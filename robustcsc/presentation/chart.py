@@ -171,7 +171,8 @@ class Dots:
         found = [100 * end for it in self.points if it for end in (it.value, it.low, it.high) if end is not None]
         low, high = min(found, default=0.0), max(found, default=100.0)
         step = next(it for it in _STEPS if math.ceil(high / it) - math.floor(low / it) <= _MOST_STEPS)
-        first, last = math.floor(low / step), max(math.ceil(high / step), 1)
+        first = min(math.floor(low / step), 100 // step - 1)
+        last = max(math.ceil(high / step), first + 1)
         if last - first == 1:  # the least that an axis covers are two steps
             first, last = (first, last + 1) if last * step < 100 else (first - 1, last)
         return tuple(step * at for at in range(first, last + 1))

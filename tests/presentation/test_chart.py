@@ -161,6 +161,8 @@ def test_dots_have_a_panel_for_each_thing_and_the_same_rows_in_all() -> None:
         ((0.7, 0.65, 0.75), (65, 70, 75)),
         ((0.85, 0.84, 0.86), (80, 85, 90)),
         ((0.87, 0.86, 0.88), (85, 90, 95)),
+        ((0.1, 0.1, 0.1), (10, 15, 20)),
+        ((1.0, 1.0, 1.0), (90, 95, 100)),
     ],
 )
 def test_the_axis_of_dots_covers_the_intervals_with_round_marks(
