@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 import robustcsc as rc
 from robustcsc.cli import main as cli_main
 from robustcsc.data.catalog import EMBEDDED
+from robustcsc.data.memory import MemoryImages
 from robustcsc.errors import ExperimentError
 from robustcsc.experiments.reading import example_text
 from robustcsc.measurements.facts import replace as with_changes
@@ -49,12 +51,17 @@ out = "report"
 """
 
 
+@cache
+def few(whole: Callable[[str], MemoryImages], split: str) -> MemoryImages:
+    """Returns the first images of an embedded set, made once for all tests."""
+    return whole(split).subset(torch.arange(20 if split == "test" else 60))
+
+
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves 20 test images and 60 training images of the embedded sets, and one epoch of training."""
     for name, whole in list(EMBEDDED.items()):
-        few = {split: whole(split).subset(torch.arange(20 if split == "test" else 60)) for split in ("train", "test")}
-        monkeypatch.setitem(EMBEDDED, name, few.__getitem__)
+        monkeypatch.setitem(EMBEDDED, name, partial(few, whole))
         monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], epochs=1, batch_size=16))
 
 
