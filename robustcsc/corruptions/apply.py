@@ -1,13 +1,16 @@
 """Applying corruptions to batches of images."""
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustcsc.corruptions.catalog import EIGHT_BIT_KERNELS, KERNELS
-from robustcsc.corruptions.draws import image_seeds
-from robustcsc.corruptions.filters import truncate_
+from robustcsc.corruptions.catalog import BYTE_KERNELS, KERNELS
+from robustcsc.corruptions.draws import by_blocks, image_seeds
+from robustcsc.corruptions.filters import as_bytes, truncate_
+from robustcsc.data.images import as_floats
 from robustcsc.errors import DataError, SpecError, UnknownNameError
 from robustcsc.measurements.kernels import parameter_problem
 from robustcsc.measurements.perturbations import SEVERITIES
@@ -23,16 +26,18 @@ def corrupt(
     on one device. Different devices may differ in bits.
 
     Args:
-        images: (N, C, H, W) float32 or float64, pixels in [0, 1].
+        images: (N, C, H, W) float32 or float64, pixels in [0, 1]; or uint8, which is faster than floats that are
+            truncated, with the same results.
         spec: The severity table.
         corruption: Name of a corruption of the table.
         severity: 1 to 5; 0 returns the images unchanged.
         seed: Seed of the run.
         indices: (N,) int64, position of each image in its data set.
-        quantize: Whether to truncate the result to 8 bits, as in the published data: ``floor(255 y) / 255``.
+        quantize: Whether to truncate the result to 8 bits, as in the published data: ``floor(255 y) / 255``. Bytes
+            always are.
 
     Returns:
-        (N, C, H, W) of the images' type and device, in [0, 1].
+        (N, C, H, W) of the images' type and device, in [0, 1]; of bytes x, ``floor(255 y)`` for the y of ``x / 255``.
 
     Raises:
         UnknownNameError: If the table has no such corruption.
@@ -53,31 +58,31 @@ def corrupt(
     _check(images, "Indices", indices)
     if severity == 0:
         return images
-    return corrupt_unchecked(images, spec, corruption, severity, seed=seed, indices=indices, quantize=quantize)
+    corrupted = corrupt_unchecked(images, spec, corruption, severity, seed=seed, indices=indices)
+    return truncate_(corrupted) if quantize and images.dtype != torch.uint8 else corrupted
 
 
 def corrupt_unchecked(
-    images: Tensor, spec: Spec, corruption: str, severity: int, *, seed: int, indices: Tensor, quantize: bool = False
+    images: Tensor, spec: Spec, corruption: str, severity: int, *, seed: int, indices: Tensor
 ) -> Tensor:
     """As `corrupt` at a severity from 1, of images known to be as it says: no value is read back to check them."""
     entry = spec.corruptions[corruption]
     seeds = image_seeds(seed, corruption, severity, indices.to(images.device))
     photographs = {"textures": spec.frost_root} if entry.kernel == "frost" else {}
-    corrupted = KERNELS[entry.kernel](images, seeds, **entry.levels[severity - 1], **photographs)
-    return truncate_(corrupted) if quantize and entry.kernel not in EIGHT_BIT_KERNELS else corrupted
+    return _change(images, seeds, entry.kernel, {**entry.levels[severity - 1], **photographs})
 
 
 def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], seeds: Tensor) -> Tensor:
     """Returns the images under a kernel at any strength.
 
     Args:
-        images: (N, C, H, W) float32 or float64, pixels in [0, 1].
+        images: (N, C, H, W) float32 or float64, pixels in [0, 1], or uint8.
         kernel: Key of `KERNELS`.
         parameters: The kernel's parameters by name.
         seeds: (N,) int64, from `image_seeds`.
 
     Returns:
-        (N, C, H, W) of the images' type and device, in [0, 1].
+        (N, C, H, W) of the images' type and device, in [0, 1], or truncated to bytes.
 
     Raises:
         UnknownNameError: If there is no such kernel.
@@ -89,22 +94,36 @@ def apply_kernel(images: Tensor, kernel: str, parameters: Mapping[str, float], s
     if problem := parameter_problem(kernel, parameters):
         raise SpecError(f"Parameters of {kernel}: {problem}.")
     _check(images, "Seeds", seeds)
-    return KERNELS[kernel](images, seeds.to(images.device), **parameters)
+    return _change(images, seeds.to(images.device), kernel, parameters)
+
+
+def _change(images: Tensor, seeds: Tensor, kernel: str, parameters: Mapping[str, Any]) -> Tensor:
+    """Applies a kernel to floats, or to bytes: the same images as floats, a few at a time, unless it takes bytes."""
+    change = partial(KERNELS[kernel], **parameters)
+    if images.dtype != torch.uint8 or kernel in BYTE_KERNELS:
+        return change(images, seeds)
+    return by_blocks(lambda block, keys: as_bytes(change(as_floats(block, block.device), keys)), images, seeds)
 
 
 def _check(images: Tensor, name: str, numbers: Tensor) -> None:
-    """Raises DataError unless images are (N, C, H, W) floats with pixels in [0, 1], and numbers (N,) int64."""
-    if images.dtype not in (torch.float32, torch.float64):
-        raise DataError(f"Images must be float32 or float64 with pixels in [0, 1], not {images.dtype}.")
+    """Raises DataError unless images are (N, C, H, W) bytes or floats in [0, 1], and numbers (N,) int64."""
+    if images.dtype not in (torch.uint8, torch.float32, torch.float64):
+        raise DataError(f"Images must be uint8, or float32 or float64 with pixels in [0, 1], not {images.dtype}.")
     if images.dim() != 4:
         raise DataError(f"Images must have the shape (N, C, H, W), not {tuple(images.shape)}.")
-    low, high = (float(bound) for bound in images.detach().aminmax()) if images.numel() else (0.0, 1.0)
-    if not (low >= 0.0 and high <= 1.0):
-        if torch.isfinite(images).all():
-            raise DataError(f"Images must have pixels in [0, 1], not {low:g} to {high:g}; divide 8-bit values by 255.")
-        raise DataError("Images must be finite, but some pixels are NaN or infinite.")
+    if images.dtype != torch.uint8:
+        _check_pixels(images)
     if numbers.shape != images.shape[:1] or numbers.dtype != torch.int64:
         raise DataError(
             f"{name} must be int64 of shape ({len(images)},), one per image, not {numbers.dtype} of shape "
             f"{tuple(numbers.shape)}."
         )
+
+
+def _check_pixels(images: Tensor) -> None:
+    """Raises DataError unless pixels are in [0, 1]."""
+    low, high = (float(bound) for bound in images.detach().aminmax()) if images.numel() else (0.0, 1.0)
+    if not (low >= 0.0 and high <= 1.0):
+        if torch.isfinite(images).all():
+            raise DataError(f"Images must have pixels in [0, 1], not {low:g} to {high:g}; divide 8-bit values by 255.")
+        raise DataError("Images must be finite, but some pixels are NaN or infinite.")

@@ -41,5 +41,5 @@ KERNELS: dict[str, Kernel] = {
 }
 
 
-EIGHT_BIT_KERNELS = frozenset({"pixelate", "jpeg_compression"})
-"""The kernels whose results are multiples of 1/255 already: truncating them to 8 bits changes nothing."""
+BYTE_KERNELS = frozenset({"impulse_noise", "frost", "pixelate", "jpeg_compression"})
+"""The kernels that also turn uint8 images into uint8 images: those of pixels over 255, truncated to 8 bits."""

@@ -1,7 +1,7 @@
 """Brightness, contrast, saturation, pixelation and JPEG: the corruptions without random draws.
 
-Every corruption takes images (N, C, H, W), float with pixels in [0, 1], and returns the same, clipped to [0, 1]; the
-seeds, which all kernels take, are not used.
+Every corruption takes images (N, C, H, W), float with pixels in [0, 1], and returns the same, clipped to [0, 1];
+pixelation and JPEG also take and return bytes. The seeds, which all kernels take, are not used.
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019.
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial, reduce
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +21,13 @@ from torch import Tensor
 from robustcsc.corruptions.draws import by_blocks
 from robustcsc.corruptions.filters import on_device
 from robustcsc.corruptions.jpeg import through_jpeg
+from robustcsc.data.jpeg import JpegTrip, jpeg_trip
 from robustcsc.errors import DataError
 
-_Pixels = npt.NDArray[np.float32 | np.float64]
-_Trip = Callable[[Image.Image], list[npt.NDArray[np.uint8]]]
-"""What becomes of a picture, one plane for each of its channels."""
+_Bytes = npt.NDArray[np.uint8]
 
 _PRECISION = 22  # bits after the point of the weights that Pillow resizes 8-bit images with
-_LIBRARY_PIXELS = 96 * 96  # size of images from which libjpeg is faster on a CPU
+_LIBRARY_PIXELS = 96 * 96  # size of images from which Pillow is faster on a CPU
 
 
 def brightness(images: Tensor, seeds: Tensor, *, shift: float) -> Tensor:
@@ -108,9 +106,9 @@ def _scale_saturation(images: Tensor, gain: float, shift: float) -> Tensor:
 def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
     """Returns the images shrunk to ``int(scale side)`` pixels and enlarged again, both by the box filter of Pillow.
 
-    `scale` is in (0, 1]. The images are rounded to 8 bits first; results are multiples of 1/255. A pixel of the small
-    image is the plain mean of the pixels whose centres lie in its box (not weighted by area), first along rows, then
-    along columns, each time rounded to 8 bits. Enlarging repeats the nearest pixel.
+    `scale` is in (0, 1]. The images are uint8 or rounded to 8 bits first; results are uint8 or multiples of 1/255. A
+    pixel of the small image is the plain mean of the pixels whose centres lie in its box (not weighted by area), first
+    along rows, then along columns, each time rounded to 8 bits. Enlarging repeats the nearest pixel.
 
     Raises:
         DataError: If the small image would have no pixels.
@@ -118,23 +116,25 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
     height, width = images.shape[2:]
     if int(height * scale) < 1 or int(width * scale) < 1:
         raise DataError(f"Corruption pixelate at scale {scale:g} leaves no pixel of images of {height}x{width} pixels.")
-    if images.shape[1] == 3 and _suits_pillow(images):
-        return _through_pillow(images, partial(_box_trip, small=(int(width * scale), int(height * scale))))
-    return by_blocks(partial(_shrink_and_enlarge, scale=scale), images)
+    if images.device.type == "cpu" and images.shape[1] == 3 and height * width >= _LIBRARY_PIXELS:
+        trip = partial(_box_trip, small=(int(width * scale), int(height * scale)))
+        return _on_bytes(partial(_one_by_one, trip), images)
+    return _on_bytes(partial(_shrink_and_enlarge, scale=scale), images)
 
 
-def _box_trip(picture: Image.Image, small: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
+def _box_trip(image: _Bytes, result: _Bytes, small: tuple[int, int]) -> None:
+    picture = Image.merge("RGB", [Image.fromarray(plane) for plane in image])
     rows = picture.resize((small[0], picture.height), Image.Resampling.BOX)  # or Pillow may begin with the columns
     across, down = (
         _box_table(before, after, torch.device("cpu"))[0][0].numpy()
         for before, after in zip(small, picture.size, strict=True)
     )
-    bands = rows.resize(small, Image.Resampling.BOX).split()
-    return [np.asarray(band).take(across, 1).take(down, 0) for band in bands]
+    planes = np.asarray(rows.resize(small, Image.Resampling.BOX)).transpose(2, 0, 1)
+    planes.take(across, 2).take(down, 1, out=result, mode="clip")  # the default mode would need a copy
 
 
 def _shrink_and_enlarge(images: Tensor, scale: float) -> Tensor:
-    levels = (images * 255.0).add_(0.5).to(torch.int32)
+    levels = images.to(torch.int32)
     for dim in (3, 2):
         side = levels.shape[dim]
         sources, weights = _box_table(side, int(side * scale), images.device)
@@ -143,11 +143,11 @@ def _shrink_and_enlarge(images: Tensor, scale: float) -> Tensor:
         for source, weight in zip(sources[1:], weights[1:], strict=True):
             sums.add_(_take(levels, dim, source).mul_(weight))
         levels = sums.add_(1 << (_PRECISION - 1)).bitwise_right_shift_(_PRECISION)
-    pixels = _pixels(levels, images)
+    levels = levels.to(torch.uint8)
     for dim in (3, 2):  # nothing is rounded here, so the order is free: the slow columns while there are few rows
-        sources, _ = _box_table(pixels.shape[dim], images.shape[dim], images.device)
-        pixels = _take(pixels, dim, sources[0])
-    return pixels
+        sources, _ = _box_table(levels.shape[dim], images.shape[dim], images.device)
+        levels = _take(levels, dim, sources[0])
+    return levels
 
 
 def _take(images: Tensor, dim: int, sources: Tensor) -> Tensor:
@@ -188,9 +188,9 @@ def _box_table(before: int, after: int, device: torch.device) -> tuple[Tensor, T
 def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor:
     """Returns the images after JPEG compression and decompression with 4:2:0 colour.
 
-    `quality` is a whole number from 1 to 100. The images, of 1 or 3 channels, are rounded to 8 bits first; results are
-    multiples of 1/255. Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits. Large images on a CPU go
-    through libjpeg itself (Pillow's), which is faster, in as many threads as PyTorch uses.
+    `quality` is a whole number from 1 to 100. The images, of 1 or 3 channels, are uint8 or rounded to 8 bits first;
+    results are uint8 or multiples of 1/255. Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits; on
+    a CPU by libjpeg itself, which is faster, in as many threads as PyTorch uses.
 
     Raises:
         DataError: If the images have neither 1 nor 3 channels.
@@ -198,30 +198,23 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
     channels = images.shape[1]
     if channels not in (1, 3):
         raise DataError(f"Corruption jpeg_compression needs images of 1 or 3 channels, not {channels}.")
-    if _suits_pillow(images):
-        return _through_pillow(images, partial(_file_trip, quality=int(quality)))
-    return by_blocks(partial(_through_jpeg, quality=int(quality)), images)
+    trip = jpeg_trip() if images.device.type == "cpu" else None
+    if trip is None:
+        return _on_bytes(lambda levels: through_jpeg(levels.to(torch.float32), int(quality)), images)
+    return _on_bytes(partial(_one_by_one, partial(_file_trip, trip=trip, quality=int(quality))), images)
 
 
-def _through_jpeg(images: Tensor, quality: int) -> Tensor:
-    return _pixels(through_jpeg(_levels(images).to(torch.float32), quality), images)
+def _file_trip(image: _Bytes, result: _Bytes, trip: JpegTrip, quality: int) -> None:
+    pixels = image.transpose(1, 2, 0)
+    if not pixels.flags.c_contiguous:
+        pixels = np.stack(list(image), -1)  # by NumPy, which starts no threads of its own
+    result[:] = trip(torch.from_numpy(pixels).permute(2, 0, 1), quality).numpy()
 
 
-def _file_trip(picture: Image.Image, quality: int) -> list[npt.NDArray[np.uint8]]:
-    file = BytesIO()
-    picture.save(file, "JPEG", quality=quality)
-    return [np.asarray(band) for band in Image.open(file).split()]
-
-
-def _suits_pillow(images: Tensor) -> bool:
-    return images.device.type == "cpu" and images.shape[2] * images.shape[3] >= _LIBRARY_PIXELS
-
-
-def _through_pillow(images: Tensor, trip: _Trip) -> Tensor:
-    """Images of 1 or 3 channels on a CPU, rounded to 8 bits, after `trip`, in as many threads as PyTorch uses."""
+def _one_by_one(work: Callable[[_Bytes, _Bytes], None], images: Tensor) -> Tensor:
+    """Applies `work`, which writes to its second argument, to each image on a CPU, in as many threads as PyTorch."""
     results = torch.empty_like(images, memory_format=torch.contiguous_format)
-    work, count = partial(_through_picture, trip=trip), torch.get_num_threads()
-    pairs = images.detach().numpy(), results.numpy()
+    pairs, count = (images.numpy(), results.numpy()), torch.get_num_threads()
     if count == 1 or len(images) == 1:
         deque(map(work, *pairs), maxlen=0)
     else:
@@ -230,18 +223,16 @@ def _through_pillow(images: Tensor, trip: _Trip) -> Tensor:
     return results
 
 
-def _through_picture(image: _Pixels, result: _Pixels, trip: _Trip) -> None:
-    """One image (C, H, W), written to `result`; all of it in NumPy, which starts no threads of its own."""
-    np.multiply(image, 255.0, out=result)
-    planes = [Image.fromarray(plane) for plane in np.add(result, 0.5, out=result).astype(np.uint8)]
-    changed = trip(Image.merge("L" if len(planes) == 1 else "RGB", planes))
-    for levels, plane in zip(changed, result, strict=True):
-        np.divide(levels, 255.0, out=plane, dtype=plane.dtype)
+def _on_bytes(work: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Applies `work`, which turns uint8 into integers 0 to 255, to bytes, or to floats rounded to 8 bits."""
+    if images.dtype == torch.uint8:
+        return by_blocks(work, images)
+    return by_blocks(lambda block: _pixels(work(_levels(block)), block), images)
 
 
 def _levels(images: Tensor) -> Tensor:
-    """The images rounded to integers 0 to 255, of their own type."""
-    return (images * 255.0).add_(0.5).floor_()
+    """Floats rounded to uint8; by way of int32, because PyTorch turns floats into bytes one by one."""
+    return (images.detach() * 255.0).add_(0.5).to(torch.int32).to(torch.uint8)
 
 
 def _pixels(levels: Tensor, images: Tensor) -> Tensor:

@@ -85,13 +85,18 @@ def random_words(low: Tensor, high: Tensor, counters: Tensor) -> Tensor:
 
     Both halves of the key are int32 of one shape, which broadcasts with the counters of `word_counters`.
     """
+    words, scratch = _words_but_last_shift(low, high, counters)
+    return _xor_shift_(words, 15, scratch)
+
+
+def _words_but_last_shift(low: Tensor, high: Tensor, counters: Tensor) -> tuple[Tensor, Tensor]:
+    """The words of `random_words`, of which only the upper 15 bits are right yet, and scratch memory of their form."""
     words = counters + low
     scratch = torch.empty_like(words)
     _xor_shift_(words, 16, scratch)
-    words.mul_(_signed(0x21F0AAAD, 32)).add_(high)
+    torch.add(high, words, alpha=_signed(0x21F0AAAD, 32), out=words)
     _xor_shift_(words, 15, scratch)
-    words.mul_(_signed(0x735A2D97, 32))
-    return _xor_shift_(words, 15, scratch)
+    return words.mul_(_signed(0x735A2D97, 32)), scratch
 
 
 def _xor_shift_(words: Tensor, shift: int, scratch: Tensor) -> Tensor:
@@ -140,15 +145,17 @@ def uniform(seeds: Tensor, shape: Sequence[int], stream: int = 0) -> Tensor:
 
 
 def bernoulli(seeds: Tensor, shape: Sequence[int], share: float, stream: int = 0) -> Tensor:
-    """Returns 1 where the number of `uniform` for the same arguments is below `share`, as a float32, and else 0."""
+    """Returns uint8 numbers, 1 where the number of `uniform` for the same arguments is below `share`, and else 0."""
     width = math.prod(shape)
     low, high = word_keys(seeds, stream)
     counters = word_counters(width, seeds.device)
     bound = math.ceil((float(torch.tensor(share)) - 0.5) * 2**24)
-    values = torch.empty((len(seeds), width), dtype=torch.float32, device=seeds.device)
+    values = torch.empty((len(seeds), width), dtype=torch.uint8, device=seeds.device)
     for rows in row_blocks(len(seeds), width, seeds.device):
-        words = random_words(low[rows, None], high[rows, None], counters).bitwise_right_shift_(8).sub_(bound)
-        values[rows].copy_(words.bitwise_right_shift_(31)).neg_()
+        words, scratch = _words_but_last_shift(low[rows, None], high[rows, None], counters)
+        if bound:  # and else the sign decides, one of the upper bits
+            words = _xor_shift_(words, 15, scratch).bitwise_right_shift_(8).sub_(bound)
+        values[rows].copy_(words.bitwise_right_shift_(31)).bitwise_and_(1)
     return values.view(len(seeds), *shape)
 
 

@@ -196,11 +196,9 @@ class Export:
         """Yields positions and (n, H, W, C) pixels of the corrupted images, all or those of some rows."""
         total = len(self.images) if rows is None else len(rows)
         done = 0
-        for batch in self.images.batches(self.batch_size, order=rows, device=self.device):
-            images = corrupt(
-                batch.images, self.spec, corruption, severity, seed=self.seed, indices=batch.indices, quantize=True
-            )
-            pixels = images.mul(255.0).round_().to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        for batch in self.images.batches(self.batch_size, order=rows, device=self.device, as_bytes=True):
+            images = corrupt(batch.images, self.spec, corruption, severity, seed=self.seed, indices=batch.indices)
+            pixels = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
             yield batch.indices.tolist(), pixels
             done += len(pixels)
             self.progress(f"{corruption} {severity}", done, total)

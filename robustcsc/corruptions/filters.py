@@ -138,6 +138,14 @@ def truncate_(images: Tensor) -> Tensor:
     return images
 
 
+def as_bytes(images: Tensor) -> Tensor:
+    """Returns ``floor(255 x)`` as uint8, the levels of `truncate_`; the images, float in [0, 1], are overwritten.
+
+    By way of int32, because PyTorch turns floats into bytes one by one.
+    """
+    return images.mul_(on_device(255.0, images)).to(torch.int32).to(torch.uint8)
+
+
 def clear_below_(values: Tensor, least: float) -> Tensor:
     """Sets float32 values below `least` to 0, in place and without a mask, which takes far longer on a CPU."""
     before = torch.nextafter(torch.tensor(least), torch.tensor(-math.inf))

@@ -1,13 +1,15 @@
 """The four noise corruptions, drawn per value (pixel and channel).
 
 Every corruption takes images (N, C, H, W), float with pixels in [0, 1], and seeds (N,), int64 from `image_seeds` on the
-device of the images; it returns (N, C, H, W), clipped to [0, 1]. There are two steps, so that recorded draws
-can be replayed: random numbers from `draws` or `poisson`, then a function of the images and those numbers.
+device of the images; it returns (N, C, H, W), clipped to [0, 1]. Impulse noise also takes and returns bytes. There are
+two steps, so that recorded draws can be replayed: random numbers from `draws` or `poisson`, then a function of the
+images and those numbers.
 
 Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019.
 """
 
+import torch
 from torch import Tensor
 
 from robustcsc.corruptions.draws import bernoulli, by_blocks, normal
@@ -67,7 +69,9 @@ def impulse_noise(images: Tensor, seeds: Tensor, *, share: float) -> Tensor:
 def replace_values(images: Tensor, chosen: Tensor, salt: Tensor) -> Tensor:
     """Returns the images, clipped to [0, 1], with `chosen` values set to `salt`; both are of the images' shape, 0 or 1.
 
-    Sums of products with 0 and 1, which are exact: a selection by a mask takes far longer on a CPU.
+    In images of bytes the brightest value is 255. Sums of products with 0 and 1, which are exact: a selection by a mask
+    takes far longer on a CPU.
     """
+    white = 255 if images.dtype == torch.uint8 else 1
     chosen, salt = chosen.to(images.dtype), salt.to(images.dtype)
-    return (1.0 - chosen).mul_(images).add_(salt.mul(chosen)).clamp_(0.0, 1.0)
+    return (1 - chosen).mul_(images).add_(salt * chosen, alpha=white).clamp_(0, white)

@@ -66,9 +66,9 @@ def contact_sheet(image: Image.Image, spec: Spec, *, seed: int = 0) -> Image.Ima
 
 def _tiles(image: Image.Image, spec: Spec, corruption: str, seed: int) -> list[Image.Image]:
     """The image, clean and at every severity, truncated to 8 bits."""
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(torch.float32) / 255.0
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
     tiles = [image]
     for severity in SEVERITIES:
-        result = corrupt(pixels, spec, corruption, severity, seed=seed, indices=torch.tensor([0]), quantize=True)
-        tiles.append(Image.fromarray(result[0].mul(255.0).round().to(torch.uint8).permute(1, 2, 0).numpy()))
+        result = corrupt(pixels, spec, corruption, severity, seed=seed, indices=torch.tensor([0]))
+        tiles.append(Image.fromarray(result[0].permute(1, 2, 0).numpy()))
     return tiles

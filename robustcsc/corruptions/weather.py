@@ -8,13 +8,14 @@ Source of the definitions: D. Hendrycks and T. Dietterich, "Benchmarking Neural 
 Corruptions and Perturbations", ICLR 2019, and the authors' generation scripts.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from robustcsc.corruptions import filters
-from robustcsc.corruptions.draws import normal, row_blocks, uniform
+from robustcsc.corruptions.draws import by_blocks, normal, row_blocks, uniform
 from robustcsc.corruptions.textures import Textures, crop, load_textures
 from robustcsc.errors import DataError
 
@@ -251,6 +252,8 @@ def add_frost(
 ) -> Tensor:
     """Returns ``image_weight x + frost_weight t`` clipped to [0, 1], for the crops t that `frost_draws` describes.
 
+    Bytes x become bytes, truncated.
+
     Raises:
         DataError: If the images are not RGB.
     """
@@ -258,10 +261,23 @@ def add_frost(
         raise DataError(f"Corruption frost needs colour images of 3 channels, not {images.shape[1]}.")
     height, width = images.shape[2:]
     levels = filters.on_device(255.0, images)
-    frosty = torch.empty_like(images)
-    for rows in row_blocks(len(images), 3 * height * width, images.device):
-        crops = crop(textures, index[rows], corners[rows], height, width).double()
-        sums = (images[rows] * levels).double().mul_(image_weight * _LEVEL_PARTS)
-        sums.add_(crops.mul_(frost_weight * _LEVEL_PARTS)).floor_()
-        frosty[rows] = sums.to(images.dtype).mul_(1 / _LEVEL_PARTS).clamp_(0.0, 255.0).div_(levels)
-    return frosty
+    frosty = _frosty_levels(image_weight, frost_weight, images.device)
+
+    def blend(block: Tensor, index: Tensor, corners: Tensor) -> Tensor:
+        crops = crop(textures, index, corners, height, width)
+        if block.dtype == torch.uint8:
+            pairs = crops.to(torch.int32).add_(block, alpha=256)
+            return frosty.index_select(0, pairs.view(-1)).view_as(crops)
+        sums = (block * levels).double().mul_(image_weight * _LEVEL_PARTS)
+        sums.add_(crops.double().mul_(frost_weight * _LEVEL_PARTS)).floor_()
+        return sums.to(block.dtype).mul_(1 / _LEVEL_PARTS).clamp_(0.0, 255.0).div_(levels)
+
+    return by_blocks(blend, images, index, corners)
+
+
+@lru_cache(maxsize=8)
+def _frosty_levels(image_weight: float, frost_weight: float, device: torch.device) -> Tensor:
+    """(65536,) uint8, at 256 l + t what becomes of a level l under a level t of frost."""
+    levels = torch.arange(256, dtype=torch.float64, device=device)
+    sums = (levels * image_weight)[:, None] + levels * frost_weight
+    return sums.clamp_(max=255.0).to(torch.uint8).view(-1)

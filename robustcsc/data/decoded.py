@@ -128,13 +128,18 @@ class DecodedImages:
         )
 
     def batches(
-        self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
+        self,
+        batch_size: int,
+        *,
+        order: Tensor | None = None,
+        device: str | torch.device = "cpu",
+        as_bytes: bool = False,
     ) -> Iterator[Batch]:
         """As `ImageSet.batches`; unreadable images are left out before batches are made."""
         rows = torch.arange(len(self)) if order is None else checked_rows(order, len(self))
         readable = self._decoded[1]
         order = (readable.cumsum(0) - 1)[rows[readable[rows]]]
-        return self.in_memory.batches(batch_size, order=order, device=device)
+        return self.in_memory.batches(batch_size, order=order, device=device, as_bytes=as_bytes)
 
     @cached_property
     def _decoded(self) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     """Some images of a set, all tensors on one device.
 
     Attributes:
-        images: (n, C, H, W), float32, pixels in [0, 1].
+        images: (n, C, H, W), float32, pixels in [0, 1]; uint8 where bytes were asked for.
         labels: (n,), int64, indices into the set's `classes`.
         indices: (n,), int64, the images' positions in the whole split, from which random corruptions are seeded.
     """
@@ -92,7 +92,12 @@ class ImageSet(Protocol):
         """
 
     def batches(
-        self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
+        self,
+        batch_size: int,
+        *,
+        order: Tensor | None = None,
+        device: str | torch.device = "cpu",
+        as_bytes: bool = False,
     ) -> Iterator[Batch]:
         """Yields the images in batches; which images come does not depend on the batch size.
 
@@ -100,6 +105,7 @@ class ImageSet(Protocol):
             batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
             order: (n,), int64, the rows to return; by default all, in their order.
             device: Where the batch's tensors lie.
+            as_bytes: Whether the images are uint8, as `robustcsc.corruptions.corrupt` takes them, too.
 
         Raises:
             DataError: A row is out of range, the batch size is not positive, or no image could be read.
@@ -150,6 +156,14 @@ def sent(tensor: Tensor, device: str | torch.device) -> Tensor:
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory()  # or the driver waits, to copy it to such memory itself
     return tensor.to(device, non_blocking=True)
+
+
+def batch_of(
+    pixels: Tensor, labels: Tensor, positions: Tensor, device: str | torch.device, as_bytes: bool = False
+) -> Batch:
+    """Returns a batch of uint8 `pixels` on `device`, as floats unless they are to stay bytes."""
+    images = sent(pixels, device) if as_bytes else as_floats(pixels, device)
+    return Batch(images, sent(labels, device), sent(positions, device))
 
 
 def fingerprint_of(images: ImageSet, form: str, content: Iterable[bytes | memoryview]) -> str:

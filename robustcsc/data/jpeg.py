@@ -15,10 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import Tensor
 
 #: Takes the content of a file and returns (C, H, W) pixels, one channel for a grey image and three for a colour one, or
 #: raises RuntimeError if the content is damaged, or not of these kinds.
 JpegDecoder = Callable[[bytes], npt.NDArray[np.uint8]]
+
+#: Takes (C, H, W) uint8 pixels of one or three channels, which should lie in memory as (H, W, C), and a quality of 1 to
+#: 100, and returns them as a file with 4:2:0 colour gives them back.
+JpegTrip = Callable[[Tensor, int], Tensor]
 
 #: Bytes of the largest file it is used for. More would gain little, and may hold more pixels than Pillow allows.
 LARGEST_FILE = 2**18
@@ -49,6 +54,15 @@ def jpeg_decoder() -> JpegDecoder | None:
         return pixels.numpy()  # type: ignore[attr-defined, no-any-return]
 
     return decode if _agrees_with_pillow(decode) else None
+
+
+@cache
+def jpeg_trip() -> JpegTrip | None:
+    """Returns torchvision's coder and decoder in one; ``None`` where there is no `jpeg_decoder`."""
+    if jpeg_decoder() is None:
+        return None
+    encode, decode = torch.ops.image.encode_jpeg.default, torch.ops.image.decode_jpeg.default
+    return lambda pixels, quality: decode(encode(pixels, quality), _AS_STORED)
 
 
 _BINARY = (".so", ".pyd", ".dylib")

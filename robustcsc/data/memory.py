@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of, sent
+from robustcsc.data.images import Batch, batch_of, batched_rows, checked_rows, fingerprint_of
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import Location
 
@@ -74,15 +74,16 @@ class MemoryImages:
         )
 
     def batches(
-        self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
+        self,
+        batch_size: int,
+        *,
+        order: Tensor | None = None,
+        device: str | torch.device = "cpu",
+        as_bytes: bool = False,
     ) -> Iterator[Batch]:
         """As `ImageSet.batches`."""
         # Pixels may lie as in a file, (N, H, W, C); layers of a model would compute other bits from these strides.
         return (
-            Batch(
-                as_floats(self.pixels[rows].contiguous(), device),
-                sent(self.labels[rows], device),
-                sent(self.positions[rows], device),
-            )
+            batch_of(self.pixels[rows].contiguous(), self.labels[rows], self.positions[rows], device, as_bytes)
             for rows in batched_rows(len(self), batch_size, order)
         )

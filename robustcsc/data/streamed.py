@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from robustcsc.data.decode import UnreadableImageError, as_array, decode, evaluation_view, training_view
-from robustcsc.data.images import Batch, as_floats, batched_rows, checked_rows, fingerprint_of, sent
+from robustcsc.data.images import Batch, batch_of, batched_rows, checked_rows, fingerprint_of
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import Location
 
@@ -144,14 +144,19 @@ class StreamedImages:
         )
 
     def batches(
-        self, batch_size: int, *, order: Tensor | None = None, device: str | torch.device = "cpu"
+        self,
+        batch_size: int,
+        *,
+        order: Tensor | None = None,
+        device: str | torch.device = "cpu",
+        as_bytes: bool = False,
     ) -> Iterator[Batch]:
         """As `ImageSet.batches`; the images do not depend on the number of workers either.
 
         Raises:
             DataError: Also if an image does not have the set's shape.
         """
-        return self._read(batched_rows(len(self), batch_size, order), (), device)
+        return self._read(batched_rows(len(self), batch_size, order), (), device, as_bytes)
 
     def training_batches(
         self, batch_size: int, *, epoch: int, seed: int, order: Tensor | None = None, device: str | torch.device = "cpu"
@@ -190,7 +195,9 @@ class StreamedImages:
             digests.append(hashlib.sha256(content).digest())
         return digests
 
-    def _read(self, batches: Iterable[Tensor], entropy: tuple[int, ...], device: str | torch.device) -> Iterator[Batch]:
+    def _read(
+        self, batches: Iterable[Tensor], entropy: tuple[int, ...], device: str | torch.device, as_bytes: bool = False
+    ) -> Iterator[Batch]:
         """Yields the readable images of each batch of rows, and remembers the unreadable files."""
         asked, read = 0, 0
         for loaded in self._loader(self._requests(rows, entropy) for rows in batches):
@@ -201,11 +208,8 @@ class StreamedImages:
             self._damaged.update(self.files[row] for row in loaded.unreadable)
             if loaded.rows:
                 rows = torch.tensor(loaded.rows)
-                yield Batch(
-                    as_floats(torch.from_numpy(loaded.pixels), device),
-                    sent(self.labels[rows], device),
-                    sent(self.positions[rows], device),
-                )
+                pixels = torch.from_numpy(loaded.pixels)
+                yield batch_of(pixels, self.labels[rows], self.positions[rows], device, as_bytes)
         if asked and not read:
             raise DataError(f"None of the images that were asked for in {self.root} can be read.")
 

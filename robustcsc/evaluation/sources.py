@@ -18,6 +18,7 @@ from robustcsc.corruptions import Spec
 from robustcsc.corruptions.apply import corrupt_unchecked
 from robustcsc.corruptions.manifest import load_corrupted, read_manifest
 from robustcsc.data import Batch, ImageSet
+from robustcsc.data.images import as_floats
 from robustcsc.errors import DataError
 from robustcsc.evaluation.attacks.saved import AdversarialFile
 from robustcsc.evaluation.models import LoadedModel
@@ -116,11 +117,11 @@ def corrupted_batches(inputs: Inputs, corruption: Corruption, batch_size: int, d
         inputs.unreadable.extend(it for it in files.unreadable if it not in inputs.unreadable)
         return
     spec, quantize = required(inputs.spec, "spec"), corruption.pixels is Pixels.BYTES
-    for batch in inputs.images.batches(batch_size, device=device):
-        changed = corrupt_unchecked(  # images of a data set are bytes over 255
-            batch.images, spec, name, severity, seed=corruption.seed, indices=batch.indices, quantize=quantize
+    for batch in inputs.images.batches(batch_size, device=device, as_bytes=quantize):
+        changed = corrupt_unchecked(  # images of a data set are bytes, or bytes over 255
+            batch.images, spec, name, severity, seed=corruption.seed, indices=batch.indices
         )
-        yield batch._replace(images=changed)
+        yield batch._replace(images=as_floats(changed, device) if quantize else changed)
 
 
 def kept(batches: Callable[[], Iterator[Batch]], most: int = _KEPT) -> Callable[[], Iterator[Batch]]:

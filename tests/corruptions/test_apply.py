@@ -17,6 +17,8 @@ IMAGENET = load_spec("imagenet_c")
 ALL = tuple(CIFAR.corruptions)
 INDICES = torch.arange(256)
 IMAGES = torch.rand(256, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+LEVELS = (IMAGES * 255).round().to(torch.uint8)
+LEVELS[0], LEVELS[1] = 0, 255
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -114,6 +116,28 @@ def test_quantized_results_are_the_truncated_ones() -> None:
     assert torch.equal(quantized, eight_bit.to(torch.uint8).float() / 255)
 
 
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", ALL)
+def test_bytes_become_the_truncated_results_of_the_same_images_as_floats(name: str, severity: int) -> None:
+    for spec, levels in ((CIFAR, LEVELS), (IMAGENET, F.interpolate(LEVELS[:7], (112, 131)))):
+        indices = INDICES[: len(levels)]
+        floats = corrupt(levels / 255, spec, name, severity, seed=0, indices=indices, quantize=True)
+        before = levels.clone()
+        got = corrupt(levels, spec, name, severity, seed=0, indices=indices)
+        assert got.dtype == torch.uint8 and torch.equal(got / 255, floats) and torch.equal(levels, before)
+        as_in_a_file = levels.contiguous(memory_format=torch.channels_last)
+        assert torch.equal(corrupt(as_in_a_file, spec, name, severity, seed=0, indices=indices, quantize=True), got)
+        one = corrupt(levels[5:6], spec, name, severity, seed=0, indices=indices[5:6])
+        assert torch.equal(one[0], got[5]) and one.is_contiguous()
+
+
+def test_bytes_stay_bytes_under_a_kernel_at_any_strength_and_at_severity_0() -> None:
+    seeds = image_seeds(4, "shot_noise", 2, INDICES)
+    expected = truncate_(apply_kernel(LEVELS / 255, "shot_noise", {"photons": 77.0}, seeds))
+    assert torch.equal(apply_kernel(LEVELS, "shot_noise", {"photons": 77.0}, seeds) / 255, expected)
+    assert torch.equal(corrupt(LEVELS, CIFAR, "shot_noise", 0, seed=0, indices=INDICES), LEVELS)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_truncation_leaves_the_images_themselves_alone(name: str) -> None:
     images = F.interpolate(IMAGES[:2], (112, 131), mode="bilinear")
@@ -145,8 +169,9 @@ def test_unknown_names_are_refused_with_a_suggestion() -> None:
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
-        ((IMAGES * 255).to(torch.uint8), "must be float32 or float64"),
-        (IMAGES.half(), "must be float32 or float64"),
+        ((IMAGES * 255).to(torch.int16), "must be uint8, or float32 or float64 .* not torch.int16"),
+        (IMAGES.half(), "must be uint8, or float32 or float64"),
+        (LEVELS[0], r"shape \(N, C, H, W\), not \(3, 32, 32\)"),
         (IMAGES[0], r"shape \(N, C, H, W\), not \(3, 32, 32\)"),
         (IMAGES * 255, "pixels in .* divide 8-bit values by 255"),
         (IMAGES - 0.5, r"pixels in \[0, 1\], not -0.5"),

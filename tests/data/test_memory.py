@@ -32,6 +32,12 @@ def test_any_batch_size_gives_the_same_images(seven: MemoryImages, batch_size: i
     assert max(len(b.labels) for b in batches) <= batch_size
 
 
+def test_batches_are_bytes_where_bytes_are_asked_for(seven: MemoryImages) -> None:
+    batch = next(seven.batches(3, order=torch.tensor([6, 0, 3]), as_bytes=True))
+    assert batch.images.dtype == torch.uint8 and torch.equal(batch.images, seven.pixels[[6, 0, 3]])
+    assert batch.indices.tolist() == [6, 0, 3] and batch.labels.tolist() == [1, 0, 1]
+
+
 def test_order_names_rows(seven: MemoryImages) -> None:
     batch = next(seven.batches(3, order=torch.tensor([6, 0, 3])))
     assert batch.indices.tolist() == [6, 0, 3]

@@ -38,6 +38,13 @@ def test_a_stream_equals_the_same_tree_in_memory(tree: Tree, batch_size: int, wo
     assert same(joined(list(stream(root, workers=workers).batches(batch_size))), memory)
 
 
+def test_batches_of_bytes_are_255_times_those_of_floats(tree: Tree) -> None:
+    root, _ = tree
+    for images in (stream(root), load("imagefolder", root)):
+        floats, levels = next(images.batches(12)), next(images.batches(12, as_bytes=True))
+        assert levels.images.dtype == torch.uint8 and same(levels._replace(images=levels.images / 255), floats)
+
+
 def test_order_and_subsets_keep_positions(tree: Tree) -> None:
     root, _ = tree
     part = stream(root).subset(torch.tensor([11, 2, 7]))
