@@ -6,7 +6,7 @@
 What is compared, for both severity tables (cifar10_c at 32x32, imagenet_c at 224x224 pixels), severity 3 unless
 `--severities` says otherwise:
 
-- robustcsc: `corrupt(..., quantize=True)` on batches of float32 images, with 1 thread and with all cores.
+- robustcsc: `corrupt` on batches of uint8 images, with 1 thread and with all cores.
 - The image-by-image code: one process on one core, libraries limited to one thread, uint8 in and out.
   At 224x224 the published package imagecorruptions-imaug 1.1.5, which has ImageNet's constants and the original's
   definitions, except for frost and elastic_transform; these two, and everything at 32x32, where no package that runs
@@ -71,12 +71,12 @@ class Engine:
         self.spec, self.device, self.seconds = spec, device, seconds
         levels = torch.from_numpy(clean_images(spec)).permute(0, 3, 1, 2)
         self.count = batch_size or TABLES[spec.name][device.type == "cuda"]
-        self.images = (levels[torch.arange(self.count) % len(levels)] / 255).contiguous().to(device)
+        self.images = levels[torch.arange(self.count) % len(levels)].contiguous().to(device)
         self.indices = torch.arange(self.count, device=device)
 
     def run(self, corruption: str, severity: int) -> Tensor:
         """One batch."""
-        return corrupt(self.images, self.spec, corruption, severity, seed=0, indices=self.indices, quantize=True)
+        return corrupt(self.images, self.spec, corruption, severity, seed=0, indices=self.indices)
 
     def rate(self, corruption: str, severity: int, threads: int) -> float:
         """Images per second: the median over batches, at least 3 and for at least the given seconds."""
@@ -93,7 +93,7 @@ class Engine:
 
     def mse(self, corruption: str, severity: int) -> float:
         """Mean squared error in grey levels."""
-        return float((self.run(corruption, severity) - self.images).mul_(255).double().square().mean())
+        return float((self.run(corruption, severity).double() - self.images).square().mean())
 
     def wait(self) -> None:
         """Waits for the device."""

@@ -1,15 +1,19 @@
 """Every corruption at severity 3, an image: a batch of ours beside the fastest image-by-image form of the definition.
 
-The forms are those of `fast_corruptions.py`, uint8 in and out; ours are float images in [0, 1], truncated to 8 bits.
-Eleven need NumPy and Pillow only; with OpenCV, which robustcsc does not depend on, there are seven more. The 19th,
-glass blur, is a loop over pixels that needs numba: `benchmarks/corruptions.py` compares with it.
+The forms are those of `fast_corruptions.py`. Both sides take and return bytes: theirs image by image, rows x columns x
+RGB, ours a batch of planes. With two threads, theirs work on two images at a time, and wall time counts. Eleven need
+NumPy and Pillow only; with OpenCV, which robustcsc does not depend on, there are seven more. The 19th, glass blur, is a
+loop over pixels that needs numba: `benchmarks/corruptions.py` compares with it.
 """
 
 from __future__ import annotations
 
 import runpy
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
 
@@ -30,39 +34,53 @@ BATCHES = {"cifar10_c": 128, "imagenet_c": 12}
 
 
 def rows() -> list[Row]:
-    """Returns a row for each corruption and size, and one for the geometric mean of each size."""
+    """Returns a row for each corruption, size and number of threads, and one for the geometric mean of each."""
     keep_freed_memory()
     if fast.cv2:
         fast.cv2.setNumThreads(1)
     found = []
-    for table in BATCHES:
-        cells = [_row(table, name, form) for name, form in {**fast.FORMS, **fast.with_opencv()}.items()]
+    for table, threads in product(BATCHES, (1, 2)):
+        torch.set_num_threads(threads)
+        cells = [_row(table, name, form, threads) for name, form in {**fast.FORMS, **fast.with_opencv()}.items()]
         side = load_spec(table).image_size
         mean = geometric_mean(row.ratio for row in cells)
         amounts = [geometric_mean(row.ours for row in cells), geometric_mean(row.theirs for row in cells)]
-        what = f"geometric mean of {len(cells)} corruptions, {side} px"
-        found += [*cells, Row("corruptions", what, "as above", "s of CPU", *amounts, mean, mean, mean, 1.0)]
+        what = f"geometric mean of {len(cells)} corruptions, {side} px, {_words(threads)}"
+        found += [*cells, Row("corruptions", what, "as above", cells[0].unit, *amounts, mean, mean, mean, 1.0)]
     return found
 
 
-def _row(table: str, name: str, form: Callable[..., np.ndarray]) -> Row:
-    spec, count, generator = load_spec(table), BATCHES[table], np.random.default_rng(0)
+def _words(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def _row(table: str, name: str, form: Callable[..., np.ndarray], threads: int) -> Row:
+    spec, count, generators = load_spec(table), BATCHES[table], np.random.default_rng(0).spawn(threads)
     levels = runpy.run_path(str(PHOTOGRAPHS))["photographs"](table)
     levels = np.ascontiguousarray(levels[np.arange(count) % len(levels)])
-    images = (torch.from_numpy(levels).permute(0, 3, 1, 2) / 255).contiguous()
+    images = torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous()
     indices, level = torch.arange(count), spec.corruptions[name].levels[SEVERITY - 1]
 
     def ours() -> torch.Tensor:
-        return corrupt(images, spec, name, SEVERITY, seed=0, indices=indices, quantize=True)
+        return corrupt(images, spec, name, SEVERITY, seed=0, indices=indices)
 
-    def theirs() -> list[np.ndarray]:
-        return [form(image, level, generator) for image in levels]
+    def share(first: int) -> list[np.ndarray]:
+        return [form(image, level, generators[first]) for image in levels[first::threads]]
 
-    got, expected = ours().mul(255).round().permute(0, 2, 3, 1).numpy(), np.stack(theirs()).astype(np.float32)
+    def theirs() -> list[list[np.ndarray]]:
+        return [share(0)] if threads == 1 else list(pool.map(share, range(threads)))
+
+    got = ours().permute(0, 2, 3, 1).numpy().astype(np.float32)
+    expected = np.empty_like(got)
+    with ThreadPoolExecutor(threads) as pool:
+        for first, results in enumerate(theirs()):
+            expected[first::threads] = results
+        clock = time.process_time if threads == 1 else time.perf_counter
+        timing = in_turn(ours, theirs, repeats=5, clock=clock)
     errors = [float(np.square(each - levels).mean()) for each in (got, expected)]
     note = f"mean squared error {errors[0]:.1f} and {errors[1]:.1f}"
     if np.abs(got - expected).max() <= 1:
         note = f"mean difference {np.abs(got - expected).mean():.3f} levels, largest {np.abs(got - expected).max():.0f}"
-    what = f"{name}, {spec.image_size} px, batch of {count}"
+    what = f"{name}, {spec.image_size} px, batch of {count}, {_words(threads)}"
     form_words = (form.__doc__ or "").splitlines()[0].rstrip(".")
-    return Row.timed("corruptions", what, form_words, in_turn(ours, theirs, repeats=5), at_most=1.0, note=note)
+    return Row.timed("corruptions", what, form_words, timing, at_most=1.0, wall=threads > 1, note=note)
