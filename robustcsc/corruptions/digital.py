@@ -27,7 +27,7 @@ from robustcsc.errors import DataError
 _Bytes = npt.NDArray[np.uint8]
 
 _PRECISION = 22  # bits after the point of the weights that Pillow resizes 8-bit images with
-_LIBRARY_PIXELS = 96 * 96  # size of images from which Pillow is faster on a CPU
+_LIBRARY_PIXELS = 96 * 96  # size of images from which Pillow and libjpeg are faster on a CPU
 
 
 def brightness(images: Tensor, seeds: Tensor, *, shift: float) -> Tensor:
@@ -116,7 +116,7 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
     height, width = images.shape[2:]
     if int(height * scale) < 1 or int(width * scale) < 1:
         raise DataError(f"Corruption pixelate at scale {scale:g} leaves no pixel of images of {height}x{width} pixels.")
-    if images.device.type == "cpu" and images.shape[1] == 3 and height * width >= _LIBRARY_PIXELS:
+    if images.shape[1] == 3 and _suits_libraries(images):
         trip = partial(_box_trip, small=(int(width * scale), int(height * scale)))
         return _on_bytes(partial(_one_by_one, trip), images)
     return _on_bytes(partial(_shrink_and_enlarge, scale=scale), images)
@@ -189,8 +189,8 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
     """Returns the images after JPEG compression and decompression with 4:2:0 colour.
 
     `quality` is a whole number from 1 to 100. The images, of 1 or 3 channels, are uint8 or rounded to 8 bits first;
-    results are uint8 or multiples of 1/255. Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits; on
-    a CPU by libjpeg itself, which is faster, in as many threads as PyTorch uses.
+    results are uint8 or multiples of 1/255. Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits.
+    Large images on a CPU go through libjpeg itself, which is faster, in as many threads as PyTorch uses.
 
     Raises:
         DataError: If the images have neither 1 nor 3 channels.
@@ -198,7 +198,7 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
     channels = images.shape[1]
     if channels not in (1, 3):
         raise DataError(f"Corruption jpeg_compression needs images of 1 or 3 channels, not {channels}.")
-    trip = jpeg_trip() if images.device.type == "cpu" else None
+    trip = jpeg_trip() if _suits_libraries(images) else None
     if trip is None:
         return _on_bytes(lambda levels: through_jpeg(levels.to(torch.float32), int(quality)), images)
     return _on_bytes(partial(_one_by_one, partial(_file_trip, trip=trip, quality=int(quality))), images)
@@ -209,6 +209,10 @@ def _file_trip(image: _Bytes, result: _Bytes, trip: JpegTrip, quality: int) -> N
     if not pixels.flags.c_contiguous:
         pixels = np.stack(list(image), -1)  # by NumPy, which starts no threads of its own
     result[:] = trip(torch.from_numpy(pixels).permute(2, 0, 1), quality).numpy()
+
+
+def _suits_libraries(images: Tensor) -> bool:
+    return images.device.type == "cpu" and images.shape[2] * images.shape[3] >= _LIBRARY_PIXELS
 
 
 def _one_by_one(work: Callable[[_Bytes, _Bytes], None], images: Tensor) -> Tensor:
