@@ -28,7 +28,7 @@ from robustcsc.attacks.guard import check_counts, differentiating
 from robustcsc.attacks.losses import require_classes
 from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
-from robustcsc.layers.logits import finite_logits
+from robustcsc.layers.logits import checked_logits, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
 
 #: The settings of the authors' code.
@@ -86,34 +86,46 @@ def deepfool(
         raise AttackError(f"overshoot must be a number of at least 0, not {overshoot}.")
     with differentiating(), evaluation_mode(model):
         clean = images.detach().clone()
-        way = torch.zeros_like(clean)
-        fooled = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
-        steps = torch.zeros(len(clean), dtype=torch.int64, device=clean.device)
-        candidates = torch.empty(0, dtype=torch.int64, device=clean.device)
-        active = torch.arange(len(clean), device=clean.device)
-        for step in range(max_steps + 1):
-            if len(active) == 0:  # all have changed their class or have no gradient
-                break
-            inputs = torch.add(clean[active], way[active], alpha=1 + overshoot).requires_grad_()
-            logits = finite_logits(model(inputs), len(inputs))
-            require_classes("DeepFool", logits, 2)
-            if not logits.requires_grad:
-                raise AttackError("No gradient reaches the images through the model: make it differentiable.")
-            if step == 0:
-                candidates = logits.detach().sort(dim=1, descending=True, stable=True).indices[:, :num_classes]
-            own = candidates[active]
-            changed = logits.argmax(dim=1) != own[:, 0]
-            fooled[active[changed]] = True
-            if step == max_steps or bool(changed.all()):
-                break
-            distances, directions, nearest = _nearest_boundary(logits, own, inputs)
-            if step == 0 and not reselect:
-                candidates = torch.stack([own[:, 0], nearest], dim=1)
-            moved = ~changed & distances.isfinite()  # without a gradient there is no direction
-            active = active[moved]
-            way[active] += directions[moved] * distances[moved].clamp_min(_SHORTEST_STEP).view(-1, 1, 1, 1)
-            steps[active] += 1
-        return Minimal((1 + overshoot) * way, fooled, steps)
+        return search_boundary(
+            model, clean, num_classes=num_classes, overshoot=overshoot, max_steps=max_steps, reselect=reselect
+        )
+
+
+def search_boundary(
+    model: nn.Module, clean: Tensor, *, num_classes: int, overshoot: float, max_steps: int, reselect: bool
+) -> Minimal:
+    """As `deepfool`, for settings and images that are known to be valid, and a model in evaluation mode."""
+    way = torch.zeros_like(clean)
+    fooled = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
+    steps = torch.zeros(len(clean), dtype=torch.int64, device=clean.device)
+    candidates = torch.empty(0, dtype=torch.int64, device=clean.device)
+    active = torch.arange(len(clean), device=clean.device)
+    for step in range(max_steps + 1):
+        if len(active) == 0:  # all have changed their class or have no gradient
+            break
+        inputs = torch.add(clean[active], way[active], alpha=1 + overshoot).requires_grad_()
+        logits = checked_logits(model(inputs), len(inputs))
+        require_classes("DeepFool", logits, 2)
+        if step == 0:
+            candidates = logits.detach().sort(dim=1, descending=True, stable=True).indices[:, :num_classes]
+        own = candidates[active]
+        changed = logits.argmax(dim=1) != own[:, 0]
+        fooled[active] = changed
+        bad = logits.detach().isfinite().all(dim=1).logical_not()
+        not_finite, standing = torch.stack((bad.sum(), (~changed).sum())).tolist()  # a read that a GPU is waited for
+        refuse_not_finite(not_finite, len(inputs))
+        if not logits.requires_grad:
+            raise AttackError("No gradient reaches the images through the model: make it differentiable.")
+        if step == max_steps or not standing:
+            break
+        distances, directions, nearest = _nearest_boundary(logits, own, inputs)
+        if step == 0 and not reselect:
+            candidates = torch.stack([own[:, 0], nearest], dim=1)
+        moved = (~changed & distances.isfinite()).nonzero().flatten()  # without a gradient there is no direction
+        active = active[moved]
+        way[active] += directions[moved] * distances[moved].clamp_min(_SHORTEST_STEP).view(-1, 1, 1, 1)
+        steps[active] += 1
+    return Minimal((1 + overshoot) * way, fooled, steps)
 
 
 def _nearest_boundary(logits: Tensor, candidates: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,17 +137,20 @@ def _nearest_boundary(logits: Tensor, candidates: Tensor, inputs: Tensor) -> tup
     nearest = torch.full((len(inputs),), math.inf, dtype=inputs.dtype, device=inputs.device)
     directions = torch.zeros_like(inputs, requires_grad=False)
     classes = candidates[:, 1].clone()
+    finite = torch.ones((), dtype=torch.bool, device=inputs.device)
     for column in range(gaps.shape[1]):
         last = column + 1 == gaps.shape[1]
         (normal,) = torch.autograd.grad(gaps[:, column].sum(), inputs, retain_graph=not last, allow_unused=True)
         if normal is None:
             raise AttackError("No gradient reaches the images through the model: make it differentiable.")
         lengths = torch.linalg.vector_norm(normal, dim=(1, 2, 3), dtype=torch.float64)
-        if not bool(lengths.isfinite().all()):
-            raise AttackError("The gradient of the model is not finite: check its weights and its inputs.")
+        finite &= lengths.isfinite().all()
         distances = (gaps[:, column].detach().abs() / lengths).to(inputs.dtype)
         nearer = (lengths > 0) & (distances < nearest)
-        nearest[nearer] = distances[nearer]
-        directions[nearer] = (normal[nearer] / lengths[nearer].view(-1, 1, 1, 1)).to(inputs.dtype)
-        classes[nearer] = candidates[nearer, column + 1]
+        nearest = torch.where(nearer, distances, nearest)
+        every = lengths.view(-1, 1, 1, 1)
+        directions = torch.where(nearer.view_as(every), (normal / every).to(inputs.dtype), directions)
+        classes = torch.where(nearer, candidates[:, column + 1], classes)
+    if not bool(finite):  # read once in each step, not for each class
+        raise AttackError("The gradient of the model is not finite: check its weights and its inputs.")
     return nearest, directions, classes

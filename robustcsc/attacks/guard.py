@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from robustcsc.attacks.threat import check_images, project
 from robustcsc.errors import AttackError
-from robustcsc.layers.logits import finite_logits
+from robustcsc.layers.logits import checked_logits, finite_logits, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.threats import Norm, ThreatModel
 
@@ -51,15 +51,42 @@ class Attacked(nn.Module):
         self.place = nn.Parameter(torch.empty(0, device=images.device), requires_grad=False)
         self.model = model
         self._dtype, self._scaled = images.dtype, scaled
+        self._bad: list[Tensor] = []  # images without finite logits or gradients in each pass, on the device
+        self._total: list[int | None] = []  # of images in that pass; None for a gradient
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of `images` in a tensor of their own, which an attack may write to.
 
         Raises:
-            ModelError: The model does not return finite logits (N, K).
+            ModelError: The model does not return logits (N, K).
         """
-        logits = self.model(_Gradient.apply(images.to(self._dtype), self._scaled))
-        return finite_logits(logits, len(images)).clone()
+        logits = self.model(_Gradient.apply(images.to(self._dtype), self._scaled, self._note))
+        checked = checked_logits(logits, len(images))
+        self._note(checked.detach().isfinite().all(dim=1), len(images))
+        return checked.clone()
+
+    def _note(self, finite: Tensor, total: int | None) -> None:
+        self._bad.append(finite.logical_not().sum())
+        self._total.append(total)
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """Checks at the end of the block what came within it: a GPU would be waited for in every step.
+
+        Raises:
+            AttackError: A gradient was not finite.
+            ModelError: Logits were not finite.
+        """
+        try:
+            yield
+        finally:  # also after an error, which numbers that are not finite may have led to
+            bad = torch.stack(self._bad).tolist() if self._bad else []
+            for count, total in zip(bad, self._total, strict=True):
+                if count and total is None:
+                    raise AttackError("The gradient of the model is not finite: check its weights and its inputs.")
+                refuse_not_finite(count, total or 0)
+            self._bad.clear()
+            self._total.clear()
 
 
 @dataclass(frozen=True)
@@ -129,7 +156,8 @@ def strongest(
 
         def attempt(rows: Tensor) -> Tensor:
             start = clean[rows]
-            found = search.attempt(attacked, start, targets[rows]) if len(rows) else start
+            with attacked.checked():
+                found = search.attempt(attacked, start, targets[rows]) if len(rows) else start
             return _allowed(found, start, threat, drop=search.minimum_norm)
 
         worst, remaining = clean.clone(), torch.arange(len(clean), device=clean.device)
@@ -223,21 +251,20 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 class _Gradient(torch.autograd.Function):
-    """The identity, whose gradient is checked to be finite, made contiguous, and scaled on request."""
+    """The identity, whose gradient is noted to be finite or not, made contiguous, and scaled on request."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, scaled: bool) -> Tensor:
-        ctx.scaled = scaled
+    def forward(ctx: Any, images: Tensor, scaled: bool, note: Callable[[Tensor, None], None]) -> Tensor:
+        ctx.scaled, ctx.note = scaled, note
         return images.view_as(images)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
-        if not torch.isfinite(largest).all():  # torchattacks treats NaN as "no change"
-            raise AttackError("The gradient of the model is not finite: check its weights and its inputs.")
+        ctx.note(largest.isfinite(), None)  # torchattacks treats NaN as "no change"
         if ctx.scaled:
             gradient = torch.where(largest == 0, gradient, gradient / largest)
-        return gradient.contiguous(), None
+        return gradient.contiguous(), None, None
 
 
 def probe(model: nn.Module, images: Tensor, labels: Tensor | None = None, *, gradients: bool = True) -> None:

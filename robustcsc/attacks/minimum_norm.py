@@ -11,7 +11,7 @@ FAB and CW use torchattacks. Workarounds for its version 3.5.1, in addition to t
 - ``CW`` stops when the cost of the whole batch has risen, so an image's result depends on its batch. Here it takes all
   steps.
 - ``CW`` cannot move pixels of exactly 0 and 1, where the inverse of tanh is infinite. Here they start `_MARGIN` inside.
-- ``DeepFool`` runs image by image and returns NaN where the gradient is zero. Here it is `deepfool.deepfool`, one step
+- ``DeepFool`` runs image by image and returns NaN where the gradient is zero. Here it is that of `deepfool`, one step
   at a time, with images clamped in between.
 - ``FAB`` takes the gradients of all K classes in each step, whether or not an image needs them. That is not changed.
 """
@@ -22,7 +22,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from robustcsc.attacks.deepfool import deepfool
+from robustcsc.attacks.deepfool import NUM_CLASSES, search_boundary
 from robustcsc.attacks.guard import NORM_NAMES, Attacked, Search, check_counts
 from robustcsc.attacks.losses import margin
 from robustcsc.errors import AttackError
@@ -93,7 +93,8 @@ def carlini_wagner(threat: ThreatModel, *, steps: int, searches: int, rate: floa
                 broken = attacked(found).argmax(dim=1) != labels
             lengths = torch.linalg.vector_norm(found - start, dim=(1, 2, 3)).float()
             better = broken & (lengths < shortest)
-            best[better], shortest[better] = found[better], lengths[better]
+            best = torch.where(better.view(-1, 1, 1, 1), found, best)
+            shortest = torch.where(better, lengths, shortest)
             high, low = torch.where(broken, weights, high), torch.where(broken, low, weights)
             weights = torch.where(high.isfinite(), (low + high) / 2, weights * _GROWTH)
         return best
@@ -117,8 +118,11 @@ def deepfool_within(threat: ThreatModel, *, steps: int, overshoot: float) -> Sea
     def attempt(attacked: Attacked, start: Tensor, labels: Tensor) -> Tensor:
         found, remaining = start.clone(), torch.arange(len(start), device=start.device)
         for _ in range(steps):
-            way = deepfool(attacked, found[remaining], overshoot=overshoot, max_steps=1)
-            found[remaining] = (found[remaining] + way.perturbations).clamp(0, 1)
+            shown = found[remaining]
+            way = search_boundary(
+                attacked, shown, num_classes=NUM_CLASSES, overshoot=overshoot, max_steps=1, reselect=True
+            )
+            found[remaining] = (shown + way.perturbations).clamp(0, 1)
             with torch.no_grad():
                 remaining = remaining[attacked(found[remaining]).argmax(dim=1) == labels[remaining]]
             if len(remaining) == 0:

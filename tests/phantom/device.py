@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchattacks
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+import robustcsc
 
 PHANTOM = torch.device("lazy:0")
 aten = torch.ops.aten
@@ -40,7 +43,7 @@ _READING = {
 }
 _INDEXING = {aten.index, aten.index_put, aten.index_put_}
 _COPYING = {aten._to_copy, aten.copy_}
-_PACKAGES = ("robustcsc", "torchattacks", "tests")
+_FOLDERS = tuple(Path(it).parent for it in (robustcsc.__file__, torchattacks.__file__, Path(__file__).parent))
 
 
 class WaitError(AssertionError):
@@ -108,6 +111,8 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     operation = func.overloadpacket
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     phantoms = [leaf for leaf in tensors if isinstance(leaf, PhantomTensor)]
+    if phantoms and operation in _INDEXING and isinstance(args[0], PhantomTensor):
+        tensors = [leaf for leaf in tree_leaves(args[2:]) if isinstance(leaf, Tensor)]  # indices may be of the host
     if phantoms and operation not in _COPYING:
         strangers = [leaf for leaf in tensors if not isinstance(leaf, PhantomTensor) and leaf.dim()]
         if strangers:
@@ -175,8 +180,11 @@ def _waits(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> boo
         moves = goal is not None and (torch.device(goal) == PHANTOM) != bool(phantoms)
         return moves and not kwargs.get("non_blocking", False)
     if operation in _INDEXING:
-        masked = any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-        return bool(phantoms) and masked and not (operation is not aten.index and args[2].numel() == 1)
+        indices = [index for index in args[1] if isinstance(index, Tensor)]
+        masked = any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+        filled = operation is not aten.index and args[2].numel() == 1
+        copied = any(not isinstance(index, PhantomTensor) and index.dim() for index in indices)
+        return bool(phantoms) and (copied or (masked and not filled))
     return bool(phantoms) and operation in _READING
 
 
@@ -184,7 +192,7 @@ def _place() -> str:
     frame = sys._getframe(2)
     while frame.f_back is not None:
         path = Path(frame.f_code.co_filename)
-        if path != Path(__file__) and any(part in _PACKAGES for part in path.parts):
+        if path != Path(__file__) and any(folder in path.parents for folder in _FOLDERS):
             return f"{path.stem}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "?"
