@@ -36,8 +36,8 @@ _MOST_COLUMNS = 12
 """Columns of tables whose rows become cards on a narrow screen."""
 _MOST_CARDS = 16
 """Rows of tables with more columns that become cards on any screen; more rows that say how numbers were made fold."""
-_IN_SIGHT = ("run", "kind", "name", "severity", "norm", "epsilon", "protocol", "policy", "policy.scope", "policy.value")
-_IN_SIGHT += ("rate", "low", "high", "lambda")
+_WHAT = ("run", "kind", "name", "severity", "norm", "epsilon", "protocol", "policy", "policy.scope", "policy.value")
+_IN_SIGHT = (*_WHAT, "rate", "low", "high", "lambda")
 """Columns of the records that are seen at once, where they differ; a button shows all."""
 _SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compare.js", "page.js")}
 
