@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.corruptions import SEVERITIES, load_spec, select
 from robustcsc.data.memory import MemoryImages
+from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.measurements.policies import NoLambda
@@ -107,7 +108,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     def whole() -> None:
         with tempfile.TemporaryDirectory() as folder, ResultStore(Path(folder) / "results.sqlite") as store:
             corruptions = planned_corruptions(setup.inputs, names, SEVERITIES, quantize=True)
-            setup.run(setup.planner.sweep(corruptions, setup.policies), store)
+            for _ in local.run(setup.planner.sweep(corruptions, setup.policies), setup.evaluator, store):
+                pass
 
     for _ in range(2):
         forward()  # kernel choice, memory

@@ -32,7 +32,7 @@ from robustcsc.measurements.policies import Scope
 from robustcsc.models.catalog import MODELS, build, default_spec
 
 #: The network that each is compared with.
-BASELINES = {"sdnet18": "resnet18", "sdnet20": "resnet20"} | {
+BASELINES = {"sdnet18": "resnet18", "sdnet20": "resnet20", "sdnet-textures": "resnet-textures"} | {
     name: name.removeprefix("detrame-") for name in MODELS if name.startswith("detrame-")
 }
 NUM_CLASSES = 10
@@ -61,9 +61,11 @@ class Bench:
         model = build(default_spec(name, NUM_CLASSES, IMAGE_SHAPE))
         return model.to(self.device).to(memory_format=torch.channels_last)
 
-    def training(self, name: str) -> Work:
+    def training(self, name: str, *, compiled: bool = False) -> Work:
         """Returns a full training step: forward, backward, SGD, projection."""
         model = self.build(name).train()
+        if compiled:
+            model.compile()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
         def step() -> None:
@@ -112,30 +114,36 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
 
-def measure(bench: Bench, name: str) -> list[dict[str, object]]:
-    """Returns the rows of one network."""
+def beside_baseline(bench: Bench, name: str) -> list[dict[str, object]]:
+    """Returns the rows of one network's images per second, relative to the network that it is compared with."""
     least = 0.95 if bench.device.type == "cuda" else 0.85
-    baseline = BASELINES[name]
-    rows = []
-    model = bench.build(name)
+    baseline, model = BASELINES[name], bench.build(name)
     aim = f">{least}" if csc_layers(model) else ""
     # Images per second relative to the other network: its seconds over this one's.
     steps = bench.ratio(bench.training(baseline), bench.training(name))
-    rows.append(row(bench, "training", name, baseline, steps, aim, speed=True))
-    plain = bench.evaluation(model)
-    passes = bench.ratio(bench.evaluation(bench.build(baseline)), plain)
-    rows.append(row(bench, "evaluation", name, baseline, passes, aim, speed=True))
+    passes = bench.ratio(bench.evaluation(bench.build(baseline)), bench.evaluation(model))
+    return [
+        row(bench, "training", name, baseline, steps, aim, speed=True),
+        row(bench, "evaluation", name, baseline, passes, aim, speed=True),
+    ]
+
+
+def beside_plain(bench: Bench, name: str) -> list[dict[str, object]]:
+    """Returns the rows of one network's time at other lambdas, relative to its training lambda; none without lambda."""
+    model = bench.build(name)
     if not csc_layers(model):
-        return rows
+        return []
+    plain = bench.evaluation(model)
     policies = {
         "fixed lambda": ModelAtLambda(model, 0.5),
         "adaptive per batch": AdaptiveModel(model, fixed_fit(name), Scope.BATCH),
         "adaptive per image": AdaptiveModel(model, fixed_fit(name), Scope.IMAGE),
     }
-    for words, policy in policies.items():
-        cost = bench.ratio(bench.evaluation(policy), plain)
-        rows.append(row(bench, "inference time", f"{name} {words}", f"{name} plain", cost, "<=1.15", speed=False))
-    return rows
+    costs = {words: bench.ratio(bench.evaluation(policy), plain) for words, policy in policies.items()}
+    return [
+        row(bench, "inference time", f"{name} {words}", f"{name} plain", cost, "<=1.15", speed=False)
+        for words, cost in costs.items()
+    ]
 
 
 def row(
@@ -208,7 +216,7 @@ def main() -> None:
     bench = Bench(torch.device(arguments.device), arguments.precision, arguments.batch_size, arguments.repeats)
     rows = []
     for name in arguments.models:
-        for result in measure(bench, name):
+        for result in beside_baseline(bench, name) + beside_plain(bench, name):
             print(
                 f"{result['quantity']}: {result['numerator']} / {result['denominator']} = {result['ratio']} "
                 f"[{result['lowest']}, {result['highest']}]" + (f", aim {result['aim']}" if result["aim"] else ""),

@@ -1,0 +1,97 @@
+"""How much is done: on a GPU in nine minutes, or of everything a little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Sizes of what is measured.
+
+    Attributes:
+        patience: Times the seconds of each step that it may take.
+        sparse: The network with a CSC layer.
+        plain: The network it is compared with.
+        corruptions: The corruptions whose speed is measured, as `select` reads them.
+        corruption_batch: Images at a time; those of `benchmarks/corruptions.py` if ``None``.
+        corruption_seconds: Least time for each.
+        copied: Bytes of the copy that measures the bandwidth of the memory.
+        sweep_corruptions: Those of the sweep whose time is compared with that of the bare network.
+        sweep_images: Its images.
+        batches: Batch sizes of training and inference.
+        repeats: Pairs of timed calls of each ratio.
+        compiled: Whether ``torch.compile`` compiles; else it is called, and does nothing.
+        trial_images: Training images of the two epochs whose time gives the number of epochs.
+        seconds: Time of each training.
+        most_epochs: Epochs at most.
+        test_images: Test images; all if ``None``.
+        attacked: Test images under attack.
+        fitted: Held-out images of the lambda fit at most.
+        crafted: Training images that universal perturbations are crafted on.
+        batch_size: Images at a time where accuracy is measured.
+    """
+
+    patience: float = 1
+    sparse: str
+    plain: str
+    corruptions: str = "all"
+    corruption_batch: int | None = None
+    corruption_seconds: float
+    copied: int
+    sweep_corruptions: str = "standard"
+    sweep_images: int
+    batches: tuple[int, ...]
+    repeats: int
+    compiled: bool
+    trial_images: int
+    seconds: float
+    most_epochs: int
+    test_images: int | None
+    attacked: int
+    fitted: int
+    crafted: int
+    batch_size: int
+
+
+SCALES = {
+    "full": Scale(
+        sparse="sdnet18",
+        plain="resnet18",
+        corruption_seconds=0.3,
+        copied=1 << 30,
+        sweep_images=4000,
+        batches=(128, 512),
+        repeats=11,
+        compiled=True,
+        trial_images=12_800,
+        seconds=80,
+        most_epochs=100,
+        test_images=None,
+        attacked=1000,
+        fitted=1000,
+        crafted=1000,
+        batch_size=1000,
+    ),
+    "rehearsal": Scale(
+        patience=20,  # a rehearsal may share the processor
+        sparse="sdnet-textures",
+        plain="resnet-textures",
+        corruption_batch=2,
+        corruption_seconds=0,
+        copied=1 << 20,
+        sweep_corruptions="gaussian_noise",
+        sweep_images=4,
+        batches=(4,),
+        repeats=1,
+        compiled=False,
+        trial_images=10,
+        seconds=1,
+        most_epochs=1,
+        test_images=20,
+        attacked=4,
+        fitted=4,
+        crafted=4,
+        batch_size=20,
+    ),
+}

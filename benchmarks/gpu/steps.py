@@ -1,0 +1,297 @@
+"""What is done on a GPU, in this order; each step yields rows, which are kept one by one.
+
+- tests: those marked ``gpu``.
+- corruptions: images per second of each, beside the most that the bandwidth of the memory allows (a copy, measured), if
+  a float32 image is read once and written once.
+- sweep: time of the bare forward passes over that of the whole corruption sweep, as in `benchmarks/sweep.py`.
+- throughput: training and inference of SDNet-18 relative to ResNet-18, as in `benchmarks/throughput.py`, with the peak
+  of the memory of a training step, and compiled.
+- training: both networks on CIFAR-10 by the one-cycle recipe, for as many epochs as the time allows.
+- robustness: of these networks, under noise at the training lambda and the fitted ones, PGD, the suite ``standard``.
+- adaptive: time of adaptive inference relative to that at the training lambda.
+- uap: universal perturbations of these networks, beside random ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tarfile
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+import torch
+from scales import Scale
+
+import robustcsc as rc
+from findings import Row
+from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.perturbations import Crafting
+from robustcsc.measurements.threats import DEFAULT_XI, NORMS
+from robustcsc.measurements.trainings import Training
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "benchmarks"))
+import corruptions as speed_of_corruptions  # noqa: E402
+import sweep as speed_of_sweeps  # noqa: E402
+import throughput  # noqa: E402
+
+PRECISIONS = ("32-true", "bf16-mixed")
+#: How lambda is chosen under noise.
+LAMBDAS = ("train", "adaptive", "adaptive-image")
+#: Name of the data set, which the papers' tables look for.
+DATA = "cifar10-jpeg"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a step works.
+
+    Attributes:
+        scale: How much it does.
+        device: The GPU, or the CPU where a rehearsal finds none.
+        images: Archive of CIFAR-10.
+        work: A folder for what is not kept, in which the process runs: the images, and the runs with their weights.
+    """
+
+    scale: Scale
+    device: torch.device
+    images: Path | None
+    work: Path
+
+    @property
+    def networks(self) -> tuple[str, str]:
+        """The two networks; also the names of their runs."""
+        return self.scale.sparse, self.scale.plain
+
+    def data(self) -> rc.DataChoice:
+        """Returns the images, unpacked by the first step that needs them."""
+        folder = self.work / DATA
+        if not folder.exists():
+            with tarfile.open(self.images) as archive:
+                archive.extractall(folder, filter="data")
+        return rc.DataChoice("imagefolder", folder, workers=8, limit=self.scale.test_images)
+
+    def opened(self, network: str) -> rc.Session:
+        """Returns the session of a network that was trained."""
+        measuring = rc.Measuring(batch_size=self.scale.batch_size, note=print)
+        return rc.open(network, data=self.data(), device=self.device.type, measuring=measuring)
+
+    def wait(self) -> None:
+        """Waits for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def peak(self, work: Callable[[], object]) -> int | None:
+        """Returns the most bytes that tensors took on the GPU meanwhile."""
+        if self.device.type != "cuda":
+            work()
+            return None
+        torch.cuda.reset_peak_memory_stats(self.device)
+        work()
+        return torch.cuda.max_memory_allocated(self.device)
+
+
+def tests(place: Place) -> Iterator[Row]:
+    """Runs the tests that need a GPU."""
+    import pytest  # only here: a machine without it can do all else
+
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "pytest.mark.gpu" in path.read_text()]
+    told = place.work / "tests.xml"
+    options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--junitxml={told}"]
+    ended = pytest.main([*options, *map(str, files)])
+    if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"pytest ended with {ended!r}: see log.txt")
+    for case in ElementTree.parse(told).iter("testcase"):
+        outcomes = [it.tag for it in case if it.tag in ("failure", "error", "skipped")]
+        yield {"test": f"{case.get('classname')}.{case.get('name')}", "outcome": outcomes[0] if outcomes else "passed"}
+
+
+def corruptions(place: Place) -> Iterator[Row]:
+    """Times every corruption at severity 3."""
+    scale, threads = place.scale, torch.get_num_threads()
+    moved = bandwidth(place)
+    for table in speed_of_corruptions.TABLES:
+        spec = rc.load_spec(table)
+        engine = speed_of_corruptions.Engine(spec, place.device, scale.corruption_seconds, scale.corruption_batch)
+        for name in speed_of_corruptions.select(spec, scale.corruptions):
+            yield {
+                "table": table,
+                "size": spec.image_size,
+                "corruption": name,
+                "batch_size": engine.count,
+                "images_per_second": engine.rate(name, 3, threads),
+                "memory_limit": moved / (2 * engine.images[0].nbytes),
+                "bytes_per_second": moved,
+                "mse": engine.mse(name, 3),
+            }
+
+
+def bandwidth(place: Place) -> float:
+    """Returns the bytes per second, read and written, of a copy on the device: the median of nine."""
+    source = torch.ones(place.scale.copied, dtype=torch.uint8, device=place.device)
+    target = torch.empty_like(source)
+    taken = []
+    for _ in range(11):
+        place.wait()
+        started = time.perf_counter()
+        target.copy_(source)
+        place.wait()
+        taken.append(time.perf_counter() - started)
+    return 2 * source.nbytes / sorted(taken[2:])[4]
+
+
+def sweep(place: Place) -> Iterator[Row]:
+    """Times whole sweeps and the bare forward passes in them."""
+    torch.backends.cudnn.benchmark = True
+    scale = place.scale
+    for precision in PRECISIONS:
+        for model in place.networks:
+            yield speed_of_sweeps.measure(
+                Namespace(
+                    device=place.device.type,
+                    model=model,
+                    table="cifar10_c",
+                    corruptions=scale.sweep_corruptions,
+                    images=scale.sweep_images,
+                    batch_size=scale.batch_size,
+                    precision=precision,
+                )
+            )
+
+
+def benches(place: Place) -> Iterator[throughput.Bench]:
+    """Returns a bench for each precision and batch size."""
+    torch.backends.cudnn.benchmark = True
+    for precision in PRECISIONS:
+        for batch_size in place.scale.batches:
+            yield throughput.Bench(place.device, precision, batch_size, place.scale.repeats)
+
+
+def speed_of_training(place: Place) -> Iterator[Row]:
+    """Times steps of training and inference of one network beside the other, then the same compiled."""
+    sparse, plain = place.networks
+    for bench in benches(place):
+        yield from throughput.beside_baseline(bench, sparse)
+        for name in place.networks:
+            step = bench.training(name)
+            step()  # choice of kernels, which takes memory of its own
+            about = {"precision": bench.precision, "batch_size": bench.batch_size}
+            yield {**about, "quantity": "peak memory of training", "numerator": name, "bytes": place.peak(step)}
+    with torch.compiler.set_stance("default" if place.scale.compiled else "force_eager"):
+        compiled = {name: bench.training(name, compiled=True) for name in place.networks}
+        eager = bench.training(sparse)
+        beside = bench.ratio(compiled[plain], compiled[sparse])
+        yield throughput.row(bench, "training, both compiled", sparse, plain, beside, "", speed=True)
+        beside = bench.ratio(eager, compiled[sparse])
+        yield throughput.row(bench, "training", f"{sparse} compiled", sparse, beside, "", speed=True)
+
+
+def training(place: Place) -> Iterator[Row]:
+    """Trains both networks, for as many epochs as fit into the time."""
+    scale, data = place.scale, place.data()
+    how = {"device": place.device.type, "measuring": rc.Measuring(batch_size=scale.batch_size, note=print)}
+    for network in place.networks:
+        request = rc.TrainingRequest(model=network, recipe="cpu", epochs=2, train_images=scale.trial_images)
+        trial = rc.train(dataclasses.replace(request, run=f"trial-{network}"), data, **how)
+        facts, images = trial.trained.training, len(trial.images("train")) * (1 - request.heldout)
+        epoch = facts["final_epoch"]["seconds"] * images / facts["trained_on"]
+        epochs = max(1, min(scale.most_epochs, int(scale.seconds / epoch)))
+        request = dataclasses.replace(request, run=network, epochs=epochs, train_images=None)
+        peak = place.peak(lambda it=request: rc.train(it, data, **how))
+        session = place.opened(network)
+        (clean,) = session.evaluate()
+        made = Training.read(session.run.weights_path)
+        yield {
+            "network": network,
+            "epochs": epochs,
+            "seconds": made.seconds,
+            "images_per_second": made.trained_on * epochs / made.seconds,
+            "bytes": peak,
+            "met": clean.met,
+            "total": clean.total,
+            "training": dataclasses.asdict(made),
+        }
+
+
+def robustness(place: Place) -> Iterator[Row]:
+    """Measures the networks under noise, each at all its lambdas, and then under attack."""
+    sparse, plain = (place.opened(network) for network in place.networks)
+    for noise, fit in sparse.fit_lambdas(limit=place.scale.fitted).items():
+        line = fit.lines[fit.dataset_definition]
+        about = {"slope": line.slope, "intercept": line.intercept, "r2": line.r2}
+        yield {"network": sparse.run.name, "what": f"lambda fit, {noise}", **about}
+    noises = ",".join(NOISE_KERNELS.values())
+    yield timed("noise", sparse, partial(sparse.sweep, corruptions=noises, policies=LAMBDAS))
+    yield timed("noise", plain, partial(plain.sweep, corruptions=noises))
+    attacked = {session.run.name: session.images(limit=place.scale.attacked) for session in (sparse, plain)}
+    for norm in NORMS:
+        for session in (sparse, plain):
+            yield timed(f"pgd {norm}", session, partial(session.attack, attacked[session.run.name], norm=norm))
+    for session, other in ((sparse, plain), (plain, sparse)):
+        images = attacked[session.run.name]
+        yield timed("suite", session, partial(session.suite, "standard", images, surrogate=other))
+
+
+def timed(what: str, session: rc.Session, work: Callable[[], Sequence[rc.Record]]) -> Row:
+    """Returns how many records it gave, and how long it took."""
+    started = time.perf_counter()
+    count = len(work())
+    return {"network": session.run.name, "what": what, "records": count, "seconds": time.perf_counter() - started}
+
+
+def adaptive(place: Place) -> Iterator[Row]:
+    """Times inference at other lambdas than that of the training."""
+    for bench in benches(place):
+        yield from throughput.beside_plain(bench, place.scale.sparse)
+
+
+def uap(place: Place) -> Iterator[Row]:
+    """Crafts universal perturbations."""
+    crafting = Crafting(images="", count=place.scale.crafted, delta=0.2, passes=10, batch_size=25)
+    for network in place.networks:
+        session = place.opened(network)
+        started = time.perf_counter()
+        records = session.uap(threats=[rc.ThreatModel("linf", DEFAULT_XI["linf"])], crafting=crafting)
+        taken = time.perf_counter() - started
+        for record in records:
+            yield {
+                "network": network,
+                "perturbation": type(record.measurement.perturbation).__name__,
+                "epsilon": DEFAULT_XI["linf"],
+                "met": record.met,
+                "total": record.total,
+                "seconds": taken,
+            }
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        rows: Does it.
+        seconds: Its share of the time. What earlier steps leave of theirs is added.
+        trains: Whether it needs the images, and the networks that are trained on them.
+    """
+
+    rows: Callable[[Place], Iterator[Row]]
+    seconds: float
+    trains: bool = False
+
+
+STEPS = {
+    "tests": Step(tests, 40),
+    "corruptions": Step(corruptions, 45),
+    "sweep": Step(sweep, 60),
+    "throughput": Step(speed_of_training, 80),
+    "training": Step(training, 195, trains=True),
+    "robustness": Step(robustness, 75, trains=True),
+    "adaptive": Step(adaptive, 20),
+    "uap": Step(uap, 20, trains=True),
+}

@@ -1,0 +1,233 @@
+"""The script for a machine with a GPU, rehearsed on this one: every step, with tiny networks and counts."""
+
+import importlib.util
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.store import ResultStore
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+STEPS = ["tests", "corruptions", "sweep", "throughput", "training", "robustness", "adaptive", "uap"]
+NETWORKS = ("sdnet-textures", "resnet-textures")
+
+
+def command(*words: str | Path) -> list[str]:
+    return ["bash", str(ROOT / "benchmarks" / "gpu.sh"), "--scale", "rehearsal", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+
+
+def archive(path: Path) -> Path:
+    """Writes eight training and two test images of each class, random pixels."""
+    generator = torch.Generator().manual_seed(0)
+    with tarfile.open(path, "w:xz") as into:
+        for split, count in (("train", 8), ("test", 2)):
+            for name in CLASSES:
+                for at in range(count):
+                    content = io.BytesIO()
+                    pixels = torch.randint(256, (32, 32, 3), dtype=torch.uint8, generator=generator)
+                    Image.fromarray(pixels.numpy()).save(content, "JPEG")
+                    member = tarfile.TarInfo(f"{split}/{name}/{at:04}.jpg")
+                    member.size = content.tell()
+                    content.seek(0)
+                    into.addfile(member, content)
+    return path
+
+
+def found_in(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "gpu.json").read_text())
+    return found
+
+
+def reported(folder: Path, into: Path) -> dict[str, str]:
+    """Writes the report, and returns its files by name."""
+    line = [sys.executable, str(ROOT / "benchmarks" / "gpu_report.py"), str(folder), "--output", str(into)]
+    subprocess.run(line, check=True, env=environment(), cwd=into.parent)
+    (made,) = into.iterdir()
+    return {path.name: path.read_text() for path in made.iterdir()}
+
+
+def test_all_steps_leave_their_numbers_and_tables(tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    subprocess.run(
+        command("--images", archive(tmp_path / "images.tar.xz"), "--out", out), check=True, env=environment()
+    )
+    found = found_in(out)
+    assert {name: (it["status"], it.get("error")) for name, it in found["steps"].items()} == {
+        name: ("done", None) for name in STEPS
+    }
+    rows = {name: it["rows"] for name, it in found["steps"].items()}
+
+    assert {row["outcome"] for row in rows["tests"]} <= {"passed", "skipped"}
+    assert sum("test_a_gpu_computes_the_same_codes" in row["test"] for row in rows["tests"]) == 1
+
+    assert [row["size"] for row in rows["corruptions"]] == 19 * [32] + 19 * [224]
+    for row in rows["corruptions"]:  # a float32 image is read once and written once
+        assert row["memory_limit"] * 2 * 3 * row["size"] ** 2 * 4 == pytest.approx(row["bytes_per_second"])
+        assert 0 < row["images_per_second"] < float("inf") and row["mse"] > 0
+
+    assert [(row["precision"], row["model"]) for row in rows["sweep"]] == [
+        (precision, model) for precision in ("32-true", "bf16-mixed") for model in NETWORKS
+    ]
+    for row in rows["sweep"]:
+        assert row["efficiency"] == pytest.approx(row["forward_seconds"] / row["sweep_seconds"], rel=0.1)
+
+    ratios = [row for row in rows["throughput"] if "ratio" in row]
+    assert [row["quantity"] for row in ratios] == [
+        *2 * ["training", "evaluation"],
+        "training, both compiled",
+        "training",
+    ]
+    for row in ratios:  # of one pair
+        assert row["ratio"] == pytest.approx(row["numerator_rate"] / row["denominator_rate"], rel=0.05)
+    assert [row["denominator"] for row in rows["adaptive"]] == 6 * ["sdnet-textures plain"]
+
+    for row, network in zip(rows["training"], NETWORKS, strict=True):  # one image of eight a class is held out
+        assert (row["network"], row["epochs"], row["total"], row["training"]["trained_on"]) == (network, 1, 20, 70)
+        assert row["images_per_second"] == pytest.approx(70 / row["seconds"])
+    counts = {(row["network"], row["what"]): row["records"] for row in rows["robustness"] if "records" in row}
+    assert [counts[network, "noise"] for network in NETWORKS] == [3 * 21, 21]  # clean, 4 noises of 5 severities
+    assert [counts[network, "pgd linf"] for network in NETWORKS] == [4, 2]
+    assert {row["what"] for row in rows["robustness"] if "slope" in row} == {
+        f"lambda fit, {noise}" for noise in (*NOISE_KERNELS, "pooled")
+    }
+    for network in NETWORKS:
+        with ResultStore(out / f"{network}.sqlite", read_only=True) as store:
+            records = store.records()
+        assert {it.measurement.images.dataset for it in records} == {"cifar10-jpeg"}  # which the papers' tables want
+        assert {it.measurement.subject.run for it in records} == {network}
+        fooled = [(it.met, it.total) for it in records if it.measurement.metric == "fooling"]
+        assert sorted(fooled) == sorted((row["met"], row["total"]) for row in rows["uap"] if row["network"] == network)
+
+    within_the_limits(out)
+    files = reported(out, tmp_path / "results")
+    targets = files["targets.csv"].splitlines()
+    product = 1.0
+    for row in rows["corruptions"][:19]:
+        product *= row["images_per_second"] ** (1 / 19)
+    assert float(targets[1].split(",")[1]) == pytest.approx(product)
+    assert sum(",>= 0.95," in line for line in targets) == 4 and sum(",<= 1.05," in line for line in targets) == 4
+    assert "79.43" in files["sdnet-table-2.csv"] and "44.43" in files["sdnet-table-3.csv"]  # the paper's ResNet-18
+    assert "35.18" in files["sdnet-table-4.csv"]
+    assert len(files["records.csv"].splitlines()) > sum(counts.values()) - 20
+    assert str(ROOT) not in files["README.md"]
+
+
+def within_the_limits(folder: Path) -> None:
+    """The way back from such a machine takes few and small files of plain names."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert 0 < len(files) <= 8
+    for path in files:
+        parts = path.relative_to(folder).parts
+        assert path.stat().st_size <= 16 << 20 and len(parts) <= 3
+        assert all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
+
+
+def test_a_step_that_fails_is_told_and_the_next_goes_on(tmp_path: Path) -> None:
+    (broken := tmp_path / "images.tar.xz").write_bytes(b"no archive")
+    out = tmp_path / "found"
+    words = command("--images", broken, "--steps", "training,adaptive", "--out", out)
+    subprocess.run(words, check=True, env=environment())
+    steps = found_in(out)["steps"]
+    assert steps["training"]["status"] == "failed" and "ReadError" in steps["training"]["error"]
+    assert steps["adaptive"]["status"] == "done" and len(steps["adaptive"]["rows"]) == 6
+    assert "Traceback" in (out / "log.txt").read_text()
+
+
+def test_what_was_found_outlives_an_interruption(tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    process = subprocess.Popen(
+        command("--steps", "corruptions,training", "--out", out), env=environment(), start_new_session=True
+    )
+    try:
+        while process.poll() is None and not (rows := rows_of(out, "corruptions")):
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert rows[0]["corruption"] == "gaussian_noise" and rows[0]["images_per_second"] > 0
+    files = reported(out, tmp_path / "results")
+    assert files["steps.csv"].splitlines()[1].startswith("corruptions,interrupted,")
+    assert files["corruptions.csv"].splitlines()[1].startswith("32,gaussian_noise,2,")
+    assert "clean accuracy of sdnet-textures,,>= 0.9,not measured" in files["targets.csv"]
+
+
+def rows_of(out: Path, step: str) -> list[dict[str, Any]]:
+    if not (out / "gpu.json").exists():
+        return []
+    rows: list[dict[str, Any]] = found_in(out)["steps"].get(step, {}).get("rows", [])
+    return rows
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The modules of the script can be imported, in the test only."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "gpu"))
+    yield
+    for name in set(sys.modules) - before:
+        if "benchmarks" in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_step_ends_with_its_time_and_without_images_nothing_is_trained(tmp_path: Path) -> None:
+    steps, scales = map(importlib.import_module, ("steps", "scales"))
+    program = importlib.util.spec_from_file_location("program", ROOT / "benchmarks" / "gpu" / "__main__.py")
+    assert program is not None and program.loader is not None
+    main = importlib.util.module_from_spec(program)
+    program.loader.exec_module(main)
+    place = steps.Place(scale=scales.SCALES["full"], device=torch.device("cpu"), images=None, work=tmp_path)
+    chosen = {"slow": steps.Step(None, 0.1), "train": steps.Step(None, 5, trains=True), "quick": steps.Step(None, 20)}
+    sleeps = "import sys, time; time.sleep(60 * (sys.argv[-1] == 'slow'))"
+    main.do_all(place, chosen, tmp_path / "found", [sys.executable, "-S", "-c", sleeps])
+    found = found_in(tmp_path / "found")["steps"]
+    assert {name: it["status"] for name, it in found.items()} == {
+        "slow": "out of time",
+        "train": "left out",
+        "quick": "done",
+    }
+    assert found["quick"]["limit"] > 20  # what the step that was left out left of its time, too
+
+
+@pytest.mark.usefixtures("modules")
+def test_targets_are_held_against_what_was_measured() -> None:
+    report = importlib.import_module("gpu_report")
+    engine = [{"size": size, "images_per_second": rate} for size, rate in ((32, 1e4), (32, 1.1e6), (224, 1.0))]
+    sweep = {"model": "resnet18", "precision": "32-true"}
+    pair = {"quantity": "training", "numerator": "sdnet18", "precision": "32-true", "batch_size": 128}
+    trained = [{"network": name, "met": 89, "total": 100, "seconds": 100} for name in ("sdnet18", "resnet18")]
+    rows = {
+        "corruptions": engine,
+        "sweep": [{**sweep, "efficiency": 0.94}],
+        "throughput": [{**pair, "ratio": 0.98}, {**pair, "quantity": "evaluation", "ratio": 0.5}],
+        "training": trained,
+    }
+    table = report.targets({"scale": {"sparse": "sdnet18", "plain": "resnet18"}}, rows)
+    assert [(row[1], row[3]) for row in table.rows] == [
+        (pytest.approx((1e4 * 1.1e6) ** 0.5), "yes"),
+        (0.94, "no"),
+        (0.98, "yes"),
+        (None, "not measured"),
+        (0.89, "no"),
+        (200, "no"),
+    ]
