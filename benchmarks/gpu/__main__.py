@@ -91,17 +91,24 @@ def do_all(place: Place, steps: Mapping[str, Step], out: Path, command: list[str
 
 
 def do(name: str, place: Place, findings: Findings) -> None:
-    """Does one step, and keeps each row at once, as well as the results of the networks so far."""
+    """Does one step: keeps each row at once, as well as the results of the networks so far."""
     os.chdir(place.work)
     keep_freed_memory()
-    try:
-        for row in STEPS[name].rows(place):
-            findings.add(name, row)
-            keep_results(place, findings.path.parent)
-    except Exception as error:
-        traceback.print_exc()
-        findings.tell(name, error=f"{type(error).__name__}: {error}"[:2000])
-        raise SystemExit(1) from error
+    errors: list[str] = []
+    parts = STEPS[name].parts(place)
+    while True:
+        try:
+            for row in next(parts)():
+                findings.add(name, row)
+                keep_results(place, findings.path.parent)
+        except StopIteration:
+            break
+        except Exception as error:
+            traceback.print_exc()
+            errors.append(f"{type(error).__name__}: {error}"[:500])
+            findings.tell(name, error="; ".join(dict.fromkeys(errors))[:2000])
+    if errors:
+        raise SystemExit(1)
 
 
 def keep_results(place: Place, out: Path) -> None:
@@ -118,7 +125,7 @@ def machine(device: torch.device) -> dict[str, object]:
     if device.type == "cuda":
         about = torch.cuda.get_device_properties(device)
         facts |= {"card": about.name, "memory": about.total_memory, "cuda": torch.version.cuda}
-        facts["cudnn"] = torch.backends.cudnn.version()
+        facts |= {"cudnn": torch.backends.cudnn.version(), "convolutions_in_tf32": torch.backends.cudnn.allow_tf32}
     return facts
 
 

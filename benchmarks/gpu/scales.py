@@ -13,7 +13,6 @@ class Scale:
         patience: Times the seconds of each step that it may take.
         sparse: The network with a CSC layer.
         plain: The network it is compared with.
-        corruptions: The corruptions whose speed is measured, as `select` reads them.
         corruption_batch: Images at a time; those of `benchmarks/corruptions.py` if ``None``.
         corruption_seconds: Least time for each.
         copied: Bytes of the copy that measures the bandwidth of the memory.
@@ -23,7 +22,7 @@ class Scale:
         repeats: Pairs of timed calls of each ratio.
         compiled: Whether ``torch.compile`` compiles; else it is called, and does nothing.
         trial_images: Training images of the two epochs whose time gives the number of epochs.
-        seconds: Time of each training.
+        seconds: Time of the epochs of each training.
         most_epochs: Epochs at most.
         test_images: Test images; all if ``None``.
         attacked: Test images under attack.
@@ -35,7 +34,6 @@ class Scale:
     patience: float = 1
     sparse: str
     plain: str
-    corruptions: str = "all"
     corruption_batch: int | None = None
     corruption_seconds: float
     copied: int
@@ -65,7 +63,7 @@ SCALES = {
         repeats=11,
         compiled=True,
         trial_images=12_800,
-        seconds=80,
+        seconds=70,
         most_epochs=100,
         test_images=None,
         attacked=1000,

@@ -1,4 +1,4 @@
-"""What is done on a GPU, in this order; each step yields rows, which are kept one by one.
+"""What is done on a GPU, in this order; each step yields its parts, whose rows are kept one by one.
 
 - tests: those marked ``gpu``.
 - corruptions: images per second of each, beside the most that the bandwidth of the memory allows (a copy, measured), if
@@ -19,10 +19,11 @@ import sys
 import tarfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from xml.etree import ElementTree
 
 import torch
@@ -74,7 +75,8 @@ class Place:
         folder = self.work / DATA
         if not folder.exists():
             with tarfile.open(self.images) as archive:
-                archive.extractall(folder, filter="data")
+                archive.extractall(part := folder.with_suffix(".part"), filter="data")
+            part.rename(folder)  # it is whole, or not there
         return rc.DataChoice("imagefolder", folder, workers=8, limit=self.scale.test_images)
 
     def opened(self, network: str) -> rc.Session:
@@ -97,39 +99,51 @@ class Place:
         return torch.cuda.max_memory_allocated(self.device)
 
 
-def tests(place: Place) -> Iterator[Row]:
-    """Runs the tests that need a GPU."""
+Part = Callable[[], Iterable[Row]]
+"""Some rows to be measured. One that fails does not keep a step from the next."""
+
+
+def tests(place: Place) -> Iterator[Part]:
+    """The tests that need a GPU."""
+    yield partial(outcomes, place.work / "tests.xml")
+
+
+def outcomes(told: Path) -> Iterator[Row]:
+    """Runs the tests and returns their outcomes, which pytest tells in a file."""
     import pytest  # only here: a machine without it can do all else
 
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "pytest.mark.gpu" in path.read_text()]
-    told = place.work / "tests.xml"
     options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--junitxml={told}"]
     ended = pytest.main([*options, *map(str, files)])
     if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"pytest ended with {ended!r}: see log.txt")
     for case in ElementTree.parse(told).iter("testcase"):
-        outcomes = [it.tag for it in case if it.tag in ("failure", "error", "skipped")]
-        yield {"test": f"{case.get('classname')}.{case.get('name')}", "outcome": outcomes[0] if outcomes else "passed"}
+        unusual = [it.tag for it in case if it.tag in ("failure", "error", "skipped")]
+        yield {"test": f"{case.get('classname')}.{case.get('name')}", "outcome": unusual[0] if unusual else "passed"}
 
 
-def corruptions(place: Place) -> Iterator[Row]:
-    """Times every corruption at severity 3."""
-    scale, threads = place.scale, torch.get_num_threads()
-    moved = bandwidth(place)
+def corruptions(place: Place) -> Iterator[Part]:
+    """Every corruption at severity 3."""
+    scale, moved = place.scale, bandwidth(place)
     for table in speed_of_corruptions.TABLES:
         spec = rc.load_spec(table)
         engine = speed_of_corruptions.Engine(spec, place.device, scale.corruption_seconds, scale.corruption_batch)
-        for name in speed_of_corruptions.select(spec, scale.corruptions):
-            yield {
-                "table": table,
-                "size": spec.image_size,
-                "corruption": name,
-                "batch_size": engine.count,
-                "images_per_second": engine.rate(name, 3, threads),
-                "memory_limit": moved / (2 * engine.images[0].nbytes),
-                "bytes_per_second": moved,
-                "mse": engine.mse(name, 3),
-            }
+        for name in speed_of_corruptions.select(spec, "all"):
+            yield partial(speed_of_corruption, engine, name, moved)
+
+
+def speed_of_corruption(engine: speed_of_corruptions.Engine, name: str, moved: float) -> Iterator[Row]:
+    """Times a corruption, on a device whose memory moves `moved` bytes per second."""
+    yield {
+        "table": engine.spec.name,
+        "size": engine.spec.image_size,
+        "corruption": name,
+        "batch_size": engine.count,
+        "images_per_second": engine.rate(name, 3, torch.get_num_threads()),
+        "memory_limit": moved / (2 * engine.images[0].nbytes),
+        "bytes_per_second": moved,
+        "mse": engine.mse(name, 3),
+    }
 
 
 def bandwidth(place: Place) -> float:
@@ -143,26 +157,34 @@ def bandwidth(place: Place) -> float:
         target.copy_(source)
         place.wait()
         taken.append(time.perf_counter() - started)
-    return 2 * source.nbytes / sorted(taken[2:])[4]
+    return 2 * source.nbytes / median(taken[2:])
 
 
-def sweep(place: Place) -> Iterator[Row]:
-    """Times whole sweeps and the bare forward passes in them."""
+def sweep(place: Place) -> Iterator[Part]:
+    """Whole sweeps, and the bare forward passes in them."""
     torch.backends.cudnn.benchmark = True
     scale = place.scale
     for precision in PRECISIONS:
         for model in place.networks:
-            yield speed_of_sweeps.measure(
-                Namespace(
-                    device=place.device.type,
-                    model=model,
-                    table="cifar10_c",
-                    corruptions=scale.sweep_corruptions,
-                    images=scale.sweep_images,
-                    batch_size=scale.batch_size,
-                    precision=precision,
-                )
+            options = Namespace(
+                device=place.device.type,
+                model=model,
+                table="cifar10_c",
+                corruptions=scale.sweep_corruptions,
+                images=scale.sweep_images,
+                batch_size=scale.batch_size,
+                precision=precision,
             )
+            yield lambda it=options: [speed_of_sweeps.measure(it)]
+
+
+def speed_of_training(place: Place) -> Iterator[Part]:
+    """Steps of training and inference of one network beside the other, then the same compiled."""
+    for bench in benches(place):
+        yield partial(throughput.beside_baseline, bench, place.scale.sparse)
+        for name in place.networks:
+            yield partial(peak_of_training, place, bench, name)
+    yield partial(compiled, place, bench)
 
 
 def benches(place: Place) -> Iterator[throughput.Bench]:
@@ -173,101 +195,118 @@ def benches(place: Place) -> Iterator[throughput.Bench]:
             yield throughput.Bench(place.device, precision, batch_size, place.scale.repeats)
 
 
-def speed_of_training(place: Place) -> Iterator[Row]:
-    """Times steps of training and inference of one network beside the other, then the same compiled."""
+def peak_of_training(place: Place, bench: throughput.Bench, name: str) -> Iterator[Row]:
+    """Measures the memory of a training step."""
+    step = bench.training(name)
+    step()  # choice of kernels, which takes memory of its own
+    about = {"precision": bench.precision, "batch_size": bench.batch_size}
+    yield {**about, "quantity": "peak memory of training", "numerator": name, "bytes": place.peak(step)}
+
+
+def compiled(place: Place, bench: throughput.Bench) -> Iterator[Row]:
+    """Times training steps of compiled networks."""
     sparse, plain = place.networks
-    for bench in benches(place):
-        yield from throughput.beside_baseline(bench, sparse)
-        for name in place.networks:
-            step = bench.training(name)
-            step()  # choice of kernels, which takes memory of its own
-            about = {"precision": bench.precision, "batch_size": bench.batch_size}
-            yield {**about, "quantity": "peak memory of training", "numerator": name, "bytes": place.peak(step)}
     with torch.compiler.set_stance("default" if place.scale.compiled else "force_eager"):
-        compiled = {name: bench.training(name, compiled=True) for name in place.networks}
-        eager = bench.training(sparse)
-        beside = bench.ratio(compiled[plain], compiled[sparse])
+        steps = {name: bench.training(name, compiled=True) for name in place.networks}
+        beside = bench.ratio(steps[plain], steps[sparse])
         yield throughput.row(bench, "training, both compiled", sparse, plain, beside, "", speed=True)
-        beside = bench.ratio(eager, compiled[sparse])
+        beside = bench.ratio(bench.training(sparse), steps[sparse])
         yield throughput.row(bench, "training", f"{sparse} compiled", sparse, beside, "", speed=True)
 
 
-def training(place: Place) -> Iterator[Row]:
-    """Trains both networks, for as many epochs as fit into the time."""
-    scale, data = place.scale, place.data()
-    how = {"device": place.device.type, "measuring": rc.Measuring(batch_size=scale.batch_size, note=print)}
+def training(place: Place) -> Iterator[Part]:
+    """Both networks."""
     for network in place.networks:
-        request = rc.TrainingRequest(model=network, recipe="cpu", epochs=2, train_images=scale.trial_images)
-        trial = rc.train(dataclasses.replace(request, run=f"trial-{network}"), data, **how)
-        facts, images = trial.trained.training, len(trial.images("train")) * (1 - request.heldout)
-        epoch = facts["final_epoch"]["seconds"] * images / facts["trained_on"]
-        epochs = max(1, min(scale.most_epochs, int(scale.seconds / epoch)))
-        request = dataclasses.replace(request, run=network, epochs=epochs, train_images=None)
-        peak = place.peak(lambda it=request: rc.train(it, data, **how))
-        session = place.opened(network)
-        (clean,) = session.evaluate()
-        made = Training.read(session.run.weights_path)
-        yield {
-            "network": network,
-            "epochs": epochs,
-            "seconds": made.seconds,
-            "images_per_second": made.trained_on * epochs / made.seconds,
-            "bytes": peak,
-            "met": clean.met,
-            "total": clean.total,
-            "training": dataclasses.asdict(made),
-        }
+        yield partial(trained, place, network)
 
 
-def robustness(place: Place) -> Iterator[Row]:
-    """Measures the networks under noise, each at all its lambdas, and then under attack."""
+def trained(place: Place, network: str) -> Iterator[Row]:
+    """Trains a network for as many epochs as fit into the time, as the second one of a trial tells."""
+    scale, data = place.scale, place.data()
+    train = partial(rc.train, data=data, device=place.device.type, measuring=rc.Measuring(note=print))
+    request = rc.TrainingRequest(model=network, recipe="cpu", epochs=2, train_images=scale.trial_images)
+    trial = train(dataclasses.replace(request, run=f"trial-{network}"))
+    facts, images = trial.trained.training, len(trial.images("train")) * (1 - request.heldout)
+    epoch = facts["final_epoch"]["seconds"] * images / facts["trained_on"]
+    epochs = max(1, min(scale.most_epochs, int(scale.seconds / epoch)))
+    request = dataclasses.replace(request, run=network, epochs=epochs, train_images=None)
+    peak = place.peak(lambda: train(request))
+    session = place.opened(network)
+    (clean,) = session.evaluate()
+    made = Training.read(session.run.weights_path)
+    yield {
+        "network": network,
+        "epochs": epochs,
+        "seconds": made.seconds,
+        "images_per_second": made.trained_on * epochs / made.seconds,
+        "bytes": peak,
+        "met": clean.met,
+        "total": clean.total,
+        "training": dataclasses.asdict(made),
+    }
+
+
+def robustness(place: Place) -> Iterator[Part]:
+    """The networks under noise, each at all its lambdas, and then under attack."""
     sparse, plain = (place.opened(network) for network in place.networks)
-    for noise, fit in sparse.fit_lambdas(limit=place.scale.fitted).items():
-        line = fit.lines[fit.dataset_definition]
-        about = {"slope": line.slope, "intercept": line.intercept, "r2": line.r2}
-        yield {"network": sparse.run.name, "what": f"lambda fit, {noise}", **about}
+    yield partial(fits, sparse, place.scale.fitted)
     noises = ",".join(NOISE_KERNELS.values())
-    yield timed("noise", sparse, partial(sparse.sweep, corruptions=noises, policies=LAMBDAS))
-    yield timed("noise", plain, partial(plain.sweep, corruptions=noises))
+    yield partial(timed, "noise", sparse, partial(sparse.sweep, corruptions=noises, policies=LAMBDAS))
+    yield partial(timed, "noise", plain, partial(plain.sweep, corruptions=noises))
     attacked = {session.run.name: session.images(limit=place.scale.attacked) for session in (sparse, plain)}
     for norm in NORMS:
         for session in (sparse, plain):
-            yield timed(f"pgd {norm}", session, partial(session.attack, attacked[session.run.name], norm=norm))
+            attack = partial(session.attack, attacked[session.run.name], norm=norm)
+            yield partial(timed, f"pgd {norm}", session, attack)
     for session, other in ((sparse, plain), (plain, sparse)):
-        images = attacked[session.run.name]
-        yield timed("suite", session, partial(session.suite, "standard", images, surrogate=other))
+        suite = partial(session.suite, "standard", attacked[session.run.name], surrogate=other)
+        yield partial(timed, "suite", session, suite)
 
 
-def timed(what: str, session: rc.Session, work: Callable[[], Sequence[rc.Record]]) -> Row:
-    """Returns how many records it gave, and how long it took."""
+def fits(session: rc.Session, limit: int) -> Iterator[Row]:
+    """Fits lambda to each noise and to all."""
+    for noise, fit in session.fit_lambdas(limit=limit).items():
+        line = fit.lines[fit.dataset_definition]
+        about = {"slope": line.slope, "intercept": line.intercept, "r2": line.r2}
+        yield {"network": session.run.name, "what": f"lambda fit, {noise}", **about}
+
+
+def timed(what: str, session: rc.Session, work: Callable[[], Sequence[rc.Record]]) -> Iterator[Row]:
+    """Measures, and tells how many records it gave, and how long it took."""
     started = time.perf_counter()
     count = len(work())
-    return {"network": session.run.name, "what": what, "records": count, "seconds": time.perf_counter() - started}
+    yield {"network": session.run.name, "what": what, "records": count, "seconds": time.perf_counter() - started}
 
 
-def adaptive(place: Place) -> Iterator[Row]:
-    """Times inference at other lambdas than that of the training."""
+def adaptive(place: Place) -> Iterator[Part]:
+    """Inference at other lambdas than that of the training."""
     for bench in benches(place):
-        yield from throughput.beside_plain(bench, place.scale.sparse)
+        yield partial(throughput.beside_plain, bench, place.scale.sparse)
 
 
-def uap(place: Place) -> Iterator[Row]:
-    """Crafts universal perturbations."""
-    crafting = Crafting(images="", count=place.scale.crafted, delta=0.2, passes=10, batch_size=25)
+def uap(place: Place) -> Iterator[Part]:
+    """Universal perturbations."""
     for network in place.networks:
-        session = place.opened(network)
-        started = time.perf_counter()
-        records = session.uap(threats=[rc.ThreatModel("linf", DEFAULT_XI["linf"])], crafting=crafting)
-        taken = time.perf_counter() - started
-        for record in records:
-            yield {
-                "network": network,
-                "perturbation": type(record.measurement.perturbation).__name__,
-                "epsilon": DEFAULT_XI["linf"],
-                "met": record.met,
-                "total": record.total,
-                "seconds": taken,
-            }
+        yield partial(fooled, place, network)
+
+
+def fooled(place: Place, network: str) -> Iterator[Row]:
+    """Crafts a universal perturbation of a network, and counts what it and random ones change."""
+    session, xi = place.opened(network), DEFAULT_XI["linf"]
+    crafting = Crafting(images="", count=place.scale.crafted, delta=0.2, passes=10, batch_size=25)
+    started = time.perf_counter()
+    records = session.uap(threats=[rc.ThreatModel("linf", xi)], crafting=crafting)
+    taken = time.perf_counter() - started
+    for record in records:
+        kind = type(record.measurement.perturbation).__name__
+        yield {
+            "network": network,
+            "perturbation": kind,
+            "epsilon": xi,
+            "met": record.met,
+            "total": record.total,
+            "seconds": taken,
+        }
 
 
 @dataclass(frozen=True)
@@ -275,12 +314,12 @@ class Step:
     """One step.
 
     Attributes:
-        rows: Does it.
+        parts: What it does.
         seconds: Its share of the time. What earlier steps leave of theirs is added.
         trains: Whether it needs the images, and the networks that are trained on them.
     """
 
-    rows: Callable[[Place], Iterator[Row]]
+    parts: Callable[[Place], Iterator[Part]]
     seconds: float
     trains: bool = False
 
