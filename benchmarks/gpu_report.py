@@ -244,11 +244,15 @@ def fooling(rows: Sequence[Row]) -> Table:
     columns = (
         Column("network"),
         Column("perturbation"),
+        Column("metric"),
         Column("xi"),
-        Column("fooling rate (%)", percent=True),
+        Column("rate (%)", percent=True),
         Column("seconds", digits=1),
     )
-    laid = [(row["network"], row["perturbation"], row["epsilon"], _share(row), row["seconds"]) for row in rows]
+    laid = [
+        (row["network"], row["perturbation"], row["metric"], row["epsilon"], _share(row), row["seconds"])
+        for row in rows
+    ]
     note = "Seconds: of all perturbations of a network."
     return Table("universal", "Universal perturbations in the maximum norm", columns, tuple(laid), (note,))
 

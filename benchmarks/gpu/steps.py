@@ -2,7 +2,7 @@
 
 - tests: those marked ``gpu``.
 - corruptions: images per second of each, beside the most that the bandwidth of the memory allows (a copy, measured), if
-  a float32 image is read once and written once.
+  an image of bytes is read once and written once.
 - sweep: time of the bare forward passes over that of the whole corruption sweep, as in `benchmarks/sweep.py`.
 - throughput: training and inference of SDNet-18 relative to ResNet-18, as in `benchmarks/throughput.py`, with the peak
   of the memory of a training step, and compiled.
@@ -302,6 +302,7 @@ def fooled(place: Place, network: str) -> Iterator[Row]:
         yield {
             "network": network,
             "perturbation": kind,
+            "metric": record.measurement.metric.value,
             "epsilon": xi,
             "met": record.met,
             "total": record.total,
