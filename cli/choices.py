@@ -19,6 +19,7 @@ from robustcsc.models.known import check_known
 from robustcsc.models.published.names import published
 
 if TYPE_CHECKING:
+    from robustcsc.evaluation.plan import BatchSize
     from robustcsc.session.session import Session
 
 
@@ -70,7 +71,8 @@ class Chosen:
         device: options.Device,
         limit: int | None = None,
         *,
-        batch_size: int = 250,
+        batch_size: BatchSize = 250,
+        precision: options.Precision = "fp32",
         remeasure: bool = False,
         writes: bool = True,
     ) -> Iterator[Session]:
@@ -80,6 +82,7 @@ class Chosen:
             device: Where to compute.
             limit: Number of test images; all if ``None``.
             batch_size: Images per step.
+            precision: What the model computes in.
             remeasure: Whether to measure again what the run has.
             writes: Whether the run has to be one that can be written to.
 
@@ -122,7 +125,9 @@ class Chosen:
                     self.answers,
                 ),
                 device=device,
-                measuring=Measuring(batch_size=batch_size, remeasure=remeasure, progress=progress, note=note),
+                measuring=Measuring(
+                    batch_size=batch_size, precision=precision, remeasure=remeasure, progress=progress, note=note
+                ),
             )
 
 

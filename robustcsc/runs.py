@@ -13,7 +13,7 @@ from robustcsc.errors import CheckpointError, StoreError, hint
 from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import from_json, replace, to_json
-from robustcsc.measurements.records import Location
+from robustcsc.measurements.records import Location, Precision
 from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.trainings import Training
 from robustcsc.models.published.names import check, published, weights_file
@@ -125,14 +125,14 @@ class Run:
         """The folder of universal perturbations."""
         return self.folder / "perturbations"
 
-    def fit_path(self, noise: str) -> Path:
+    def fit_path(self, noise: str, precision: Precision = "fp32") -> Path:
         """Returns where the lambda fit of a noise family (``"gaussian"``, ``"pooled"``, ...) is kept."""
-        return self.folder / "lambda" / f"{noise}.json"
+        return self.folder / "lambda" / (f"{noise}.json" if precision == "fp32" else f"{noise}-{precision}.json")
 
-    @property
-    def fit_paths(self) -> dict[str, Path]:
-        """The files of its lambda fits by noise family."""
-        return {name: it for name in (*NOISE_KERNELS, "pooled") if (it := self.fit_path(name)).is_file()}
+    def fit_paths(self, precision: Precision = "fp32") -> dict[str, Path]:
+        """Returns the files of its lambda fits in one precision, by noise family."""
+        paths = {name: self.fit_path(name, precision) for name in (*NOISE_KERNELS, "pooled")}
+        return {name: path for name, path in paths.items() if path.is_file()}
 
     @property
     def changed(self) -> int | None:

@@ -18,7 +18,8 @@ from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, SeverityTable
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Images, Measurement, Outcomes, Provenance, Record, Subject
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Images, Measurement, Outcomes, Record, Subject
 from robustcsc.measurements.store import COLUMNS, ResultStore, row_of
 from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 

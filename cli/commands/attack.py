@@ -125,7 +125,8 @@ def attack(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 250,
+    precision: options.Precision = "fp32",
+    batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
     as_json: options.Json = False,
@@ -143,6 +144,8 @@ def attack(
             ("--attack", "--suite"): {"--norm": norm},
         },
     )
+    from robustcsc.evaluation.plan import counted_size
+
     request: AttackRequest | None = None
     threats = _threats(pgd or norm or "linf", epsilon)
     if kind in _TO_NAMED:
@@ -163,8 +166,9 @@ def attack(
         suite_of(suite)  # a mistake is told before torch is imported
     if source is not None:
         runs.meant(source)
+    counted_size(batch_size)
     asked = options.policies(policies)
-    with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
         if score is not None:
             results = session.score(score, policies=asked)
         elif suite is not None:

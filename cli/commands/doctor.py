@@ -77,7 +77,8 @@ def _verdict(found: Diagnosis) -> str:
 
 
 def _system(found: Diagnosis) -> Mapping[str, str]:
-    bfloat16 = {True: ", bfloat16", False: ", no bfloat16", None: ""}[found.bfloat16]
+    slow = ", no bfloat16 unit: --precision bf16 is computed in software, about 10 times slower than fp32"
+    bfloat16 = {True: ", bfloat16", False: slow, None: ""}[found.bfloat16]
     return {
         "robustcsc": f"{found.version}{f' ({found.commit})' if found.commit else ''} in {found.package}",
         "Python": f"{found.python}, {found.executable}",
@@ -97,6 +98,7 @@ def _compute(found: Compute) -> Mapping[str, str]:
     return {
         "threads": str(found.threads),
         **(gpus or {"CUDA": built}),
+        **({"NVIDIA driver": found.driver} if found.driver else {}),
         **({"MPS": "there, but robustcsc does not use it"} if found.mps else {}),
     }
 

@@ -14,13 +14,14 @@ def evaluate(
     limit: options.Limit = None,
     policies: options.LambdaPolicies = "",
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 250,
+    precision: options.Precision = "fp32",
+    batch_size: options.AnyBatchSize = 250,
     remeasure: options.Remeasure = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
     asked = options.policies(policies)
-    with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
         results = session.evaluate(policies=asked)
     show_results(session.run, results, as_json)
 
@@ -38,7 +39,8 @@ def sweep(
     quantize: options.Quantize = False,
     policies: options.LambdaPolicies = "",
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 250,
+    precision: options.Precision = "fp32",
+    batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
     as_json: options.Json = False,
@@ -51,7 +53,7 @@ def sweep(
         raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
     options.check_corruptions(corruptions, spec, frost_root)
     asked = options.policies(policies)
-    with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
         results = session.sweep(
             corruptions=corruptions,
             severities=severities,

@@ -33,7 +33,8 @@ def fit_lambda(
     limit: Annotated[int, options.in_data(metavar="N", min=2, help="Use at most N held-out training images.")] = 5000,
     spec: options.Spec = None,
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 250,
+    precision: options.Precision = "fp32",
+    batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
     as_json: options.Json = False,
@@ -44,7 +45,7 @@ def fit_lambda(
     """
     families, lambdas = options.noises(noise), None if grid is None else options.numbers("--grid", grid)
     options.check_corruptions(None, spec)
-    with chosen.session(device, batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
         table = session.severity_table(spec)
         found = session.fit_lambdas(families, grid=lambdas, limit=limit, spec=table, seed=seed)
 

@@ -56,6 +56,7 @@ def uap(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
+    precision: options.Precision = "fp32",
     batch_size: Annotated[
         int,
         options.in_compute(
@@ -76,7 +77,7 @@ def uap(
     crafting = Crafting(images="", count=crafting_images, delta=delta, passes=passes, batch_size=batch_size, seed=seed)
     met = options.protocols(protocols, ("plain", "static", "adaptive"))
     check_uap(threats, None if only_controls else crafting)
-    with chosen.session(device, limit, batch_size=_BATCH_SIZE, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=_BATCH_SIZE, precision=precision, remeasure=remeasure) as session:
         results = session.uap(
             threats=threats,
             crafting=None if only_controls else crafting,
@@ -103,7 +104,8 @@ def random_noise(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
-    batch_size: options.BatchSize = _BATCH_SIZE,
+    precision: options.Precision = "fp32",
+    batch_size: options.AnyBatchSize = _BATCH_SIZE,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
     as_json: options.Json = False,
@@ -113,6 +115,6 @@ def random_noise(
 
     rhos, asked = options.numbers("--rho", rho), options.policies(policies)
     check_noise(rhos, [parse_policy(word) for word in asked if word != "grid"])
-    with chosen.session(device, limit, batch_size=batch_size, remeasure=remeasure) as session:
+    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
         results = session.random_noise(rhos=rhos, policies=asked, seeds=range(seed, seed + seeds))
     show_results(session.run, results, as_json)

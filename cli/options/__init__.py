@@ -23,7 +23,17 @@ from robustcsc.cli.options.data import (
     Root,
     Workers,
 )
-from robustcsc.cli.options.measuring import BatchSize, Device, Json, LambdaPolicies, Remeasure, Seed, Threads
+from robustcsc.cli.options.measuring import (
+    AnyBatchSize,
+    BatchSize,
+    Device,
+    Json,
+    LambdaPolicies,
+    Precision,
+    Remeasure,
+    Seed,
+    Threads,
+)
 from robustcsc.cli.options.model import Mean, Model, ModelOption, Output, Run, Runs, Std, Weights
 from robustcsc.cli.options.panels import in_compute, in_corruptions, in_data, in_lambda, in_model, in_output, writable
 from robustcsc.cli.options.values import (

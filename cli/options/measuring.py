@@ -1,9 +1,11 @@
 """Options that say how to measure, and what to print."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from robustcsc.cli.options import completion
 from robustcsc.cli.options.panels import in_compute, in_lambda, in_output
+from robustcsc.cli.options.values import any_batch_size
+from robustcsc.measurements import records
 
 LambdaPolicies = Annotated[
     str,
@@ -29,7 +31,24 @@ Threads = Annotated[
         "leave free.",
     ),
 ]
+Precision = Annotated[
+    records.Precision,
+    in_compute(
+        "--precision",
+        help="fp32, or bf16: bfloat16 where autocast deems it safe, with results and lambda fits of its own; fast on "
+        "GPUs, and on processors that have it.",
+    ),
+]
 BatchSize = Annotated[int, in_compute("--batch-size", metavar="N", min=1, help="Images per step.")]
+AnyBatchSize = Annotated[
+    Any,  # typer knows no unions
+    in_compute(
+        "--batch-size",
+        metavar="N",
+        parser=any_batch_size,
+        help="Images per step, or auto: as many as the memory has room for.",
+    ),
+]
 Seed = Annotated[int, in_compute("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
 Remeasure = Annotated[bool, in_output("--remeasure", help="Measure again what the run has measured already.")]
 Json = Annotated[bool, in_output("--json", help="Print the result as JSON.")]

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.measurements.corruptions import NOISE_KERNELS
@@ -137,6 +137,19 @@ def per_channel(option: str, text: str | None) -> tuple[float, ...]:
         raise OptionError(
             f"{option} {text!r} is no list of numbers: write one per channel, like 0.49,0.48,0.45."
         ) from error
+
+
+def any_batch_size(text: str) -> int | Literal["auto"]:
+    """Returns a number of images, or that as many are meant as the memory has room for.
+
+    Raises:
+        OptionError: Something else was typed.
+    """
+    if str(text) == "auto":  # str: typer reads defaults through here, too
+        return "auto"
+    if not re.fullmatch("0*[1-9][0-9]*", str(text)):
+        raise OptionError(f"--batch-size {text!r} is no number of images: write one, such as 250, or auto.")
+    return int(text)
 
 
 def builder_options(pairs: Sequence[str] | None) -> dict[str, object]:

@@ -34,6 +34,7 @@ from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
 from robustcsc.measurements.policies import multiples_of
+from robustcsc.measurements.records import Precision
 from robustcsc.progress import Progress, parts, silent
 
 
@@ -47,6 +48,7 @@ def fit_lambda(
     noises: Sequence[str],
     spec: Spec,
     trained_on_images: bool,
+    precision: Precision = "fp32",
     grid: Sequence[float] | None = None,
     seed: int = 0,
     batch_size: int = 250,
@@ -68,6 +70,7 @@ def fit_lambda(
             Families that occur twice are measured once.
         spec: Severity table; the noise levels reach from below its weakest severity to above its strongest.
         trained_on_images: Whether the model was trained on `images` too, recorded in the fit.
+        precision: What `model` computes in, recorded in the fit.
         grid: Candidate values of lambda, at least 0; by default `MULTIPLES` of the training lambda.
         seed: Seed of the noise.
         batch_size: Images per forward pass.
@@ -119,11 +122,11 @@ def fit_lambda(
 
     def settings(fit: LambdaFit) -> tuple[object, ...]:
         levels = [(level.noise, dict(level.parameters)) for level in fit.levels]
-        return fit.weights, fit.seed, fit.heldout, fit.trained_on_heldout, fit.grid, levels
+        return fit.weights, fit.precision, fit.seed, fit.heldout, fit.trained_on_heldout, fit.grid, levels
 
     def asked(noise: str) -> tuple[object, ...]:
         levels = [(NOISE_KERNELS[it], level) for it in families[noise] for level in noise_levels(it, spec)]
-        return weights, seed, images.fingerprint, trained_on_images, grid, levels
+        return weights, precision, seed, images.fingerprint, trained_on_images, grid, levels
 
     fits = {it: known[it] for it in families if known and it in known and settings(known[it]) == asked(it)}
     if not measure:
@@ -160,6 +163,7 @@ def fit_lambda(
                 image_line=image_line,
                 image_candidates=candidates,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
+                precision=precision,
             )
     return {noise: fits[noise] for noise in families}
 

@@ -13,7 +13,7 @@ from robustcsc.evaluation.models import LoadedModel
 from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.normalize import Normalize
-from robustcsc.measurements.records import Doubt
+from robustcsc.measurements.provenance import Doubt
 from robustcsc.measurements.statistics import Difference
 from robustcsc.models.catalog import normalization_for
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -17,13 +16,15 @@ from robustcsc.data import Batch
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import AttackError
 from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, check_gradients, smallest_budgets
-from robustcsc.evaluation.attacks.victims import Victim, victim_of
+from robustcsc.evaluation.attacks.victims import Victim, by_gradients, victim_of
 from robustcsc.evaluation.fooling.universal import crafted_or_kept
-from robustcsc.evaluation.models import LoadedModel, device_words, versions
-from robustcsc.evaluation.plan import Cell, Chain
+from robustcsc.evaluation.models import LoadedModel, provenance
+from robustcsc.evaluation.plan import BatchSize, Cell, Chain, counted_size
 from robustcsc.evaluation.predictions import Predictions, Stream, predict
-from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required, slice_size
+from robustcsc.evaluation.room import Room, room_for
+from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required
 from robustcsc.layers.modes import evaluation_mode
+from robustcsc.layers.precision import reproducible
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import (
     Attack,
@@ -44,7 +45,6 @@ from robustcsc.measurements.records import (
     Measurement,
     Metric,
     Outcomes,
-    Provenance,
     Record,
 )
 from robustcsc.measurements.threats import ThreatModel
@@ -58,7 +58,7 @@ class Evaluator:
     Attributes:
         model: The model.
         inputs: The images and all else that is read.
-        batch_size: Images at a time; without an attack or a policy that looks at batches at most `sources.slice_size`.
+        batch_size: Images at a time; without an attack or a policy that looks at batches at most those of `room_for`.
         remeasure: Whether universal perturbations that are kept are crafted anew.
         progress: Told after each batch; the engine tells it of the whole plan.
         right: Which clean images are classified as labelled, by policy, as far as it is known; the engine tells it what
@@ -67,7 +67,7 @@ class Evaluator:
 
     model: LoadedModel
     inputs: Inputs
-    batch_size: int = 250
+    batch_size: BatchSize = 250
     remeasure: bool = False
     progress: Progress = silent
     right: dict[Policy, Outcomes] = field(default_factory=dict)
@@ -77,6 +77,7 @@ class Evaluator:
     _checks: dict[tuple[Victim, ThreatModel], GradientChecks] = field(default_factory=dict, init=False)
     _clean: dict[Policy, Predictions] = field(default_factory=dict, init=False)
 
+    @reproducible()
     def measure(self, cell: Cell, standing: Outcomes | None = None) -> list[Record]:
         """Returns a record of every measurement of a cell that counts any image.
 
@@ -87,6 +88,14 @@ class Evaluator:
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
+        return self._room.used(lambda _: self._measured(cell, standing))
+
+    @cached_property
+    def _room(self) -> Room:
+        """How many images at a time where counts do not depend on it."""
+        return room_for(self.model, self.inputs.images, self.batch_size)
+
+    def _measured(self, cell: Cell, standing: Outcomes | None) -> list[Record]:
         match cell.perturbation:
             case Clean():
                 found = self._predicted(cell, partial(self._clean_images, self._at_once(cell)))
@@ -102,7 +111,7 @@ class Evaluator:
             case Attack(saved=None) as attack:
                 return self._attacked(cell, attack, standing)
             case Attack():
-                size = cell.measurements[0].batch_size or self.batch_size
+                size = cell.measurements[0].batch_size or counted_size(self.batch_size)
                 stream = partial(required(self.inputs.saved, "saved").stream, size, self.model.device)
                 found = self._predicted(cell, stream, rounded=True)
                 return [self._record(*each, AttackDetails(rounded_correct=sum(each[1].rounded))) for each in found]
@@ -126,7 +135,7 @@ class Evaluator:
             victim_of(self.model, made.protocol, cell.measurements[0].policy, self.inputs.surrogate)
             for chain in plan
             for cell in chain
-            if isinstance(made := cell.perturbation, Attack | MinimalBudget | Universal) and _by_gradients(made)
+            if isinstance(made := cell.perturbation, Attack | MinimalBudget | Universal) and by_gradients(made)
         }
         for victim in victims:
             with differentiating(), evaluation_mode(victim.model):
@@ -147,7 +156,7 @@ class Evaluator:
             images=self.inputs.images,
             victim=victim,
             attack=attack,
-            batch_size=measurement.batch_size or self.batch_size,
+            batch_size=measurement.batch_size or counted_size(self.batch_size),
             standing=None if standing is None else standing.to_list(),
         )
         if standing is not None:
@@ -196,8 +205,7 @@ class Evaluator:
         """Returns which of some images are classified as labelled when clean; asks the model if that is not known."""
         if policy not in self.right:
             rows = torch.tensor(among).nonzero().flatten()
-            size = min(self.batch_size, slice_size(self.inputs.images))
-            stream = partial(self.inputs.images.subset(rows).batches, size, device=self.model.device)
+            stream = partial(self.inputs.images.subset(rows).batches, self._room.size, device=self.model.device)
             answers = iter(predict(self.model, [policy], stream, len(self.inputs.images.classes))[policy].right)
             found = Outcomes.of([chosen and next(answers) for chosen in among])
             if all(among):
@@ -220,7 +228,7 @@ class Evaluator:
             search,
             victim_of(self.model, search.protocol, measurement.policy, self.inputs.surrogate),
             self.inputs.images,
-            batch_size=measurement.batch_size or self.batch_size,
+            batch_size=measurement.batch_size or counted_size(self.batch_size),
             device=self.model.device,
             progress=self.progress,
         )
@@ -233,6 +241,7 @@ class Evaluator:
             victim_of(self.model, universal.protocol, cell.measurements[0].policy, self.inputs.surrogate),
             required(self.inputs.crafting_images, "crafting_images"),
             required(self.inputs.perturbations, "perturbations"),
+            precision=self.model.precision,
             device=self.model.device,
             remeasure=self.remeasure,
             progress=self.progress,
@@ -279,20 +288,13 @@ class Evaluator:
             lam=None if found.lam is None else round(found.lam, 6),
             outcomes=Outcomes.of(found.right) if measurement.metric is Metric.ACCURACY else None,
             details=details,
-            provenance=Provenance(
-                device=device_words(self.model.device),
-                versions=versions(),
-                seconds=round(found.seconds, 3),
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                doubts=self.model.doubts,
-            ),
+            provenance=provenance(self.model, found.seconds),
             location=self.inputs.location,
         )
 
     def _at_once(self, cell: Cell) -> int:
         """Returns how many images are corrupted and classified at once: a batch where its size counts, else a slice."""
-        whole = any(each.batch_size for each in cell.measurements)
-        return self.batch_size if whole else min(self.batch_size, slice_size(self.inputs.images))
+        return next((it.batch_size for it in cell.measurements if it.batch_size), self._room.size)
 
     def _clean_images(self, size: int, label: str = "clean") -> Iterator[Batch]:
         return self._told(self.inputs.images.batches(size, device=self.model.device), label)
@@ -307,14 +309,3 @@ class Evaluator:
             yield batch
             done += len(batch.labels)
             self.progress(label, done, len(self.inputs.images))
-
-
-def _by_gradients(made: Attack | MinimalBudget | Universal) -> bool:
-    """Returns whether gradients are needed."""
-    match made:
-        case Attack(steps=steps, threat=threat, saved=None):
-            return threat.epsilon > 0 and any(step.kind.gradients for step in steps)
-        case MinimalBudget(step=step):
-            return step.kind.gradients
-        case _:
-            return isinstance(made, Universal)

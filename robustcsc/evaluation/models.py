@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,8 +18,10 @@ from robustcsc.data import ImageSet
 from robustcsc.evaluation.plan import ModelFacts
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.logits import ChosenLogits
+from robustcsc.layers.precision import Bfloat16, rounds_to_tf32
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.records import Doubt, Subject
+from robustcsc.measurements.provenance import Doubt, Provenance
+from robustcsc.measurements.records import Precision, Subject
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.guests import memory_format_of
 from robustcsc.runs import Run
@@ -30,6 +35,7 @@ class LoadedModel:
         subject: Its name and weights.
         model: Images in [0, 1] to logits.
         device: Where it is evaluated.
+        precision: What it computes in.
         fits, given_fits: As in `ModelFacts`.
         doubts: What was seen when it was tried, for its records.
     """
@@ -37,18 +43,21 @@ class LoadedModel:
     subject: Subject
     model: nn.Module
     device: torch.device
+    precision: Precision = "fp32"
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
     given_fits: tuple[LambdaFit, ...] = ()
     doubts: tuple[Doubt, ...] = ()
 
     @classmethod
-    def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
-        """Returns the model of a run, moved to `device`, with those fits that belong to its weights."""
-        fits = {name: LambdaFit.load(path) for name, path in run.fit_paths.items()}
+    def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device, precision: Precision = "fp32") -> LoadedModel:
+        """Returns the model of a run, on `device`, with those fits that belong to its weights and the precision."""
+        fits = {name: LambdaFit.load(path) for name, path in run.fit_paths(precision).items()}
+        model = checkpoint.model.to(device).to(memory_format=memory_format_of(checkpoint.model))
         return cls(
             subject=Subject(run=run.name, model=checkpoint.spec.name, weights=checkpoint.weights),
-            model=checkpoint.model.to(device).to(memory_format=memory_format_of(checkpoint.model)),
+            model=model if precision == "fp32" else Bfloat16(model),
             device=device,
+            precision=precision,
             fits={name: fit for name, fit in fits.items() if fit.weights == checkpoint.weights},
         )
 
@@ -64,8 +73,36 @@ class LoadedModel:
         """What a plan needs to know of the model."""
         lambdas = sorted({layer.lam0 for layer in lambda_layers(self.model).values()})
         return ModelFacts(
-            subject=self.subject, training_lambdas=tuple(lambdas), fits=self.fits, given_fits=self.given_fits
+            subject=self.subject,
+            precision=self.precision,
+            training_lambdas=tuple(lambdas),
+            fits=self.fits,
+            given_fits=self.given_fits,
         )
+
+
+def provenance(loaded: LoadedModel, seconds: float) -> Provenance:
+    """Returns how counts of this moment come about; `seconds` is the time that they took."""
+    on_gpu = loaded.device.type == "cuda"
+    return Provenance(
+        device=device_words(loaded.device),
+        versions=versions(),
+        driver=driver_version() if on_gpu else "",
+        tf32=rounds_to_tf32() if on_gpu else None,
+        seconds=round(seconds, 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        doubts=loaded.doubts,
+    )
+
+
+@cache
+def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """Returns the version of the NVIDIA driver, ``""`` where Linux does not tell it."""
+    try:
+        found = re.search(r"\d+(\.\d+)+", file.read_text())
+    except OSError:
+        return ""
+    return found[0] if found else ""
 
 
 def device_words(device: torch.device) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from robustcsc.errors import PolicyError
 from robustcsc.measurements.corruptions import NOISE_KERNELS
@@ -26,8 +27,10 @@ from robustcsc.measurements.policies import (
     parse_policy,
 )
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Images, Measurement, Metric, Subject
+from robustcsc.measurements.records import Images, Measurement, Metric, Precision, Subject
 
+#: Images at a time: a number, or as many as the memory has room for.
+BatchSize = int | Literal["auto"]
 FOOLING_METRICS = (Metric.FOOLING, Metric.FOOLING_OF_CORRECT)
 
 
@@ -37,6 +40,7 @@ class ModelFacts:
 
     Attributes:
         subject: Its name and weights.
+        precision: What it computes in.
         training_lambdas: The different training lambdas of its layers; empty without a layer of sparse coding.
         fits: The lambda fits of its run by noise family.
         given_fits: More fits of its weights, which policies name by their digests.
@@ -44,6 +48,7 @@ class ModelFacts:
 
     subject: Subject
     training_lambdas: tuple[float, ...]
+    precision: Precision = "fp32"
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
     given_fits: tuple[LambdaFit, ...] = ()
 
@@ -91,9 +96,10 @@ class ModelFacts:
             PolicyError: The run has no fit for these weights.
         """
         if not self.fits:
+            named, command = self._in_precision
             raise PolicyError(
-                f"Run {self.subject.run!r} has no lambda fit for its weights, which the adaptive policies need: run "
-                f"`robustcsc fit-lambda --run {self.subject.run}` first."
+                f"Run {self.subject.run!r} has no lambda fit for its weights{named}, which the adaptive policies need: "
+                f"run `{command}` first."
             )
         families = [family for family, kernel in NOISE_KERNELS.items() if kernel == corruption]
         known = next((it for it in (*families, "pooled", "gaussian") if it in self.fits), next(iter(self.fits)))
@@ -107,11 +113,19 @@ class ModelFacts:
         """
         known = {fit.digest: fit for fit in (*self.given_fits, *self.fits.values())}
         if digest not in known:
-            raise PolicyError(
-                f"Run {self.subject.run!r} has no lambda fit {digest}: run `robustcsc fit-lambda --run "
-                f"{self.subject.run}` again."
-            )
+            named, command = self._in_precision
+            raise PolicyError(f"Run {self.subject.run!r} has no lambda fit {digest}{named}: run `{command}` again.")
         return known[digest]
+
+    @property
+    def _in_precision(self) -> tuple[str, str]:
+        """What the model computes in, in words, unless it is float32, and the command that fits its lambda so."""
+        command = f"robustcsc fit-lambda --run {self.subject.run}"
+        return (
+            ("", command)
+            if self.precision == "fp32"
+            else (f" in {self.precision}", f"{command} --precision {self.precision}")
+        )
 
     def policies(self, asked: Sequence[str | Policy]) -> tuple[Policy, ...]:
         """Returns the policies to measure: those asked for, checked, or every one that suits the model.
@@ -189,7 +203,7 @@ class Planner:
 
     model: ModelFacts
     images: Images
-    batch_size: int
+    batch_size: BatchSize
 
     def cell(
         self,
@@ -199,7 +213,11 @@ class Planner:
         *,
         batched: bool = False,
     ) -> Cell:
-        """Returns the cell of a perturbation under some policies; `batched` if counts depend on the batch size."""
+        """Returns the cell of a perturbation under some policies; `batched` if counts depend on the batch size.
+
+        Raises:
+            PolicyError: As for `counted_size`, if they do.
+        """
         measurements = []
         for policy in dict.fromkeys(self.model.resolved(policy, perturbation) for policy in policies):
             looks_at_batches = batched or (isinstance(policy, Adaptive) and policy.scope is Scope.BATCH)
@@ -210,7 +228,8 @@ class Planner:
                     perturbation=perturbation,
                     policy=policy,
                     metric=metric,
-                    batch_size=self.batch_size if looks_at_batches else None,
+                    batch_size=counted_size(self.batch_size) if looks_at_batches else None,
+                    precision=self.model.precision,
                 )
                 for metric in metrics
             ]
@@ -244,6 +263,20 @@ class Target:
 
     protocol: Protocol
     policies: tuple[Policy, ...]
+
+
+def counted_size(batch_size: BatchSize) -> int:
+    """Returns the batch size of a measurement whose counts depend on it.
+
+    Raises:
+        PolicyError: It is left to the memory.
+    """
+    if batch_size == "auto":
+        raise PolicyError(
+            "The random starts of an attack and the policy adaptive-batch depend on the batch size, so it cannot be "
+            "auto: type a number, such as --batch-size 250."
+        )
+    return batch_size
 
 
 def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | None = None) -> list[Target]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -28,9 +27,6 @@ from robustcsc.measurements.records import Location
 from robustcsc.measurements.threats import ThreatModel
 
 T = TypeVar("T")
-#: Bytes of float32 pixels that are corrupted and classified at once, whatever the batch. Corruptions and networks need
-#: some ten times as much for what lies in between.
-SLICE_BYTES = 2**24
 _KEPT = 1 << 27  # bytes of images: 10,000 of 3 x 32 x 32 pixels are 123 MB
 
 
@@ -66,11 +62,6 @@ def required(value: T | None, field_name: str) -> T:
     if value is None:
         raise DataError(f"What is measured needs `{field_name}`, which its inputs lack: give Inputs({field_name}=...).")
     return value
-
-
-def slice_size(images: ImageSet) -> int:
-    """Returns how many images of a set have at most `SLICE_BYTES`, at least one."""
-    return max(1, SLICE_BYTES // (4 * math.prod(images.image_shape)))
 
 
 def images_fact(images: ImageSet) -> records.Images:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from robustcsc.evaluation.plan import BatchSize
 from robustcsc.experiments.steps import Attack, Evaluate, Fit, RandomNoise, Step, Sweep, Uap
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.records import Precision
 from robustcsc.session.measuring import Results
 from robustcsc.session.reporting import keep_fit_tables
 from robustcsc.session.session import Session
@@ -46,7 +48,7 @@ def done(step: Step, session: Session, others: Mapping[str, Session]) -> Results
         keep_fit_tables(session.run)
         return Results([])
     batch_size = _SCORING_BATCH if isinstance(step, Uap) else step.batch_size
-    session = _measuring(session, batch_size)
+    session = _measuring(session, batch_size, step.precision)
     images = session.images(limit=step.limit)
     surrogate = others.get(step.surrogate, step.surrogate) if isinstance(step, Attack) and step.surrogate else None
     match step:
@@ -89,10 +91,11 @@ def done(step: Step, session: Session, others: Mapping[str, Session]) -> Results
 
 def fits_of(step: Fit, session: Session) -> dict[str, LambdaFit]:
     """Returns the lambda fits of a session; in a dry run those that its run has."""
-    session = _measuring(session, step.batch_size)
+    session = _measuring(session, step.batch_size, step.precision)
     table = session.severity_table(step.spec)
     return session.fit_lambdas(step.noise, grid=step.grid, limit=step.limit, spec=table, seed=step.seed)
 
 
-def _measuring(session: Session, batch_size: int) -> Session:
-    return dataclasses.replace(session, measuring=dataclasses.replace(session.measuring, batch_size=batch_size))
+def _measuring(session: Session, batch_size: BatchSize, precision: Precision) -> Session:
+    how = dataclasses.replace(session.measuring, batch_size=batch_size, precision=precision)
+    return dataclasses.replace(session, measuring=how)

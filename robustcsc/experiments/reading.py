@@ -44,8 +44,10 @@ def read_experiment(path: Path) -> tuple[TomlFile, Experiment]:
                 _check_run(step.surrogate, experiment)
         if not isinstance(step, Evaluate | Sweep | Attack | Uap | RandomNoise):
             continue
-        if (key := _adaptive(step)) and not _fitted(experiment, experiment.meant(step.runs)):
-            raise source.error((*place, key), "an adaptive lambda needs a lambda fit: add the table [fit-lambda].")
+        if (key := _adaptive(step)) and not _fitted(experiment, step):
+            added = "" if step.precision == "fp32" else f' with precision = "{step.precision}"'
+            sentence = f"an adaptive lambda needs a lambda fit: add the table [fit-lambda]{added}."
+            raise source.error((*place, key), sentence)
     if experiment.report and experiment.report.baseline not in (None, "alexnet"):
         with source.blamed(("report", "baseline")):
             _check_run(str(experiment.report.baseline), experiment, "alexnet")
@@ -108,10 +110,11 @@ def _adaptive(step: Evaluate | Sweep | Attack | Uap | RandomNoise) -> str:
     return "lambda" if any(it != "grid" and isinstance(parse_policy(it), Adaptive) for it in step.lambdas) else ""
 
 
-def _fitted(experiment: Experiment, names: Sequence[str]) -> bool:
-    """Whether one of some runs has a lambda fit, or will have one. Which of the others have a lambda is seen later."""
-    will = {name for each in experiment.fit_lambda for name in experiment.meant(each.runs)}
-    return any(name in will or any(Run(runs.RUNS / name).fit_path("any").parent.glob("*.json")) for name in names)
+def _fitted(experiment: Experiment, step: Evaluate | Sweep | Attack | Uap | RandomNoise) -> bool:
+    """Whether a run of a step has a lambda fit, or will have one. Which of the others have a lambda is seen later."""
+    fits = [each for each in experiment.fit_lambda if each.precision == step.precision]
+    will = {name for each in fits for name in experiment.meant(each.runs)}
+    return any(it in will or Run(runs.RUNS / it).fit_paths(step.precision) for it in experiment.meant(step.runs))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from robustcsc.experiments.steps import Fit, Step
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
 from robustcsc.measurements.policies import MULTIPLES
+from robustcsc.measurements.records import Precision
 from robustcsc.models.catalog import build
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.session.measuring import Measuring
@@ -47,11 +48,11 @@ class Understudy(Session):
 
     Attributes:
         trained_yet: Whether the weights are those that will be measured.
-        promised: Noise families whose lambda fits are to be made.
+        promised: Noise families whose lambda fits are to be made, and the precision of these.
     """
 
     trained_yet: bool = True
-    promised: tuple[str, ...] = ()
+    promised: tuple[tuple[str, Precision], ...] = ()
 
     @classmethod
     def of(cls, subject: Session | PreparedTraining) -> Understudy:
@@ -79,7 +80,8 @@ class Understudy(Session):
     def model(self) -> LoadedModel:
         """The model with the fits it will have."""
         real = super().model
-        promised = {noise: _promise(noise, self.trained) for noise in self.promised}
+        precision = self.measuring.precision
+        promised = {noise: _promise(noise, self.trained) for noise, of in self.promised if of == precision}
         return dataclasses.replace(real, fits={**promised, **real.fits})
 
 
@@ -98,9 +100,9 @@ def rehearse(
         with source.blamed(place):
             if isinstance(step, Fit):
                 stored = fits_of(step, understudy) if understudy.trained_yet else {}
-                promised = tuple(noise for noise in step.noise if noise not in stored)
+                promised = tuple((noise, step.precision) for noise in step.noise if noise not in stored)
                 cast[run] = dataclasses.replace(understudy, promised=(*understudy.promised, *promised))
-                passes = sum(_fit_passes(step, noise, understudy) for noise in promised)
+                passes = sum(_fit_passes(step, noise, understudy) for noise, _ in promised)
                 counts = (len(promised), len(stored), passes)
             else:
                 results = done(step, understudy, cast)

@@ -16,6 +16,7 @@ from robustcsc.evaluation.attacks.plans import AttackRequest
 from robustcsc.evaluation.attacks.suites import suite_of
 from robustcsc.evaluation.fooling.plans import check_noise, check_uap
 from robustcsc.experiments.values import (
+    AnyBatchSize,
     AtLeastOne,
     BasicProtocols,
     Budget,
@@ -33,7 +34,7 @@ from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.measurements.perturbations import Crafting
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Answers, ClassOrder
+from robustcsc.measurements.records import Answers, ClassOrder, Precision
 from robustcsc.measurements.severity_tables import load_spec, select
 from robustcsc.measurements.threats import DEFAULT_EPSILON, DEFAULT_XI, Norm, ThreatModel, check_budget
 from robustcsc.models.known import check_known
@@ -142,7 +143,8 @@ class Fit(Table, frozen=True):
     grid: Numbers | None = None
     limit: Annotated[int, Meta(ge=2)] = 5000
     spec: SpecName | None = None
-    batch_size: AtLeastOne = 250
+    precision: Precision = "fp32"
+    batch_size: AnyBatchSize = 250
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -156,7 +158,8 @@ class Evaluate(Table, frozen=True):
     runs: Runs = ()
     lambdas: Policies = field(default=(), name="lambda")
     limit: AtLeastOne | None = None
-    batch_size: AtLeastOne = 250
+    precision: Precision = "fp32"
+    batch_size: AnyBatchSize = 250
 
 
 class Sweep(Table, frozen=True):
@@ -171,7 +174,8 @@ class Sweep(Table, frozen=True):
     quantize: bool = False
     lambdas: Policies = field(default=(), name="lambda")
     limit: AtLeastOne | None = None
-    batch_size: AtLeastOne = 250
+    precision: Precision = "fp32"
+    batch_size: AnyBatchSize = 250
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -195,6 +199,7 @@ class Attack(Table, frozen=True):
     protocols: Protocols = ()
     lambdas: Numbers | None = None
     limit: AtLeastOne = 1000
+    precision: Precision = "fp32"
     batch_size: AtLeastOne = 250
     seed: Seed = 0
 
@@ -245,6 +250,7 @@ class Uap(Table, frozen=True):
     only_controls: bool = False
     protocols: BasicProtocols = (Protocol.PLAIN,)
     limit: AtLeastOne = 1000
+    precision: Precision = "fp32"
     batch_size: AtLeastOne = 25
     seed: Seed = 0
 
@@ -279,7 +285,8 @@ class RandomNoise(Table, frozen=True):
     seeds: AtLeastOne = 3
     lambdas: Policies = field(default=(), name="lambda")
     limit: AtLeastOne = 1000
-    batch_size: AtLeastOne = 250
+    precision: Precision = "fp32"
+    batch_size: AnyBatchSize = 250
     seed: Seed = 0
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -67,6 +67,7 @@ def _budget(value: float | str) -> float:
 
 _Words = tuple[str, ...]
 AtLeastOne = Annotated[int, Meta(ge=1)]
+AnyBatchSize = AtLeastOne | Literal["auto"]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Severities = tuple[Annotated[int, Meta(ge=1, le=5)], ...]
 SpecName = Annotated[str, NameOrFile()]

@@ -22,7 +22,7 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, typed_policy
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Location, Record, Subject
+from robustcsc.measurements.records import Location, Measurement, Precision, Record, Subject
 from robustcsc.measurements.threats import typed_epsilon
 
 Number = int | float
@@ -61,11 +61,11 @@ class Command(NamedTuple):
 def command_of(record: Record) -> Command:
     """Returns the command that repeats the measurement of a record."""
     command, _ = _command(record)
-    return Command(command.name, dict(_model(record.measurement.subject)) | command.options)
+    return Command(command.name, dict(_model(record.measurement)) | command.options)
 
 
 def _command(record: Record) -> tuple[Command, Single]:
-    """Returns the command without the options that name the model, which many models share, and its options but lists.
+    """Returns the command without the options of `_named`, which many models share, and its options but lists.
 
     Joining the commands of 200,000 records takes a moment only if each is made once.
     """
@@ -115,23 +115,29 @@ def joined_commands(records: Iterable[Record]) -> list[tuple[Command, list[Recor
     groups: dict[object, tuple[dict[int, Command], list[Record]]] = defaultdict(lambda: ({}, []))
     for record in records:
         command, single = _command(record)
-        different, members = groups[_model(record.measurement.subject), command.name, single]
+        different, members = groups[_model(record.measurement), command.name, single]
         different[id(command)] = command
         members.append(record)
     joined = []
     for different, members in groups.values():
         first, *_ = different.values()
+        model = dict(_model(members[0].measurement))
         lists = (option for option, value in first.options.items() if isinstance(value, tuple))
         values = {option: {it for each in different.values() for it in each.options[option]} for option in lists}
         options = first.options | {option: tuple(sorted(its, key=_rank)) for option, its in values.items()}
-        joined.append((Command(first.name, dict(_model(members[0].measurement.subject)) | options), members))
+        joined.append((Command(first.name, model | options), members))
     return joined
 
 
+def _model(it: Measurement) -> Single:
+    return _named(it.subject, it.precision)
+
+
 @lru_cache(maxsize=2**14)
-def _model(subject: Subject) -> Single:
-    """Returns the options that name the model."""
+def _named(subject: Subject, precision: Precision) -> Single:
+    """Returns the options that name the model and what it computes in."""
     named = {"--run": subject.run, "--model": subject.model if ":" in subject.model else ""}
+    named["--precision"] = "" if precision == "fp32" else precision
     return tuple(_given(named).items())
 
 

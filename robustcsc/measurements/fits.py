@@ -11,6 +11,7 @@ from typing import Literal
 from robustcsc.errors import PolicyError
 from robustcsc.files import write_whole
 from robustcsc.measurements.facts import Fact, from_plain, to_plain
+from robustcsc.measurements.records import Precision
 
 #: ``squared``: ``||x - A z||^2``; ``norm``: its square root; ``relative``: ``||x - A z||^2 / ||x||^2``.
 Definition = Literal["squared", "norm", "relative"]
@@ -69,6 +70,7 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
         image_candidates: Held-out accuracy in [0, 1] of each line that was compared for single images, by definition
             and what it was fitted to: ``{"squared/levels": 0.71, "squared/images": 0.70, ...}``.
         created: UTC time, ISO 8601.
+        precision: What the model computed in; only its measurements in the same use the fit.
 
     Examples:
         >>> import robustcsc as rc
@@ -95,6 +97,7 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     image_line: Line
     image_candidates: Mapping[str, float]
     created: str
+    precision: Precision = "fp32"
 
     @property
     def digest(self) -> str:

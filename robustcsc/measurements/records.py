@@ -9,11 +9,15 @@ from typing import Literal
 from robustcsc.measurements.facts import Fact, digest_of
 from robustcsc.measurements.perturbations import Perturbation
 from robustcsc.measurements.policies import Policy
+from robustcsc.measurements.provenance import Provenance
 
 #: How class folders with numbers in their names are ordered: 0, 1, 2, 10 or 0, 1, 10, 2.
 ClassOrder = Literal["number", "text"]
 #: What answers are chosen from, where class folders are only some of a model's classes: all of these, or the folders.
 Answers = Literal["all", "folder"]
+#: What a model computes in: float32, or bfloat16 where autocast deems it safe.
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 class Metric(StrEnum):
@@ -68,6 +72,7 @@ class Measurement(Fact, frozen=True):
         metric: What is counted.
         batch_size: Images at a time where the counts depend on it (attacks, whose random starts are drawn per batch,
             and policies that look at a whole batch), else ``None``.
+        precision: What the model computes in, and the one that transfer attacks are crafted on.
     """
 
     subject: Subject
@@ -76,6 +81,7 @@ class Measurement(Fact, frozen=True):
     policy: Policy
     metric: Metric = Metric.ACCURACY
     batch_size: int | None = None
+    precision: Precision = "fp32"
 
     @property
     def key(self) -> str:
@@ -84,7 +90,8 @@ class Measurement(Fact, frozen=True):
         Two measurements with one key are the same, so a store never measures one twice.
         """
         model, images = (self.subject.model, self.subject.weights), self.images.fingerprint
-        return digest_of((*model, images, self.perturbation, self.policy, self.metric, self.batch_size))
+        more = () if self.precision == "fp32" else (self.precision,)  # float32 has the keys of a time without others
+        return digest_of((*model, images, self.perturbation, self.policy, self.metric, self.batch_size, *more))
 
 
 class Outcomes(Fact, frozen=True):
@@ -257,33 +264,6 @@ class Location(Fact, frozen=True):
     frost_root: str = ""
     files: str = ""
     source_run: str = ""
-
-
-class Doubt(StrEnum):
-    """What speaks against every figure of a model of the user's own."""
-
-    PROBABILITIES = "probabilities"
-    RANDOM = "random"
-    DEPENDS_ON_BATCH = "depends-on-batch"
-    NOT_NORMALISED = "not-normalised"
-
-
-class Provenance(Fact, frozen=True):
-    """How the counts came about.
-
-    Attributes:
-        device: Where it was measured, in words (``"NVIDIA H200"``).
-        versions: Versions that can change bits, by package.
-        seconds: Wall-clock time.
-        created: UTC time, ISO 8601.
-        doubts: What was seen when the model was tried.
-    """
-
-    device: str
-    versions: dict[str, str]
-    seconds: float = 0.0
-    created: str = ""
-    doubts: tuple[Doubt, ...] = ()
 
 
 class Record(Fact, frozen=True):

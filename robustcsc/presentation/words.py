@@ -17,7 +17,8 @@ class About(NamedTuple):
     Attributes:
         kind: What sort of fact it is.
         words: The fact.
-        exact: The fact with the digest that tells it from others of the same words.
+        exact: The fact with the digest that tells it from others of the same words; ``""`` for what goes without saying
+            where nothing differs.
     """
 
     kind: str
@@ -43,7 +44,7 @@ class Title(str):
 
     def __new__(cls, words: str, about: tuple[About, ...]) -> Title:
         """Returns the title of the two parts."""
-        title = super().__new__(cls, f"{words}: {', '.join(it.exact for it in about)}")
+        title = super().__new__(cls, f"{words}: {', '.join(it.exact for it in about if it.exact)}")
         title.words, title.about = words, about
         return title
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from robustcsc import runs
 from robustcsc.errors import DataError, RobustCSCError
-from robustcsc.measurements.records import Answers, ClassOrder, Location
+from robustcsc.measurements.records import Answers, ClassOrder, Location, Precision
 from robustcsc.progress import Note, quiet
 from robustcsc.roots import find_root
 from robustcsc.runs import Run
+from robustcsc.session.processor import has_bfloat16
 
 if TYPE_CHECKING:  # a choice is made before torch is needed, and a report needs none
     import torch
@@ -150,6 +151,15 @@ def choose_device(asked: DeviceName) -> torch.device:
     if asked == "cuda" and not available:
         raise RobustCSCError("There is no usable CUDA device: use --device cpu.")
     return torch.device("cuda" if available and asked != "cpu" else "cpu")
+
+
+def note_slow(precision: Precision, device: torch.device, note: Note) -> None:
+    """Tells if a precision is a slow one here."""
+    if precision == "bf16" and device.type == "cpu" and has_bfloat16() is False:
+        note(
+            "This processor has no unit for bfloat16 and computes it in software, about 10 times slower than float32: "
+            "the counts are those of --precision bf16, the time says nothing."
+        )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from robustcsc.measurements.store import ResultStore
 from robustcsc.runs import Run
 from robustcsc.session import installation
 from robustcsc.session.installation import Problem
+from robustcsc.session.processor import has_bfloat16, processor_field
 
 #: Environment variables that change what robustcsc does; variables that hold secrets are not among them.
 VARIABLES = (
@@ -58,12 +59,14 @@ class Compute:
         threads: Threads that it uses on the CPU.
         cuda: Version of CUDA that it was built for; ``None`` for a build without.
         gpus: The CUDA devices.
+        driver: Version of the NVIDIA driver; ``""`` without one.
         mps: Whether there is an Apple GPU, which robustcsc does not use.
     """
 
     threads: int
     cuda: str | None
     gpus: tuple[Gpu, ...]
+    driver: str
     mps: bool
 
 
@@ -81,7 +84,7 @@ class Diagnosis:
         system: Operating system.
         cpu: Model of the processor.
         cpus: How many of them this process may use.
-        bfloat16: Whether they compute with bfloat16; ``None`` if that is not known.
+        bfloat16: Whether they multiply in bfloat16; ``None`` if that is not known.
         memory: Bytes.
         compute: What PyTorch sees; ``None`` if it cannot be imported.
         packages: Versions of the packages that are needed; ``None`` for a missing one.
@@ -154,9 +157,9 @@ def diagnose() -> Diagnosis:
         python=platform.python_version(),
         executable=sys.executable,
         system=platform.platform(),
-        cpu=_of_cpus("model name") or platform.processor() or platform.machine(),
+        cpu=processor_field("model name") or platform.processor() or platform.machine(),
         cpus=cpus,
-        bfloat16="bf16" in flags if (flags := _of_cpus("flags")) else None,
+        bfloat16=has_bfloat16(),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         compute=compute,
         packages={name: installation.version(name) for name, extra, _ in installation.own_requirements() if not extra},
@@ -175,11 +178,14 @@ def diagnose() -> Diagnosis:
 def _compute() -> Compute:
     import torch
 
+    from robustcsc.evaluation.models import driver_version
+
     devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     return Compute(
         threads=torch.get_num_threads(),
         cuda=torch.version.cuda,
         gpus=tuple(Gpu(it.name, it.total_memory, f"{it.major}.{it.minor}", it.major >= 8) for it in devices),
+        driver=driver_version(),
         mps=torch.backends.mps.is_available(),
     )
 
@@ -242,15 +248,6 @@ def _cpus(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     except (OSError, ValueError):
         return cpus
     return cpus if quota == "max" else min(cpus, ceil(int(quota) / int(period)))
-
-
-def _of_cpus(field: str) -> str:
-    """Returns a field of the first processor in ``/proc/cpuinfo``; "" where that is not known."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def _commit(checkout: Path) -> str | None:

@@ -14,7 +14,7 @@ from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.policies import Adaptive, Policy, Scope
-from robustcsc.measurements.records import Measurement, Record
+from robustcsc.measurements.records import Measurement, Precision, Record
 from robustcsc.progress import Note, Progress, quiet, silent
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from robustcsc.data import ImageSet
     from robustcsc.evaluation.measure import Evaluator
     from robustcsc.evaluation.models import LoadedModel
-    from robustcsc.evaluation.plan import Planner
+    from robustcsc.evaluation.plan import BatchSize, Planner
     from robustcsc.evaluation.sources import Inputs
 
 #: How lambda is chosen: a policy, its name, or a lambda fit.
@@ -35,7 +35,10 @@ class Measuring:
     """How measuring is done, whatever is measured.
 
     Attributes:
-        batch_size: Images at a time.
+        batch_size: Images at a time; ``"auto"`` for as many as the memory has room for, where counts do not depend
+            on it.
+        precision: What models compute in: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast, which has records and
+            lambda fits of its own.
         remeasure: Whether to measure again what the run has.
         dry_run: Whether to measure and write nothing; `Results.missing` then says what would be measured.
         progress: Told after each batch.
@@ -47,7 +50,8 @@ class Measuring:
         Taking the shipped model sdnet-digits as runs/sdnet-digits.
     """
 
-    batch_size: int = 250
+    batch_size: BatchSize = 250
+    precision: Precision = "fp32"
     remeasure: bool = False
     dry_run: bool = False
     progress: Progress = silent
@@ -166,6 +170,11 @@ def chosen_policies(model: LoadedModel, asked: Sequence[AnyPolicy]) -> tuple[Loa
     for fit in given:
         if fit.weights != model.subject.weights:
             raise PolicyError(f"The lambda fit {fit.digest} belongs to other weights: fit lambda for this model.")
+        if fit.precision != model.precision:
+            raise PolicyError(
+                f"The lambda fit {fit.digest} was made in {fit.precision}, but the model computes in "
+                f"{model.precision}: fit lambda in {model.precision}, with --precision {model.precision}."
+            )
     model = dataclasses.replace(model, given_fits=given)
     named = [Adaptive(scope=Scope.DATASET, fit=it.digest) if isinstance(it, LambdaFit) else it for it in asked]
     return model, model.facts.policies(named)

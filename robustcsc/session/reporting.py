@@ -12,7 +12,7 @@ from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.examples import ExampleSheet, read_examples
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Corruption
-from robustcsc.measurements.records import Record
+from robustcsc.measurements.records import PRECISIONS, Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.drawn_chart import draw
@@ -144,7 +144,7 @@ def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
 
 
 def _fits(run: Run) -> list[LambdaFit]:
-    return [LambdaFit.load(path) for path in run.fit_paths.values()]
+    return [LambdaFit.load(path) for precision in PRECISIONS for path in run.fit_paths(precision).values()]
 
 
 def _experiments(chosen: Sequence[Run]) -> list[Listing]:

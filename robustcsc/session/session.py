@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from robustcsc.adaptive.fit import fit_lambda as fit_lines
 from robustcsc.corruptions import Spec, load_spec, select
 from robustcsc.corruptions.manifest import exported_corruptions, load_corrupted
 from robustcsc.corruptions.trial import chosen_corruptions
@@ -23,8 +22,6 @@ from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
-from robustcsc.measurements.corruptions import NOISE_KERNELS
-from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Surrogate
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.severity_tables import default_spec_name
@@ -34,8 +31,8 @@ from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.guests import is_guest
 from robustcsc.reports.summary.doubts import seen_words
 from robustcsc.runs import Run
-from robustcsc.session import attacking, fooling
-from robustcsc.session.choices import DataChoice, note_unreadable, written
+from robustcsc.session import attacking, fitting, fooling
+from robustcsc.session.choices import DataChoice, note_slow, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
 from robustcsc.session.models import BuildChoice, find_model
 from robustcsc.session.suiting import another_order, suited
@@ -73,7 +70,7 @@ class Session:
     @property
     def model(self) -> LoadedModel:
         """The model on its device, with the lambda fits that the run has now."""
-        return LoadedModel.of(self.run, self.trained, self.device)
+        return LoadedModel.of(self.run, self.trained, self.device, self.measuring.precision)
 
     def severity_table(self, name: str | None = None, frost_root: Path | None = None) -> Spec:
         """Returns the severity table of a name or file, or the one for the size of the model's images.
@@ -162,83 +159,13 @@ class Session:
         return self.measured(setup, plan(), cells=1 + len(names) * len(severities))
 
     # Defined in files of their own.
+    fit_lambda = fitting.fit_lambda
+    fit_lambdas = fitting.fit_lambdas
     attack = attacking.attack
     suite = attacking.suite
     score = attacking.score
     uap = fooling.uap
     random_noise = fooling.random_noise
-
-    def fit_lambda(self, noise: str = "gaussian", images: ImageSet | None = None) -> LambdaFit:
-        """Returns the line from the residual to the best lambda for one noise family, and keeps it in the run.
-
-        Args:
-            noise: ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` or ``"pooled"`` (all four together).
-            images: The whole training split; that of the run if ``None``.
-
-        Raises:
-            RobustCSCError: As for `fit_lambdas`.
-        """
-        return self.fit_lambdas([noise], images)[noise]
-
-    def fit_lambdas(
-        self,
-        noises: Sequence[str] = (*NOISE_KERNELS, "pooled"),
-        images: ImageSet | None = None,
-        *,
-        grid: Sequence[float] | None = None,
-        limit: int = 5000,
-        spec: Spec | None = None,
-        seed: int = 0,
-    ) -> dict[str, LambdaFit]:
-        """Returns the lines from the residual to the best lambda, and keeps them in the run.
-
-        A fit of the same weights, images and settings is not measured again; a dry run returns such fits only.
-
-        Args:
-            noises: Noise families, as for `fit_lambda`.
-            images: The whole training split; that of the run if ``None``.
-            grid: Lambdas to try; 1 to 15 times the training lambda, as in the paper, if ``None``.
-            limit: Number of held-out images to use at most.
-            spec: Severity table that the noise levels bracket; the one for the image size if ``None``.
-            seed: Seed of the noise, and of the choice of images if there are more than `limit`.
-
-        Raises:
-            RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
-        """
-        from robustcsc.training.run import heldout_images  # only here: training is slow to import
-
-        self.run.check_writable()
-        images = self.images("train") if images is None else images
-        heldout, trained_on = heldout_images(images, self.trained)
-        if limit < len(heldout):
-            order = torch.randperm(len(heldout), generator=torch.Generator().manual_seed(seed))
-            heldout = heldout.subset(order[:limit].sort().values)
-        model = self.model.answering(images)
-        known = {} if self.measuring.remeasure else model.fits
-        fits = fit_lines(
-            model.model,
-            heldout,
-            model_name=self.trained.spec.name,
-            weights=self.trained.weights,
-            noises=noises,
-            spec=spec or self.severity_table(),
-            trained_on_images=trained_on,
-            grid=grid,
-            seed=seed,
-            batch_size=self.measuring.batch_size,
-            device=self.device,
-            progress=self.measuring.progress,
-            known=known,
-            measure=not self.measuring.dry_run,
-        )
-        if self.measuring.dry_run:
-            return fits
-        note_unreadable(images.unreadable, self.measuring.note)
-        with self.kept(images) as run:
-            for name, fitted in fits.items():
-                if fitted is not known.get(name):
-                    fitted.save(run.fit_path(name))
-        return fits
 
     def opened(self, name: str) -> Session:
         """Returns the session of another run or shipped model, on the same device and data.
@@ -296,10 +223,11 @@ class Session:
         model, chosen = chosen_policies(self.model, policies)
         images = suited(self.images() if images is None else images, self.trained.spec)
         inputs = Inputs(images=images, location=images.location)
-        if is_guest(model.model):
+        if is_guest(self.trained.model):
             seen = looked_at(model, images)
             self.measuring.note(seen_words(model.subject.model, seen))
             model = dataclasses.replace(model, doubts=seen.doubts)
+        note_slow(model.precision, self.device, self.measuring.note)
         setup = Setup(model=model.answering(images), inputs=inputs, policies=chosen, measuring=self.measuring)
         if surrogate is None:
             return setup

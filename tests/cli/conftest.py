@@ -10,7 +10,8 @@ from robustcsc import runs
 from robustcsc.cli import main as cli_main
 from robustcsc.measurements.perturbations import Clean, Perturbation
 from robustcsc.measurements.policies import NoLambda, Policy
-from robustcsc.measurements.records import Images, Measurement, Provenance, Record, Subject
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Images, Measurement, Record, Subject
 from robustcsc.runs import Run
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Measurement, Metric, Provenance, Record
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Measurement, Metric, Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.threats import LARGEST_L2, ThreatModel
 from robustcsc.runs import Run

@@ -8,7 +8,8 @@ from robustcsc.data import load
 from robustcsc.errors import ModelError
 from robustcsc.evaluation.doubts import looked_at
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.measurements.records import Doubt, Subject
+from robustcsc.measurements.provenance import Doubt
+from robustcsc.measurements.records import Subject
 from robustcsc.models.checkpoint import load_shipped
 
 DIGITS = load("digits", split="test")

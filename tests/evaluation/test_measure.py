@@ -104,7 +104,7 @@ def test_batches_of_large_images_are_sliced_and_the_answers_are_those_of_whole_b
     for policies, passes in (([TrainingLambda()], [1, 3]), ([TrainingLambda(), Adaptive(scope=Scope.BATCH)], None)):
         found = []
         for size in (2**24, 4 * 64 * 20):  # the second has room for 20 of the 60 digits
-            monkeypatch.setattr("robustcsc.evaluation.sources.SLICE_BYTES", size)
+            monkeypatch.setattr("robustcsc.evaluation.room.SLICE_BYTES", size)
             calls.count = 0
             made = measure(model, lambda planner: planner.sweep([noise], policies), spec=spec, remeasure=True)  # noqa: B023
             found.append(([it.outcomes for it in made], calls.count))

@@ -25,7 +25,7 @@ def test_fits_of_other_weights_are_left_out(trained: nn.Module, fit: LambdaFit, 
     checkpoint = Checkpoint(spec=spec, model=copy.deepcopy(trained), weights="aa")
     loaded = LoadedModel.of(run, checkpoint, torch.device("cpu"))
     assert loaded.subject == Subject(run="r", model="tiny", weights="aa")
-    assert list(run.fit_paths) == ["gaussian", "shot"]
+    assert list(run.fit_paths()) == ["gaussian", "shot"]
     assert list(loaded.fits) == list(loaded.facts.fits) == ["gaussian"]
 
 

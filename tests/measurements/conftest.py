@@ -35,6 +35,7 @@ from robustcsc.measurements.policies import (
     WorstOf,
 )
 from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.provenance import Provenance
 from robustcsc.measurements.records import (
     AttackDetails,
     BudgetDetails,
@@ -46,7 +47,6 @@ from robustcsc.measurements.records import (
     Measurement,
     Metric,
     Outcomes,
-    Provenance,
     Record,
     Subject,
 )

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from robustcsc.measurements.frames import DERIVED, NAMES
-from robustcsc.measurements.records import Measurement, Provenance, Record
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Measurement, Record
 
 PATHS = {name: path for path, name in NAMES.items()}
 LISTS = ("steps", "step.settings", "policy.values")

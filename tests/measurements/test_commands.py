@@ -36,7 +36,8 @@ from robustcsc.measurements.policies import (
     WorstOf,
 )
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Images, Location, Measurement, Metric, Provenance, Record, Subject
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Images, Location, Measurement, Metric, Record, Subject
 from robustcsc.measurements.threats import ThreatModel
 
 TRAIN, IMAGE = TrainingLambda(), Adaptive(scope=Scope.IMAGE, fit="0123456789ab")

@@ -16,7 +16,8 @@ from robustcsc.measurements.frames import DERIVED, TIMING, flat, records_csv, re
 from robustcsc.measurements.perturbations import Attack, Clean
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Scope, WorstOf
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Images, Measurement, Outcomes, Provenance, Record, Subject
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Images, Measurement, Outcomes, Record, Subject
 from robustcsc.measurements.threats import ThreatModel
 from tests.measurements.reading import read_records
 
@@ -90,6 +91,7 @@ def test_rows_are_flat_and_have_one_fact_a_column() -> None:
         "policy.fit": "0123456789ab",
         "metric": "accuracy",
         "batch_size": 250,
+        "precision": "fp32",
         "met": 6,
         "total": 8,
         "device": "cpu",

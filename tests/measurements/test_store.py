@@ -18,7 +18,8 @@ from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import from_json, replace
 from robustcsc.measurements.perturbations import Corruption, SeverityTable
 from robustcsc.measurements.policies import TrainingLambda
-from robustcsc.measurements.records import Images, Measurement, Provenance, Record, Subject
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Images, Measurement, Record, Subject
 from robustcsc.measurements.store import COLUMNS, SCHEMA_VERSION, ResultStore
 
 

@@ -34,6 +34,7 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import Adaptive, NoLambda, Policy, parse_policy
 from robustcsc.measurements.protocols import Protocol
+from robustcsc.measurements.provenance import Provenance
 from robustcsc.measurements.records import (
     AttackDetails,
     BudgetDetails,
@@ -43,7 +44,6 @@ from robustcsc.measurements.records import (
     Measurement,
     Metric,
     Outcomes,
-    Provenance,
     Record,
     Subject,
 )

@@ -197,7 +197,7 @@ def test_a_full_disk_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_more_threads_than_processors_are_told() -> None:
     gpu = Gpu(name="GPU", memory=2**30, capability="9.0", bfloat16=True)
-    many = Compute(threads=8, cuda="13.0", gpus=(gpu,), mps=False)
+    many = Compute(threads=8, cuda="13.0", gpus=(gpu,), driver="", mps=False)
     assert [it.sentence for it in diagnosis._slow(many, cpus=2)] == [
         "PyTorch uses 8 threads on 2 processors, which is slow: type export OMP_NUM_THREADS=2."
     ]

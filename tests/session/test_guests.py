@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import robustcsc as rc
 from robustcsc.data import load
 from robustcsc.errors import ModelError
-from robustcsc.measurements.records import Doubt
+from robustcsc.measurements.provenance import Doubt
 from robustcsc.models.checkpoint import load_shipped
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session

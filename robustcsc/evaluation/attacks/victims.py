@@ -12,6 +12,7 @@ from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.models import LoadedModel
+from robustcsc.measurements.perturbations import Attack, MinimalBudget, Universal
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Policy, Scope, WorstOf
 from robustcsc.measurements.protocols import Protocol
 
@@ -78,3 +79,14 @@ def _at_training_lambda(loaded: LoadedModel, name: str) -> Victim:
     lam0 = loaded.facts.lam0
     model = loaded.model if lam0 is None else ModelAtLambda(loaded.model, lam0)
     return Victim(loaded.subject.weights, loaded.facts.own_policy, name, model)
+
+
+def by_gradients(made: Attack | MinimalBudget | Universal) -> bool:
+    """Returns whether an attacker takes gradients."""
+    match made:
+        case Attack(steps=steps, threat=threat, saved=None):
+            return threat.epsilon > 0 and any(step.kind.gradients for step in steps)
+        case MinimalBudget(step=step):
+            return step.kind.gradients
+        case _:
+            return isinstance(made, Universal)

@@ -28,6 +28,7 @@ from robustcsc.evaluation.attacks.victims import Victim
 from robustcsc.files import replacing
 from robustcsc.measurements.facts import digest_of, from_plain, to_json
 from robustcsc.measurements.perturbations import Universal
+from robustcsc.measurements.records import Precision
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.progress import Progress, silent
 
@@ -41,20 +42,23 @@ def crafted_or_kept(
     images: ImageSet,
     folder: Path,
     *,
+    precision: Precision = "fp32",
     device: torch.device,
     remeasure: bool = False,
     progress: Progress = silent,
 ) -> tuple[UniversalPerturbation, str]:
     """Returns a universal perturbation and the name of its file; a file that is there is not crafted again.
 
-    It is crafted on `victim` and `images`; with `remeasure` anew, whatever the folder keeps.
+    It is crafted on `victim`, which computes in `precision`, and on `images`; with `remeasure` anew, whatever the
+    folder keeps.
 
     Raises:
         AttackError: No finite gradient reaches the images.
         StoreError: The file is damaged or cannot be written.
     """
     threat, crafting = universal.threat, universal.crafting
-    key = digest_of((victim.weights, victim.policy, threat, crafting))
+    more = () if precision == "fp32" else (precision,)
+    key = digest_of((victim.weights, victim.policy, threat, crafting, *more))
     path = folder / f"uap-{threat.norm}-{threat.epsilon:g}-{key[:8]}.safetensors"
     found = None if remeasure else load_perturbation(path, key)
     if found is None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Crafting, Perturbation, RandomControl, RandomNoise, Universal
-from robustcsc.measurements.records import CraftingDetails, Metric, Record
+from robustcsc.measurements.records import CraftingDetails, Metric, Precision, Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.presentation.chart import MOST_LINES, Chart, line_chart
@@ -31,10 +31,12 @@ from robustcsc.reports.cohorts.cohorts import (
 )
 from robustcsc.reports.cohorts.settings import setting_of
 from robustcsc.reports.cohorts.words import (
+    about_precision,
     attack_words,
     epsilon_words,
     norm_words,
     policy_words,
+    precision_words,
     protocol_rank,
     protocol_words,
     threat_words,
@@ -62,8 +64,8 @@ _COLUMNS = (
     Column("seconds", digits=1),
 )
 
-Scored = tuple[str, str, str]
-"""Data set, split and fingerprint of the images that rates are of: what rows of one table share."""
+Scored = tuple[str, str, str, Precision]
+"""Data set, split and fingerprint of the images that rates are of, and precision: what rows of one table share."""
 
 
 class Change(NamedTuple):
@@ -144,7 +146,7 @@ def changed_by(records: Iterable[Record], kinds: Kinds) -> dict[Scored, dict[Cha
     for record in of_kinds(records, *kinds):
         it, made = record.measurement, setting_of(record.measurement.perturbation)
         if it.metric in METRICS and isinstance(made, Universal | RandomControl | RandomNoise):
-            scored = (it.images.dataset, it.images.split, it.images.fingerprint)
+            scored = (it.images.dataset, it.images.split, it.images.fingerprint, it.precision)
             found[scored][Change(Variant.of(record), made)].append(record)
     return {
         scored: {change: _by_metric(found[scored][change]) for change in sorted(found[scored], key=lambda it: it.rank)}
@@ -220,10 +222,11 @@ def _chart(name: str, title: str, axis: str, rows: Mapping[Change, Measured], la
 
 
 def _title(words: str, scored: Scored, rows: Mapping[Change, Measured]) -> Title:
-    dataset, split, images = scored
+    dataset, split, images, precision = scored
     counts = sorted({record.total for found in rows.values() for record in found[Metric.FOOLING]})
     data, count = f"{dataset} {split}", f"{' or '.join(map(str, counts))} images"
-    return Title(words, (About("data", data, data), About("images", count, f"{count} ({images})")))
+    about = (About("data", data, data), About("images", count, f"{count} ({images})"), about_precision(precision))
+    return Title(words, about)
 
 
 def perturbation_pictures(records: Sequence[Record], folders: Mapping[str, Path]) -> list[Picture]:
@@ -250,7 +253,8 @@ def _picture(made: Universal, record: Record, png: bytes) -> Picture:
     it, (column,) = record.measurement, percentages([record.measurement.metric])
     return Picture(
         name=slug("perturbation", it.subject.run, key=(it.key,)),
-        title=f"{it.subject.run}, {policy_words(it.policy)}, {threat_words(made.threat)}, seed {made.crafting.seed}",
+        title=f"{it.subject.run}, {policy_words(it.policy)}, {threat_words(made.threat)}, seed {made.crafting.seed}"
+        + "".join(f", {words}" for words in precision_words(it.precision)),
         description=f"Added to every image, it changes {column.text(rate_of(record))} % of the predictions. Grey "
         f"is zero; the caption in the picture has the scale. It was {crafting_words(made.crafting)}.",
         png=png,

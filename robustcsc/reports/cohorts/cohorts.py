@@ -17,11 +17,18 @@ from robustcsc.measurements.facts import Fact
 from robustcsc.measurements.perturbations import Attack, Corruption, Perturbation
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
 from robustcsc.measurements.protocols import BASIC
-from robustcsc.measurements.records import Answers, Images, Metric, Record, Subject
+from robustcsc.measurements.records import Answers, Images, Metric, Precision, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import About, Title, slug, told_apart
 from robustcsc.reports.cohorts.settings import origin_and_seed, setting_of, without_fit
-from robustcsc.reports.cohorts.words import ANSWERS_WORDS, policy_rank, policy_words, setting_rank, source_words
+from robustcsc.reports.cohorts.words import (
+    ANSWERS_WORDS,
+    about_precision,
+    policy_rank,
+    policy_words,
+    setting_rank,
+    source_words,
+)
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """Those that the means of the benchmarks cover."""
@@ -40,6 +47,7 @@ class Cohort(Fact, frozen=True, kw_only=False):
         seed: Seed of the perturbation.
         metric: What was counted.
         answers: What answers were chosen from, as for `Location`: a label, as the fingerprint covers it.
+        precision: What the models computed in.
     """
 
     dataset: str
@@ -50,18 +58,20 @@ class Cohort(Fact, frozen=True, kw_only=False):
     seed: int
     metric: Metric
     answers: Answers | None = None
+    precision: Precision = "fp32"
 
     @classmethod
     def of(cls, record: Record) -> Cohort:
         """Returns the cohort of one record."""
         it = record.measurement
-        return _cohort(it.images, it.perturbation, it.metric, record.total, record.location.answers)
+        return _cohort(it.images, it.perturbation, it.metric, record.total, record.location.answers, it.precision)
 
     @property
     def rank(self) -> tuple[object, ...]:
         """Sorting key."""
         images = (self.images, self.files, self.total)
-        return (self.dataset, self.split, self.origin_words, *images, self.seed, self.metric)
+        known = (self.dataset, self.split, self.origin_words, *images, self.seed, self.metric)
+        return known if self.precision == "fp32" else (*known, self.precision)  # names of files stay what they were
 
     @property
     def about(self) -> tuple[About, ...]:
@@ -74,7 +84,7 @@ class Cohort(Fact, frozen=True, kw_only=False):
             facts += [About("source", source, source), About("table", table.name, table.words)]
         facts.append(About("images", f"{self.total:,} images", f"{self.total} images ({self.images}{files})"))
         facts += [About("answers", *[ANSWERS_WORDS[self.answers]] * 2)] if self.answers else []
-        facts.append(About("seed", seed, seed))
+        facts += [About("seed", seed, seed), about_precision(self.precision)]
         return (*facts, *([] if self.metric is Metric.ACCURACY else [About("metric", metric, metric)]))
 
     def titled(self, words: str) -> Title:
@@ -87,9 +97,9 @@ class Cohort(Fact, frozen=True, kw_only=False):
         return (source_words(self.origin), self.origin.table.words) if self.origin else ()
 
     @property
-    def clean_images(self) -> tuple[str, str, str, int]:
-        """Data set, split, fingerprint of the images and their number: what clean and perturbed images share."""
-        return (self.dataset, self.split, self.images, self.total)
+    def clean_images(self) -> tuple[str, str, str, int, Precision]:
+        """Data set, split, fingerprint and number of images, and precision: what clean and perturbed images share."""
+        return (self.dataset, self.split, self.images, self.total, self.precision)
 
     @property
     def files(self) -> str:
@@ -308,9 +318,11 @@ def _age(record: Record) -> tuple[str, str, int, int]:
 
 
 @lru_cache(maxsize=2**14)
-def _cohort(images: Images, made: Perturbation, metric: Metric, total: int, answers: Answers | None) -> Cohort:
+def _cohort(
+    images: Images, made: Perturbation, metric: Metric, total: int, answers: Answers | None, precision: Precision
+) -> Cohort:
     origin, seed = origin_and_seed(made)
-    return Cohort(images.dataset, images.split, images.fingerprint, total, origin, seed, metric, answers)
+    return Cohort(images.dataset, images.split, images.fingerprint, total, origin, seed, metric, answers, precision)
 
 
 @lru_cache(maxsize=2**14)

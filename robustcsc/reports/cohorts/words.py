@@ -30,9 +30,9 @@ from robustcsc.measurements.policies import (
     WorstOf,
 )
 from robustcsc.measurements.protocols import Protocol
-from robustcsc.measurements.records import Answers
+from robustcsc.measurements.records import Answers, Precision
 from robustcsc.measurements.threats import Norm, ThreatModel
-from robustcsc.presentation.words import MISSING
+from robustcsc.presentation.words import MISSING, About
 
 NOISES = tuple(NOISE_KERNELS.values())
 """The four additive noises of SDNet, in the order of its Table 3."""
@@ -251,6 +251,16 @@ ANSWERS_WORDS: Mapping[Answers, str] = {
     "all": "answers among all classes of the model",
     "folder": "answers among the classes of the folder",
 }
+
+
+def precision_words(precision: Precision) -> tuple[str, ...]:
+    """Returns what models compute in, as a part of a list in words; nothing for float32, which goes without saying."""
+    return () if precision == "fp32" else (f"computed in {precision}",)
+
+
+def about_precision(precision: Precision) -> About:
+    """Returns what a title says of what models compute in."""
+    return About("precision", f"computed in {precision}", "".join(precision_words(precision)))
 
 
 def severities_words(severities: Iterable[int]) -> str:

@@ -15,7 +15,7 @@ from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import replace, tag_of
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption
 from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, typed_policy
-from robustcsc.measurements.records import Metric, Record
+from robustcsc.measurements.records import Metric, Precision, Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.measurements.trainings import Training
@@ -26,7 +26,14 @@ from robustcsc.reports.attacks.tables import usual_budget
 from robustcsc.reports.cohorts.cells import PERCENT, over_seeds, percentages, summary_columns, summary_notes
 from robustcsc.reports.cohorts.cohorts import Cohort, Part, Series, Setting, of_newest_fit, pool, severities_of
 from robustcsc.reports.cohorts.join import joined
-from robustcsc.reports.cohorts.words import NOISES, corruption_rank, corruption_words, policy_rank, policy_words
+from robustcsc.reports.cohorts.words import (
+    NOISES,
+    corruption_rank,
+    corruption_words,
+    policy_rank,
+    policy_words,
+    precision_words,
+)
 from robustcsc.reports.comparisons.groups import Group, groups_of
 
 By = Literal["clean", "noise", "corruptions", "robust"]
@@ -41,8 +48,8 @@ _NOTES = (
 
 _COUNTS = "Rows of another n show other images of the data set, more or fewer: compare them by their intervals."
 
-BoardImages = tuple[str, str, str, int]
-"""Data set, split, fingerprint of the images and their number, "" and 0 where rows differ in these."""
+BoardImages = tuple[str, str, str, int, Precision]
+"""Data set, split, fingerprint and number of images ("" and 0 where rows differ in these), and the precision."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,9 @@ class Board:
 
     def table(self) -> Table:
         """Returns the ranking as a table."""
-        dataset, split, images, total = self.images
+        dataset, split, images, total, precision = self.images
+        counted = [f"{total} images ({images})"] if total else []
+        where = [f"{dataset} {split}", *counted, *precision_words(precision)]
         rows = []
         for it in self.entries:
             about = (
@@ -126,8 +135,8 @@ class Board:
         ranked = f"ranked by {self.by}" if self.by else "not ranked: the chosen column was not measured here"
         words = map(Column, ("rank", "model", "lambda policy", "training", "seeds", "n"))
         return Table(
-            name=slug("leaderboard", dataset, split, key=(images, str(total))),
-            title=", ".join([f"{dataset} {split}", *([f"{total} images ({images})"] if total else []), ranked]),
+            name=slug("leaderboard", dataset, split, key=(images, str(total), precision)),
+            title=", ".join([*where, ranked]),
             columns=(*words, *percentages(self.headings), Column("runs")),
             rows=tuple(rows),
             notes=(*_NOTES, *(() if total else (_COUNTS,)), *self.notes),
@@ -148,7 +157,7 @@ class Board:
             }
             for it in self.entries
         ]
-        images = dict(zip(("dataset", "split", "images", "total"), self.images, strict=True))
+        images = dict(zip(("dataset", "split", "images", "total", "precision"), self.images, strict=True))
         return {**images, "by": self.by, "columns": dict(self.headings), "rows": rows}
 
 
@@ -188,13 +197,13 @@ def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), 
 
 def _boards_of(found: Iterable[BoardImages]) -> dict[BoardImages, BoardImages]:
     """Returns for each set of images its ranking: one for a data set whose sets of images differ in their number."""
-    by_name: dict[tuple[str, str], list[BoardImages]] = defaultdict(list)
-    for images in found:
-        by_name[images[:2]].append(images)
+    by_name: dict[tuple[str, str, Precision], list[BoardImages]] = defaultdict(list)
+    for dataset, split, images, total, precision in found:
+        by_name[dataset, split, precision].append((dataset, split, images, total, precision))
     boards: dict[BoardImages, BoardImages] = {}
-    for name, members in by_name.items():
-        parts = len({total for *_, total in members}) == len(members) > 1
-        boards |= {images: (*name, "", 0) if parts else images for images in members}
+    for (dataset, split, precision), members in by_name.items():
+        parts = len({total for *_, total, _ in members}) == len(members) > 1
+        boards |= {it: (dataset, split, "", 0, precision) if parts else it for it in members}
     return boards
 
 

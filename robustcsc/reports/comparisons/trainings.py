@@ -24,6 +24,7 @@ from robustcsc.reports.cohorts.words import (
     perturbation_words,
     policy_rank,
     policy_words,
+    precision_words,
     setting_rank,
     severities_words,
     with_protocol,
@@ -101,7 +102,7 @@ def _model(group: Group, policy: Policy) -> _Model:
         for (cohort, setting, chosen), several in seed.items():
             for series in several if chosen == policy else ():
                 found[cohort, setting, frozenset(series)].append(total_score(list(series.values())))
-                if isinstance(setting, Clean):
+                if isinstance(setting, Clean) and cohort.precision == "fp32":
                     times += [record.provenance.seconds / record.total for record in series.values()]
         for quantity, parts in found.items():
             scores[quantity].append(Score.mean_of(parts))
@@ -119,7 +120,8 @@ def _table(dataset: str, split: str, models: Sequence[_Model]) -> Table:
         cohort, made, severities = it
         what = "clean accuracy" if made == Clean() else f"{cohort.metric}, {perturbation_words(made)}"
         words = with_protocol(what, made) + (f", severities {severities_words(severities)}" if any(severities) else "")
-        images = ", ".join((f"{cohort.total} ({cohort.images})", *_how(cohort, made)))
+        how = (*_how(cohort, made), *precision_words(cohort.precision))
+        images = ", ".join((f"{cohort.total} ({cohort.images})", *how))
         cells = (over_seeds(model.scores[it]) if it in model.scores else None for model in models)
         rows.append((words, images, *cells))
     title, columns = f"Models over training seeds: {dataset} {split}", (Column("measured"), Column("images"))

@@ -25,7 +25,7 @@ from robustcsc.reports.cohorts.words import policy_rank, setting_rank
 
 T = TypeVar("T")
 
-_WHO = ("run", "model", "weights", "policy", "policy.value", "policy.scope", "dataset", "split", "images")
+_WHO = ("run", "model", "weights", "policy", "policy.value", "policy.scope", "dataset", "split", "images", "precision")
 _CORRUPTED = ("source", "pixels", "table.name", "table.digest", "table.photographs", "files", "seed", "metric", "name")
 _FOOLED = ("kind", "protocol", "norm", "epsilon", "name", "rho", "metric")
 _CRAFTED = tuple(f"crafting.{name}" for name in ("images", "count", "delta", "passes", "batch_size"))

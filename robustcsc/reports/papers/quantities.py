@@ -76,8 +76,9 @@ class Entrant:
         return min(forms, default=None)
 
     def has_images(self, cohort: Cohort) -> bool:
-        """Whether a cohort's images are of the data set or a form of it."""
-        return cohort.dataset == self.data or cohort.dataset.startswith(f"{self.data}-")
+        """Whether a cohort's images are of the data set or a form of it, and answered in float32, as in all papers."""
+        known = cohort.dataset == self.data or cohort.dataset.startswith(f"{self.data}-")
+        return known and cohort.precision == "fp32"
 
 
 @dataclass(frozen=True)

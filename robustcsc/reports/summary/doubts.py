@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from robustcsc.measurements.records import Doubt, Record
+from robustcsc.measurements.provenance import Doubt
+from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Column, Table
 from robustcsc.reports.cohorts.cells import WHO
 from robustcsc.reports.cohorts.cohorts import Cohort, Variant, labels_of

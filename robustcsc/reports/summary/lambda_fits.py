@@ -14,7 +14,7 @@ from robustcsc.presentation.chart import Chart, Line, Panel, numbered_series
 from robustcsc.presentation.table import Column, Estimate, Table
 from robustcsc.presentation.words import MISSING, slug
 from robustcsc.reports.cohorts.cells import estimate
-from robustcsc.reports.cohorts.words import corruption_rank, corruption_words
+from robustcsc.reports.cohorts.words import corruption_rank, corruption_words, precision_words
 from robustcsc.reports.corruptions.charts import Curves, lambda_chart
 
 _FAMILIES = {kernel: family for family, kernel in NOISE_KERNELS.items()}
@@ -28,12 +28,13 @@ _RESIDUALS: Mapping[Definition, str] = {
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     """Returns two tables for fits that were made alike: their lines, and the best lambda at each noise level.
 
-    Alike are fits to the same model, images and grid. A noise level that several of them were fitted to stands once.
+    Alike are fits to the same model, images, grid and precision. A noise level that several of them were fitted to stands once.
     """
     alike: dict[tuple[str, ...], list[LambdaFit]] = defaultdict(list)
     for fit in _ordered(fits):
         images = (fit.heldout, str(fit.trained_on_heldout), *map(str, _totals([fit])), str(fit.seed))
-        alike[fit.weights, *images, str(fit.lam0), str(fit.grid), fit.dataset_definition].append(fit)
+        computed = precision_words(fit.precision)
+        alike[fit.weights, *images, str(fit.lam0), str(fit.grid), fit.dataset_definition, *computed].append(fit)
     return [table for key, members in alike.items() for table in (_lines(members, key), _levels(members, key))]
 
 
@@ -56,7 +57,7 @@ def _lines(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
         )
     return Table(
         name=slug("lambda-fits", made.model, made.dataset, key=key),
-        title=f"Lambda fits: {made.model}, {made.dataset}: lambda as a line in the residual r",
+        title=f"Lambda fits: {_named(made)}, {made.dataset}: lambda as a line in the residual r",
         columns=(
             *(Column("noise"), Column("lambda")),
             *(Column("R2" if name == made.dataset_definition else f"R2 {name}", digits=4) for name in definitions),
@@ -80,7 +81,7 @@ def _levels(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
     levels = {to_json(level): level for fit in fits for level in fit.levels}.values()
     return Table(
         name=slug("lambda-levels", made.model, made.dataset, key=key),
-        title=f"Best lambda at each noise level: {made.model}, {made.dataset}",
+        title=f"Best lambda at each noise level: {_named(made)}, {made.dataset}",
         columns=(
             *(Column("noise"), Column("level"), Column("r", significant=4), Column("best lambda")),
             Column("accuracy at best lambda", percent=True, digits=1),
@@ -98,6 +99,11 @@ def _levels(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
         ),
         notes=("Accuracy on the held-out images, in percent with 95 % intervals.",),
     )
+
+
+def _named(fit: LambdaFit) -> str:
+    """Returns the model with what it computed in, unless that is float32."""
+    return ", ".join([fit.model, *precision_words(fit.precision)])
 
 
 def _line_words(fit: LambdaFit) -> str:
@@ -188,11 +194,11 @@ def residual_panel(fit: LambdaFit, noises: Sequence[str], title: str = "") -> Pa
 
 
 def by_model(fits: Sequence[LambdaFit]) -> dict[tuple[str, str, str], list[LambdaFit]]:
-    """Returns the fits that have a line, by model, weights and data set."""
+    """Returns the fits that have a line, by model and what it computed in, weights and data set."""
     groups: dict[tuple[str, str, str], list[LambdaFit]] = defaultdict(list)
     for fit in _ordered(fits):
         if fit.levels and fit.dataset_definition in fit.lines:
-            groups[(fit.model, fit.weights, fit.dataset)].append(fit)
+            groups[(_named(fit), fit.weights, fit.dataset)].append(fit)
     return groups
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from robustcsc.measurements.commands import joined_commands
 from robustcsc.measurements.perturbations import Clean
+from robustcsc.measurements.provenance import Provenance
 from robustcsc.measurements.records import Record, Subject
 from robustcsc.presentation.table import Cell, Column, Table
 from robustcsc.reports.cohorts.cohorts import Cohort
@@ -21,7 +22,7 @@ def provenance_table(records: Sequence[Record]) -> Table:
     for record in records:
         it, how = record.measurement, record.provenance
         clean, versions = isinstance(it.perturbation, Clean), tuple(how.versions.items())
-        alike[it.subject, Cohort.of(record), clean, how.device, versions].append(record)
+        alike[it.subject, Cohort.of(record), clean, _device_words(how), versions].append(record)
     groups: dict[tuple[str | int | None, ...], list[Record]] = defaultdict(list)
     for (subject, cohort, clean, device, versions), members in alike.items():
         origin = cohort.origin
@@ -30,14 +31,14 @@ def provenance_table(records: Sequence[Record]) -> Table:
         packages = ", ".join(f"{package} {version}" for package, version in versions)
         made = (subject.run, subject.model, subject.weights[:12], cohort.dataset, cohort.split)
         images = (f"{cohort.images} for files {cohort.files}" if cohort.files else cohort.images, cohort.total)
-        groups[(*made, *images, source, table, cohort.seed, device, packages)] += members
+        groups[(*made, *images, source, table, cohort.seed, cohort.precision, device, packages)] += members
     rows = []
     for key in sorted(groups, key=lambda key: tuple((cell is None, cell or 0) for cell in key)):
         times = [record.provenance.created for record in groups[key]]
         seconds = sum(record.provenance.seconds for record in groups[key])
         rows.append((*key, len(groups[key]), seconds, min(times), max(times)))
     before = ("run", "model", "weights", "data set", "split", "images", "n", "source", "severity table")
-    columns = (*before, "seed", "device", "versions", "records")
+    columns = (*before, "seed", "precision", "device", "versions", "records")
     told, varying = Table(
         name="provenance",
         title="How the numbers were made",
@@ -49,6 +50,13 @@ def provenance_table(records: Sequence[Record]) -> Table:
         notes=("Same seed and device give the same images; CPU and GPU may differ in bits.",),
     ).without_same()
     return replace(varying, notes=(f"In all rows: {told}.", *varying.notes)) if told else varying
+
+
+def _device_words(how: Provenance) -> str:
+    """Returns the device, and on a GPU its driver and how float32 was rounded."""
+    driver = [f"driver {how.driver}"] if how.driver else []
+    rounding = [] if how.tf32 is None else ["TF32" if how.tf32 else "no TF32"]
+    return ", ".join([how.device, *driver, *rounding])
 
 
 def command_tables(records: Sequence[Record]) -> list[Table]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from robustcsc.measurements.perturbations import Attack
 from robustcsc.measurements.policies import Policy
-from robustcsc.measurements.records import Doubt, Flag, Subject
+from robustcsc.measurements.provenance import Doubt
+from robustcsc.measurements.records import Flag, Subject
 from robustcsc.measurements.statistics import Difference, Score, Shares
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.presentation.table import Cell, Estimate, Spread

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Source, Universal
 from robustcsc.measurements.policies import Adaptive, Policy, TrainingLambda
-from robustcsc.measurements.records import Doubt, Metric, Record, Subject
+from robustcsc.measurements.provenance import Doubt
+from robustcsc.measurements.records import Metric, Precision, Record, Subject
 from robustcsc.measurements.statistics import Shares
 from robustcsc.measurements.threats import NORMS, Norm
 from robustcsc.measurements.trainings import Training
@@ -49,7 +50,7 @@ Found = Mapping[Condition, Mapping[Variant, Result]]
 def verdicts(
     records: Sequence[Record], trainings: Iterable[Training] = (), baseline: Baseline | None = None
 ) -> list[Verdict]:
-    """Returns a verdict for each split of each data set, that of most cells first; empty without any result.
+    """Returns a verdict for each split of each data set and precision, that of most cells first; empty without results.
 
     Args:
         records: What was measured, of any number of runs, as `robustcsc.reports.cohorts.join.joined` returns it.
@@ -58,9 +59,9 @@ def verdicts(
     """
     ratios = {} if baseline is None else mean_corruption_errors(records, baseline)
     alike = {it.weights: repr(it.without_seed) for it in trainings}
-    by_images: dict[tuple[str, str], dict[Cohort, Mapping[Setting, Rows]]] = defaultdict(dict)
+    by_images: dict[tuple[str, str, Precision], dict[Cohort, Mapping[Setting, Rows]]] = defaultdict(dict)
     for cohort, settings in by_cohort(records).items():
-        by_images[cohort.dataset, cohort.split][cohort] = settings
+        by_images[cohort.dataset, cohort.split, cohort.precision][cohort] = settings
     made = (_verdict(nested, alike) for nested in sorted(by_images.values(), key=_cells, reverse=True))
     found = [it for it in made if it is not None]
     return [replace(it, ratios=_ratios(it, baseline, ratios)) for it in found] if baseline else found

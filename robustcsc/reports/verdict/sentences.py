@@ -9,7 +9,7 @@ from robustcsc.measurements.policies import NoLambda, TrainingLambda
 from robustcsc.measurements.statistics import Difference
 from robustcsc.reports.attacks.flags import FLAG_WORDS
 from robustcsc.reports.cohorts.cohorts import apart
-from robustcsc.reports.cohorts.words import attack_words, corruption_words, policy_words, threat_words
+from robustcsc.reports.cohorts.words import attack_words, corruption_words, policy_words, precision_words, threat_words
 from robustcsc.reports.summary.doubts import DOUBT_WORDS
 from robustcsc.reports.verdict.facts import Condition, Contrast, Kind, Ratios, Row, Verdict
 
@@ -33,12 +33,13 @@ _NOTHING = 0.005
 
 
 def verdict_sentences(found: Sequence[Verdict]) -> list[str]:
-    """Returns what verdicts say; of several, each names its data set first."""
+    """Returns what verdicts say; of several, and where it is not float32, each names data set and precision first."""
     said = []
     for verdict in found:
-        first, *others = _sentences(verdict)
-        named = f"{verdict.main.cohort.dataset} {verdict.main.cohort.split}: " if len(found) > 1 else ""
-        said += [f"{named}{first}", *others]
+        (first, *others), cohort = _sentences(verdict), verdict.main.cohort
+        computed = precision_words(cohort.precision)
+        about = [f"{cohort.dataset} {cohort.split}", *computed] if computed or len(found) > 1 else []
+        said += [": ".join([*filter(None, [", ".join(about)]), first]), *others]
     return said or [_NO_VERDICT]
 
 

@@ -10,7 +10,7 @@ from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.reports.cohorts.cells import percentages
 from robustcsc.reports.cohorts.cohorts import Cohort, apart
-from robustcsc.reports.cohorts.words import NOISES, corruption_words, severities_words, source_words
+from robustcsc.reports.cohorts.words import NOISES, corruption_words, precision_words, severities_words, source_words
 from robustcsc.reports.corruptions.baselines import GENERATED
 from robustcsc.reports.corruptions.charts import ACCURACY
 from robustcsc.reports.verdict.facts import Condition, Kind, Ratios, Result, Verdict
@@ -75,7 +75,8 @@ def _chart(name: str, verdict: Verdict) -> Chart:
 def _title(verdict: Verdict) -> str:
     cohort = verdict.main.cohort
     source = [source_words(cohort.origin)] if cohort.origin else []
-    return ", ".join([f"{cohort.dataset} {cohort.split}", f"{cohort.total:,} images", *source, f"seed {cohort.seed}"])
+    source += [f"seed {cohort.seed}", *precision_words(cohort.precision)]
+    return ", ".join([f"{cohort.dataset} {cohort.split}", f"{cohort.total:,} images", *source])
 
 
 def _cell(condition: Condition, result: Result | None) -> Cell:

@@ -11,7 +11,8 @@ import pytest
 from robustcsc.measurements import facts
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.policies import Adaptive, Scope
-from robustcsc.measurements.records import AttackDetails, Doubt, GradientChecks, Record
+from robustcsc.measurements.provenance import Doubt
+from robustcsc.measurements.records import AttackDetails, GradientChecks, Record
 from robustcsc.presentation.chart import Dots
 from robustcsc.presentation.csv_table import csv_text
 from robustcsc.presentation.table import Spread

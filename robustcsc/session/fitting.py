@@ -1,0 +1,99 @@
+"""Lambda fits of a session's model; these functions are methods of `Session`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from robustcsc.adaptive.fit import fit_lambda as fit_lines
+from robustcsc.corruptions import Spec
+from robustcsc.data import ImageSet
+from robustcsc.evaluation.room import room_for
+from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.fits import LambdaFit
+from robustcsc.session.choices import note_slow, note_unreadable
+
+if TYPE_CHECKING:
+    from robustcsc.session.session import Session
+
+
+def fit_lambda(session: Session, noise: str = "gaussian", images: ImageSet | None = None) -> LambdaFit:
+    """Returns the line from the residual to the best lambda for one noise family, and keeps it in the run.
+
+    Args:
+        session: The model and its run.
+        noise: ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` or ``"pooled"`` (all four together).
+        images: The whole training split; that of the run if ``None``.
+
+    Raises:
+        RobustCSCError: As for `fit_lambdas`.
+    """
+    return session.fit_lambdas([noise], images)[noise]
+
+
+def fit_lambdas(
+    session: Session,
+    noises: Sequence[str] = (*NOISE_KERNELS, "pooled"),
+    images: ImageSet | None = None,
+    *,
+    grid: Sequence[float] | None = None,
+    limit: int = 5000,
+    spec: Spec | None = None,
+    seed: int = 0,
+) -> dict[str, LambdaFit]:
+    """Returns the lines from the residual to the best lambda, and keeps them in the run.
+
+    A fit of the same weights, images and settings is not measured again; a dry run returns such fits only.
+
+    Args:
+        session: The model and its run.
+        noises: Noise families, as for `fit_lambda`.
+        images: The whole training split; that of the run if ``None``.
+        grid: Lambdas to try; 1 to 15 times the training lambda, as in the paper, if ``None``.
+        limit: Number of held-out images to use at most.
+        spec: Severity table that the noise levels bracket; the one for the image size if ``None``.
+        seed: Seed of the noise, and of the choice of images if there are more than `limit`.
+
+    Raises:
+        RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
+    """
+    from robustcsc.training.run import heldout_images  # only here: training is slow to import
+
+    session.run.check_writable()
+    images = session.images("train") if images is None else images
+    heldout, trained_on = heldout_images(images, session.trained)
+    if limit < len(heldout):
+        order = torch.randperm(len(heldout), generator=torch.Generator().manual_seed(seed))
+        heldout = heldout.subset(order[:limit].sort().values)
+    model = session.model.answering(images)
+    note_slow(model.precision, session.device, session.measuring.note)
+    known = {} if session.measuring.remeasure else model.fits
+    fits = room_for(model, heldout, session.measuring.batch_size).used(
+        lambda size: fit_lines(
+            model.model,
+            heldout,
+            model_name=session.trained.spec.name,
+            weights=session.trained.weights,
+            precision=model.precision,
+            noises=noises,
+            spec=spec or session.severity_table(),
+            trained_on_images=trained_on,
+            grid=grid,
+            seed=seed,
+            batch_size=size,
+            device=session.device,
+            progress=session.measuring.progress,
+            known=known,
+            measure=not session.measuring.dry_run,
+        )
+    )
+    if session.measuring.dry_run:
+        return fits
+    note_unreadable(images.unreadable, session.measuring.note)
+    with session.kept(images) as run:
+        for name, fitted in fits.items():
+            if fitted is not known.get(name):
+                fitted.save(run.fit_path(name, fitted.precision))
+    return fits
