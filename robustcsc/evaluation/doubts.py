@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,14 @@ from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.layers.normalize import Normalize
 from robustcsc.measurements.provenance import Doubt
+from robustcsc.measurements.records import Precision
 from robustcsc.measurements.statistics import Difference
 from robustcsc.models.catalog import normalization_for
 
 #: Number of images that are looked at, and of those that are also answered in a batch of their own.
 IMAGES, ALONE = 64, 8
 #: Relative and absolute difference of logits, the latter in their standard deviations, that rounding explains.
-TOLERANCE = 1e-3
+TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-3, "bf16": 5e-2}
 #: p-value of the paired difference below which normalised images are answered better.
 SURE = 1e-6
 
@@ -53,25 +55,26 @@ def looked_at(loaded: LoadedModel, images: ImageSet) -> Seen:
     def answers(images: Tensor) -> Tensor:
         return finite_logits(loaded.model(images), len(images), model=loaded.subject.model)
 
+    tolerance = TOLERANCE[loaded.precision]
+
+    def equal(logits: Tensor, others: Tensor) -> bool:
+        return torch.allclose(logits, others, rtol=tolerance, atol=tolerance * float(others.std(correction=0)))
+
     with evaluation_mode(loaded.model), torch.no_grad():
         first, second = answers(batch.images), answers(batch.images)
         alone, normalised = answers(batch.images[:ALONE]), answers(_normalised(batch.images))
         found = {
-            Doubt.PROBABILITIES: _are_probabilities(first),
-            Doubt.RANDOM: not _equal(first, second),
-            Doubt.DEPENDS_ON_BATCH: _equal(first, second) and not _equal(alone, first[:ALONE]),
+            Doubt.PROBABILITIES: _are_probabilities(first, tolerance),
+            Doubt.RANDOM: not equal(first, second),
+            Doubt.DEPENDS_ON_BATCH: equal(first, second) and not equal(alone, first[:ALONE]),
             Doubt.NOT_NORMALISED: _are_better(normalised[:, classes], first[:, classes], batch.labels),
         }
     right = int((first[:, classes].argmax(1) == batch.labels).sum())
     return Seen(right, len(first), tuple(doubt for doubt, raised in found.items() if raised))
 
 
-def _equal(logits: Tensor, others: Tensor) -> bool:
-    return torch.allclose(logits, others, rtol=TOLERANCE, atol=TOLERANCE * float(others.std(correction=0)))
-
-
-def _are_probabilities(logits: Tensor) -> bool:
-    return bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=TOLERANCE)
+def _are_probabilities(logits: Tensor, tolerance: float) -> bool:
+    return bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=tolerance)
 
 
 def _normalised(images: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def room_for(model: LoadedModel, images: ImageSet, asked: BatchSize) -> Room:
     most, on_gpu = slice_size(images), model.device.type == "cuda"
     if asked != "auto":
         return Room(asked if on_gpu else min(asked, most), fixed=True)
-    room = Room(most)
+    room = Room(min(most, len(images)))
     if on_gpu:
         each = room.used(lambda size: _taken(model, images, size))
         room.size = max(1, int(BUDGET * _free(model.device) / max(each, BETWEEN * _bytes(images))))

@@ -222,6 +222,16 @@ def test_budgets_lambdas_and_rhos_are_joined_in_order_of_size() -> None:
     assert command.words[-4:-2] == ["--rho", "0.02,0.1,10"]
 
 
+def test_records_in_bfloat16_are_repeated_in_it_and_by_themselves() -> None:
+    made = record(FOG)
+    reduced = replace(made, measurement=replace(made.measurement, precision="bf16"))
+    words = "--spec cifar10_c --corruptions fog --severities 3 --lambda train"
+    assert " ".join(command_of(reduced).words) == f"sweep --run r --precision bf16 {words}"
+    ((plain, first), (other, second)) = joined_commands([made, reduced])
+    assert (first, second) == ([made], [reduced])
+    assert (" ".join(plain.words), other.words) == (f"sweep --run r {words}", command_of(reduced).words)
+
+
 def test_records_of_other_settings_have_commands_of_their_own() -> None:
     metrics = [record(RandomNoise(rho=0.1, seed=1), metric=metric) for metric in Metric]
     others = [record(attack()), record(attack(threat=L2)), record(attack(seed=1)), record(attack(FGSM, PGD))]

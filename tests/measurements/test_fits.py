@@ -46,6 +46,11 @@ def test_a_fit_survives_its_file(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["gaussian.json"]
 
 
+def test_a_digest_of_float32_is_that_of_a_time_without_other_precisions() -> None:
+    assert FIT.precision == "fp32"
+    assert FIT.digest == "fe7367d2554b"
+
+
 def test_the_digest_knows_everything_but_the_time_and_the_name_of_the_data_set() -> None:
     assert replace(FIT, created="2031-01-01").digest == FIT.digest
     assert replace(FIT, dataset="renamed-folder").digest == FIT.digest
@@ -55,6 +60,7 @@ def test_the_digest_knows_everything_but_the_time_and_the_name_of_the_data_set()
         replace(FIT, lines={**FIT.lines, "norm": Line(slope=0.0, intercept=0.0, r2=0.0)}),
         replace(FIT, image_candidates={"norm/levels": 0.5}),
         replace(FIT, levels=()),
+        replace(FIT, precision="bf16"),
     ):
         assert changed.digest != FIT.digest
 

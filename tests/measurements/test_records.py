@@ -52,6 +52,11 @@ def key(**changes: object) -> str:
     return replace(MEASUREMENT, **changes).key
 
 
+def test_a_key_of_float32_is_that_of_a_time_without_other_precisions() -> None:
+    assert MEASUREMENT.precision == "fp32"
+    assert MEASUREMENT.key == "85c0a898d40826771cb97cc4431905e81a3ac165f0af1d006a4b457084693171"
+
+
 def test_labels_do_not_make_another_measurement() -> None:
     subject, images = MEASUREMENT.subject, MEASUREMENT.images
     assert key(subject=replace(subject, run="second")) == MEASUREMENT.key
@@ -68,6 +73,7 @@ def test_labels_do_not_make_another_measurement() -> None:
         {"metric": Metric.FOOLING},
         {"batch_size": 100},
         {"batch_size": None},
+        {"precision": "bf16"},
     ],
     ids=lambda changes: ", ".join(changes),
 )

@@ -28,7 +28,8 @@ _RESIDUALS: Mapping[Definition, str] = {
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     """Returns two tables for fits that were made alike: their lines, and the best lambda at each noise level.
 
-    Alike are fits to the same model, images, grid and precision. A noise level that several of them were fitted to stands once.
+    Alike are fits to the same model, images, grid and precision. A noise level that several of them were fitted to
+    stands once.
     """
     alike: dict[tuple[str, ...], list[LambdaFit]] = defaultdict(list)
     for fit in _ordered(fits):
