@@ -72,6 +72,12 @@ QUICK = {
         f"attack {FEW} --steps 1 --epsilon 1/31 --seed 2 --batch-size 4 --lambdas 0.1,0.3 "
         "--protocols plain,static,adaptive,fixed,grid",
     ],
+    "bfloat16": [
+        f"{FIT} gaussian --precision bf16",
+        f"evaluate {FEW} --precision bf16 --lambda train,adaptive",
+        f"attack {FEW} --steps 1 --precision bf16 --protocols plain,adaptive --batch-size 6",
+    ],
+    "batches as large as memory allows": [f"evaluate {FEW} --batch-size auto --lambda train,fixed=1"],
     "attacks in turn": [f"attack {FEW} --attack fgsm,pgd:steps=1:restarts=2 --epsilon 3/254 --in-turn"],
     "smallest budgets": [f"attack {FEW} --min-epsilon --attack fgsm --epsilon 0.2 --seed 1"],
     "saved images": [

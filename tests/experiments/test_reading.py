@@ -169,6 +169,11 @@ MISTAKES = {
         "",
         "lambda of [sweep]: an adaptive lambda needs a lambda fit: add the table [fit-lambda].",
     ),
+    "no fit in a precision": (
+        "severities = [1, 5]\n",
+        'severities = [1, 5]\nprecision = "bf16"\n',
+        'lambda of [sweep]: an adaptive lambda needs a lambda fit: add the table [fit-lambda] with precision = "bf16".',
+    ),
 }
 #: How the line begins that is told, where it is not that of the changed text.
 BLAMED = {
@@ -188,6 +193,7 @@ BLAMED = {
     "a name of a run": "[[train]]",
     "no data": "[[train]]",
     "no fit": "lambda",
+    "no fit in a precision": "lambda",
 }
 
 

@@ -44,6 +44,7 @@ from robustcsc.measurements.records import (
     Measurement,
     Metric,
     Outcomes,
+    Precision,
     Record,
     Subject,
 )
@@ -78,6 +79,7 @@ def _record(
     fit: str = "",
     metric: str = "accuracy",
     batch_size: int | None = None,
+    precision: Precision = "fp32",
     lam: float | None = None,
     outcomes: Outcomes | Sequence[bool] | None = None,
     details: AttackDetails | BudgetDetails | CraftingDetails | None = None,
@@ -104,6 +106,7 @@ def _record(
             policy=chosen,
             metric=Metric(metric),
             batch_size=batch_size,
+            precision=precision,
         ),
         met=met,
         total=total,

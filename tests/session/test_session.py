@@ -75,6 +75,37 @@ def test_a_fit_of_other_weights_is_refused(sdnet: Session, fit: LambdaFit, place
     assert not list(place.iterdir())
 
 
+def test_each_precision_has_lambda_fits_of_its_own(sdnet: Session, fit: LambdaFit, place: Path) -> None:
+    told: list[str] = []
+    reduced = rc.open(
+        "sdnet-digits", data=DataChoice(limit=20), measuring=Measuring(precision="bf16", note=told.append)
+    )
+    fit.save(sdnet.run.fit_path("gaussian"))
+    for asked, sentence in (
+        (fit, r"was made in fp32, .* with --precision bf16\.$"),
+        ("adaptive", "no lambda fit .* in bf16"),
+    ):
+        with pytest.raises(PolicyError, match=sentence):
+            reduced.evaluate(policies=[asked])
+    made = reduced.fit_lambdas(["gaussian"], limit=20, grid=(0.1, 0.5))["gaussian"]
+    assert (made.precision, LambdaFit.load(reduced.run.fit_path("gaussian", "bf16"))) == ("bf16", made)
+    assert LambdaFit.load(sdnet.run.fit_path("gaussian")) == fit
+    (record,) = reduced.evaluate(policies=["adaptive"])
+    assert record.measurement.policy == Adaptive(scope=Scope.DATASET, fit=made.digest)
+    (plain,) = sdnet.evaluate(policies=["adaptive"])
+    assert plain.measurement.policy == Adaptive(scope=Scope.DATASET, fit=fit.digest)
+
+
+@pytest.mark.parametrize(("unit", "told"), [(False, 1), (True, 0), (None, 0)])
+def test_a_slow_bfloat16_is_told(unit: bool | None, told: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustcsc.session.choices.has_bfloat16", lambda: unit)
+    notes: list[str] = []
+    for precision in ("fp32", "bf16"):
+        how = Measuring(precision=precision, note=notes.append)  # type: ignore[arg-type]
+        rc.open("sdnet-digits", data=DataChoice(limit=5), measuring=how).evaluate()
+    assert sum(note.startswith("This processor has no unit for bfloat16") for note in notes) == told
+
+
 def test_the_fit_of_the_run_given_twice_is_measured_once(sdnet: Session, fit: LambdaFit) -> None:
     with sdnet.kept():
         pass
