@@ -77,7 +77,7 @@ def _verdict(found: Diagnosis) -> str:
 
 
 def _system(found: Diagnosis) -> Mapping[str, str]:
-    slow = ", no bfloat16 unit: --precision bf16 is computed in software, about 10 times slower than fp32"
+    slow = ", no bfloat16 unit: --precision bf16 is several times slower than fp32"
     bfloat16 = {True: ", bfloat16", False: slow, None: ""}[found.bfloat16]
     return {
         "robustcsc": f"{found.version}{f' ({found.commit})' if found.commit else ''} in {found.package}",

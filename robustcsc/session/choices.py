@@ -157,7 +157,7 @@ def note_slow(precision: Precision, device: torch.device, note: Note) -> None:
     """Tells if a precision is a slow one here."""
     if precision == "bf16" and device.type == "cpu" and has_bfloat16() is False:
         note(
-            "This processor has no unit for bfloat16 and computes it in software, about 10 times slower than float32: "
+            "This processor has no unit for bfloat16 and computes it in software, several times slower than float32: "
             "the counts are those of --precision bf16, the time says nothing."
         )
 

@@ -97,8 +97,8 @@ def sparse_late():
 
 WITHOUT_TORCH = {
     "attack: batch size of the memory": ("attack --run sdnet --batch-size auto", "cannot be auto: type a number"),
-    "sweep: batch size in words": ("sweep --run sdnet --batch-size many", "is no number of images: write one, such as 250"),
-    "sweep: batch size 0": ("sweep --run sdnet --batch-size 0", "is no number of images: write one, such as 250"),
+    "sweep: batch size in words": ("sweep --run sdnet --batch-size many", "is no number of images: write one"),
+    "sweep: batch size 0": ("sweep --run sdnet --batch-size 0", "is no number of images: write one"),
     "sweep: precision of trainings": ("sweep --run sdnet --precision bf16-mixed", "'bf16-mixed'"),
     "evaluate: shipped model with a letter less": ("evaluate --run sdnet-digit", "did you mean 'sdnet-digits'?"),
     "evaluate: shipped model as a model": ("evaluate --model sdnet20-cifar10-jpeg", "--run sdnet20-cifar10-jpeg."),

@@ -101,7 +101,7 @@ def test_a_slow_bfloat16_is_told(unit: bool | None, told: int, monkeypatch: pyte
     monkeypatch.setattr("robustcsc.session.choices.has_bfloat16", lambda: unit)
     notes: list[str] = []
     for precision in ("fp32", "bf16"):
-        how = Measuring(precision=precision, note=notes.append)  # type: ignore[arg-type]
+        how = Measuring(precision=precision, note=notes.append)
         rc.open("sdnet-digits", data=DataChoice(limit=5), measuring=how).evaluate()
     assert sum(note.startswith("This processor has no unit for bfloat16") for note in notes) == told
 

@@ -11,12 +11,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import TypeGuard
 
 from robustcsc.measurements.facts import Fact
-from robustcsc.measurements.perturbations import Attack, Corruption, Perturbation
+from robustcsc.measurements.perturbations import Corruption, Perturbation
 from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
-from robustcsc.measurements.protocols import BASIC
 from robustcsc.measurements.records import Answers, Images, Metric, Precision, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import About, Title, slug, told_apart
@@ -161,15 +159,6 @@ def fit_of(record: Record) -> str:
     """Returns the digest of the lambda fit that a record used; ``""`` if it used none."""
     policy = record.measurement.policy
     return policy.fit if isinstance(policy, Adaptive) else ""
-
-
-def is_basic(setting: Setting) -> TypeGuard[Attack]:
-    """Whether a setting is a single attack under plain, static or adaptive, and not part of a suite."""
-    match setting:
-        case Attack(steps=[_], saved=None, protocol=protocol):
-            return protocol in BASIC
-        case _:
-            return False
 
 
 def severity_of(record: Record) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeGuard
 
 from robustcsc.measurements.facts import replace
-from robustcsc.measurements.perturbations import Clean, Corruption, Perturbation, Universal
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
 from robustcsc.measurements.policies import Adaptive, Policy
+from robustcsc.measurements.protocols import BASIC
 
 
 @lru_cache(maxsize=2**12)
@@ -40,3 +42,12 @@ def origin_and_seed(made: Perturbation) -> tuple[Corruption | None, int]:
             return None, crafting.seed
         case _:
             return None, made.seed
+
+
+def is_basic(setting: Perturbation) -> TypeGuard[Attack]:
+    """Whether a setting is a single attack under plain, static or adaptive, and not part of a suite."""
+    match setting:
+        case Attack(steps=[_], saved=None, protocol=protocol):
+            return protocol in BASIC
+        case _:
+            return False

@@ -20,7 +20,8 @@ from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Noted, Worded
 from robustcsc.reports.attacks.adversarial import attacked_directly, left_by_all
 from robustcsc.reports.cohorts.cells import estimate, over_seeds
-from robustcsc.reports.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, is_basic, of_newest_fit, total_score
+from robustcsc.reports.cohorts.cohorts import SEVERITIES, Cohort, Series, Setting, of_newest_fit, total_score
+from robustcsc.reports.cohorts.settings import is_basic
 from robustcsc.reports.cohorts.words import policy_words
 from robustcsc.reports.comparisons.groups import Group
 

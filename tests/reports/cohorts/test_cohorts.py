@@ -8,8 +8,8 @@ from robustcsc.measurements.records import BudgetDetails, Cost, Record
 from robustcsc.reports.attacks.adversarial import worst_case_tables
 from robustcsc.reports.attacks.fooling import fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_tables
-from robustcsc.reports.cohorts.cohorts import Cohort, by_cohort, is_basic, labels_of, pool
-from robustcsc.reports.cohorts.settings import setting_of
+from robustcsc.reports.cohorts.cohorts import Cohort, by_cohort, labels_of, pool
+from robustcsc.reports.cohorts.settings import is_basic, setting_of
 from robustcsc.reports.comparisons.differences import difference_tables
 
 RecordMaker = Callable[..., Record]

@@ -9,7 +9,7 @@ def test_records_are_traced_to_weights_seed_device_and_versions(records: list[Re
     assert (noisy["weights"], noisy["severity table"]) == ("5d5d5d5d5d5d", "cifar10_c@1a2b3c4d")
     assert noisy["n"] == "10000"
     assert table.notes[0] == (
-        "In all rows: data set: cifar10; split: test; images: 0123456789abcdef; seed: 0; device: cpu; "
+        "In all rows: data set: cifar10; split: test; images: 0123456789abcdef; seed: 0; precision: fp32; device: cpu; "
         "versions: robustcsc 0.1.0, torch 2.13.0, python 3.11.7; "
         "first measured: 2026-01-02T03:04:05+00:00; last measured: 2026-01-02T03:04:05+00:00."
     )
