@@ -20,7 +20,7 @@ from statistics import median
 
 import torch
 from rows import RESULTS, machine, write_csv
-from torch import Tensor, nn
+from torch import nn
 
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.corruptions import SEVERITIES, load_spec, select
@@ -28,6 +28,7 @@ from robustcsc.data.memory import MemoryImages
 from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
+from robustcsc.layers.precision import Bfloat16
 from robustcsc.measurements.policies import NoLambda
 from robustcsc.measurements.records import Subject
 from robustcsc.measurements.store import ResultStore
@@ -35,20 +36,6 @@ from robustcsc.models.catalog import build, default_spec
 from robustcsc.session.measuring import Measuring, Setup
 
 NUM_CLASSES = {"cifar10_c": 10, "imagenet_c": 1000}
-
-
-class Mixed(nn.Module):
-    """A network that runs in bfloat16 where autocast deems it safe."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns float32 logits."""
-        with torch.autocast(images.device.type, torch.bfloat16):
-            logits: Tensor = self.network(images)
-        return logits.float()
 
 
 def random_images(count: int, side: int, num_classes: int) -> MemoryImages:
@@ -89,7 +76,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(0)
     network = build(default_spec(arguments.model, num_classes, (3, spec.image_size, spec.image_size)))
     network = network.to(device).to(memory_format=torch.channels_last).eval()
-    model = Mixed(network) if arguments.precision == "bf16-mixed" else network
+    model = Bfloat16(network) if arguments.precision == "bf16-mixed" else network
     images = random_images(arguments.images, spec.image_size, num_classes)
     subject = Subject(run="benchmark", model=arguments.model, weights="random")
     setup = Setup(

@@ -50,10 +50,15 @@ def test_one_image_and_a_number_of_a_user_are_not_halved(room: Room, tries: int)
     assert len(tried) == tries
 
 
-def test_on_a_cpu_a_slice_is_chosen(model: LoadedModel, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_cpu_what_its_caches_hold_is_chosen(
+    model: LoadedModel, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("robustcsc.evaluation.room.SLICE_BYTES", 4 * 64 * 20)
     assert slice_size(images) == 20
-    assert room_for(model, images, "auto") == Room(20)
+    assert room_for(model, images, "auto") == Room(len(images))
+    for size, count in ((4 * 64 * 10 + 9, 10), (1, 8)):
+        monkeypatch.setattr("robustcsc.evaluation.room.CACHE_BYTES", size)
+        assert room_for(model, images, "auto") == Room(count)
     assert room_for(model, images, 7) == Room(7, fixed=True)
     assert room_for(model, images, 250) == Room(20, fixed=True)
 
