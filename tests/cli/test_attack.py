@@ -27,7 +27,8 @@ def test_attacks_by_name_at_several_budgets(few_digits: None, robustcsc: Command
     each = [("fgsm", {}, 1), ("pgd", {"loss": "ce", "steps": 2}, 1), ("square", {"queries": 5}, 1)]
     assert found == [(size, [step]) for size in (4 / 255, 0.1) for step in each]
     assert all(row["outcomes"] and row["details.cost.attacked"] == 20 for row in rows[1:])
-    shown = robustcsc(f"attack --attack fgsm,pgd,square {QUICK} --epsilon 4/255,0.1")
+    assert "worst of 3 attacks" in robustcsc(f"attack --attack fgsm,pgd,square {QUICK} --epsilon 4/255,0.1").out
+    shown = robustcsc("report --full")
     assert "Attack by attack" in shown.out and "Under all attacks" in shown.out and "gradient calls" in shown.out
 
 

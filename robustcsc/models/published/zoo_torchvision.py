@@ -16,6 +16,7 @@ def facts(model: Published) -> Facts:
 
     Raises:
         UnknownNameError: There is no such model, or it has no such weights.
+        ModelError: The weights have no classifier.
     """
     from torchvision import models
 
@@ -26,6 +27,9 @@ def facts(model: Published) -> Facts:
     if model.weights not in entries:
         raise UnknownNameError(f"weights of {model.name}", model.weights, entries)
     entry = entries[model.weights]
+    if not entry.meta["categories"]:
+        others = [f"torchvision:{model.name}@{name}" for name, it in entries.items() if it.meta["categories"]]
+        raise ModelError(f"The weights {model} have no classifier, so they name no class: type {' or '.join(others)}.")
     expected = entry.transforms()
     return Facts(
         mean=tuple(expected.mean),

@@ -163,8 +163,18 @@ print([it for it in ("torchattacks", "sklearn", "robustcsc.data", "robustcsc.ses
     assert done.stderr == "".join(f"Error: {sentence}\n" for sentence in sentences.values())
 
 
+def test_weights_without_a_classifier_are_refused() -> None:
+    with pytest.raises(ModelError) as refused:
+        facts(Published("torchvision", "vgg16", "IMAGENET1K_FEATURES"))
+    assert str(refused.value) == (
+        "The weights torchvision:vgg16@IMAGENET1K_FEATURES have no classifier, so they name no class: type "
+        "torchvision:vgg16@IMAGENET1K_V1."
+    )
+
+
 def every_weight() -> list[str]:
-    return [f"{name}@{it.name}" for name in models.list_models(module=models) for it in models.get_model_weights(name)]
+    names = models.list_models(module=models)
+    return [f"{name}@{it.name}" for name in names for it in models.get_model_weights(name) if it.meta["categories"]]
 
 
 @pytest.mark.slow
