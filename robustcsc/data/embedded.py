@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 
 import numpy as np
 import torch
@@ -25,9 +24,8 @@ def load_digits(split: str) -> MemoryImages:
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test part).
     """
     # The file that `sklearn.datasets.load_digits` reads: scikit-learn itself takes 110 MiB and longer than the rest.
-    package = find_spec("sklearn")
-    assert package is not None and package.origin is not None
-    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    table = np.loadtxt(str(file), delimiter=",")
     values, labels = table[:, :-1], table[:, -1].astype(np.int64)
     ranks = np.empty(len(labels), dtype=np.int64)
     ranks[np.argsort(labels, kind="stable")] = np.arange(len(labels))
