@@ -123,7 +123,8 @@ def _grid(lines: Sequence[Sequence[Pieces]], right: Sequence[bool], width: int, 
     cells = [[broken(pieces, its) for pieces, its in zip(line, widths, strict=True)] for line in lines]
     widths = [max(cell_len(text) for broken in column for text in broken) for column in zip(*cells, strict=True)]
     head, *rows = [list(_line(line, widths, right)) for line in cells]
-    apart = [""] if any(len(row) > 1 for row in rows) else []
+    seen = all(len(first) == 1 and first[0] for first, *_ in cells[1:])  # where a row begins
+    apart = [""] if not seen and any(len(row) > 1 for row in rows) else []
     body = [text for row in rows for text in (*row, *apart)]
     return [*head, (" " * _GAP).join("-" * its for its in widths), *(body[:-1] if apart else body)]
 

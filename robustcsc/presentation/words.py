@@ -75,3 +75,14 @@ def slug(*parts: str, key: tuple[str, ...] = ()) -> str:
 def one_line(text: str) -> str:
     """Returns text with every run of spaces and line breaks as one space."""
     return " ".join(text.split())
+
+
+def enumerated(words: Iterable[str], *, last: str = "and") -> str:
+    """Returns words as a sentence lists them.
+
+    Examples:
+        >>> enumerated(["a"]), enumerated(["a", "b"], last="or"), enumerated("abc")
+        ('a', 'a or b', 'a, b and c')
+    """
+    *before, end = words
+    return f"{', '.join(before)} {last} {end}" if before else end

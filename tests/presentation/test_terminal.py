@@ -66,14 +66,25 @@ def test_cells_are_wrapped_between_words_and_never_within_an_interval() -> None:
         *(Column(it, percent=True) for it in ("by it", "by all")),
     )
     rows = tuple((name, f"PGD {name}, 20 steps", ACCURACY, ACCURACY) for name in ("L1", "L2", "L3", "L4", "L5"))
-    assert shown(Table("t", "t", columns, rows), 54).splitlines()[:6] == [
+    assert shown(Table("t", "t", columns, rows), 54).splitlines()[:7] == [
         "budget  strongest               by it          by all",
         "        single attack",
         "------  -------------  --------------  --------------",
         "L1      PGD L1, 20              81.78           81.78",
         "        steps          [81.01, 82.52]  [81.01, 82.52]",
-        "",
+        "L2      PGD L2, 20              81.78           81.78",
+        "        steps          [81.01, 82.52]  [81.01, 82.52]",
     ]
+
+
+def test_a_line_between_rows_is_left_free_where_their_first_cells_do_not_tell_them_apart() -> None:
+    def lines(*names: str) -> list[str]:
+        columns = (Column("run"), Column("clean", percent=True), Column("n"))
+        return table_lines(Table("t", "t", columns, tuple((it, ACCURACY, at) for at, it in enumerate(names))), 22)[2:]
+
+    value = ["           81.78  ", "  [81.01, 82.52]"]
+    assert lines("a", "b") == [f"a  {value[0]}0", f"   {value[1]}", f"b  {value[0]}1", f"   {value[1]}"]
+    assert lines("an a", "b")[:3] == [f"an {value[0]}0", f"a  {value[1]}", ""]
 
 
 def test_a_table_of_many_columns_is_shown_upright() -> None:

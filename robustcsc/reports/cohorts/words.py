@@ -39,8 +39,8 @@ NOISES = tuple(NOISE_KERNELS.values())
 THEN = " > "
 """Stands between attacks, each of which got the images that the ones before it left."""
 
-_SCOPES = {Scope.DATASET: "adaptive lambda", Scope.BATCH: "adaptive lambda (per batch)"}
-_SCOPES[Scope.IMAGE] = "adaptive lambda (per image)"
+_SCOPES = {Scope.DATASET: "adaptive lambda", Scope.BATCH: "adaptive lambda per batch"}
+_SCOPES[Scope.IMAGE] = "adaptive lambda per image"
 _NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2"}
 _CONTROLS = {"random-sign": "random signs", "gaussian": "Gaussian"}
 

@@ -16,6 +16,7 @@ from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import holm
 from robustcsc.measurements.trainings import Training
 from robustcsc.presentation.table import Cell, Column, Estimate, Table
+from robustcsc.presentation.words import enumerated
 from robustcsc.reports.cohorts.cohorts import Cohort, severity_of
 from robustcsc.reports.cohorts.join import joined
 from robustcsc.reports.cohorts.settings import setting_of
@@ -72,7 +73,7 @@ def comparison(of: Mapping[str, Sequence[Record]], trainings: Sequence[Training]
     Raises:
         StoreError: The runs share nothing that was measured, or single outcomes were not kept.
     """
-    names = " and ".join(of)
+    names = enumerated(of)
     together = iter(joined([record for records in of.values() for record in records]))
     runs = [list(islice(together, len(records))) for records in of.values()]
     if not _shared(runs):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.policies import NoLambda, TrainingLambda
 from robustcsc.measurements.statistics import Difference
+from robustcsc.presentation.words import enumerated
 from robustcsc.reports.attacks.flags import FLAG_WORDS
 from robustcsc.reports.cohorts.cohorts import apart
 from robustcsc.reports.cohorts.words import attack_words, corruption_words, policy_words, precision_words, threat_words
@@ -88,10 +89,10 @@ def _main(verdict: Verdict) -> str:
     if shown:
         more = len(shown) - MOST_NAMED
         behind = f"; {more} more {'is' if more == 1 else 'are'} further behind" if more > 0 else ""
-        also = f"; {_no_difference('from', alike)}" if alike else ""
+        also = f"; {_alike(_IT, alike)}" if alike else ""
         return f"{under} {_of(who, main)} is {_listed(shown)}{behind}{also}."
     if alike:
-        return f"{under} {_no_difference(f'between {who} and', alike)}."
+        return f"{under} {_alike(_of(who, main), alike)}."
     if loss is not None:
         return f"{under} {_lost(who, main, loss)}."
     if main.kind is Kind.CLEAN:
@@ -145,7 +146,7 @@ def _attacked(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:
         if it in verdict.leads and it not in gone:
             said.append(_left(verdict, it))
     if transfer:
-        threats = _joined(threat_words(it.threat) for it in transfer if it.threat)
+        threats = enumerated(threat_words(it.threat) for it in transfer if it.threat)
         said.append(f"Of attacks ({threats}) only transfer tests were made, which say little about robustness.")
     return said
 
@@ -157,7 +158,7 @@ def _left(verdict: Verdict, condition: Condition) -> str:
     if shown := _shown(verdict, condition):
         return f"{under} {_of(who, condition)} is {_listed(shown)}."
     if contrasts:
-        return f"{under} {_no_difference(f'between {who} and', contrasts)}."
+        return f"{under} {_alike(_of(who, condition), contrasts)}."
     if loss is not None:
         return f"{under} {_lost(who, condition, loss)}."
     return f"{under} {who} keeps part of its accuracy."
@@ -167,7 +168,7 @@ def _attempts(verdict: Verdict, attacks: Sequence[Condition]) -> str:
     """Returns budgets, attacks and images: ``"L∞ 8/255, worst of 9 attacks, 500 images"``."""
     results = [verdict.leads[it].results[it] for it in attacks]
     counts, images = sorted({it.attacks for it in results}), sorted({it.images for it in results})
-    threats = _joined(threat_words(it.threat) for it in attacks if it.threat)
+    threats = enumerated(threat_words(it.threat) for it in attacks if it.threat)
     tried = f"{threats}, {'worst' if all(it.together for it in results) else 'strongest'} of {_range(counts)} attacks"
     if counts == [1]:
         tried = " and ".join(attack_words(it.strongest) for it in results if it.strongest)
@@ -181,7 +182,7 @@ def _missing(verdict: Verdict) -> list[str]:
         where = apart(it.cohort, (it.cohort, it.condition.cohort)) or "not all that is compared"
         by_run.setdefault(it.subject.run, []).append(f"{_DONE[it.condition.kind]}: {where}")
     named = [f"{run} ({'; '.join(whats)})" for run, whats in by_run.items()]
-    return [f"Measured otherwise, so not compared: {_joined(named)}."] if named else []
+    return [f"Measured otherwise, so not compared: {enumerated(named)}."] if named else []
 
 
 def _reservations(verdict: Verdict, attacks: Sequence[Condition]) -> list[str]:
@@ -221,11 +222,11 @@ def _name(row: Row) -> str:
     return f"{name} with {policy}"
 
 
-def _other(contrast: Contrast, *, at: str = "", of: str = "") -> str:
-    """Names the second row, which may be the first at another lambda; `at` and `of` are said before it."""
+def _other(contrast: Contrast, *, own: str = "at its") -> str:
+    """Names the accuracy of the second row, which may be the model's own at another lambda."""
     if contrast.second.subjects == contrast.first.subjects:
-        return f"{at}its {row_words(contrast.second)[1]}"
-    return f"{of}{_name(contrast.second)}"
+        return f"{own} {row_words(contrast.second)[1]}"
+    return f"that of {_name(contrast.second)}"
 
 
 def _shown(verdict: Verdict, condition: Condition) -> list[Contrast]:
@@ -234,24 +235,21 @@ def _shown(verdict: Verdict, condition: Condition) -> list[Contrast]:
 
 def _listed(contrasts: Sequence[Contrast]) -> str:
     """Returns ``"2.5 points higher than at A (...) and 1.0 points lower than that of B (...)"``, of the first ones."""
-    return _joined(
-        f"{_amount(it.difference)} than {_other(it, at='at ', of='that of ')} {_sure(it.difference)}"
-        for it in contrasts[:MOST_NAMED]
-    )
+    return enumerated(f"{_amount(it.difference)} than {_other(it)} {_sure(it.difference)}" for it in contrasts[:MOST_NAMED])
 
 
 def _lost(who: str, condition: Condition, loss: Difference) -> str:
     if loss.shown:
         return f"{_of(who, condition)} is {_amount(loss)} than on clean images {_sure(loss)}"
-    return f"no loss of {who} against clean images is shown {_told(loss)}"
+    return f"{_of(who, condition)} is not shown to be lower than on clean images {_told(loss)}"
 
 
-def _no_difference(between: str, contrasts: Sequence[Contrast]) -> str:
-    if len(contrasts) == 1:
-        return f"no difference {between} {_other(contrasts[0])} is shown {_told(contrasts[0].difference)}"
-    named = [f"{_other(it)} {_told(it.difference)}" for it in contrasts[:MOST_NAMED]]
-    more = [f"{len(contrasts) - MOST_NAMED} more"] if len(contrasts) > MOST_NAMED else []
-    return f"no difference {between} {_joined([*named, *more])} is shown"
+def _alike(whose: str, contrasts: Sequence[Contrast]) -> str:
+    """Returns ``"the accuracy of A is not shown to differ from that of B (...) or that of C (...)"``."""
+    named = [f"{_other(it, own='that at its')} {_told(it.difference)}" for it in contrasts[:MOST_NAMED]]
+    more = len(contrasts) - MOST_NAMED
+    others = [f"{'that' if more == 1 else 'those'} of {more} more"] if more > 0 else []
+    return f"{whose} is not shown to differ from {enumerated([*named, *others], last='or')}"
 
 
 def _told(difference: Difference) -> str:
@@ -279,9 +277,3 @@ def _p_words(p_value: float | None) -> str:
 def _range(counts: Sequence[int]) -> str:
     ends = [f"{count:,}" for count in counts]
     return ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
-
-
-def _joined(words: Iterable[str]) -> str:
-    """Returns ``"a, b and c"``."""
-    *before, last = words
-    return f"{', '.join(before)} and {last}" if before else last

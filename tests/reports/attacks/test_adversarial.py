@@ -48,7 +48,7 @@ def test_the_lowest_number_is_counted_image_by_image(attacked: RecordMaker) -> N
     assert left == {
         "training lambda": "25.00",
         "adaptive lambda; transfer tests only": "75.00",
-        "adaptive lambda (per image)": "25.00",  # 00110000
+        "adaptive lambda per image": "25.00",  # 00110000
         "all of these": "12.50",  # 00100000
     }
     assert table.rows[-1][3:5] == (4, "PGD L∞ 8/255, 20 steps")
@@ -81,7 +81,7 @@ def test_of_fixed_lambdas_the_best_is_shown_and_none_enters_the_whole(attacked: 
     (table,) = worst_case_tables(records)
     assert [(row[2], left) for row, left in zip(table.rows, left_by_all(table), strict=True)] == [
         ("fixed lambda 0.9 (best of 2)", "37.50"),
-        ("adaptive lambda (per image)", "100.00"),
+        ("adaptive lambda per image", "100.00"),
         ("all of these", "100.00"),
     ]
 

@@ -37,7 +37,7 @@ def test_the_curve_is_the_share_that_no_smaller_budget_broke(minimal: RecordMake
     assert isinstance(panel, Panel)
     curve = {round(100 * x, 6): y for x, y in zip(panel.lines[0].x, panel.lines[0].y, strict=True)}
     assert (curve[0], curve[1], curve[16]) == (87.5, 75.0, 25.0) and len(curve) == 17
-    assert [it.label for it in chart.legend] == ["sdnet, adaptive lambda (per image), PGD L∞ 0.16, 20 steps, adaptive"]
+    assert [it.label for it in chart.legend] == ["sdnet, adaptive lambda per image, PGD L∞ 0.16, 20 steps, adaptive"]
 
 
 def test_of_several_searches_that_of_the_newest_fit_is_shown(minimal: RecordMaker) -> None:

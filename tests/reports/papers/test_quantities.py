@@ -30,7 +30,7 @@ def test_each_adaptive_policy_is_counted_by_itself_and_transfer_tests_alone_say_
     column = "lowest measured, L∞ 8/255"
     assert row(by_name("sdnet", [static])["4"], "SDNet-18 (after tuning λ)")[column] == NOT_MEASURED
     found = row(by_name("sdnet", [static, through])["4"], "SDNet-18 (after tuning λ)")[column]
-    assert found.startswith("50.00 [") and found.endswith("(1 attack, adaptive lambda (per image))")
+    assert found.startswith("50.00 [") and found.endswith("(1 attack, adaptive lambda per image)")
     tuned = attack("square", protocol="black-box", policy="adaptive", outcomes=[True, True, True, False])
     own = row(by_name("sdnet", [static, through, tuned])["4"], "SDNet-18 (after tuning λ)")[column]
     assert own.startswith("25.00 [") and own.endswith("(2 attacks)")

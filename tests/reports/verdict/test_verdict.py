@@ -89,11 +89,25 @@ def test_the_oracle_and_fixed_lambdas_are_never_credited(corruption: RecordMaker
         *noisy(corruption, 70, policy="train"),
     ]
     assert said(made) == [
-        "Under the 4 noises no difference between sdnet with adaptive lambda and its training lambda is shown (+0.0 "
-        "points, [-1.9, 1.9], p = 1.00)."
+        "Under the 4 noises the accuracy of sdnet with adaptive lambda is not shown to differ from that at its "
+        "training lambda (+0.0 points, [-1.9, 1.9], p = 1.00)."
     ]
     assert len(shown(made)) == 3
     assert verdicts(joined(noisy(corruption, 99, policy="oracle"))) == []
+
+
+def test_others_that_do_not_differ_are_named_in_one_sentence(corruption: RecordMaker) -> None:
+    def alike(*names: str) -> list[str]:
+        who = [{"run": name, "model": name, "weights": name * 64} for name in names]
+        return said([corruption("fog", outcomes=outcomes(80 - at), **it) for at, it in enumerate(who)])
+
+    # one and two images differ: (1 -+ 1.96 sqrt(2 - 1 / 102)) / 102, (2 -+ 1.96 sqrt(3 - 4 / 102)) / 102
+    one, two = "that of b (+1.0 points, [-1.7, 3.7], p = 0.48)", "that of c (+2.0 points, [-1.3, 5.3], p = 0.25)"
+    differs = "Under fog the accuracy of a is not shown to differ from"
+    assert alike("a", "b") == [f"{differs} {one}."]
+    assert alike("a", "b", "c") == [f"{differs} {one} or {two}."]
+    assert alike("a", "b", "c", "d") == [f"{differs} {one}, {two} or that of 1 more."]
+    assert alike("a", "b", "c", "d", "e") == [f"{differs} {one}, {two} or those of 2 more."]
 
 
 def test_of_adaptive_policies_the_first_is_named_though_another_one_is_right_more_often(
