@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -42,6 +43,7 @@ def leaderboard(
 
     Training seeds of the same model and recipe are one row, as mean and standard deviation.
     """
+    from robustcsc.reports.comparisons.gaps import Gap, gaps
     from robustcsc.reports.comparisons.leaderboard import leaderboards
 
     found = [runs.find(name, folder) for name in dict.fromkeys(run or ())] or runs.existing(folder)
@@ -53,10 +55,14 @@ def leaderboard(
     boards = leaderboards(records, runs.trainings(found), by)
     tables = [board.table() for board in boards]
     files = _write(tables, out) if out is not None else []
+    missing = [gaps(board) for board in boards]
     if as_json:
-        print_json({"tables": [board.told() for board in boards], "left_out": left_out, "files": files})
+        told = [board.told() | {"missing": list(map(Gap.told, it))} for board, it in zip(boards, missing, strict=True)]
+        print_json({"tables": told, "left_out": left_out, "files": files})
     else:
         print_tables(tables)
+        for gap in chain(*missing):
+            note(str(gap))
     if left_out:
         note(f"Left out: {_words(left_out)}.")
     if out is not None:

@@ -87,6 +87,7 @@ class Column:
         significant: Significant digits, instead of `digits`.
         percent: Whether cells are fractions that are written in percent (or differences, in percentage points).
         signed: Whether positive numbers have a plus sign.
+        interval: Whether the interval of an `Estimate` is written; files of plain values have it.
         show_n: Whether `Estimate.n` is written, as ``n=10000``.
         show_seeds: Whether `Spread.seeds` is written, as ``(3 seeds)``.
     """
@@ -96,6 +97,7 @@ class Column:
     significant: int | None = None
     percent: bool = False
     signed: bool = False
+    interval: bool = True
     show_n: bool = False
     show_seeds: bool = False
 
@@ -167,7 +169,7 @@ class Column:
 
 @lru_cache(maxsize=2**16)  # the estimates of a report repeat
 def _estimate_parts(column: Column, cell: Estimate) -> tuple[str, ...]:
-    ends = () if cell.low is None or cell.high is None else (cell.low, cell.high)
+    ends = () if cell.low is None or cell.high is None or not column.interval else (cell.low, cell.high)
     interval = (f"[{', '.join(map(column.number, ends))}]",) if ends else ()
     counted = (f"n={cell.n}",) if column.show_n and cell.n is not None else ()
     return (column.number(cell.value), *interval, *counted)

@@ -122,4 +122,4 @@ def test_names_are_escaped_in_the_files(robustcsc: Command, place: Path) -> None
 def test_the_training_of_a_shipped_model_is_known(few_digits: None, robustcsc: Command, place: Path) -> None:
     assert robustcsc("evaluate --run sdnet-digits").code == 0
     (board,) = json.loads(robustcsc("leaderboard --json").out)["tables"]
-    assert board["rows"][0]["training"].startswith("1167 images of digits, 20 epochs")
+    assert board["rows"][0]["training"].startswith("1,167 images of digits, 20 epochs")

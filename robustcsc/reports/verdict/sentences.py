@@ -235,7 +235,9 @@ def _shown(verdict: Verdict, condition: Condition) -> list[Contrast]:
 
 def _listed(contrasts: Sequence[Contrast]) -> str:
     """Returns ``"2.5 points higher than at A (...) and 1.0 points lower than that of B (...)"``, of the first ones."""
-    return enumerated(f"{_amount(it.difference)} than {_other(it)} {_sure(it.difference)}" for it in contrasts[:MOST_NAMED])
+    return enumerated(
+        f"{_amount(it.difference)} than {_other(it)} {_sure(it.difference)}" for it in contrasts[:MOST_NAMED]
+    )
 
 
 def _lost(who: str, condition: Condition, loss: Difference) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.policies import Adaptive, NoLambda
 from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Cell, Column, Noted, Table
+from robustcsc.presentation.words import enumerated
 from robustcsc.reports.cohorts.cells import percentages
 from robustcsc.reports.cohorts.cohorts import Cohort, apart
 from robustcsc.reports.cohorts.words import NOISES, corruption_words, precision_words, severities_words, source_words
@@ -88,11 +89,11 @@ def _cell(condition: Condition, result: Result | None) -> Cell:
 
 
 def _notes(verdict: Verdict) -> Sequence[str]:
-    notes = [_ACCURACY, *(_covered(it) for it in verdict.conditions if len(it.names) > 1)]
+    notes = [_ACCURACY, *(covered(it) for it in verdict.conditions if len(it.names) > 1)]
     total = verdict.main.cohort.total
-    notes += [
-        f"Column {condition_words(it)!r}: {n:,} images." for it in verdict.conditions if (n := it.cohort.total) != total
-    ]
+    notes += columns_note(
+        {condition_words(it): f"{n:,} images" for it in verdict.conditions if (n := it.cohort.total) != total}
+    )
     notes += _related(verdict, verdict.ratios) if verdict.ratios else []
     notes += [_elsewhere(verdict)] if verdict.elsewhere else []
     adaptive = [row for row in verdict.rows if isinstance(row.policy, Adaptive)]
@@ -127,7 +128,20 @@ def _corrupted(verdict: Verdict) -> Cohort:
     return next(it.cohort for it in verdict.conditions if it.names)
 
 
-def _covered(condition: Condition) -> str:
+def columns_note(told: Mapping[str, str]) -> list[str]:
+    """Returns a sentence for all columns of which the same is told; none of those of which nothing is.
+
+    Examples:
+        >>> columns_note({"clean": "", "L∞": "500 images", "L2": "500 images"})
+        ["Columns 'L∞' and 'L2': 500 images."]
+    """
+    by_words: dict[str, list[str]] = {}
+    for heading, words in told.items():
+        by_words.setdefault(words, []).append(repr(heading))
+    return [f"Column{'s' if len(of) > 1 else ''} {enumerated(of)}: {words}." for words, of in by_words.items() if words]
+
+
+def covered(condition: Condition) -> str:
     """Says what a mean covers."""
     names = ", ".join(map(corruption_words, condition.names))
     if condition.names == STANDARD_CORRUPTIONS:
