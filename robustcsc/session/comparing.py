@@ -31,8 +31,8 @@ def compare(of: Sequence[Session | Run | str]) -> Comparison:
         >>> images = sdnet.images(limit=50)
         >>> same = rc.open("same", model=sdnet.model.model, images=images)
         >>> measured = [session.evaluate(images, policies=["train"]) for session in (sdnet, same)]
-        >>> print(str(rc.compare([sdnet, same])).partition(" is shown ")[2])
-        (+0.0 points, [-3.8, 3.8], p = 1.00).
+        >>> print(str(rc.compare([sdnet, same])).partition(" differ from that of ")[2])
+        sdnet-digits at its training lambda (+0.0 points, [-3.8, 3.8], p = 1.00).
     """
     chosen = [it if isinstance(it, Run) else runs.find(it) if isinstance(it, str) else it.run for it in of]
     once = {it.folder.resolve(): it for it in chosen}
