@@ -1,8 +1,8 @@
 """Fixed points z = f(z) of a function of a batch of states, with the gradient of the solution or of the iterations.
 
-Sources: Bai, Kolter and Koltun, "Deep Equilibrium Models", NeurIPS 2019, section 3.1, for the implicit gradient; Kelley,
-"Iterative Methods for Linear and Nonlinear Equations", SIAM 1995, section 7.3, for Broyden's good method in the form
-that keeps nothing but the steps; Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer.
+Sources: Bai, Kolter and Koltun, "Deep Equilibrium Models", NeurIPS 2019, section 3.1, for the implicit gradient;
+Kelley, "Iterative Methods for Linear and Nonlinear Equations", SIAM 1995, section 7.3, for Broyden's good method in the
+form that keeps nothing but the steps; Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer.
 Anal. 2011.
 
 With z* = f(z*) and g the gradient with respect to z*, the gradient with respect to all that f depends on is that of
@@ -74,7 +74,7 @@ class _Anderson:
         gram = torch.stack([(directions * it[:, None]).sum(-1) for it in self.directions], 1)
         ridge = 10 * torch.finfo(gram.dtype).eps * torch.eye(len(self.norms), dtype=gram.dtype, device=gram.device)
         inverse = norm / torch.cat(self.norms, 1)
-        mixed = inverse * torch.linalg.solve_ex(gram + ridge, inverse[..., None]).result[..., 0]
+        mixed: Tensor = inverse * torch.linalg.solve_ex(gram + ridge, inverse[..., None]).result[..., 0]
         weights = mixed / mixed.sum(1, keepdim=True)
         return (weights[..., None] * torch.stack(self.values, 1)).sum(1)
 

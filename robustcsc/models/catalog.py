@@ -16,7 +16,19 @@ from torch import nn
 from robustcsc.errors import ModelError, RobustCSCError, UnknownNameError, error_words, grey_levels
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
-from robustcsc.models import detrame, ml_csc, mnist_cnn, msd_csc, plainnet, res_csc, resnet, sdnet, tddl, wide_resnet
+from robustcsc.models import (
+    detrame,
+    mdeq,
+    ml_csc,
+    mnist_cnn,
+    msd_csc,
+    plainnet,
+    res_csc,
+    resnet,
+    sdnet,
+    tddl,
+    wide_resnet,
+)
 from robustcsc.models.builder import Builder
 from robustcsc.models.guests import receive
 from robustcsc.models.known import typed_options
@@ -26,7 +38,7 @@ from robustcsc.models.published.places import network_of
 #: Every model of the toolkit. To add one, write a builder in its family's file and a line in the family's `MODELS`.
 MODELS: dict[str, Builder] = {
     name: builder
-    for family in (resnet, sdnet, plainnet, wide_resnet, detrame, res_csc, msd_csc, ml_csc, tddl, mnist_cnn)
+    for family in (resnet, sdnet, plainnet, wide_resnet, detrame, res_csc, msd_csc, ml_csc, tddl, mnist_cnn, mdeq)
     for name, builder in family.MODELS.items()
 }
 

@@ -26,6 +26,7 @@ PAPERS: dict[str, str] = {
     "ml_csc": "Zhang and Zhang, arXiv 2019; Papyan et al., JMLR 2017",
     "tddl": "Tirer and Giryes, EUSIPCO 2018",
     "mnist_cnn": "Vedaldi and Lenc, ACM MM 2015; Tirer and Giryes, EUSIPCO 2018",
+    "mdeq": "Bai et al., NeurIPS 2020",
 }
 
 

@@ -20,7 +20,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def contraction(size: int, factor: float) -> Tensor:
     matrix = normal(size, size)
-    return factor * matrix / torch.linalg.matrix_norm(matrix, 2)
+    return factor * matrix / float(torch.linalg.matrix_norm(matrix, 2))
 
 
 def tanh_layer(matrix: Tensor, shift: Tensor) -> Callable[[Tensor], Tensor]:

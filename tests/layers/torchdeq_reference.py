@@ -1,6 +1,7 @@
-"""A small cell, and its equilibrium and gradients by torchdeq: ``python tests/layers/torchdeq_reference.py`` writes them.
+"""A small cell, and its equilibrium and gradients by torchdeq.
 
-torchdeq 0.1.0 (locuslab/torchdeq) is installed for this only: its last release is of 2023.
+`python tests/layers/torchdeq_reference.py` writes them; torchdeq 0.1.0 (locuslab/torchdeq) is installed for this only.
+Its last release is of 2023.
 """
 
 import json

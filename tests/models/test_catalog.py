@@ -78,10 +78,14 @@ def test_every_model_takes_classes_channels_and_named_options_only(name: str, mo
     classes, channels, *options = inspect.signature(MODELS[name]).parameters.values()
     assert (classes.name, channels.name) == ("num_classes", "in_channels")
     assert all(option.kind is option.KEYWORD_ONLY and option.default is not option.empty for option in options)
-    # Most of the time otherwise: without data, PyTorch takes batch normalisation apart in Python.
-    monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda norm, features: features * norm.weight[:, None, None])
+    # Most of the time otherwise: without data, PyTorch takes normalisation apart in Python.
+    monkeypatch.setattr(
+        nn.BatchNorm2d, "forward", lambda norm, features: features + torch.ones(norm.num_features, 1, 1)
+    )
+    monkeypatch.setattr(nn.GroupNorm, "forward", lambda norm, features: features + torch.ones(norm.num_channels, 1, 1))
     with torch.device("meta"):
-        model = build(default_spec(name, 7, (1, 16, 16)))
+        few = {option.name: 1 for option in options if option.name == "num_steps"}
+        model = build(default_spec(name, 7, (1, 16, 16), options=few))
         assert model(torch.zeros(2, 1, 16, 16)).shape == (2, 7)
 
 

@@ -70,4 +70,5 @@ def test_policies_and_their_gradients_stay_on_the_device(
 
 
 def specification(name: str) -> ModelSpec:
-    return default_spec(name, 10, (1, 8, 8) if name.endswith("digits") else (3, 32, 32))
+    few = {"num_steps": 4, "backward_steps": 4} if name.startswith("mdeq") else {}
+    return default_spec(name, 10, (1, 8, 8) if name.endswith("digits") else (3, 32, 32), options=few)
