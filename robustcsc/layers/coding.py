@@ -44,9 +44,11 @@ class CodingLayer(nn.Module, ABC):
 
     Attributes:
         kind: What the layer is called in tables.
+        atom_axis: The axis of its codes that counts the atoms.
     """
 
     kind: ClassVar[str]
+    atom_axis: ClassVar[int] = 1
 
     @abstractmethod
     def reconstruct(self, codes: Tensor, shape: torch.Size) -> Tensor:
@@ -69,8 +71,8 @@ class ConvCodingLayer(CodingLayer):
         """The convolution in the dictionary, up to a scale."""
 
     @abstractmethod
-    def lasso(self, image_size: tuple[int, int]) -> Lasso:
-        """Returns the problem that the layer's steps solve, for signals of this size."""
+    def lasso(self, shape: torch.Size) -> Lasso:
+        """Returns the problem that the layer's steps solve, for signals of this shape ``(N, ...)``."""
 
 
 def conv_coding_layers(model: nn.Module) -> dict[str, ConvCodingLayer]:

@@ -156,7 +156,7 @@ class DenseCSCConv2d(ConvCodingLayer):
         codes = self.step_size * self._growth() * codes  # as the solver has them
         return codes[:, : shape[1]] + self.operator.synthesize(codes[:, shape[1] :], (shape[2], shape[3]))
 
-    def lasso(self, image_size: tuple[int, int]) -> Lasso:
+    def lasso(self, shape: torch.Size) -> Lasso:
         """Returns the problem above. Without further steps, where training leaves c alone, it has the estimated one."""
         layer = self
         if not self.unfolding:
@@ -168,7 +168,7 @@ class DenseCSCConv2d(ConvCodingLayer):
             identity=True,
             thresholds=-step_size * layer.bias.detach(),
             lipschitz=1 / step_size,
-            convergence=step_size * (1 + layer.operator.lipschitz(image_size)),
+            convergence=step_size * (1 + layer.operator.lipschitz((shape[2], shape[3]))),
             reconstruct=layer.reconstruct,
         )
 

@@ -121,7 +121,7 @@ class MultilayerCSCConv2d(ConvCodingLayer):
         """Returns ``L W' z`` of the codes ``(N, out_channels, h, w)``, as images of this shape ``(N, C, H, W)``."""
         return self.lipschitz * self._growth() * self.operator.synthesize(codes, (shape[2], shape[3]))
 
-    def lasso(self, image_size: tuple[int, int]) -> Lasso:
+    def lasso(self, shape: torch.Size) -> Lasso:
         """Returns the problem above. Without further steps, where training leaves L alone, it has the estimated one."""
         layer = self
         if not self.unfolding:
@@ -132,7 +132,7 @@ class MultilayerCSCConv2d(ConvCodingLayer):
             operator=layer.operator,
             thresholds=-layer.bias.detach(),
             lipschitz=lipschitz,
-            convergence=lipschitz * layer.operator.lipschitz(image_size),  # of D = L W' with step size 1 / L
+            convergence=lipschitz * layer.operator.lipschitz((shape[2], shape[3])),  # of D = L W' with step size 1 / L
             reconstruct=layer.reconstruct,
         )
 

@@ -19,11 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
 
-Pair = tuple[int, int]
-#: Stride, padding and dilation, as a convolution takes them.
-Place = tuple[Pair, Pair, Pair]
+from robustcsc.layers.convolution import Pair, Place, convolved, correlated
 
 #: float32 numbers in a vector register of AVX2: images with fewer channels are thin.
 _LANES = 8
@@ -40,6 +37,8 @@ class ConvOperator:
         dilation: Distance between neighbouring taps of an atom.
         mirrored: Whether synthesis with stride 1 runs as a convolution with the mirrored atoms. CPU kernels compute it
             faster than the transposed convolution; only the rounding differs.
+        matrix: Whether atoms are one pixel large, one at every pixel, and A runs as a product with a matrix, which is
+            faster where images are vectors; only the rounding differs.
     """
 
     weight: Tensor
@@ -47,6 +46,7 @@ class ConvOperator:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     mirrored: bool = False
+    matrix: bool = False
 
     def analyse(self, images: Tensor, bias: Tensor | None = None, *, rectified: bool = False) -> Tensor:
         """Returns ``A* x``, the correlation of every atom with every position (SDNet eq. 7), plus `bias`.
@@ -62,6 +62,9 @@ class ConvOperator:
         if self._thin(images):
             codes: Tensor = _Analysis.apply(images, self.weight, bias, self.place, rectified)
             return codes
+        if self.matrix:
+            rows = F.linear(images.movedim(1, -1), self.weight[:, :, 0, 0], bias)
+            return (rows.relu_() if rectified else rows).movedim(-1, 1)
         codes = F.conv2d(images, self.weight, bias, *self.place)
         return codes.relu_() if rectified else codes
 
@@ -97,6 +100,8 @@ class ConvOperator:
         if self._thin(codes):
             images: Tensor = _Synthesis.apply(codes, self.weight, self.place, image_size)
             return images
+        if self.matrix:
+            return F.linear(codes.movedim(1, -1), self.weight[:, :, 0, 0].T).movedim(-1, 1)
         taps = self.weight.shape[2:]
         reach = (self.dilation[0] * (taps[0] - 1), self.dilation[1] * (taps[1] - 1))
         margin = (reach[0] - self.padding[0], reach[1] - self.padding[1])
@@ -119,6 +124,7 @@ class ConvOperator:
         """Returns whether `values`, images or codes, are computed with in the form for thin images."""
         return (
             self.weight.shape[1] < _LANES
+            and not self.matrix
             and values.device.type == "cpu"
             and values.dtype == self.weight.dtype
             and values.dtype in (torch.float32, torch.float64)
@@ -197,34 +203,6 @@ def _by_rows(codes: Tensor, operator: ConvOperator, image_size: Pair) -> Tensor:
     return images
 
 
-def _convolved(
-    images: Tensor, weight: Tensor, bias: Tensor | None, place: Place, rectified: bool, onto: Tensor | None = None
-) -> Tensor:
-    """Returns ``A* x``, or `onto` with that added to it in place, in one pass over the codes if oneDNN can."""
-    if images.dtype != torch.float32 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        plain = F.conv2d(images, weight, bias, *place)
-        plain = plain if onto is None else onto.add_(plain)
-        return plain.relu_() if rectified else plain
-    stride, padding, dilation = place
-    if bias is not None:
-        bias = bias.contiguous()  # oneDNN ignores the strides of a bias
-    # Its ReLU makes 0 of NaN, which is to stay.
-    finite = rectified and bool((images.sum() + weight.sum() + (0 if bias is None else bias.sum())).isfinite())
-    how, relu = (padding, stride, dilation, 1), "relu" if finite else None
-    if onto is None:
-        codes: Tensor = torch.ops.mkldnn._convolution_pointwise(images, weight, bias, *how, relu or "none", [], None)
-    else:
-        add = torch.ops.mkldnn._convolution_pointwise_
-        codes = add(onto, images, weight, bias, *how, "add", 1.0, relu, [], None)
-    return codes.relu_() if rectified and not finite else codes
-
-
-def _correlated(images: Tensor, codes: Tensor, weight: Tensor, place: Place) -> Tensor:
-    """Returns the derivative of ``<A* x, z>`` with respect to the weight."""
-    of_weight: Tensor = conv2d_weight(images, weight.shape, codes, *place)  # type: ignore[no-untyped-call]
-    return of_weight
-
-
 # The derivatives below are written with the operator, so they have derivatives themselves.
 
 
@@ -243,7 +221,7 @@ class _Synthesis(torch.autograd.Function):
         of_codes, of_weight, *_ = ctx.needs_input_grad
         return (
             ConvOperator(weight, *ctx.place).analyse(gradient) if of_codes else None,
-            _correlated(gradient, codes, weight, ctx.place) if of_weight else None,
+            correlated(gradient, codes, weight, ctx.place) if of_weight else None,
             None,
             None,
         )
@@ -254,7 +232,7 @@ class _Analysis(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, place: Place, rectified: bool) -> Tensor:
-        codes = _convolved(images, weight, bias, place, rectified)
+        codes = convolved(images, weight, bias, place, rectified)
         ctx.save_for_backward(images, weight, *([codes] if rectified else []))
         ctx.place = place
         return codes
@@ -267,7 +245,7 @@ class _Analysis(torch.autograd.Function):
         image_size = (images.shape[2], images.shape[3])
         return (
             ConvOperator(weight, *ctx.place).synthesize(gradient, image_size) if of_images else None,
-            _correlated(images, gradient, weight, ctx.place) if of_weight else None,
+            correlated(images, gradient, weight, ctx.place) if of_weight else None,
             gradient.sum((0, 2, 3)) if of_bias else None,
             None,
             None,
@@ -295,7 +273,7 @@ class _Step(torch.autograd.Function):
         image_size = (images.shape[2], images.shape[3])
         error = images - _by_rows(codes, ConvOperator(weight, *place), image_size)
         kept = any(ctx.needs_input_grad) or not last
-        moved = _convolved(error, weight, bias, place, rectified, codes.clone() if kept else codes)
+        moved = convolved(error, weight, bias, place, rectified, codes.clone() if kept else codes)
         ctx.save_for_backward(codes, images, weight, *([moved] if rectified else []))
         ctx.place, ctx.error = place, error
         return moved
@@ -309,12 +287,12 @@ class _Step(torch.autograd.Function):
         twice = torch.is_grad_enabled()  # whether this is to have derivatives
         error = images - operator.synthesize(codes, image_size) if twice else ctx.error
         synthesis = operator.synthesize(gradient, image_size)
-        of_atoms = _correlated(error, gradient, weight, ctx.place) if of_weight else None
+        of_atoms = correlated(error, gradient, weight, ctx.place) if of_weight else None
         if of_atoms is not None:
-            of_atoms = of_atoms - _correlated(synthesis, codes, weight, ctx.place)
+            of_atoms = of_atoms - correlated(synthesis, codes, weight, ctx.place)
         of_each = gradient.sum((0, 2, 3)) if of_bias else None
         if of_codes and moved and not twice:  # the gradient is a tensor of its own
-            gradient = _convolved(-synthesis, weight, None, ctx.place, False, gradient)
+            gradient = convolved(-synthesis, weight, None, ctx.place, False, gradient)
         elif of_codes:
             gradient = gradient + operator.analyse(-synthesis)
         return gradient if of_codes else None, synthesis if of_images else None, of_atoms, of_each, None, None, None

@@ -18,3 +18,8 @@ def soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
 def nonnegative_soft_threshold(values: Tensor, threshold: Tensor | float) -> Tensor:
     """Proximal operator of ``threshold * |z|`` over ``z >= 0``: ``max(v - threshold, 0)``."""
     return (values - threshold).relu_()  # in place on the difference, because codes are large
+
+
+def ridge(values: Tensor, weight: Tensor | float) -> Tensor:
+    """Proximal operator of ``weight / 2 * z^2``: ``v / (1 + weight)``; after a soft threshold, of the elastic net."""
+    return values / (1 + weight)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.layers.constraints import warm_iterations
-from robustcsc.layers.operator import ConvOperator, Pair
+from robustcsc.layers.convolution import Pair
+from robustcsc.layers.operator import ConvOperator
 
 #: SDNet appendix A: the power iteration stops when the unit vector moves by less than this ...
 POWER_TOLERANCE = sqrt(1e-5)
@@ -18,15 +19,16 @@ POWER_ITERATIONS = 50
 
 
 class UnitDictionary(nn.Module):
-    """A dictionary of `atoms` unit-norm atoms of shape ``(C, kh, kw)``.
+    """A dictionary of `atoms` unit-norm atoms of shape ``(C, kh, kw)``; those of ``(C, kw)`` or ``(C,)`` have one row.
 
     Attributes:
-        weight: The atoms, ``(atoms, C, kh, kw)``.
+        weight: The atoms, ``(atoms, C, kh, kw)``, or of fewer dimensions.
         lipschitz: Largest eigenvalue of A*A for the image size last given to `fit_image_size`, a 0-d buffer. It is 1
             where all atoms are zero: every step size is then as good, and it stays finite.
         eigenvector: Unit vector the next power iteration starts from, ``(1, C, H, W)``; not part of the state dict.
 
-    `in_channels` is C, `kernel_size` is ``(kh, kw)``, and the other arguments are those of `ConvOperator`.
+    `in_channels` is C, `kernel_size` ``(kh, kw)``, ``(kw,)`` or ``()``, and the other arguments are those of
+    `ConvOperator`.
     """
 
     weight: nn.Parameter
@@ -37,7 +39,7 @@ class UnitDictionary(nn.Module):
         self,
         in_channels: int,
         atoms: int,
-        kernel_size: Pair,
+        kernel_size: tuple[int, ...],
         stride: Pair = (1, 1),
         padding: Pair = (0, 0),
         dilation: Pair = (1, 1),
@@ -50,17 +52,22 @@ class UnitDictionary(nn.Module):
         with torch.no_grad():
             self._normalize_atoms()
         # Until the image size is known: an image of a few atoms' extent, on which all overlaps occur.
-        self.fit_image_size((3 * dilation[0] * kernel_size[0], 3 * dilation[1] * kernel_size[1]))
+        extent = [3 * apart * taps for apart, taps in zip(dilation[2 - len(kernel_size) :], kernel_size, strict=True)]
+        rows, columns = [1] * (2 - len(extent)) + extent
+        self.fit_image_size((rows, columns))
 
     def extra_repr(self) -> str:
         """Shows the shape of the atoms and how they are placed."""
-        atoms, channels, *size = self.weight.shape
-        return f"{atoms} atoms of {channels}x{size[0]}x{size[1]}, stride={self.stride}, padding={self.padding}"
+        atoms, *shape = self.weight.shape
+        return f"{atoms} atoms of {'x'.join(map(str, shape))}, stride={self.stride}, padding={self.padding}"
 
     @property
     def operator(self) -> ConvOperator:
         """Analysis and synthesis with these atoms."""
-        return ConvOperator(self.weight, self.stride, self.padding, self.dilation)
+        weight: Tensor = self.weight
+        while weight.ndim < 4:
+            weight = weight.unsqueeze(2)
+        return ConvOperator(weight, self.stride, self.padding, self.dilation, matrix=self.weight.ndim == 2)
 
     @torch.no_grad()
     def fit_image_size(self, image_size: Pair) -> None:
@@ -91,4 +98,5 @@ class UnitDictionary(nn.Module):
         self.update_lipschitz(warm_iterations(self.weight.device))
 
     def _normalize_atoms(self) -> None:
-        self.weight.div_(torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12))
+        each = tuple(range(1, self.weight.ndim))
+        self.weight.div_(torch.linalg.vector_norm(self.weight, dim=each, keepdim=True).clamp_min(1e-12))

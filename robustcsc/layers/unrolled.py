@@ -19,20 +19,20 @@ def unrolled(
 ) -> Tensor:
     """Returns the codes after proximal gradient steps of size 1 on ``1/2 ||x - A z||^2 + g(z)`` from ``z = 0``.
 
-    A step is ``z <- prox(y + A*(x - A y) + bias)``, from the extrapolated point y. One of another size s is that with
-    images and atoms times ``sqrt(s)``, which are smaller than codes.
+    A step is ``z <- prox(y + A*(x - A y))``, from the extrapolated point y. One of another size s is that with images
+    and atoms times ``sqrt(s)``, which are smaller than codes.
 
     Args:
         operator: A and A*.
         images: x, ``(N, C, H, W)``.
         weights: The weight of the extrapolation before each step, as of `extrapolation_weights`.
-        bias: Negative thresholds of the atoms, ``(k,)``.
-        prox: What follows the gradient step, in place or not; ReLU if ``None``.
+        bias: Negative thresholds of the atoms, ``(k,)``: added, and what is then negative becomes 0, before `prox`.
+        prox: What follows, in place only without `bias`.
 
     Returns:
         ``(N, k, h, w)``.
     """
-    rectified, last = prox is None, len(weights) - 1
+    rectified, last = bias is not None, len(weights) - 1
     codes = operator.analyse(images, bias, rectified=rectified)  # A(0) = 0
     codes = previous = codes if prox is None else prox(codes)
     for count, weight in enumerate(weights[1:], 1):

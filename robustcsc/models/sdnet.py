@@ -44,10 +44,11 @@ def _large(
     *,
     form: Form = "cifar",
     lam: float = 0.1,
+    lam2: float = 0.0,
     num_steps: int = 2,
     signed: bool = False,
 ) -> nn.Module:
-    csc: ConvBuilder = partial(CSCConv2d, lam=lam, num_steps=num_steps, signed=signed)
+    csc: ConvBuilder = partial(CSCConv2d, lam=lam, lam2=lam2, num_steps=num_steps, signed=signed)
     block: BlockBuilder = BasicBlock
     if csc_layers == "all":
         block = partial(BasicBlock, layer=csc, inner=nn.Identity)
@@ -68,10 +69,11 @@ def _small(
     *,
     atoms: int = 64,
     lam: float = 0.1,
+    lam2: float = 0.0,
     num_steps: int = 2,
     signed: bool = False,
 ) -> nn.Module:
-    csc: ConvBuilder = partial(CSCConv2d, lam=lam, num_steps=num_steps, signed=signed)
+    csc: ConvBuilder = partial(CSCConv2d, lam=lam, lam2=lam2, num_steps=num_steps, signed=signed)
     first = stem(stem_form, in_channels, atoms, csc, nn.Identity(), pool=nn.Identity())
     return ResidualNetwork(first, atoms, widths, depths, num_classes)
 

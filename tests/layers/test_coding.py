@@ -55,7 +55,7 @@ def test_residuals_are_float32_or_better() -> None:
 def test_the_lasso_has_one_threshold_per_atom_and_reconstructs_as_the_layer() -> None:
     for layer, signals in layers()[:3]:
         assert isinstance(layer, ConvCodingLayer)
-        lasso = layer.lasso((7, 6))
+        lasso = layer.lasso(torch.Size((1, 1, 7, 6)))
         assert lasso.thresholds.shape == (5,)
         assert lasso.lipschitz > 0
         codes = layer(signals)
@@ -68,11 +68,11 @@ def test_the_lasso_of_a_layer_without_further_steps_has_a_step_size_that_fits_it
 ) -> None:
     nn.init.normal_(layer.weight, std=3)
     before = deepcopy(layer.state_dict())
-    assert 0.8 < layer.lasso((12, 12)).convergence < 1.2
+    assert 0.8 < layer.lasso(torch.Size((1, 1, 12, 12))).convergence < 1.2
     assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
     unfolded = deepcopy(layer)
     unfolded.unfolding = 1  # the step size of the initial filters
-    assert not 0.2 < unfolded.lasso((12, 12)).convergence < 5
+    assert not 0.2 < unfolded.lasso(torch.Size((1, 1, 12, 12))).convergence < 5
 
 
 def test_convolutional_coding_layers_are_found_by_name() -> None:

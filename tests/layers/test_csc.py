@@ -239,7 +239,7 @@ def test_with_atoms_of_zero_the_code_is_zero_and_everything_finite(size: tuple[i
     assert torch.equal(codes, torch.zeros_like(codes))
     assert layer.step_size.item() == 0.9
     torch.testing.assert_close(layer.residual(images, codes), images.flatten(1).square().sum(1))
-    lasso = layer.lasso(size)
+    lasso = layer.lasso(images.shape)
     assert lasso.beta == pytest.approx(0.1)
     assert lasso.convergence == pytest.approx(0.9)
     gradients = torch.autograd.grad(codes.sum(), [images, layer.dictionary.weight])

@@ -238,7 +238,7 @@ def test_filters_of_zero_have_the_step_size_of_the_identity_alone() -> None:
     layer.project_parameters()
     assert (layer.step_size.item(), layer.decay.item()) == (1, 1)
     assert layer(torch.rand(1, 5, 4, 4).double()).isfinite().all()
-    assert layer.lasso((4, 4)).convergence == 1
+    assert layer.lasso(torch.Size((1, 1, 4, 4))).convergence == 1
 
 
 @pytest.mark.parametrize(("channels", "width"), [(35, 32), (163, 32), (64, 256)])

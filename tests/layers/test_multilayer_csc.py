@@ -99,7 +99,7 @@ def test_projection_makes_lipschitz_and_decay_those_of_the_eigenvalues(stride: i
     layer.project_parameters()
     assert (layer.lipschitz.item(), layer.decay.item()) == (before, 0)
     assert layer(torch.rand(1, 3, 12, 12).double()).isfinite().all()
-    assert layer.lasso((12, 12)).convergence == 0
+    assert layer.lasso(torch.Size((1, 1, 12, 12))).convergence == 0
 
 
 def test_with_filters_that_reconstruct_nothing_all_numbers_of_steps_give_one_code() -> None:

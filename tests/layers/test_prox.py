@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustcsc.layers.prox import nonnegative_soft_threshold, soft_threshold
+from robustcsc.layers.prox import nonnegative_soft_threshold, ridge, soft_threshold
 
 STEP = 1e-3
 #: Candidates of the global search; they depend on nothing that is tested.
@@ -23,17 +23,17 @@ def scalar(value: float) -> Tensor:
 
 
 @settings(max_examples=100, deadline=None)
-@given(value=values, threshold=thresholds, nonnegative=st.booleans())
+@given(value=values, threshold=thresholds, nonnegative=st.booleans(), weight=st.sampled_from([0.0, 0.3, 2.0]))
 def test_every_prox_minimises_its_objective_among_all_candidates(
-    value: float, threshold: float, nonnegative: bool
+    value: float, threshold: float, nonnegative: bool, weight: float
 ) -> None:
     candidates = GRID[GRID >= 0] if nonnegative else GRID
     plain = nonnegative_soft_threshold if nonnegative else soft_threshold
 
     def objective(z: Any) -> Any:
-        return threshold * np.abs(z) + (z - value) ** 2 / 2
+        return threshold * np.abs(z) + weight * z**2 / 2 + (z - value) ** 2 / 2
 
-    found = plain(scalar(value), threshold).item()
+    found = ridge(plain(scalar(value), threshold), weight).item()
     costs = objective(candidates)
     assert not nonnegative or found >= 0
     assert objective(found) <= costs.min() + 1e-12

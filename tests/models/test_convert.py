@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from robustcsc.adaptive.residuals import logits_at, residuals
 from robustcsc.errors import RobustCSCError
-from robustcsc.layers.csc import csc_layers
+from robustcsc.layers.csc import CSCConv1d, CSCLinear, csc_layers
 from robustcsc.models.convert import convert
 
 resnet18 = importlib.import_module("torchvision.models").resnet18
@@ -111,14 +112,14 @@ def test_padding_that_is_not_a_number_of_zeros_is_refused(conv: nn.Conv2d) -> No
 
 
 def test_a_layer_that_does_not_exist_is_refused_with_those_that_do(small: nn.Sequential) -> None:
-    with pytest.raises(RobustCSCError, match="no convolution named 'conv9': its convolutions are 0, 2, 3, 4"):
+    with pytest.raises(RobustCSCError, match="layer named 'conv9': its convolutional or linear layers are 0, 2, 3, 4"):
         convert(small, SHAPE, layers=["0", "conv9"])
     assert converted_names(small) == []
 
 
 @pytest.mark.parametrize("model", [nn.Sequential(nn.ReLU()), nn.Conv2d(3, 2, 3)])
 def test_a_model_without_a_convolution_inside_is_refused(model: nn.Module) -> None:
-    with pytest.raises(RobustCSCError, match="no convolution that could become a CSC layer: choose another model"):
+    with pytest.raises(RobustCSCError, match="no convolution that could become a CSC layer"):
         convert(model, SHAPE)
 
 
@@ -132,3 +133,56 @@ def test_an_activation_that_worked_in_place_leaves_the_gradient_of_the_codes_alo
     expected = images.detach().clone().requires_grad_()
     torch.autograd.backward(codes(expected).sum())
     assert images.grad is not None and images.grad.any() and torch.equal(images.grad, expected.grad)  # type: ignore[arg-type]
+
+
+class Attentive(nn.Module):
+    """Patches of an image as tokens, through a convolution over them, attention and two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Unfold(4, stride=4)
+        self.mix = nn.Conv1d(48, 12, 3, padding=1)
+        self.attention = nn.MultiheadAttention(12, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(12, 20), nn.GELU(), nn.Linear(20, 5))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.mix(self.patches(images)).transpose(1, 2)
+        result: torch.Tensor = self.mlp(tokens + self.attention(tokens, tokens, tokens)[0]).mean(1)
+        return result
+
+
+def test_sequences_and_named_linear_layers_become_sparse() -> None:
+    torch.manual_seed(0)
+    model = Attentive().double().eval()
+    filters, rows = model.mix.weight.detach().clone(), model.get_parameter("mlp.0.weight").detach().clone()
+    convert(model, SHAPE, layers=["mix", "mlp.0"], lam=0.05, lam2=0.1, num_steps=3)
+    mix, mlp = csc_layers(model).values()
+    assert (type(mix), type(mlp)) == (CSCConv1d, CSCLinear)
+    torch.testing.assert_close(mix.dictionary.weight.detach(), filters / filters.flatten(1).norm(dim=1).view(-1, 1, 1))
+    torch.testing.assert_close(mlp.dictionary.weight.detach(), rows / rows.norm(dim=1, keepdim=True))
+    assert [(it.lam0, it.lam2, it.num_steps, it.training) for it in (mix, mlp)] == [(0.05, 0.1, 3, False)] * 2
+    images = torch.rand(3, *SHAPE, dtype=torch.float64)
+    with torch.no_grad():
+        tokens = model.patches(images)
+        expected = mix.residual(tokens, mix(tokens))
+        torch.testing.assert_close(residuals(model, images)[:, 0], expected)
+        levels = torch.tensor([0.01, 0.1, 0.2], dtype=torch.float64)
+        logits = logits_at(model, images, levels)
+        for index, level in enumerate(levels.tolist()):
+            torch.testing.assert_close(logits[index : index + 1], logits_at(model, images[index : index + 1], level))
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"), [("first", ["mix"]), ("all", ["mix"]), ("*", ["mix", "mlp.0", "mlp.2"])]
+)
+def test_linear_layers_are_replaced_by_name_and_the_projection_of_attention_never(
+    layers: str, expected: list[str]
+) -> None:
+    model = convert(Attentive(), SHAPE, layers=layers)
+    assert converted_names(model) == expected
+    assert model(torch.rand(1, *SHAPE)).isfinite().all()
+
+
+def test_a_network_of_linear_layers_says_how_to_choose_one() -> None:
+    with pytest.raises(RobustCSCError, match="no convolution that could become a CSC layer: name linear layers"):
+        convert(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)), SHAPE)

@@ -161,7 +161,7 @@ def reconstructions(model: nn.Module, images: Tensor) -> Reconstructed:
     trace = _Trace(model, images)
     for call in trace.calls:
         assert isinstance(call.module, ConvCodingLayer)
-        call.lasso = call.module.lasso((call.shape[2], call.shape[3]))
+        call.lasso = call.module.lasso(call.shape)
     found, obstacle = [], ""
     for call in trace.calls:
         path = list(_upstream(call))

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustcsc.data.images import Batch
 from robustcsc.inspection.layers import chosen, coding_layers, shown, watch
 from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.presentation.chart import MOST_PANELS, left_out
@@ -116,7 +117,7 @@ class _Sums:
         self.negative, self.size, self.largest = 0, 0.0, 0.0
 
     def add(self, codes: Tensor, labels: Tensor) -> None:
-        """Adds the codes of a batch."""
+        """Adds the codes of a batch, ``(N, atoms, ...)``."""
         self.shape = tuple(codes.shape[1:])
         active = codes != 0
         per_image = active.flatten(1).sum(1).cpu()
@@ -165,7 +166,11 @@ def inspect_codes(specimen: Specimen) -> Findings[LayerCodes]:
     layers = chosen(coding_layers(specimen.model), specimen.layers)
     classes = specimen.images().classes
     sums = {name: _Sums(layer.kind, len(classes)) for name, layer in layers.items()}
-    watch(specimen, layers, lambda name, batch, signals, codes: sums[name].add(codes, batch.labels.cpu()))
+
+    def note(name: str, batch: Batch, signals: Tensor, codes: Tensor) -> None:
+        sums[name].add(codes.movedim(layers[name].atom_axis, 1), batch.labels.cpu())
+
+    watch(specimen, layers, note)
     found = [entry.result(name) for name, entry in sums.items()]
     subject = specimen.titled(found[0].images)
     tables = (codes_table(found, subject), classes_table(found, classes, subject), histogram_table(found, subject))

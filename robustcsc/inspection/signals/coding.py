@@ -90,7 +90,7 @@ class _Sums:
     def add(self, signals: Tensor, codes: Tensor) -> None:
         """Adds a batch."""
         if self.lasso is None:
-            self.lasso = self.layer.lasso((signals.shape[2], signals.shape[3]))
+            self.lasso = self.layer.lasso(signals.shape)
         error = (self.lasso.reconstruct(codes, signals.shape) - signals).double()
         self.signal, self.codes = tuple(signals.shape[1:]), tuple(codes.shape[1:])
         self.images += len(signals)

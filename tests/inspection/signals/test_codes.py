@@ -11,7 +11,7 @@ from torch import nn
 from robustcsc.errors import RobustCSCError
 from robustcsc.inspection.signals.codes import Histogram, classes_table, codes_table, histogram_table, inspect_codes
 from robustcsc.inspection.specimen import Specimen
-from robustcsc.layers.csc import CSCConv2d
+from robustcsc.layers.csc import CSCConv2d, CSCLinear
 from robustcsc.layers.task_driven import ElasticNetCode
 
 Make = Callable[..., Specimen]
@@ -62,6 +62,18 @@ def test_codes_by_hand(specimen: Make) -> None:
     )
     assert histogram_table([found], "m").texts[0] == ("0", "0", "0", "10")
     assert codes_table([found], "m").texts[0][:4] == ("0", "CSC", "2x1x2", "83.3")
+
+
+def test_the_atoms_of_tokens_are_counted(specimen: Make) -> None:
+    layer = CSCLinear(2, 2, lam=0.2, num_steps=100)
+    with torch.no_grad():
+        layer.dictionary.weight.copy_(torch.eye(2))
+        layer.dictionary.project_parameters()
+    images = torch.tensor([[0.1, 0.5, 0.0, 0.9, 0.0, 0.3], [0.0, 0.0, 0.1, 0.7, 0.0, 0.0]]).view(2, 1, 3, 2)
+    model = nn.Sequential(nn.Flatten(1, 2), layer)
+    (found,) = inspect_codes(specimen(model, images, torch.tensor([0, 1]), classes=("a", "b"))).facts
+    assert (found.shape, found.unused, found.class_atoms) == ((2, 3), 1, (1, 1))  # atoms x tokens
+    assert found.zeros == pytest.approx(8 / 12)
 
 
 def test_signed_codes_and_vectors(specimen: Make) -> None:

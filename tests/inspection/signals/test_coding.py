@@ -80,7 +80,7 @@ def test_a_csc_layer_has_its_lambda_and_its_own_residual(specimen: Make) -> None
 def test_positive_biases_are_no_penalty_and_are_told(specimen: Make) -> None:
     layer = DenseCSCConv2d(1, 4, 1, unfolding=0)
     layer.bias.data.copy_(torch.tensor([-0.4, 0.0, 0.2, 0.4]))
-    assert layer.lasso((4, 4)).beta == pytest.approx(0.1)
+    assert layer.lasso(torch.Size((1, 1, 4, 4))).beta == pytest.approx(0.1)
     (found,) = inspect_coding(specimen(nn.Sequential(layer), torch.rand(1, 1, 4, 4))).facts
     assert found.negative_thresholds == 0.5
 
