@@ -193,23 +193,23 @@ def test_eight_bit_kernels_round_their_input(name: str) -> None:
     assert torch.equal(run(name, nudged), run(name, images))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     ("name", "shape"),
     [(name, shape) for name in STRENGTHS for shape in ((3, 32, 32), (3, 27, 23))]
     + [(name, (1, 256, 256)) for name in STRENGTHS if name != "saturate"],
 )
-def test_an_image_is_the_same_alone_and_in_a_batch(name: str, shape: tuple[int, int, int], threads: int) -> None:
-    count = 256 if shape == (3, 32, 32) else 6
+def test_an_image_is_the_same_alone_and_in_a_batch(name: str, shape: tuple[int, int, int]) -> None:
+    count = 100 if shape == (3, 32, 32) else 6
     images = random_images(count, *shape)
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(2)
         whole = run(name, images)
-        for i in (0, 1, count // 2, count - 1):
-            assert torch.equal(run(name, images[i : i + 1].clone())[0], whole[i])
-        torch.set_num_threads(3 - threads)
+        assert torch.equal(run(name, images[1:2].clone())[0], whole[1])
+        torch.set_num_threads(1)
         assert torch.equal(run(name, images), whole)
+        for i in (0, count // 2, count - 1):
+            assert torch.equal(run(name, images[i : i + 1].clone())[0], whole[i])
     finally:
         torch.set_num_threads(before)
 

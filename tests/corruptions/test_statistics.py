@@ -52,11 +52,15 @@ def statistics(corrupted: npt.NDArray[np.uint8], clean: npt.NDArray[np.uint8]) -
     "mad" and "mse" are the mean absolute and squared distance from the clean images, "gradient" and "colour" the mean
     absolute difference of horizontal neighbours and of red from green and green from blue.
     """
-    levels = corrupted.astype(np.float64)
-    error = levels - clean
-    distances = (error, np.diff(levels, axis=2), np.diff(levels, axis=3))
-    mad, gradient, colour = (float(np.abs(each).mean()) for each in distances)
-    return float(levels.mean()), float(levels.std()), mad, float((error**2).mean()), gradient, colour
+    signed = corrupted.astype(np.int16)
+    error = signed - clean
+    mad, gradient, colour = (
+        float(np.abs(each).mean()) for each in (error, np.diff(signed, axis=2), np.diff(signed, axis=3))
+    )
+    counts, levels = np.bincount(corrupted.ravel(), minlength=256) / corrupted.size, np.arange(256)
+    mean = float(counts @ levels)
+    mse = float(np.square(error, dtype=np.int32).mean())
+    return mean, math.sqrt(counts @ (levels - mean) ** 2), mad, mse, gradient, colour
 
 
 @lru_cache
