@@ -293,7 +293,7 @@ class Table:
     def without_same(self) -> tuple[str, Table]:
         """Returns in words what is the same in every row, and the table of all else; ``""`` if nothing or all is.
 
-        Only words and counts are meant, of two rows at least: equal results are results still.
+        Only words and counts are meant, of two rows at least: equal results are results still. No words go untold.
 
         Examples:
             >>> table = Table("t", "t", (Column("n"), Column("right")), ((500, 0.5), (500, 0.5)))
@@ -304,7 +304,7 @@ class Table:
         same = {at for at in range(len(self.columns)) if _same(self.cells(at))}
         if not same or len(same) == len(self.columns):
             return "", self
-        told = "; ".join(f"{self.columns[at].heading}: {self.texts[0][at]}" for at in sorted(same))
+        told = "; ".join(f"{self.columns[at].heading}: {text}" for at in sorted(same) if (text := self.texts[0][at]))
         varying = iter(range(len(self.columns)))
         return told, self.keep(lambda _: next(varying) not in same)
 

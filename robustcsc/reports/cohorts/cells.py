@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score, SeedScores
-from robustcsc.presentation.table import Column, Estimate, Noted, Spread
+from robustcsc.presentation.table import Column, Estimate, Noted, Spread, Table
 from robustcsc.reports.cohorts.cohorts import Part, pool
 from robustcsc.reports.cohorts.words import NOISES, corruption_words, severities_words
 
@@ -21,6 +22,12 @@ PERCENT = (
 )
 POOLED = "A mean pools the counts of its severities (equal numbers of images each)."
 FIXED_NOTE = "Fixed lambdas stand in the tables by severity and in the lambda curves."
+
+
+def told_once(table: Table) -> Table:
+    """Returns a table that tells in a note what is the same in all of its rows."""
+    told, rest = table.without_same()
+    return replace(rest, notes=(f"In all rows: {told}.", *rest.notes)) if told else rest
 
 
 def percentages(headings: Iterable[str], *, digits: int = 2, show_n: bool = False) -> tuple[Column, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 
 import jinja2
@@ -21,6 +22,7 @@ from robustcsc.presentation.interactive import chart_data
 from robustcsc.presentation.picture import data_address
 from robustcsc.presentation.table import Coded, Table, facts
 from robustcsc.presentation.words import Title, told_apart
+from robustcsc.reports.cohorts.cells import told_once
 from robustcsc.reports.page.compare import comparisons
 from robustcsc.reports.page.examples import galleries
 from robustcsc.reports.page.facts import page_facts
@@ -48,6 +50,9 @@ def render_page(title: str, sections: Sequence[Section], records: Sequence[Recor
     `records` are at least one, as `joined` returns them; `columns` are those of their data frame, as far as the page
     shows them.
     """
+    sections = [
+        replace(it, tables=[told_once(table) if _sprawls(table) else table for table in it.tables]) for it in sections
+    ]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 from robustcsc.measurements.commands import joined_commands
 from robustcsc.measurements.perturbations import Clean
 from robustcsc.measurements.provenance import Provenance
 from robustcsc.measurements.records import Record, Subject
 from robustcsc.presentation.table import Cell, Column, Table
+from robustcsc.reports.cohorts.cells import told_once
 from robustcsc.reports.cohorts.cohorts import Cohort
 from robustcsc.reports.cohorts.words import source_words
 
@@ -39,7 +39,7 @@ def provenance_table(records: Sequence[Record]) -> Table:
         rows.append((*key, len(groups[key]), seconds, min(times), max(times)))
     before = ("run", "model", "weights", "data set", "split", "images", "n", "source", "severity table")
     columns = (*before, "seed", "precision", "device", "versions", "records")
-    told, varying = Table(
+    whole = Table(
         name="provenance",
         title="How the numbers were made",
         columns=(
@@ -48,8 +48,8 @@ def provenance_table(records: Sequence[Record]) -> Table:
         ),
         rows=tuple(rows),
         notes=("Same seed and device give the same images; CPU and GPU may differ in bits.",),
-    ).without_same()
-    return replace(varying, notes=(f"In all rows: {told}.", *varying.notes)) if told else varying
+    )
+    return told_once(whole)
 
 
 def _device_words(how: Provenance) -> str:

@@ -319,7 +319,9 @@ def test_nothing_on_the_first_screen_is_cut_or_said_twice(report: ReportPaths, t
     assert found["decimals"] == []  # dots have axes of whole numbers; the table has the others
 
 
-def test_tables_of_results_fit_a_wide_screen(corruption: RecordMaker, tmp_path: Path) -> None:
+def test_tables_of_results_fit_a_wide_screen(
+    corruption: RecordMaker, universal: RecordMaker, control: RecordMaker, tmp_path: Path
+) -> None:
     made = [
         corruption(name, severity, met=5000 + severity, run=run)
         for name in STANDARD_CORRUPTIONS
@@ -327,6 +329,20 @@ def test_tables_of_results_fit_a_wide_screen(corruption: RecordMaker, tmp_path: 
         for run in ("resnet", "sdnet")
     ]
     baseline = measured_baseline("resnet", [it for it in made if it.measurement.subject.run == "resnet"])
+    made += [
+        maker(
+            run=f"detrame-plainnet3-{seed}",
+            weights=f"{seed}" * 64,
+            norm=norm,
+            protocol=protocol,
+            policy=policy,
+            met=met,
+        )
+        for maker, met in ((universal, 1234), (control, 567))
+        for seed in range(3)
+        for norm in ("linf", "l2")
+        for protocol, policy in (("plain", "none"), ("adaptive", "adaptive-image"))
+    ]
     write_report(Report(title="Wide", records=made, baseline=baseline), tmp_path / "r")
     page = tmp_path / "page.html"
     shutil.copy(tmp_path / "r/index.html", page)
