@@ -32,5 +32,6 @@ if [ -n "$wheels" ]; then
         "$python" -m zipfile -e "$wheel" "$site"
     done
 fi
-PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 ROBUSTCSC_CACHE=$work \
+modules=$root/benchmarks/gpu:$root/benchmarks
+PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}:$modules PYTHONUNBUFFERED=1 ROBUSTCSC_CACHE=$work \
     "$python" "$root/benchmarks/gpu" --work "$work" "${words[@]}"

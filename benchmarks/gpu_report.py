@@ -48,6 +48,7 @@ def tables(found: Row, records: Sequence[Record]) -> list[Table]:
         corruptions(rows.get("corruptions", [])),
         sweeps(rows.get("sweep", [])),
         ratios("throughput", "Images per second in training and inference", rows.get("throughput", [])),
+        ratios("compiled", "Images per second in compiled training", rows.get("compiled", [])),
         memory(rows.get("throughput", [])),
         trainings(trained),
         *(papers[f"sdnet-table-{number}"] for number in (2, 3, 4) if records),
@@ -153,11 +154,14 @@ def sweeps(rows: Sequence[Row]) -> Table:
         Column("images"),
         Column("batch"),
         Column("bare (s)", digits=2),
+        Column("bare, free (s)", digits=2),
         Column("sweep (s)", digits=2),
         Column("bare / sweep", digits=3),
     )
-    names = ("precision", "model", "images", "batch_size", "forward_seconds", "sweep_seconds", "efficiency")
-    return Table("sweep", "Bare forward passes and whole sweeps", columns, tuple(_picked(rows, names)))
+    names = ("forward_seconds", "free_forward_seconds", "sweep_seconds", "efficiency")
+    laid = _picked(rows, ("precision", "model", "images", "batch_size", *names))
+    note = "Bare: as measurements are made, without TF32 and in one order; free: by the defaults of PyTorch."
+    return Table("sweep", "Bare forward passes and whole sweeps", columns, tuple(laid), (note,))
 
 
 def ratios(name: str, title: str, rows: Sequence[Row]) -> Table:

@@ -6,7 +6,9 @@
 The sweep is a plan over the 15 standard corruptions at 5 severities with a fresh network.
 It moves the images to the device, corrupts them, runs the network, counts, and writes each of the 75 results to a store
 on the disk. The bare passes run the same network over the same number of clean images that lie on the device already,
-75 times over. Aim on a GPU: at least 0.8.
+75 times over, with the same settings of PyTorch: what is measured keeps all bits of float32 and adds in one order
+(`robustcsc.layers.precision.reproducible`). What that costs is a second time of the bare passes, with PyTorch free to
+choose. Aim on a GPU: at least 0.8.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -28,7 +30,7 @@ from robustcsc.data.memory import MemoryImages
 from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
-from robustcsc.layers.precision import Bfloat16
+from robustcsc.layers.precision import Bfloat16, reproducible
 from robustcsc.measurements.policies import NoLambda
 from robustcsc.measurements.records import Subject
 from robustcsc.measurements.store import ResultStore
@@ -92,16 +94,21 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
             for batch in batches:
                 model(batch)
 
-    def whole() -> None:
+    def whole(severities: Sequence[int] = SEVERITIES) -> None:
         with tempfile.TemporaryDirectory() as folder, ResultStore(Path(folder) / "results.sqlite") as store:
-            corruptions = planned_corruptions(setup.inputs, names, SEVERITIES, quantize=True)
+            corruptions = planned_corruptions(setup.inputs, names, severities, quantize=True)
             for _ in local.run(setup.planner.sweep(corruptions, setup.policies), setup.evaluator, store):
                 pass
 
-    for _ in range(2):
+    def bare() -> float:
         forward()  # kernel choice, memory
-    bare = median(seconds(forward, device) for _ in range(5)) * len(names) * len(SEVERITIES)
-    cold, warm = seconds(whole, device), seconds(whole, device)
+        return median(seconds(forward, device) for _ in range(5)) * len(names) * len(SEVERITIES)
+
+    with reproducible():
+        alike = bare()
+    free = bare()
+    whole(SEVERITIES[:1])
+    taken = seconds(whole, device)
     return {
         **machine(device),
         "precision": arguments.precision,
@@ -110,10 +117,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "corruptions": len(names),
         "images": arguments.images,
         "batch_size": arguments.batch_size,
-        "forward_seconds": round(bare, 3),
-        "sweep_seconds": round(warm, 3),
-        "first_sweep_seconds": round(cold, 3),
-        "efficiency": round(bare / warm, 4),
+        "forward_seconds": round(alike, 3),
+        "free_forward_seconds": round(free, 3),
+        "sweep_seconds": round(taken, 3),
+        "efficiency": round(alike / taken, 4),
     }
 
 

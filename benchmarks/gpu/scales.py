@@ -13,6 +13,7 @@ class Scale:
         patience: Times the seconds of each step that it may take.
         sparse: The network with a CSC layer.
         plain: The network it is compared with.
+        corruptions: Those whose speed is measured.
         corruption_batch: Images at a time; those of `benchmarks/corruptions.py` if ``None``.
         corruption_seconds: Least time for each.
         copied: Bytes of the copy that measures the bandwidth of the memory.
@@ -26,7 +27,9 @@ class Scale:
         most_epochs: Epochs at most.
         test_images: Test images; all if ``None``.
         attacked: Test images under attack.
+        noised: Test images under noise.
         fitted: Held-out images of the lambda fit at most.
+        grid: Lambdas that it tries; those of `rc.Session.fit_lambdas` if ``None``.
         crafted: Training images that universal perturbations are crafted on.
         batch_size: Images at a time where accuracy is measured.
     """
@@ -34,6 +37,7 @@ class Scale:
     patience: float = 1
     sparse: str
     plain: str
+    corruptions: str = "all"
     corruption_batch: int | None = None
     corruption_seconds: float
     copied: int
@@ -47,9 +51,16 @@ class Scale:
     most_epochs: int
     test_images: int | None
     attacked: int
+    noised: int
     fitted: int
+    grid: tuple[float, ...] | None = None
     crafted: int
     batch_size: int
+
+    @property
+    def networks(self) -> tuple[str, str]:
+        """Both networks; also the names of their runs."""
+        return self.sparse, self.plain
 
 
 SCALES = {
@@ -67,6 +78,7 @@ SCALES = {
         most_epochs=100,
         test_images=None,
         attacked=1000,
+        noised=2000,
         fitted=1000,
         crafted=1000,
         batch_size=1000,
@@ -75,6 +87,7 @@ SCALES = {
         patience=20,  # a rehearsal may share the processor
         sparse="sdnet-textures",
         plain="resnet-textures",
+        corruptions="gaussian_noise,jpeg_compression",
         corruption_batch=2,
         corruption_seconds=0,
         copied=1 << 20,
@@ -87,9 +100,37 @@ SCALES = {
         seconds=1,
         most_epochs=1,
         test_images=20,
-        attacked=4,
+        attacked=2,
+        noised=4,
         fitted=4,
-        crafted=4,
+        grid=(0.1, 0.5),
+        crafted=2,
         batch_size=20,
     ),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step; what it does is in `steps.PARTS`.
+
+    Attributes:
+        seconds: Its share of the time. What earlier steps leave of theirs is added.
+        trains: Whether it needs the images, and the networks that are trained on them.
+    """
+
+    seconds: float
+    trains: bool = False
+
+
+STEPS = {
+    "tests": Step(35),
+    "corruptions": Step(45),
+    "sweep": Step(70),
+    "throughput": Step(45),
+    "training": Step(195, trains=True),
+    "robustness": Step(70, trains=True),
+    "adaptive": Step(15),
+    "uap": Step(20, trains=True),
+    "compiled": Step(40),
 }

@@ -5,27 +5,30 @@
   an image of bytes is read once and written once.
 - sweep: time of the bare forward passes over that of the whole corruption sweep, as in `benchmarks/sweep.py`.
 - throughput: training and inference of SDNet-18 relative to ResNet-18, as in `benchmarks/throughput.py`, with the peak
-  of the memory of a training step, and compiled.
+  of the memory of a training step.
 - training: both networks on CIFAR-10 by the one-cycle recipe, for as many epochs as the time allows.
 - robustness: of these networks, under noise at the training lambda and the fitted ones, PGD, the suite ``standard``.
 - adaptive: time of adaptive inference relative to that at the training lambda.
 - uap: universal perturbations of these networks, beside random ones.
+- compiled: training of both networks by `torch.compile`, which takes long to begin: it has the time that is left.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 import tarfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from xml.etree import ElementTree
 
+import corruptions as speed_of_corruptions
+import sweep as speed_of_sweeps
+import throughput
 import torch
 from scales import Scale
 
@@ -37,11 +40,6 @@ from robustcsc.measurements.threats import DEFAULT_XI, NORMS
 from robustcsc.measurements.trainings import Training
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "benchmarks"))
-import corruptions as speed_of_corruptions  # noqa: E402
-import sweep as speed_of_sweeps  # noqa: E402
-import throughput  # noqa: E402
-
 PRECISIONS = ("32-true", "bf16-mixed")
 #: How lambda is chosen under noise.
 LAMBDAS = ("train", "adaptive", "adaptive-image")
@@ -55,20 +53,23 @@ class Place:
 
     Attributes:
         scale: How much it does.
-        device: The GPU, or the CPU where a rehearsal finds none.
         images: Archive of CIFAR-10.
         work: A folder for what is not kept, in which the process runs: the images, and the runs with their weights.
     """
 
     scale: Scale
-    device: torch.device
     images: Path | None
     work: Path
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The GPU, or the CPU where a rehearsal finds none."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @property
     def networks(self) -> tuple[str, str]:
         """The two networks; also the names of their runs."""
-        return self.scale.sparse, self.scale.plain
+        return self.scale.networks
 
     def data(self) -> rc.DataChoice:
         """Returns the images, unpacked by the first step that needs them."""
@@ -128,7 +129,7 @@ def corruptions(place: Place) -> Iterator[Part]:
     for table in speed_of_corruptions.TABLES:
         spec = rc.load_spec(table)
         engine = speed_of_corruptions.Engine(spec, place.device, scale.corruption_seconds, scale.corruption_batch)
-        for name in speed_of_corruptions.select(spec, "all"):
+        for name in speed_of_corruptions.select(spec, scale.corruptions):
             yield partial(speed_of_corruption, engine, name, moved)
 
 
@@ -179,12 +180,11 @@ def sweep(place: Place) -> Iterator[Part]:
 
 
 def speed_of_training(place: Place) -> Iterator[Part]:
-    """Steps of training and inference of one network beside the other, then the same compiled."""
+    """Steps of training and inference of one network beside the other."""
     for bench in benches(place):
         yield partial(throughput.beside_baseline, bench, place.scale.sparse)
         for name in place.networks:
             yield partial(peak_of_training, place, bench, name)
-    yield partial(compiled, place, bench)
 
 
 def benches(place: Place) -> Iterator[throughput.Bench]:
@@ -201,17 +201,6 @@ def peak_of_training(place: Place, bench: throughput.Bench, name: str) -> Iterat
     step()  # choice of kernels, which takes memory of its own
     about = {"precision": bench.precision, "batch_size": bench.batch_size}
     yield {**about, "quantity": "peak memory of training", "numerator": name, "bytes": place.peak(step)}
-
-
-def compiled(place: Place, bench: throughput.Bench) -> Iterator[Row]:
-    """Times training steps of compiled networks."""
-    sparse, plain = place.networks
-    with torch.compiler.set_stance("default" if place.scale.compiled else "force_eager"):
-        steps = {name: bench.training(name, compiled=True) for name in place.networks}
-        beside = bench.ratio(steps[plain], steps[sparse])
-        yield throughput.row(bench, "training, both compiled", sparse, plain, beside, "", speed=True)
-        beside = bench.ratio(bench.training(sparse), steps[sparse])
-        yield throughput.row(bench, "training", f"{sparse} compiled", sparse, beside, "", speed=True)
 
 
 def training(place: Place) -> Iterator[Part]:
@@ -249,10 +238,11 @@ def trained(place: Place, network: str) -> Iterator[Row]:
 def robustness(place: Place) -> Iterator[Part]:
     """The networks under noise, each at all its lambdas, and then under attack."""
     sparse, plain = (place.opened(network) for network in place.networks)
-    yield partial(fits, sparse, place.scale.fitted)
+    yield partial(fits, sparse, place.scale)
     noises = ",".join(NOISE_KERNELS.values())
-    yield partial(timed, "noise", sparse, partial(sparse.sweep, corruptions=noises, policies=LAMBDAS))
-    yield partial(timed, "noise", plain, partial(plain.sweep, corruptions=noises))
+    for session, policies in ((sparse, LAMBDAS), (plain, ())):
+        noised = session.images(limit=place.scale.noised)
+        yield partial(timed, "noise", session, partial(session.sweep, noised, corruptions=noises, policies=policies))
     attacked = {session.run.name: session.images(limit=place.scale.attacked) for session in (sparse, plain)}
     for norm in NORMS:
         for session in (sparse, plain):
@@ -263,9 +253,9 @@ def robustness(place: Place) -> Iterator[Part]:
         yield partial(timed, "suite", session, suite)
 
 
-def fits(session: rc.Session, limit: int) -> Iterator[Row]:
+def fits(session: rc.Session, scale: Scale) -> Iterator[Row]:
     """Fits lambda to each noise and to all."""
-    for noise, fit in session.fit_lambdas(limit=limit).items():
+    for noise, fit in session.fit_lambdas(limit=scale.fitted, grid=scale.grid).items():
         line = fit.lines[fit.dataset_definition]
         about = {"slope": line.slope, "intercept": line.intercept, "r2": line.r2}
         yield {"network": session.run.name, "what": f"lambda fit, {noise}", **about}
@@ -310,28 +300,32 @@ def fooled(place: Place, network: str) -> Iterator[Row]:
         }
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step.
-
-    Attributes:
-        parts: What it does.
-        seconds: Its share of the time. What earlier steps leave of theirs is added.
-        trains: Whether it needs the images, and the networks that are trained on them.
-    """
-
-    parts: Callable[[Place], Iterator[Part]]
-    seconds: float
-    trains: bool = False
+def speed_compiled(place: Place) -> Iterator[Part]:
+    """Training steps of compiled networks, in the last of the precisions and batch sizes."""
+    *_, bench = benches(place)
+    yield partial(compiled, place, bench)
 
 
-STEPS = {
-    "tests": Step(tests, 40),
-    "corruptions": Step(corruptions, 45),
-    "sweep": Step(sweep, 60),
-    "throughput": Step(speed_of_training, 80),
-    "training": Step(training, 195, trains=True),
-    "robustness": Step(robustness, 75, trains=True),
-    "adaptive": Step(adaptive, 20),
-    "uap": Step(uap, 20, trains=True),
+def compiled(place: Place, bench: throughput.Bench) -> Iterator[Row]:
+    """Times them beside the network that is not compiled, and beside the other one."""
+    sparse, plain = place.networks
+    with torch.compiler.set_stance("default" if place.scale.compiled else "force_eager"):
+        step = bench.training(sparse, compiled=True)
+        beside = bench.ratio(bench.training(sparse), step)
+        yield throughput.row(bench, "training", f"{sparse} compiled", sparse, beside, "", speed=True)
+        beside = bench.ratio(bench.training(plain, compiled=True), step)
+        yield throughput.row(bench, "training, both compiled", sparse, plain, beside, "", speed=True)
+
+
+#: What each of `scales.STEPS` does.
+PARTS: dict[str, Callable[[Place], Iterator[Part]]] = {
+    "tests": tests,
+    "corruptions": corruptions,
+    "sweep": sweep,
+    "throughput": speed_of_training,
+    "training": training,
+    "robustness": robustness,
+    "adaptive": adaptive,
+    "uap": uap,
+    "compiled": speed_compiled,
 }
