@@ -6,6 +6,7 @@ The networks below have the names, layouts and forward passes of those in wide u
 import importlib
 import math
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,13 @@ def test_weights_of_the_authors_of_sdnet_load(
 ) -> None:
     torch.manual_seed(0)
     network = settled(AuthorsSDNet(large, layer, shortcut, listed=layer is Dictionary))
-    torch.save({"epoch": 3, "state_dict": network.state_dict(), "perf": 0.95}, tmp_path / "checkpoint.pth.tar")
+    beside = {  # as their training writes it
+        "epoch": 3,
+        "perf": torch.tensor(95.0),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+        "lr_scheduler": {"milestones": Counter([30, 60, 90]), "base_lrs": [0.1], "last_epoch": 3},
+    }
+    torch.save({"state_dict": network.state_dict(), **beside}, tmp_path / "checkpoint.pth.tar")
     images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1)) if large else IMAGES
     compare(network, default_spec(name, 10, (3, *images.shape[2:])), tmp_path / "checkpoint.pth.tar", images)
 

@@ -38,6 +38,8 @@ def test_the_paper_settings_are_those_of_section_4() -> None:
     assert (cifar.momentum, cifar.weight_decay) == (0.9, 5e-4)
     assert (imagenet.epochs, imagenet.batch_size, imagenet.learning_rate) == (100, 512, 0.1)
     assert (imagenet.schedule, imagenet.milestones) == ("steps", (30, 60, 90))
+    assert (imagenet.momentum, imagenet.nesterov) == (0.9, True)
+    assert imagenet.weight_decay == 1e-4  # of the authors' code
 
 
 def test_detrame_settings_are_those_of_section_5_2() -> None:

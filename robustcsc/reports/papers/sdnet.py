@@ -87,6 +87,12 @@ ALL_LAYERS: tuple[_Costs, ...] = (
     ("imagenet", "SDNet-18-all", "sdnet18-all", 11.7, 69.37, 121.9, 490),
     ("imagenet", "SDNet-34-all", "sdnet34-all", 21.5, 72.54, 157.7, 300),
 )
+#: Accuracies of the checkpoints in the README of the authors' code (github.com/Delay-Xili/SDNet, commit 5746187).
+CHECKPOINTS = {
+    ("SDNet-18", "sdnet18"): {"cifar10": 95.34, "cifar100": 78.45, "imagenet": 69.78},
+    ("SDNet-18-all", "sdnet18-all"): {"cifar10": 95.02, "cifar100": 77.89, "imagenet": 69.68},
+    ("SDNet-18-all without shortcuts", "sdnet18-all-plain"): {"cifar10": 94.89, "cifar100": 77.28, "imagenet": 69.03},
+}
 
 _STEPS = (("num_steps", 2),)
 _ENTRANTS = {
@@ -181,6 +187,21 @@ def _with_all_layers() -> Iterable[_Costs]:
         yield row
 
 
+def _checkpoints() -> PaperTable:
+    rows = [
+        PaperRow((NAMES[data], called), Entrant(model=model, data=data, options=_STEPS), (by_data[data],))
+        for data in NAMES
+        for (called, model), by_data in CHECKPOINTS.items()
+    ]
+    note = (
+        "The printed figures are those of the checkpoints that the authors offer with their code, not of the paper. "
+        "Their code keeps the epoch that is best on the test images; here it is the last one."
+    )
+    title = "SDNet, checkpoints that the authors published: accuracy (%)"
+    columns = (PaperColumn("accuracy (%)", accuracy()),)
+    return PaperTable("sdnet-checkpoints", title, ("data set", "architecture"), columns, rows, (note,))
+
+
 TABLES = (
     _costs(
         "sdnet-table-1",
@@ -193,4 +214,5 @@ TABLES = (
     _fourth(),
     _fifth(),
     _costs("sdnet-table-6", "SDNet, table 6: all convolutions replaced by CSC layers", _with_all_layers(), others={}),
+    _checkpoints(),
 )

@@ -22,7 +22,7 @@ from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
 from robustcsc.layers.normalize import Normalize
-from robustcsc.layers.residual import BasicBlock, ResidualNetwork, Shortcut, stem
+from robustcsc.layers.residual import BasicBlock, Form, ResidualNetwork, Shortcut, stem
 from robustcsc.models.catalog import build, default_spec
 
 IMAGES = torch.rand(3, 2, 9, 8, generator=torch.Generator().manual_seed(0))
@@ -183,25 +183,51 @@ def layer(in_channels: int, atoms: int, size: int, stride: int, padding: int) ->
     return CSCConv2d(in_channels, atoms, size, stride, padding)
 
 
-@pytest.mark.parametrize(("shortcut", "reached"), [(None, 5), ("B", 3)])
-def test_the_network_of_sdnet_is_a_chain_up_to_its_first_shortcut(shortcut: Shortcut | None, reached: int) -> None:
-    first = stem("cifar", 3, 4, layer, nn.Identity())
+@pytest.mark.parametrize(("form", "before"), [("cifar", 1), ("imagenet", 2)])
+@pytest.mark.parametrize(("shortcut", "reached"), [(None, 4), ("B", 2)])
+def test_the_network_of_sdnet_is_a_chain_up_to_its_first_shortcut(
+    form: Form, before: int, shortcut: Shortcut | None, reached: int
+) -> None:
+    first = stem(form, 3, 4, layer, nn.Identity(), layer(4, 4, 3, 2, 1))
     block = partial(BasicBlock, layer=layer, inner=nn.Identity, shortcut=shortcut)
-    found = reconstructions(ResidualNetwork(first, 4, (4, 6), (1, 1), 10, block), torch.rand(1, 3, 8, 8))
-    assert ([it.depth for it in found.found], found.layers) == (list(range(1, reached + 1)), 5)
+    found = reconstructions(ResidualNetwork(first, 4, (4, 6), (1, 1), 10, block), torch.rand(1, 3, 16, 16))
+    assert ([it.depth for it in found.found], found.layers) == (list(range(1, before + reached + 1)), before + 4)
     obstacle = "stages.1.0.conv1 is preceded by a shortcut or a function that is not a module" if shortcut else ""
     assert found.obstacle == obstacle
 
 
+@torch.no_grad()
+def test_the_dictionary_in_place_of_the_pool_is_undone_as_equation_14_says() -> None:
+    torch.manual_seed(0)
+    first = stem("imagenet", 3, 4, layer, nn.Identity(), layer(4, 5, 3, 2, 1))
+    one, norm, _, two = first.children()
+    assert isinstance(one, CSCConv2d) and isinstance(norm, nn.BatchNorm2d) and isinstance(two, CSCConv2d)
+    norm.running_mean = torch.linspace(-1, 1, 4)
+    norm.bias.copy_(torch.linspace(0.5, -0.5, 4))
+    images = torch.rand(2, 3, 17, 16)  # whose codes have 9x8 and 5x4 positions
+    found = reconstructions(first, images).found[1]
+    inner = F.conv_transpose2d(first.eval()(images), two.dictionary.weight, None, 2, 1, (0, 1))
+    assert norm.running_var is not None
+    before = (inner - norm.bias[:, None, None]) * (norm.running_var + norm.eps).sqrt()[:, None, None]
+    before += norm.running_mean[:, None, None]
+    torch.testing.assert_close(found.pixels, F.conv_transpose2d(before, one.dictionary.weight, None, 2, 3, (0, 1)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "reached", "layers"),
-    [("sdnet20", 1, 1), ("sdnet18-all", 3, 17), ("sdnet18-all-plain", 17, 17), ("ml-csc-ista", 6, 6)],
+    ("name", "side", "reached", "layers"),
+    [
+        ("sdnet20", 8, 1, 1),
+        ("sdnet18-all", 8, 3, 17),
+        ("sdnet18-all-plain", 8, 17, 17),
+        ("sdnet18-all-plain", 96, 18, 18),  # the ImageNet form
+        ("ml-csc-ista", 8, 6, 6),
+    ],
 )
-def test_models_of_the_catalog(name: str, reached: int, layers: int) -> None:
+def test_models_of_the_catalog(name: str, side: int, reached: int, layers: int) -> None:
     torch.manual_seed(0)
-    model = build(default_spec(name, 10, (3, 8, 8)))
-    found = reconstructions(model, torch.rand(1, 3, 8, 8))
+    model = build(default_spec(name, 10, (3, side, side)))
+    found = reconstructions(model, torch.rand(1, 3, side, side))
     assert ([it.depth for it in found.found], found.layers) == (list(range(1, reached + 1)), layers)
     assert (found.obstacle == "") == (reached == layers)
 
