@@ -62,7 +62,7 @@ def train(
         str | None,
         _of_training(
             help="A recipe's name; by default digits or textures for those, tddl-1k or -60k for tddl models, mnist-cnn "
-            "for mnist-cnn, else cpu, or on a GPU sdnet-cifar."
+            "for mnist-cnn, mdeq-cifar, -tiny or -digits for mdeq models, else cpu, or on a GPU sdnet-cifar."
         ),
     ] = None,
     epochs: Annotated[

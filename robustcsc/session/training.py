@@ -147,7 +147,7 @@ class PreparedTraining:
         wanted = {
             "model": (self.spec, made.spec),
             "images": (self.images.fingerprint, facts.get("images")),
-            "recipe": (json.loads(json.dumps(asdict(self.recipe))), facts.get("recipe")),
+            "recipe": (json.loads(json.dumps(self.recipe.facts)), facts.get("recipe")),
             "heldout": (asked.heldout, facts.get("heldout", {}).get("fraction")),
             "train-images": (asked.train_images, (facts.get("subset") or {}).get("images")),
             "augment": (asked.augment, facts.get("augment")),

@@ -1,4 +1,4 @@
-"""The training loop: projected SGD on the cross-entropy, which can be resumed after every epoch.
+"""The training loop: projected SGD (or Adam) on the cross-entropy, which can be resumed after every epoch.
 
 Source: SDNet (Dai et al., NeurIPS 2022), eq. 5 and section 3.2: SGD on all parameters, followed by the projection of
 every dictionary onto unit-norm atoms after each step.
@@ -25,11 +25,13 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from robustcsc.attacks.guard import seeded
 from robustcsc.data import DecodedImages, ImageSet, MemoryImages, StreamedImages
 from robustcsc.data.images import as_floats, sent
 from robustcsc.errors import CheckpointError, ModelError, RobustCSCError
 from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
+from robustcsc.layers.fixed_point import set_warm
 from robustcsc.layers.logits import checked_logits
 from robustcsc.models.guests import memory_format_of
 from robustcsc.progress import Progress, parts, silent
@@ -98,7 +100,7 @@ def train(
     optimizer = _optimizer(model, recipe)
     history: list[Epoch] = []
     if resume and state_path is not None and state_path.exists():
-        history = _restore(state_path, signature, model, optimizer, device)
+        history = _restore(state_path, signature, model, optimizer)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.train()
     batches = _Batches(images, recipe, seed, augment, fabric)
@@ -114,10 +116,12 @@ def train(
             rate = recipe.rate_at(epoch + index / batches.per_epoch, batches.per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
+            set_warm(model, epoch * batches.per_epoch + index < recipe.warm_steps)
             if adversarial is not None:
                 with fabric.autocast():
                     inputs = adversarial.attack(model, inputs, labels, seed=batches.seed_of(epoch, index))
-            logits = checked_logits(wrapped(inputs), len(labels))
+            with seeded(batches.seed_of(epoch, index), device):  # dropout draws from torch's global generators
+                logits = checked_logits(wrapped(inputs), len(labels))
             if not logits.requires_grad:
                 raise ModelError("No gradient reaches the weights of the model: make it differentiable.")
             loss = F.cross_entropy(logits, labels)
@@ -137,6 +141,7 @@ def train(
             _keep(state_path, signature, model, optimizer, history)
         if first:
             on_epoch(history[-1])
+    set_warm(model, False)
     model.eval()
     return history
 
@@ -158,7 +163,7 @@ class _Batches:
         return min(self.per_epoch, self.recipe.steps(self.per_epoch) - epoch * self.per_epoch)
 
     def seed_of(self, epoch: int, index: int) -> int:
-        """Returns the seed of the attack on one batch of one process."""
+        """Returns the seed of what is random on one batch of one process."""
         return Random(f"{self.seed} {epoch} {index} {self.fabric.global_rank}").getrandbits(62)
 
     def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -185,21 +190,19 @@ class _Batches:
             yield crop_and_flip(inputs, recipe.crop_padding, recipe.flip, generator), self.labels[rows]
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Returns SGD with weight decay on the parameters that the recipe names."""
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Returns the optimiser of a recipe, with weight decay on the parameters that it names."""
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         groups[fnmatchcase(name, recipe.decayed)].append(parameter)
-    return torch.optim.SGD(
-        [
-            {"params": parameters, "weight_decay": recipe.weight_decay if decayed else 0.0}
-            for decayed, parameters in groups.items()
-            if parameters
-        ],
-        lr=recipe.rate_at(0),
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-    )
+    settings: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": recipe.weight_decay if decayed else 0.0}
+        for decayed, parameters in groups.items()
+        if parameters
+    ]
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(settings, lr=recipe.rate_at(0))
+    return torch.optim.SGD(settings, lr=recipe.rate_at(0), momentum=recipe.momentum, nesterov=recipe.nesterov)
 
 
 def _signature(
@@ -213,7 +216,7 @@ def _signature(
 ) -> str:
     shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
     hardware = [fabric.device.type, fabric.world_size, fabric.strategy.precision.precision]
-    facts = [repr(model), shapes, images.fingerprint, asdict(recipe), seed, augment, repr(adversarial), hardware]
+    facts = [repr(model), shapes, images.fingerprint, recipe.facts, seed, augment, repr(adversarial), hardware]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -231,11 +234,10 @@ def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.O
     write_whole(path, content.getvalue())  # torch.save to a file would hide the OSError of a full disk
 
 
-def _restore(
-    path: Path, signature: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> list[Epoch]:
+def _restore(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        # To the host, where Adam counts its steps; the rest goes to the places of the parameters.
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: delete it to train from the start.") from error
     if state.get("signature") != signature:

@@ -130,7 +130,7 @@ def train_run(
         "images": fingerprint,
         "heldout": heldout,
         "subset": None if train_images is None else {"images": len(seen), "fingerprint": seen.fingerprint},
-        "recipe": asdict(recipe),
+        "recipe": recipe.facts,
         "seed": seed,
         "augment": augment,
         "adversarial": asdict(adversarial) if adversarial else None,

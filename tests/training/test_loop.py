@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustcsc.data import MemoryImages
 from robustcsc.errors import CheckpointError
 from robustcsc.layers.csc import csc_layers
-from robustcsc.models.catalog import ModelSpec, build
+from robustcsc.models.catalog import ModelSpec, build, default_spec
 from robustcsc.training.loop import Augmentation, Epoch, train
 from robustcsc.training.recipes import Recipe
 
@@ -221,3 +221,45 @@ def test_weight_decay_reaches_only_the_parameters_that_are_named(
     for name, decayed in models[0.5].named_parameters():
         expected = -0.1 * 0.5 * start[name] if name == "network.head.weight" else torch.zeros_like(decayed)
         torch.testing.assert_close(decayed - without[name], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_first_step_of_adam_is_as_long_as_the_rate_for_every_parameter(
+    digits: MemoryImages, spec: ModelSpec, recipe: Recipe
+) -> None:
+    model = fresh(spec)
+    trained(model, digits.subset(torch.arange(32)), replace(recipe, epochs=1, optimiser="adam", weight_decay=0.0))
+    start = dict(fresh(spec).named_parameters())["network.head.weight"]
+    moved = (dict(model.named_parameters())["network.head.weight"] - start).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.1), rtol=1e-3, atol=0)
+
+
+def test_a_training_in_phases_has_the_same_bits_if_resumed_in_the_second(
+    digits: MemoryImages, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Five warm steps of three an epoch, and dropout, which draws from torch's global generator."""
+    spec = default_spec("mdeq-digits", 10, (1, 8, 8), options={"dropout": 0.3, "num_steps": 3, "backward_steps": 3})
+    phased = replace(recipe, optimiser="adam", learning_rate=1e-3, final_rate=1e-6, warm_steps=5)
+    warm: list[bool] = []
+    whole = fresh(spec)
+    fixed_point = whole.get_submodule("network.fixed_point")
+    fixed_point.register_forward_pre_hook(lambda module, inputs: warm.append(module.warm))
+    trained(whole, digits, phased)
+    assert warm == [True] * 5 + [False] * 4
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise Stopped
+
+    state = tmp_path / "training.pt"
+    with pytest.raises(Stopped):
+        trained(fresh(spec), digits, phased, state_path=state, on_epoch=stop)
+    torch.rand(7)  # the global generator is elsewhere
+    resumed = build(spec)
+    trained(resumed, digits, phased, state_path=state, resume=True)
+    torch.testing.assert_close(everything(resumed), everything(whole), rtol=0, atol=0)
+
+
+def test_a_model_is_not_warm_after_a_training_of_warm_steps_only(digits: MemoryImages, recipe: Recipe) -> None:
+    model = fresh(default_spec("mdeq-digits", 10, (1, 8, 8)))
+    trained(model, digits.subset(torch.arange(32)), replace(recipe, epochs=1, warm_steps=5))
+    assert not model.get_submodule("network.fixed_point").warm

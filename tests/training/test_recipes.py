@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustcsc.training.recipes import RECIPES, Recipe, Schedule
+from robustcsc.training.recipes import RECIPES, Recipe, Schedule, adapted_recipe, default_recipe
 
 
 def make(schedule: Schedule, epochs: int, milestones: tuple[int, ...] = ()) -> Recipe:
@@ -72,3 +72,39 @@ def test_iterations_decide_the_number_of_epochs() -> None:
     recipe = RECIPES["tddl-60k"]
     assert (recipe.steps(600), recipe.length(600)) == (40_000, 67)  # 66 epochs of 600 and one of 400
     assert (RECIPES["digits"].steps(20), RECIPES["digits"].length(20)) == (400, 20)
+
+
+def test_mdeq_settings_are_those_of_the_authors() -> None:
+    large, tiny = RECIPES["mdeq-cifar"], RECIPES["mdeq-tiny"]
+    assert (large.epochs, large.warm_steps, large.weight_decay, large.flip) == (220, 20_000, 0.0, True)
+    assert (tiny.epochs, tiny.warm_steps, tiny.weight_decay, tiny.flip) == (50, 3_000, 2.5e-6, False)
+    for recipe in (large, tiny):
+        assert (recipe.optimiser, recipe.batch_size) == ("adam", 128)
+        ends = [recipe.rate_at(epoch) for epoch in (0, recipe.epochs / 2, recipe.epochs)]
+        assert ends == pytest.approx([1e-3, (1e-3 + 1e-6) / 2, 1e-6])
+
+
+def test_a_shortened_training_has_as_large_a_warm_part() -> None:
+    assert adapted_recipe("mdeq-cifar", epochs=22).warm_steps == 2_000
+
+
+def test_records_name_what_recipes_can_say_since_later_only_where_it_is_said() -> None:
+    """Keys and states of trainings before that stay what they were."""
+    assert list(make("cosine", 3).facts) == [
+        *("epochs", "batch_size", "learning_rate", "schedule", "source", "milestones", "drop", "momentum", "nesterov"),
+        *("weight_decay", "decayed", "crop_padding", "flip", "iterations", "turn"),
+    ]
+    assert list(RECIPES["mdeq-tiny"].facts)[-3:] == ["optimiser", "final_rate", "warm_steps"]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "device", "recipe"),
+    [
+        ("mdeq", "cifar10", "cuda", "mdeq-cifar"),
+        ("mdeq-tiny", "cifar10", "cpu", "mdeq-tiny"),
+        ("mdeq-digits", "digits", "cpu", "mdeq-digits"),
+        ("resnet20", "cifar10", "cpu", "cpu"),
+    ],
+)
+def test_the_default_recipe_is_one_that_trains_the_model(model: str, data: str, device: str, recipe: str) -> None:
+    assert default_recipe(model, data, device, 1000) == recipe
