@@ -6,6 +6,8 @@ Under `make test` as many workers as cores run the tests, so each computes in on
 import gc
 import os
 
+import pytest
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # read at the first import of torch or numpy, and no earlier file has one
 os.environ.pop("ROBUSTCSC_DATA", None)  # tests write the data they use
@@ -14,6 +16,23 @@ os.environ["ROBUSTCSC_CACHE"] = "off"  # nor do they leave anything at home
 # Thousands of tests and the modules they import stay to the end: the garbage collector looks through them seldom while
 # they are made, and never afterwards. It took a tenth of the time of all tests.
 gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the charts of reports and lambda fits empty: drawing them takes most of the time of a test of all else."""
+    from matplotlib.figure import Figure
+
+    from robustcsc.presentation.chart import Chart
+    from robustcsc.presentation.drawing import Drawing
+
+    def empty(chart: Chart, *, narrow: bool = False) -> Drawing:
+        return Drawing(chart.name, chart.title, chart.description, Figure())
+
+    monkeypatch.setattr("robustcsc.session.reporting.draw", empty)
+    monkeypatch.setattr("robustcsc.reports.page.build.draw", empty)
+    monkeypatch.setattr(Drawing, "to_svg", lambda _: "<svg></svg>")
+    monkeypatch.setattr(Drawing, "to_png", lambda _: b"")
 
 
 def pytest_collection_finish() -> None:

@@ -254,7 +254,9 @@ def no_file_is_finished(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None
     ("number", "beginning"),
     [(errno.ENOSPC, "No space is left on the disk"), (errno.EROFS, "The file system is read-only")],
 )
-@pytest.mark.parametrize("typed", ["train resnet-digits --epochs 1", "evaluate --limit 8", "fit-lambda --limit 4"])
+@pytest.mark.parametrize(
+    "typed", ["train resnet-digits --epochs 1", "evaluate --limit 8", "fit-lambda --limit 4 --grid 0.1,1"]
+)
 def test_disk_that_cannot_be_written_is_reported_and_nothing_half_written_is_left(
     typed: str, number: int, beginning: str, no_file_is_finished: Callable[[int], None], refused: Refused
 ) -> None:

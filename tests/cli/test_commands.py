@@ -51,7 +51,7 @@ def test_attack_without_a_name_is_pgd_linf(few_digits: None, robustcsc: Command)
 
 
 def test_an_unchanged_fit_is_found_and_measured_again_on_request(
-    few_digits: None, robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: None, undrawn: None, robustcsc: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed = "fit-lambda --grid 0.1,0.5 --noise gaussian,shot --limit 20 --json"
     first = robustcsc(typed)
@@ -76,7 +76,7 @@ def test_an_unchanged_fit_is_found_and_measured_again_on_request(
 
 
 def test_report_as_typed_in_an_empty_directory_measures_something_first(
-    few_digits: None, robustcsc: Command, place: Path
+    few_digits: None, undrawn: None, robustcsc: Command, place: Path
 ) -> None:
     done = robustcsc("report --json")
     assert done.code == 0
@@ -96,7 +96,9 @@ def test_report_as_typed_in_an_empty_directory_measures_something_first(
     assert "measured under noise" not in again.err  # once is enough
 
 
-def test_report_after_nothing_but_a_fit_measures_something_first(few_digits: None, robustcsc: Command) -> None:
+def test_report_after_nothing_but_a_fit_measures_something_first(
+    few_digits: None, undrawn: None, robustcsc: Command
+) -> None:
     assert robustcsc("fit-lambda --grid 0.1,0.5").code == 0
     done = robustcsc("report")
     assert done.code == 0
@@ -126,7 +128,7 @@ def test_the_three_commands_as_typed_in_an_empty_directory_show_noise_and_attack
     assert {("corruption", "train"), ("corruption", "adaptive"), ("attack", "train"), ("attack", "adaptive")} <= kinds
 
 
-def test_sweep_compares_policies_on_the_same_images(few_digits: None, robustcsc: Command) -> None:
+def test_sweep_compares_policies_on_the_same_images(few_digits: None, undrawn: None, robustcsc: Command) -> None:
     assert robustcsc("fit-lambda --grid 0.1,1.5").code == 0
     typed = "sweep --corruptions noise --severities 1,5 --lambda train,adaptive,adaptive-image,oracle"
     rows = json.loads(robustcsc(f"{typed} --json").out)
@@ -142,7 +144,7 @@ def test_sweep_compares_policies_on_the_same_images(few_digits: None, robustcsc:
         correct[name, severity, "oracle"] >= correct[name, severity, "train"] for name, severity, _ in correct
     )  # the oracle chooses among lambdas of which one is the training lambda
     done = robustcsc(typed)
-    assert done.out.startswith("Under the 4 noises") and "its training lambda" in done.out
+    assert done.out.startswith("Under the 4 noises") and "its training lambda" in " ".join(done.out.split())
     assert "oracle" not in done.out  # it sees the test labels
 
 
@@ -166,7 +168,7 @@ def test_more_images_than_there_are_means_all(few_digits: None, robustcsc: Comma
 
 
 def test_reports_of_two_runs_stand_side_by_side(
-    few_digits: None, robustcsc: Command, make_run: MakeRun, place: Path
+    few_digits: None, undrawn: None, robustcsc: Command, make_run: MakeRun, place: Path
 ) -> None:
     make_run("resnet", "resnet-digits")
     make_run("sdnet", "sdnet-digits")

@@ -12,6 +12,8 @@ from PIL import Image
 
 from robustcsc.runs import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]
 Contents = Callable[[], dict[str, bytes | None]]

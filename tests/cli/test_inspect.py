@@ -16,7 +16,11 @@ MakeRun = Callable[[str, str], Run]
 
 @pytest.mark.parametrize(
     ("model", "kind", "layers"),
-    [("msd-csc-fista6", "MSD-CSC", 6), ("ml-csc-ista", "ML-CSC", 6), ("msdnet6", "MSD-CSC", 6)],
+    [
+        ("msd-csc-fista6", "MSD-CSC", 6),
+        ("ml-csc-ista", "ML-CSC", 6),
+        pytest.param("msdnet6", "MSD-CSC", 6, marks=pytest.mark.slow),
+    ],
 )
 def test_every_layer_is_described(
     robustcsc: Command, make_run: MakeRun, few_digits: None, model: str, kind: str, layers: int

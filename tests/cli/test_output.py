@@ -12,6 +12,8 @@ import pytest
 
 from robustcsc.runs import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]
 

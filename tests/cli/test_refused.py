@@ -104,18 +104,21 @@ def everything(place):
 template, scratch = sys.argv[1:]
 answers = {}
 for name, typed in json.load(sys.stdin).items():
-    shutil.copytree(template, scratch)
+    if not os.path.exists(scratch):
+        shutil.copytree(template, scratch)
+        before = everything(scratch)
     os.chdir(scratch)
-    before = everything(scratch)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = cli_main.main(shlex.split(typed))
         except Exception as error:
             code = repr(error)
-    answers[name] = [code, out.getvalue(), err.getvalue(), everything(scratch) == before]
+    unchanged = everything(scratch) == before
+    answers[name] = [code, out.getvalue(), err.getvalue(), unchanged]
     os.chdir("/")
-    shutil.rmtree(scratch)
+    if not unchanged:
+        shutil.rmtree(scratch)
 print(json.dumps(answers))
 """
 

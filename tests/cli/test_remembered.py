@@ -17,6 +17,8 @@ import robustcsc as rc
 from robustcsc.data import load
 from robustcsc.runs import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Command = Callable[..., Any]
 
 

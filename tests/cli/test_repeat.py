@@ -46,6 +46,8 @@ from robustcsc.session.measuring import Results
 from robustcsc.session.opening import open as open_session
 from robustcsc.session.session import Session
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]
 

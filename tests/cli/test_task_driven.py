@@ -13,6 +13,8 @@ from robustcsc.models import checkpoint
 from robustcsc.training.recipes import RECIPES
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.slow
 def test_it_is_trained_fitted_swept_and_attacked(robustcsc: Command, place: Path) -> None:

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 
 from robustcsc.runs import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]
 Contents = Callable[[], dict[str, bytes | None]]

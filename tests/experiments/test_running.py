@@ -22,6 +22,8 @@ from robustcsc.measurements.store import ResultStore
 from robustcsc.runs import Run
 from robustcsc.training.recipes import RECIPES
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = """\
 data.name = "digits"
 

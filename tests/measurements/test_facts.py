@@ -18,7 +18,7 @@ from robustcsc.measurements.records import Record
 FOG = Corruption(name="fog", severity=3, table=SeverityTable(name="cifar10_c", digest="1a2b3c4d"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_records_come_back_from_json(data: st.DataObject, records: st.SearchStrategy[Record]) -> None:
     record = data.draw(records)

@@ -50,7 +50,7 @@ ATTACKED = replace(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_records_come_back_from_a_csv_file(data: st.DataObject, records: st.SearchStrategy[Record]) -> None:
     made = data.draw(st.lists(records, min_size=1, max_size=4))

@@ -135,7 +135,7 @@ def _fields(fact: Fact) -> dict[str, Any]:
     return {name: getattr(fact, name) for name in fact.__struct_fields__}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_two_measurements_have_one_key_if_and_only_if_they_differ_in_labels_alone(
     data: st.DataObject,

@@ -1,4 +1,6 @@
 import inspect
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,14 @@ def test_a_spec_survives_its_json() -> None:
     assert ModelSpec.from_json(spec.to_json()) == spec
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+def by_depth() -> Iterator[object]:
+    """Names of models; networks of 34 layers and more repeat the shallower ones of their families."""
+    for name in sorted(MODELS):
+        deep = any(int(depth) >= 34 for depth in re.findall(r"\d+", name))
+        yield pytest.param(name, marks=pytest.mark.slow) if deep else name
+
+
+@pytest.mark.parametrize("name", [*by_depth()])
 def test_every_model_takes_classes_channels_and_named_options_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     classes, channels, *options = inspect.signature(MODELS[name]).parameters.values()
     assert (classes.name, channels.name) == ("num_classes", "in_channels")

@@ -110,6 +110,7 @@ def test_images_table_and_seed_are_said_once_and_their_digests_only_below(report
     assert "0123456789abcdef" in text[text.index('<section id="made">') : text.index('<section id="everything">')]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_title_says_what_tells_its_images_from_others(corruption: RecordMaker, tmp_path: Path) -> None:
     made = [corruption(met=1, total=total, images=images) for total, images in ((2, "aaaa"), (4, "bbbb"), (4, "cccc"))]
     page = write_report(Report(title="Three", records=made), tmp_path / "r").page.read_text()
@@ -117,6 +118,7 @@ def test_a_title_says_what_tells_its_images_from_others(corruption: RecordMaker,
         assert f"<h3>Mean over severities: {words}</h3>" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_tables_of_zeros_are_folded(corruption: RecordMaker, tmp_path: Path) -> None:
     made = [corruption(name, met=met, total=4) for name, met in (("fog", 0), ("snow", 1))]
     page = write_report(Report(title="Zeros", records=made), tmp_path / "r").page.read_text()
@@ -154,12 +156,14 @@ def test_markdown_links_figures_that_exist(report: ReportPaths) -> None:
     assert all((report.folder / name).read_text().startswith("<svg") for name in linked)
 
 
-@pytest.mark.parametrize("png", [False, True])
-def test_figures_become_png_files_where_that_is_asked(records: list[Record], tmp_path: Path, png: bool) -> None:
-    paths = write_report(Report(title="t", records=records[:6]), tmp_path / "r", png=png)
+def test_figures_become_png_files_where_that_is_asked(
+    report: ReportPaths, records: list[Record], tmp_path: Path
+) -> None:
+    assert not any(path.suffix == ".png" for path in report.figures)
+    paths = write_report(Report(title="t", records=records[:6]), tmp_path / "r", png=True)
     drawn = {path.stem for path in paths.figures if path.suffix == ".svg"}
     others = {path.stem: path for path in paths.figures if path.suffix == ".png"}
-    assert len(drawn) > 0 and set(others) == (drawn if png else set())
+    assert len(drawn) > 0 and set(others) == drawn
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in others.values())
 
 
@@ -195,6 +199,7 @@ def test_records_of_every_kind_make_the_same_report_in_any_order(every_kind: lis
     assert {"fooling.csv", "accuracy.csv"} <= set(contents(one.folder))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_names_are_escaped_in_the_page(corruption: RecordMaker, tmp_path: Path) -> None:
     nasty = '<script>alert("x")</script>&amp;'
     one, other = corruption(met=1, total=2), corruption(met=1, total=2, run=nasty)
@@ -218,6 +223,7 @@ def test_without_records_the_next_command_is_named(tmp_path: Path, fit: FitMaker
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_new_report_replaces_the_old_one_whole(corruption: RecordMaker, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "r"
     first = write_report(Report(title="First", records=[corruption(met=1, total=2)]), folder)
