@@ -22,14 +22,14 @@ def print_tables(tables: Iterable[Table]) -> None:
     an empty line after it, and ``# `` before each sentence.
     """
     from robustcsc.presentation.csv_table import tsv_text
-    from robustcsc.presentation.terminal import broken, table_lines
+    from robustcsc.presentation.terminal import sentence_lines, table_lines
 
     said: set[str] = set()
     for table in tables:
         if TSV.get():
             print_line(f"# {one_line(table.title)}\n{tsv_text(table)}")
         else:
-            print_title("\n".join(broken(table.title.split(), results_width())))
+            print_title("\n".join(sentence_lines(table.title, results_width())))
             print_line("\n".join(("", *table_lines(table, results_width()), "")))
         if notes := [it for it in table.notes if it not in said]:
             print_sentences(notes)
@@ -46,10 +46,10 @@ def print_section(section: Section) -> None:
 
 def print_sentences(sentences: Iterable[str]) -> None:
     """Prints sentences on standard output; with `--tsv` ``# `` before each."""
-    from robustcsc.presentation.terminal import broken
+    from robustcsc.presentation.terminal import sentence_lines
 
     for sentence in sentences:
-        print_line(f"# {sentence}" if TSV.get() else "\n".join(broken(sentence.split(), results_width())))
+        print_line(f"# {sentence}" if TSV.get() else "\n".join(sentence_lines(sentence, results_width())))
 
 
 def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:

@@ -30,10 +30,11 @@ LEARNING_RATE, SEVERITIES = 0.1, (3, 4, 5)
 WORK = {"train": (5, 12), "fit": (12,), "sweep": (2, 4), "attack": (3, 9), "report": (6,)}
 POLICIES = ("train", "adaptive", "adaptive-image")
 EXAMPLES = 4
-CLOSING = """Step 4 says what is gained when lambda follows the noise, without training; step 5, what an attack leaves.
-
-The textures are synthetic and made for the model: sums of a few atoms, which is what an SDNet assumes. Photographs
-gain less. For real images see the table of CIFAR-10 in the README, and "Where lambda matters" in the tutorial."""
+CLOSING = (
+    "The textures are synthetic and made for the model: sums of a few atoms, which is what an SDNet assumes. "
+    'Photographs gain less. For real images see the table of CIFAR-10 in the README, and "Where lambda matters" in '
+    "the tutorial."
+)
 
 
 def quickstart(device: options.Device = "cpu", threads: options.Threads = None, as_json: options.Json = False) -> None:
@@ -75,7 +76,7 @@ def quickstart(device: options.Device = "cpu", threads: options.Threads = None, 
         return
     note("")
     print_section(short_section(records))
-    note(f"\n{CLOSING}")
+    note(CLOSING)
     note(f"\nDone in {time.perf_counter() - started:.0f} s. The page with all tables and figures: {paths.page}")
 
 

@@ -111,5 +111,5 @@ def report(
     asked = {*(["paper"] if paper else []), *(["errors"] if baseline else [])}
     whole = full or not verdict.tables
     print_tables(terminal_tables(it for it in others if whole or it.anchor in asked))
-    more = "" if whole else "The other tables: the same with --full. "
-    note(f"{more}Every table as CSV, Markdown and LaTeX, and all figures: {paths.folder}\nThe page: {paths.page}")
+    more = "" if whole else "More tables: the same command with --full.\n"
+    note(f"{more}All tables as CSV, Markdown and LaTeX, and all figures: {paths.folder}\nThe page: {paths.page}")

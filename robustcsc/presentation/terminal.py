@@ -10,6 +10,7 @@ Lines are broken between words only: no number, interval or word of a heading is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import takewhile, zip_longest
 
@@ -21,6 +22,8 @@ Pieces = Sequence[str]
 """A cell as text that may be broken between its pieces only."""
 
 _GAP = 2
+_UNBROKEN = re.compile(r"\S*\[[-+\d.]+, [-+\d.]+\]\S*|\S+")
+"""A word or an interval, with the marks at its ends."""
 _LEAST_VALUE = 16
 """Columns that the values of a block get, however narrow the terminal is."""
 
@@ -66,6 +69,16 @@ def broken(pieces: Pieces, width: int) -> list[str]:
         else:
             lines.append(piece)
     return lines
+
+
+def sentence_lines(sentence: str, width: int) -> list[str]:
+    """Returns a sentence as lines of at most `width` columns that break no interval.
+
+    Examples:
+        >>> sentence_lines("higher ([2.3, 2.8], p < 0.001)", 14)
+        ['higher', '([2.3, 2.8],', 'p < 0.001)']
+    """
+    return broken(_UNBROKEN.findall(sentence), width)
 
 
 def _as_rows(table: Table, width: int, *, wrapped: bool) -> list[str]:
@@ -116,17 +129,29 @@ def _grid(lines: Sequence[Sequence[Pieces]], right: Sequence[bool], width: int, 
     widths = [max(cell_len(" ".join(pieces)) for pieces in column) for column in columns]
     least = [max(cell_len(it) for pieces in column for it in (*pieces, "")) for column in columns]
     room = width - _GAP * (len(columns) - 1)
-    if sum(least if wrapped else widths) > room:
-        return []
-    while sum(widths) > room:  # the widest column that can gives way
-        widths[max((at for at in range(len(widths)) if widths[at] > least[at]), key=widths.__getitem__)] -= 1
+    narrowest = ([widths[0], *least[1:]], least) if wrapped else (widths,)  # what rows begin with is wrapped last
+    return min(
+        (_set(lines, right, _fitted(widths, its, room)) for its in narrowest if sum(its) <= room), key=len, default=[]
+    )
+
+
+def _fitted(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Returns widths that fit: the widest column that can gives way."""
+    fitted = list(widths)
+    while sum(fitted) > room:
+        fitted[max((at for at in range(len(fitted)) if fitted[at] > least[at]), key=fitted.__getitem__)] -= 1
+    return fitted
+
+
+def _set(lines: Sequence[Sequence[Pieces]], right: Sequence[bool], widths: Sequence[int]) -> list[str]:
+    """Returns lines of cells in columns of at most these widths."""
     cells = [[broken(pieces, its) for pieces, its in zip(line, widths, strict=True)] for line in lines]
-    widths = [max(cell_len(text) for broken in column for text in broken) for column in zip(*cells, strict=True)]
-    head, *rows = [list(_line(line, widths, right)) for line in cells]
+    filled = [max(cell_len(text) for broken in column for text in broken) for column in zip(*cells, strict=True)]
+    head, *rows = [list(_line(line, filled, right)) for line in cells]
     seen = all(len(first) == 1 and first[0] for first, *_ in cells[1:])  # where a row begins
     apart = [""] if not seen and any(len(row) > 1 for row in rows) else []
     body = [text for row in rows for text in (*row, *apart)]
-    return [*head, (" " * _GAP).join("-" * its for its in widths), *(body[:-1] if apart else body)]
+    return [*head, (" " * _GAP).join("-" * its for its in filled), *(body[:-1] if apart else body)]
 
 
 def _line(cells: Sequence[Sequence[str]], widths: Sequence[int], right: Sequence[bool]) -> Iterator[str]:

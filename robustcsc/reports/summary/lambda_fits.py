@@ -53,8 +53,7 @@ def _lines(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
     ]
     if best := [_best_line(fit) for fit in fits if fit.image_candidates]:
         notes.append(
-            "Per image, the line is taken that is best on as many other held-out images (its residual/what it was "
-            f"fitted to, accuracy in percent): {'; '.join(best)}."
+            f"A lambda per image takes the line that is best on as many other held-out images: {'; '.join(best)}."
         )
     return Table(
         name=slug("lambda-fits", made.model, made.dataset, key=key),
@@ -117,7 +116,8 @@ def _line_words(fit: LambdaFit) -> str:
 
 def _best_line(fit: LambdaFit) -> str:
     name, accuracy = max(fit.image_candidates.items(), key=lambda candidate: candidate[1])
-    return f"{fit.noise} {name} {100 * accuracy:.1f}"
+    through = "noise levels" if name.endswith("/levels") else "single images"
+    return f"{fit.noise}, in {_RESIDUALS[fit.image_definition]} through {through} ({100 * accuracy:.1f} % right)"
 
 
 def _totals(fits: Sequence[LambdaFit]) -> list[int]:

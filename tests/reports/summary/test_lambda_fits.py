@@ -81,7 +81,7 @@ def test_the_note_names_the_best_line_for_single_images(fit: FitMaker) -> None:
     kinds = [f"{definition}/{to}" for definition in ("squared", "norm", "relative") for to in ("levels", "images")]
     candidates = dict(zip(kinds, (0.5, 0.6, 0.7, 0.1, 0.2, 0.3), strict=True))
     lines, _ = fit_tables([fit(image_candidates=candidates)])
-    assert lines.notes[-1].endswith("accuracy in percent): gaussian norm/levels 70.0.")
+    assert lines.notes[-1].endswith("images: gaussian, in ||x - A z|| through noise levels (70.0 % right).")
 
 
 def test_the_same_fit_twice_is_shown_once(fit: FitMaker) -> None:
