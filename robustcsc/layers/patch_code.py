@@ -56,7 +56,8 @@ class PatchCode2d(LambdaLayer):
         lam: Weight of the l1 norm, at least 0; where the learning starts, if it is learned.
         lam2: Weight of half the squared norm, at least 0.
         num_steps: Number of FISTA steps, at least 1.
-        learn_lambda: Whether lambda is learned, and the norms of atoms with it, or all atoms have norm 1.
+        learn_lambda: Whether lambda is learned.
+        unit_atoms: Whether `project_parameters` scales atoms to norm 1, so that lambdas of layers compare.
         gradient: ``"implicit"`` or ``"unrolled"``.
 
     Raises:
@@ -85,6 +86,7 @@ class PatchCode2d(LambdaLayer):
         lam2: float = 0.0,
         num_steps: int = 50,
         learn_lambda: bool = False,
+        unit_atoms: bool = True,
         gradient: Gradient = "implicit",
     ) -> None:
         super().__init__(lam)
@@ -100,7 +102,7 @@ class PatchCode2d(LambdaLayer):
                 f"is above 0 and num_steps at least {OVERCOMPLETE_STEPS}: set both, or gradient=unrolled"
             )
         self.stride, self.padding, self.lam2 = stride, padding, float(lam2)
-        self.num_steps, self.gradient = num_steps, gradient
+        self.num_steps, self.unit_atoms, self.gradient = num_steps, unit_atoms, gradient
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size) / length)
         self.learned = nn.Parameter(torch.zeros(())) if learn_lambda else None
         self.project_parameters()
@@ -163,8 +165,8 @@ class PatchCode2d(LambdaLayer):
 
     @torch.no_grad()
     def project_parameters(self) -> None:
-        """Keeps a learned lambda at 0 or above; else scales every nonzero atom to unit norm. In place."""
+        """Keeps a learned lambda at 0 or above, and scales nonzero atoms to unit norm if they are to be, in place."""
         if self.learned is not None:
             self.learned.clamp_(min=-self.lam0)
-        else:
+        if self.unit_atoms:
             self.weight.div_(torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True).clamp_min(1e-12))

@@ -19,7 +19,7 @@ Differences from the paper:
   the paper's learning rate of 0.1, the last activation of depth 3 soon becomes 0 everywhere and learning stops.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import nn
@@ -36,6 +36,9 @@ class PlainLayer(NamedTuple):
     stride: int = 1
     dropout: float = 0.0
 
+
+#: Builds the modules of a layer of ``(in_channels, out_channels, layer)``.
+LayerBuilder = Callable[[int, int, PlainLayer], Sequence[nn.Module]]
 
 _HALVING_96, _HALVING_192 = PlainLayer(96, stride=2, dropout=0.5), PlainLayer(192, stride=2, dropout=0.5)
 _END = (PlainLayer(192, 1), PlainLayer(0, 1))
@@ -58,15 +61,24 @@ PLAIN_LAYERS: dict[int, tuple[PlainLayer, ...]] = {
 }
 
 
-def plain_network(depth: int, num_classes: int, in_channels: int, activation: ActivationBuilder) -> nn.Module:
-    """Returns the network of `depth` convolutions, a key of `PLAIN_LAYERS`, for normalised images."""
+def plain_network(depth: int, num_classes: int, in_channels: int, layer: LayerBuilder) -> nn.Module:
+    """Returns the network of `depth` layers, a key of `PLAIN_LAYERS`, for normalised images."""
     modules: list[nn.Module] = [nn.Dropout(0.2)]
     channels = in_channels
-    for layer in PLAIN_LAYERS[depth]:
-        filters = layer.channels or num_classes
-        convolution = nn.Conv2d(channels, filters, layer.kernel_size, layer.stride, layer.kernel_size // 2)
-        modules += [convolution, activation(filters, layer.kernel_size)]
-        if layer.dropout:
-            modules.append(nn.Dropout(layer.dropout))
+    for shape in PLAIN_LAYERS[depth]:
+        filters = shape.channels or num_classes
+        modules += layer(channels, filters, shape)
+        if shape.dropout:
+            modules.append(nn.Dropout(shape.dropout))
         channels = filters
     return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def activated(activation: ActivationBuilder) -> LayerBuilder:
+    """Returns the builder of a convolution and its activation."""
+
+    def layer(channels: int, filters: int, shape: PlainLayer) -> list[nn.Module]:
+        size = shape.kernel_size
+        return [nn.Conv2d(channels, filters, size, shape.stride, size // 2), activation(filters, size)]
+
+    return layer

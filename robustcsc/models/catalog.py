@@ -17,6 +17,7 @@ from robustcsc.errors import ModelError, RobustCSCError, UnknownNameError, error
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.models import (
+    ddl,
     detrame,
     mdeq,
     ml_csc,
@@ -25,6 +26,7 @@ from robustcsc.models import (
     plainnet,
     res_csc,
     resnet,
+    scn,
     sdnet,
     tddl,
     wide_resnet,
@@ -38,7 +40,10 @@ from robustcsc.models.published.places import network_of
 #: Every model of the toolkit. To add one, write a builder in its family's file and a line in the family's `MODELS`.
 MODELS: dict[str, Builder] = {
     name: builder
-    for family in (resnet, sdnet, plainnet, wide_resnet, detrame, res_csc, msd_csc, ml_csc, tddl, mnist_cnn, mdeq)
+    for family in (
+        *(resnet, sdnet, plainnet, wide_resnet, detrame, res_csc, msd_csc, ml_csc, tddl, mnist_cnn),
+        *(mdeq, scn, ddl),
+    )
     for name, builder in family.MODELS.items()
 }
 

@@ -33,7 +33,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.layers.plain import plain_network
+from robustcsc.layers.plain import activated, plain_network
 from robustcsc.layers.preactivation import wide_network
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.residual import BasicBlock, ResidualNetwork, conv, stem
@@ -57,7 +57,7 @@ NUM_STEPS: dict[str, dict[str, int]] = {
 
 
 def _plainnet(depth: int, num_classes: int, in_channels: int = 3, *, num_steps: int) -> nn.Module:
-    return plain_network(depth, num_classes, in_channels, partial(QMetricReLU, num_steps=num_steps))
+    return plain_network(depth, num_classes, in_channels, activated(partial(QMetricReLU, num_steps=num_steps)))
 
 
 def _resnet(layers: int, num_classes: int, in_channels: int = 3, *, num_steps: int) -> nn.Module:

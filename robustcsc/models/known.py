@@ -27,6 +27,8 @@ PAPERS: dict[str, str] = {
     "tddl": "Tirer and Giryes, EUSIPCO 2018",
     "mnist_cnn": "Vedaldi and Lenc, ACM MM 2015; Tirer and Giryes, EUSIPCO 2018",
     "mdeq": "Bai et al., NeurIPS 2020",
+    "scn": "Sun et al., ICIP 2018; Dai et al., NeurIPS 2022",
+    "ddl": "after Mahdizadehaghdam et al., IEEE TIP 2019",
 }
 
 

@@ -17,12 +17,13 @@ from functools import partial
 
 from torch import nn
 
-from robustcsc.layers.plain import plain_network
+from robustcsc.layers.plain import activated, plain_network
 from robustcsc.models.builder import Builder, described
 
 
 def _plainnet(convolutions: int, num_classes: int, in_channels: int = 3) -> nn.Module:
-    return plain_network(convolutions, num_classes, in_channels, lambda channels, kernel_size: nn.ReLU(inplace=True))
+    layer = activated(lambda channels, kernel_size: nn.ReLU(inplace=True))
+    return plain_network(convolutions, num_classes, in_channels, layer)
 
 
 #: The networks, by their names in the catalog.

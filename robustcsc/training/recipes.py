@@ -182,6 +182,16 @@ RECIPES: dict[str, Recipe] = {
         nesterov=False,
         source="MSD-CSC (Zhang and Zhang), section VII-B, CIFAR-10 and CIFAR-100 (weight decay not given: 5e-4)",
     ),
+    # Momenta of batch normalisation are moved by 0.1 a batch, and lambda is decayed like the weights, as there.
+    "scn-cifar": Recipe(
+        epochs=200,
+        batch_size=128,
+        learning_rate=0.1,
+        schedule="steps",
+        milestones=(80, 160),
+        nesterov=False,
+        source="SCN (Sun et al., ICIP 2018), released code, CIFAR-10 and CIFAR-100",
+    ),
     "cpu": Recipe(
         epochs=16,
         batch_size=128,

@@ -97,12 +97,12 @@ def test_a_learned_lambda_stays_at_least_0_and_is_what_the_code_uses() -> None:
     assert layer.learned.item() == pytest.approx(-0.1) and layer.lam.item() == pytest.approx(0.1)
 
 
-def test_atoms_have_unit_norm_if_lambda_is_fixed_and_are_free_if_it_is_learned() -> None:
-    fixed, free = coder(lam=0.1), coder(learn_lambda=True)
+def test_atoms_keep_unit_norm_if_they_are_to() -> None:
+    unit, free = coder(lam=0.1), coder(unit_atoms=False)
     with torch.no_grad():
-        fixed.weight.mul_(3)
-    project_parameters(fixed)
-    norms = fixed.weight.detach().flatten(1).norm(dim=1)
+        unit.weight.mul_(3)
+    project_parameters(unit)
+    norms = unit.weight.detach().flatten(1).norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
     before = free.weight.detach().clone()
     project_parameters(free)

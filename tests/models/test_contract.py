@@ -25,6 +25,7 @@ from robustcsc.layers.csc import csc_layers
 from robustcsc.layers.dense_csc import DenseCSCConv2d
 from robustcsc.layers.lambdas import set_lambda
 from robustcsc.layers.multilayer_csc import MultilayerCSCConv2d
+from robustcsc.layers.patch_code import PatchCode2d
 from robustcsc.layers.qmetric import QMetricReLU
 from robustcsc.layers.task_driven import ElasticNetCode
 from robustcsc.layers.unit_dictionary import UnitDictionary
@@ -54,7 +55,7 @@ QUICK = (
         "detrame-resnet8",
     ),
     *("plain20", "res-csc20", "res-csc20-simplified", "msdnet6", "msd-csc-fista6", "ml-csc-feedforward"),
-    *("tddl-cnn", "mnist-cnn", "mdeq-digits"),
+    *("tddl-cnn", "mnist-cnn", "mdeq-digits", "scn-digits"),
 )
 
 
@@ -121,7 +122,7 @@ def test_constraints_hold_after_a_step_of_the_optimiser(entry: Entry) -> None:
     torch.autograd.backward(F.cross_entropy(model(entry.images), entry.labels))
     optimizer.step()
     project_parameters(model)
-    known = (DenseCSCConv2d, ElasticNetCode, MultilayerCSCConv2d, QMetricReLU, UnitDictionary)
+    known = (DenseCSCConv2d, ElasticNetCode, MultilayerCSCConv2d, PatchCode2d, QMetricReLU, UnitDictionary)
     for module in model.modules():
         assert isinstance(module, known) or not isinstance(module, Constrained), "say here what holds for it"
         if isinstance(module, UnitDictionary):
@@ -133,6 +134,10 @@ def test_constraints_hold_after_a_step_of_the_optimiser(entry: Entry) -> None:
             assert module.lipschitz.item() > 0
         if isinstance(module, ElasticNetCode):
             assert module.dictionary.detach().norm(dim=0).max() <= 1 + 1e-6
+        if isinstance(module, PatchCode2d):
+            assert module.threshold.min() >= 0
+            norms = module.weight.detach().flatten(1).norm(dim=1)
+            assert not module.unit_atoms or torch.allclose(norms, torch.ones_like(norms))
         if isinstance(module, QMetricReLU):
             height, width = module.weight.shape[2:]
             assert not module.weight[:, :, height // 2, width // 2].diagonal().any()
