@@ -1,11 +1,13 @@
 """Checks for robustness that is only masked gradients, to be looked at beside the accuracy under attack.
 
-Source: Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018.
+Sources: Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of security", ICML 2018; Yang, Pang & Liu,
+"A closer look at the adversarial robustness of deep equilibrium models", NeurIPS 2022.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,10 @@ from robustcsc.attacks.gradient import pgd
 from robustcsc.attacks.guard import differentiating, outcome, seeded
 from robustcsc.attacks.threat import check_images
 from robustcsc.errors import AttackError
+from robustcsc.layers.gradients import implicit_layers, unrolled_gradients
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.measurements.records import GradientChecks
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.records import ComparedGradients, GradientChecks
 from robustcsc.measurements.threats import ThreatModel
 
 #: Half a level of 8 bits: no picture differs by it from another.
@@ -32,7 +36,7 @@ def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor) -> flo
     Raises:
         AttackError: There are no images, or images or labels make no sense.
     """
-    return _zero_gradients(model, images, labels)[1].double().mean().item()
+    return (_gradient(model, images, labels)[1] == 0).double().mean().item()
 
 
 def lost_at_bounds_share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -44,7 +48,7 @@ def lost_at_bounds_share(model: nn.Module, images: Tensor, labels: Tensor) -> fl
     Raises:
         AttackError: As for `zero_gradient_share`.
     """
-    return _lost_at_bounds(model, images, labels, _zero_gradients(model, images, labels)[1])
+    return _lost_at_bounds(model, images, labels, _gradient(model, images, labels)[1] == 0)
 
 
 def _lost_at_bounds(model: nn.Module, images: Tensor, labels: Tensor, zero: Tensor) -> float:
@@ -52,12 +56,12 @@ def _lost_at_bounds(model: nn.Module, images: Tensor, labels: Tensor, zero: Tens
     bound = (images == 0) | (images == 1)
     if not (zero & bound).any():
         return 0.0
-    _, inside = _zero_gradients(model, images.clamp(_INSIDE, 1 - _INSIDE), labels)
-    return (zero & ~inside)[bound].double().mean().item()
+    _, inside = _gradient(model, images.clamp(_INSIDE, 1 - _INSIDE), labels)
+    return (zero & (inside != 0))[bound].double().mean().item()
 
 
-def _zero_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the logits, and in which pixels the gradient of the cross-entropy is exactly zero, (N, C, H, W) bool."""
+def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the logits and the gradient of the cross-entropy, (N, C, H, W); zero if there is none."""
     if len(images) == 0:
         raise AttackError("There are no images to take gradients at: give at least one.")
     check_images(images, labels)
@@ -66,11 +70,10 @@ def _zero_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[T
         logits = model(inputs)
         check_images(images, labels, num_classes=logits.shape[1])
         if not logits.requires_grad:
-            return logits, torch.ones_like(images, dtype=torch.bool)
+            return logits, torch.zeros_like(images)
         loss = cross_entropy(logits, labels.to(logits.device, copy=True), reduction="sum")
         gradient = torch.autograd.grad(loss, inputs, allow_unused=True)[0]
-        none = torch.ones_like(images, dtype=torch.bool)
-        return logits.detach(), none if gradient is None else gradient == 0
+        return logits.detach(), torch.zeros_like(images) if gradient is None else gradient
 
 
 #: Within this Linf budget an image can be grey all over, and within that of L2 about as far from itself.
@@ -87,19 +90,52 @@ def check_masking(
     """Returns what shows whether gradient attacks on `model` mean anything, from PGD on a few images.
 
     There must be an image; ten say enough. Within the budget, above 0, more steps should raise the loss. What one step
-    did, and the clean logits, are those that the attack of more steps saw on its way.
+    did, and the clean logits, are those that the attack of more steps saw on its way. A model with layers that are
+    differentiated at their solution is looked at through their steps if that makes PGD stronger.
 
     Raises:
         AttackError: Images or labels make no sense, or no finite gradient reaches the images.
     """
+    compared = _compared(model, images, labels, threat, loss) if implicit_layers(model) else None
+    with unrolled_gradients(model) if compared and compared.unrolled_is_stronger else nullcontext():
+        return replace(_checks(model, images, labels, threat, loss), compared=compared)
+
+
+def _compared(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, loss: str) -> ComparedGradients:
+    """Returns how the implicit gradient of a model compares with that through its steps."""
+    implicit = _loss_and_gradient(model, images, labels, threat, loss)
+    with unrolled_gradients(model):
+        unrolled = _loss_and_gradient(model, images, labels, threat, loss)
+    lengths = [gradient.norm(dim=1) for _, gradient in (implicit, unrolled)]
+    cosines = (implicit[1] * unrolled[1]).sum(1) / (lengths[0] * lengths[1]).clamp_min(torch.finfo(torch.double).tiny)
+    confident = lengths[0] + lengths[1] == 0  # no loss is left to compare
+    cosine = float(cosines.masked_fill(confident, 1).mean())
+    return ComparedGradients(cosine=round(cosine, 6), implicit=round(implicit[0], 6), unrolled=round(unrolled[0], 6))
+
+
+def _loss_and_gradient(
+    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, loss: str
+) -> tuple[float, Tensor]:
+    """Returns the mean cross-entropy after PGD, and the gradient at the images as one vector each."""
+    changed = _pgd(model, images, labels, threat, loss)
+    with evaluation_mode(model):
+        _, last = outcome(model, changed, labels)
+    return float(last.mean()), _gradient(model, images, labels)[1].double().flatten(1)
+
+
+def _pgd(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, loss: str) -> Tensor:
+    size = threat.epsilon / 4
+    return pgd(model, images, labels, threat, steps=STEPS, step_size=size, random_start=False, loss=loss)
+
+
+def _checks(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, loss: str) -> GradientChecks:
     seen = _Seen(model)
-    changed = pgd(
-        seen, images, labels, threat, steps=STEPS, step_size=threat.epsilon / 4, random_start=False, loss=loss
-    )
+    changed = _pgd(seen, images, labels, threat, loss)
     clean, stepped = seen.logits[1:3]  # the first are those of one image, which show that there is a gradient
     with evaluation_mode(model):
         _, last = outcome(model, changed, labels)
-    logits, zero = _zero_gradients(model, images, labels)
+    logits, gradient = _gradient(model, images, labels)
+    zero = gradient == 0
     return GradientChecks(
         images=len(images),
         zero_gradients=round(zero.double().mean().item(), 6),

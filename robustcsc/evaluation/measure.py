@@ -15,7 +15,13 @@ from robustcsc.attacks.random_noise import CONTROLS
 from robustcsc.data import Batch
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import AttackError
-from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, check_gradients, smallest_budgets
+from robustcsc.evaluation.attacks.crafting import (
+    RESISTED,
+    Crafted,
+    check_gradients,
+    smallest_budgets,
+    stronger_gradients,
+)
 from robustcsc.evaluation.attacks.victims import Victim, by_gradients, victim_of
 from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, provenance
@@ -158,6 +164,7 @@ class Evaluator:
             attack=attack,
             batch_size=measurement.batch_size or counted_size(self.batch_size),
             standing=None if standing is None else standing.to_list(),
+            gradients=partial(stronger_gradients, victim, attack.threat, self._checked),
         )
         if standing is not None:
             return crafted
@@ -217,35 +224,42 @@ class Evaluator:
         known = attack.protocol.white_box or attack.protocol is Protocol.STATIC
         if not known or not attack.threat.epsilon:
             return None
-        key = (victim, attack.threat)
+        return self._checked(victim, attack.threat)
+
+    def _checked(self, victim: Victim, threat: ThreatModel) -> GradientChecks:
+        key = (victim, threat)
         if key not in self._checks:
-            self._checks[key] = check_gradients(victim, self.inputs.images, attack.threat, self.model.device)
+            self._checks[key] = check_gradients(victim, self.inputs.images, threat, self.model.device)
         return self._checks[key]
 
     def _minimal(self, measurement: Measurement, search: MinimalBudget) -> Record:
         started = time.perf_counter()
-        details = smallest_budgets(
-            search,
-            victim_of(self.model, search.protocol, measurement.policy, self.inputs.surrogate),
-            self.inputs.images,
-            batch_size=measurement.batch_size or counted_size(self.batch_size),
-            device=self.model.device,
-            progress=self.progress,
-        )
+        victim = victim_of(self.model, search.protocol, measurement.policy, self.inputs.surrogate)
+        with stronger_gradients(victim, search.threat, self._checked):
+            details = smallest_budgets(
+                search,
+                victim,
+                self.inputs.images,
+                batch_size=measurement.batch_size or counted_size(self.batch_size),
+                device=self.model.device,
+                progress=self.progress,
+            )
         resisted = [level == RESISTED for level in details.minimal]
         return self._record(measurement, Predictions(resisted, seconds=time.perf_counter() - started), details)
 
     def _universal(self, cell: Cell, universal: Universal) -> list[Record]:
-        found, file = crafted_or_kept(
-            universal,
-            victim_of(self.model, universal.protocol, cell.measurements[0].policy, self.inputs.surrogate),
-            required(self.inputs.crafting_images, "crafting_images"),
-            required(self.inputs.perturbations, "perturbations"),
-            precision=self.model.precision,
-            device=self.model.device,
-            remeasure=self.remeasure,
-            progress=self.progress,
-        )
+        victim = victim_of(self.model, universal.protocol, cell.measurements[0].policy, self.inputs.surrogate)
+        with stronger_gradients(victim, universal.threat, self._checked):
+            found, file = crafted_or_kept(
+                universal,
+                victim,
+                required(self.inputs.crafting_images, "crafting_images"),
+                required(self.inputs.perturbations, "perturbations"),
+                precision=self.model.precision,
+                device=self.model.device,
+                remeasure=self.remeasure,
+                progress=self.progress,
+            )
         details = CraftingDetails(converged=found.converged, fooled=found.fooled, passes=found.passes, file=file)
         change, label = partial(added, found.values, universal.threat), f"uap {universal.threat.epsilon:g}"
         return self._fooled(cell, change, label, details, found.seconds)

@@ -4,8 +4,8 @@ Sources: Sun, Nasrabadi and Tran, "Supervised Deep Sparse Coding Networks", ICIP
 number of steps, the start and the gradient; Beck and Teboulle, SIAM J. Imaging Sci. 2009, for FISTA.
 
 A code of y over D is ``argmin_{z >= 0} 1/2 ||y - D z||^2 + lambda 1'z + lambda_2 / 2 ||z||^2``. With the Gram matrix
-``G = D'D + lambda_2 I`` and ``b = D'y - lambda`` this is ``argmin_{z >= 0} 1/2 z'G z - b'z``: y and D are not needed any
-more, and all that follows is products of all codes with one small matrix.
+``G = D'D + lambda_2 I`` and ``b = D'y - lambda`` this is ``argmin_{z >= 0} 1/2 z'G z - b'z``: neither y nor D is needed
+any more, and all that follows is products of all codes with one small matrix.
 
 With g the gradient at z and A its active set, the implicit gradient of b is beta, ``beta_A = G_AA^-1 g_A`` and 0
 elsewhere, and that of G is ``-beta z'``. The systems of all codes are solved at once by conjugate gradients, with G
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from robustcsc.layers.gradients import Gradient
 from robustcsc.layers.solvers import extrapolation_weights
@@ -53,8 +54,9 @@ def nonnegative_code(linear: Tensor, gram: Tensor, num_steps: int, gradient: Gra
         >>> nonnegative_code(torch.tensor([[[4.0], [-1.0]]]), 2 * torch.eye(2), 50).flatten()
         tensor([2., 0.])
     """
-    if gradient == "unrolled":
-        return _fista(linear, gram, num_steps)
+    if gradient == "unrolled":  # computed again in the backward pass: the steps of all layers would not fit in memory
+        unrolled: Tensor = checkpoint(_fista, linear, gram, num_steps, use_reentrant=False)
+        return unrolled
     codes: Tensor = _ImplicitCode.apply(linear, gram, num_steps)
     return codes
 

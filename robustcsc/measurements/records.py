@@ -147,12 +147,34 @@ class Flag(StrEnum):
     NOT_DETERMINISTIC = "not-deterministic"
     LOSS_DOES_NOT_RISE = "loss-does-not-rise"
     NOT_ZERO_AT_A_LARGE_BUDGET = "not-zero-at-a-large-budget"
+    GRADIENTS_DIFFER = "gradients-differ"
     BLACK_BOX_BEATS_WHITE_BOX = "black-box-beats-white-box"
     TRANSFER_BEATS_WHITE_BOX = "transfer-beats-white-box"
 
 
 #: Above this share of its pixels the gradient of an image counts as missing.
 ZERO_GRADIENTS = 0.1
+#: Below this cosine two gradients of one model differ.
+AGREEMENT = 0.9
+
+
+class ComparedGradients(Fact, frozen=True):
+    """The implicit gradient of a model beside that through its steps, on a few images.
+
+    Attributes:
+        cosine: Mean over the images of the cosine between the two gradients of the loss.
+        implicit: Mean cross-entropy after all steps of PGD by the implicit gradient.
+        unrolled: The same by the gradient through the steps.
+    """
+
+    cosine: float
+    implicit: float
+    unrolled: float
+
+    @property
+    def unrolled_is_stronger(self) -> bool:
+        """Whether attacks should differentiate through the steps."""
+        return self.unrolled > self.implicit
 
 
 class GradientChecks(Fact, frozen=True):
@@ -167,6 +189,7 @@ class GradientChecks(Fact, frozen=True):
         all_steps: Mean cross-entropy after all steps.
         broken_in_one_step: Images that are misclassified after one step.
         right_at_large_budget: Images that PGD leaves classified as labelled at a budget that allows any image.
+        compared: Its two gradients, for a model that has both; all else is of the stronger one.
     """
 
     images: int
@@ -177,6 +200,7 @@ class GradientChecks(Fact, frozen=True):
     broken_in_one_step: int
     right_at_large_budget: int
     lost_at_bounds: float = 0.0
+    compared: ComparedGradients | None = None
 
     @property
     def flags(self) -> tuple[Flag, ...]:
@@ -187,6 +211,7 @@ class GradientChecks(Fact, frozen=True):
             Flag.NOT_DETERMINISTIC: not self.deterministic,
             Flag.LOSS_DOES_NOT_RISE: stuck,
             Flag.NOT_ZERO_AT_A_LARGE_BUDGET: self.right_at_large_budget > 0,
+            Flag.GRADIENTS_DIFFER: self.compared is not None and not self.compared.cosine > AGREEMENT,
         }
         return tuple(flag for flag, raised in found.items() if raised)
 

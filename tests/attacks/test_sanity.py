@@ -11,7 +11,9 @@ from robustcsc.attacks.gradient import pgd
 from robustcsc.attacks.sanity import LARGE_STEPS, STEPS, check_masking, lost_at_bounds_share, zero_gradient_share
 from robustcsc.data import load
 from robustcsc.errors import AttackError
+from robustcsc.layers.gradients import Gradient
 from robustcsc.layers.lambdas import set_lambda
+from robustcsc.measurements import facts
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.records import Flag
 from robustcsc.measurements.threats import ThreatModel
@@ -248,3 +250,30 @@ def test_a_clamp_hides_the_gradient_of_pixels_at_its_bounds(name: str) -> None:
     assert lost_at_bounds_share(model, images.clamp(0.01, 0.99), LABELS) == 0
     checks = check_masking(model, images, LABELS, ThreatModel("linf", 0.1))
     assert (checks.lost_at_bounds, Flag.ZERO_GRADIENTS in checks.flags) == (expected, expected > 0)
+
+
+class Misleading(Linear):
+    """Solves a problem whose implicit gradient points the other way, or is right."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__([1.0] * 8)
+        self.gradient: Gradient = "implicit"
+        self.sign = sign
+
+    def forward(self, images: Tensor) -> Tensor:
+        sign = self.sign if self.gradient == "implicit" else 1.0
+        return super().forward(images.detach() + sign * (images - images.detach()))
+
+
+@pytest.mark.parametrize(("sign", "flags"), [(-1.0, (Flag.GRADIENTS_DIFFER,)), (1.0, ())])
+def test_a_model_with_two_gradients_is_checked_by_the_stronger_one(sign: float, flags: tuple[Flag, ...]) -> None:
+    model = Misleading(sign)
+    checks = check_masking(model, IMAGES, LABELS, ThreatModel("linf", 0.1))
+    assert checks.compared is not None
+    assert checks.compared.cosine == pytest.approx(sign)
+    assert checks.compared.unrolled_is_stronger == (sign < 0)
+    assert checks.all_steps == max(checks.compared.implicit, checks.compared.unrolled)
+    plain = check_masking(Linear([1.0] * 8), IMAGES, LABELS, ThreatModel("linf", 0.1))
+    assert facts.replace(checks, compared=None) == plain and plain.compared is None
+    assert [it for it in checks.flags if it not in plain.flags] == list(flags)
+    assert model.gradient == "implicit"

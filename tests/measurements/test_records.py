@@ -26,6 +26,7 @@ from robustcsc.measurements.perturbations import (
 from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import (
+    ComparedGradients,
     Flag,
     GradientChecks,
     Images,
@@ -243,6 +244,9 @@ SOUND = GradientChecks(
         ({"all_steps": float("nan")}, (Flag.LOSS_DOES_NOT_RISE,)),
         ({"all_steps": 1.0, "broken_in_one_step": 20}, ()),  # nothing is left to raise
         ({"right_at_large_budget": 1}, (Flag.NOT_ZERO_AT_A_LARGE_BUDGET,)),
+        ({"compared": ComparedGradients(cosine=0.91, implicit=1.0, unrolled=2.0)}, ()),
+        ({"compared": ComparedGradients(cosine=0.9, implicit=1.0, unrolled=1.0)}, (Flag.GRADIENTS_DIFFER,)),
+        ({"compared": ComparedGradients(cosine=float("nan"), implicit=1.0, unrolled=1.0)}, (Flag.GRADIENTS_DIFFER,)),
     ],
 )
 def test_flags_say_what_speaks_against_gradients(changes: dict[str, object], flags: tuple[Flag, ...]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,7 @@ from robustcsc.data import Batch, ImageSet
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.attacks.victims import Victim
+from robustcsc.layers.gradients import implicit_layers, unrolled_gradients
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, MinimalBudget
@@ -39,6 +41,7 @@ class Crafted:
         attack: The attack; its last step is carried out.
         batch_size: Images at a time; random starts depend on it.
         standing: Which images are worth attacking, in their order; all if ``None``. The others stay as they are.
+        gradients: Within which the attack takes its gradients, anew for each use.
     """
 
     images: ImageSet
@@ -46,6 +49,7 @@ class Crafted:
     attack: Attack
     batch_size: int
     standing: Sequence[bool] | None = None
+    gradients: Callable[[], AbstractContextManager[None]] = nullcontext
     cost: Cost = field(default=Cost(attacked=0, forward_calls=0, gradient_calls=0), init=False)
     seconds: float = field(default=0.0, init=False)
     _batches: list[Batch] = field(default_factory=list, init=False)
@@ -55,7 +59,12 @@ class Crafted:
         if not self._batches:
             started = time.perf_counter()
             # Measuring runs in inference mode, in which no gradient can be taken.
-            with differentiating(), evaluation_mode(self.victim.model), counted(self.victim.model) as calls:
+            with (
+                self.gradients(),
+                differentiating(),
+                evaluation_mode(self.victim.model),
+                counted(self.victim.model) as calls,
+            ):
                 self._batches = list(self._craft(device, progress))
             attacked = (
                 sum(len(batch.labels) for batch in self._batches) if self.standing is None else sum(self.standing)
@@ -98,6 +107,17 @@ def check_gradients(victim: Victim, images: ImageSet, threat: ThreatModel, devic
     loss = "nll" if victim.averaged else "ce"
     with differentiating():
         return check_masking(victim.model, batch.images.clone(), batch.labels.clone(), threat, loss=loss)
+
+
+def stronger_gradients(
+    victim: Victim, threat: ThreatModel, checks: Callable[[Victim, ThreatModel], GradientChecks]
+) -> AbstractContextManager[None]:
+    """Returns a block in which a victim that can be differentiated in two ways is in the way that attacks prefer.
+
+    Its `checks` decide, on a few images; no other victim is checked.
+    """
+    compared = checks(victim, threat).compared if threat.epsilon and implicit_layers(victim.model) else None
+    return unrolled_gradients(victim.model) if compared and compared.unrolled_is_stronger else nullcontext()
 
 
 def smallest_budgets(

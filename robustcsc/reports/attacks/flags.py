@@ -15,6 +15,7 @@ FLAG_WORDS = {
     Flag.NOT_DETERMINISTIC: "the model does not answer twice alike",
     Flag.LOSS_DOES_NOT_RISE: "more steps do not raise the loss",
     Flag.NOT_ZERO_AT_A_LARGE_BUDGET: "some images stay right at a budget that allows any image",
+    Flag.GRADIENTS_DIFFER: "the implicit gradient is not that of the steps that were computed",
     Flag.BLACK_BOX_BEATS_WHITE_BOX: "an attack without gradients breaks more images than all with them",
     Flag.TRANSFER_BEATS_WHITE_BOX: "images crafted on another model break more than all crafted on this one",
 }

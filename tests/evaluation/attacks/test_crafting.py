@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustcsc.attacks.sanity import check_masking
 from robustcsc.data import ImageSet
 from robustcsc.evaluation.models import LoadedModel
+from robustcsc.layers.gradients import Gradient
 from robustcsc.measurements import facts
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.protocols import Protocol
@@ -216,3 +217,26 @@ def test_the_model_is_left_as_it_was(attack: Attack, model: LoadedModel) -> None
     assert all(module.training for module in model.model.modules())
     torch.testing.assert_close(model.model.state_dict(), before, rtol=0, atol=0)
     assert all(parameter.grad is None for parameter in model.model.parameters())
+
+
+class Misleading(nn.Module):
+    """A model whose implicit gradient points the other way."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.gradient: Gradient = "implicit"
+
+    def forward(self, images: Tensor) -> Tensor:
+        sign = -1 if self.gradient == "implicit" else 1
+        logits: Tensor = self.model(images.detach() + sign * (images - images.detach()))
+        return logits
+
+
+def test_attacks_take_the_stronger_of_two_gradients(model: LoadedModel, attack: Attack) -> None:
+    misled = replace(model, model=Misleading(model.model))
+    (expected,) = attack(STRONG, protocols=(Protocol.PLAIN,))
+    (found,) = attack(STRONG, attacked=misled, protocols=(Protocol.PLAIN,))
+    compared = details(found).checks.compared  # type: ignore[union-attr]
+    assert compared is not None and compared.unrolled_is_stronger and found.met == expected.met
+    assert misled.model.gradient == "implicit"
