@@ -234,7 +234,8 @@ class Misleading(nn.Module):
 
 
 def test_attacks_take_the_stronger_of_two_gradients(model: LoadedModel, attack: Attack) -> None:
-    misled = replace(model, model=Misleading(model.model))
+    subject = facts.replace(model.subject, weights="0f" * 32)
+    misled = replace(model, subject=subject, model=Misleading(model.model))
     (expected,) = attack(STRONG, protocols=(Protocol.PLAIN,))
     (found,) = attack(STRONG, attacked=misled, protocols=(Protocol.PLAIN,))
     compared = details(found).checks.compared  # type: ignore[union-attr]
