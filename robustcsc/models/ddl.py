@@ -15,9 +15,12 @@ convolution and its ReLU, the last convolution as a linear classifier, and no bi
 
 | setting (all ours: DDL's are not published) | default |
 |---|---|
-| lambda, lambda_2 | 0.1, 0.1 |
+| lambda, lambda_2 | 0.003, 0.1 |
 | atoms | of unit norm |
 | steps of FISTA | 50; 200 where the dictionary is overcomplete, as it is in the first layer |
+
+Nothing normalises what a layer gets, and codes over random atoms of unit norm have about 0.6 of the strength of their
+input: with lambda 0.1, as in SDNet, the seventh layer starts with codes of zero and learns nothing.
 
 Differences from the paper: as far as known, DDL trains dictionaries for classification and codes for reconstruction, in
 turn. Here all weights are trained by the cross-entropy, through the implicit gradient. By theorem 3.1 of DeTraMe-Net a
@@ -41,7 +44,7 @@ def _ddl(
     num_classes: int,
     in_channels: int = 3,
     *,
-    lam: float = 0.1,
+    lam: float = 0.003,
     lam2: float = 0.1,
     num_steps: int = 50,
     gradient: Gradient = "implicit",
