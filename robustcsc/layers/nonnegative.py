@@ -133,7 +133,7 @@ class _ImplicitCode(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, linear: Tensor, gram: Tensor, num_steps: int) -> Tensor:
-        codes = torch.cat([_fista(part, gram, num_steps) for part in linear.split(_images_at_once(linear))])
+        codes = torch.cat([_fista(part, gram, num_steps) for part in torch.split(linear, _images_at_once(linear))])
         ctx.save_for_backward(codes, gram)
         return codes
 
@@ -142,8 +142,7 @@ class _ImplicitCode(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         codes, gram = ctx.saved_tensors
         many = _images_at_once(codes)
-        beta = torch.cat(
-            [active_solution(z > 0, g, gram) for z, g in zip(codes.split(many), gradient.split(many), strict=True)]
-        )
+        parts = zip(torch.split(codes, many), torch.split(gradient, many), strict=True)
+        beta = torch.cat([active_solution(z > 0, g, gram) for z, g in parts])
         of_gram = -torch.einsum("nip,njp->ij", beta, codes) if ctx.needs_input_grad[1] else None
         return beta, of_gram, None

@@ -54,8 +54,8 @@ def _ddl(
         if not shape.channels:
             return [nn.Conv2d(channels, filters, size, stride, size // 2, bias=False)]
         steps = max(num_steps, OVERCOMPLETE_STEPS) if filters > channels * size**2 else num_steps
-        how = {"lam": lam, "lam2": lam2, "num_steps": steps, "gradient": gradient}
-        return [PatchCode2d(channels, filters, size, stride, size // 2, **how)]
+        code = partial(PatchCode2d, lam=lam, lam2=lam2, num_steps=steps, gradient=gradient)
+        return [code(channels, filters, size, stride, size // 2)]
 
     return plain_network(depth, num_classes, in_channels, layer)
 

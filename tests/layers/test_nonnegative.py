@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from robustcsc.layers import nonnegative
+from robustcsc.layers.gradients import GRADIENTS
 from robustcsc.layers.nonnegative import active_solution, largest_eigenvalue_bound, nonnegative_code
 from robustcsc.layers.task_driven import implicit_beta
 
@@ -16,7 +17,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def gram_of(rows: int, atoms: int, lam2: float = 0.0) -> Tensor:
     dictionary = normal(rows, atoms, seed=1) / rows**0.5
-    return dictionary.T @ dictionary + lam2 * torch.eye(atoms, dtype=torch.float64)
+    return torch.addmm(lam2 * torch.eye(atoms, dtype=torch.float64), dictionary.T, dictionary)
 
 
 @pytest.mark.parametrize("atoms", [1, 5, 64, 256])
@@ -73,15 +74,15 @@ def test_the_implicit_gradient_agrees_with_central_differences() -> None:
         return nonnegative_code(b, d.T @ d, 1000)
 
     counts = (coded(linear, root) > 0).sum(1)
-    assert len(counts.unique()) > 1  # active sets of different size
+    assert counts.min() < counts.max()  # active sets of different size
     assert gradcheck(coded, (linear.requires_grad_(), root.requires_grad_()), fast_mode=True)
 
 
 def test_the_implicit_gradient_is_the_unrolled_one_of_many_steps() -> None:
     weights, gradients = normal(2, 8, 4, seed=5), []
-    for gradient in ("implicit", "unrolled"):
+    for gradient in GRADIENTS:
         linear, root = normal(2, 8, 4, seed=2).requires_grad_(), normal(12, 8, seed=1).requires_grad_()
-        codes = nonnegative_code(linear, root.T @ root, 1000, gradient)  # type: ignore[arg-type]
+        codes = nonnegative_code(linear, root.T @ root, 1000, gradient)
         gradients.append((codes.detach(), *torch.autograd.grad((codes * weights).sum(), (linear, root))))
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)

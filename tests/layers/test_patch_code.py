@@ -155,16 +155,14 @@ def test_implicit_gradients_are_refused_where_they_are_wrong() -> None:
     assert PatchCode2d(1, 10, 3, gradient="unrolled").gradient == "unrolled"
     for wrong in ({"num_steps": 0}, {"lam2": -1.0}, {"lam": -1.0}, {"gradient": "exact"}):
         with pytest.raises(ValueError):
-            PatchCode2d(1, 8, 3, **wrong)  # type: ignore[arg-type]
+            PatchCode2d(1, 8, 3, **wrong)
 
 
 def test_unrolled_gradients_are_those_of_the_steps_that_were_computed() -> None:
     layer, inputs = coder(lam=0.1, num_steps=2), images().requires_grad_()
     implicit = torch.autograd.grad(layer(inputs).sum(), inputs)[0]
     with unrolled_gradients(layer):
-        assert layer.gradient == "unrolled"
         unrolled = torch.autograd.grad(layer(inputs).sum(), inputs)[0]
-    assert layer.gradient == "implicit"
     assert (implicit - unrolled).norm() > 0.1 * unrolled.norm()
     step, delta = 1e-6, torch.ones_like(inputs)
     with torch.no_grad():

@@ -33,11 +33,11 @@ def test_the_small_one_has_the_size_it_says() -> None:
 def test_scn_is_a_chain_of_fourteen_codes_that_halves_the_image_twice() -> None:
     with torch.device("meta"):
         network = MODELS["scn"](10)
-    codes = [it for it in network if isinstance(it, PatchCode2d)]
+    codes = [it for it in network.modules() if isinstance(it, PatchCode2d)]
     slim_and_wide = [16, 64] * 3 + [32, 128] * 2 + [64, 256] * 2
     assert [len(it.weight) for it in codes] == slim_and_wide
     assert [at for at, it in enumerate(codes, 1) if it.stride == 2] == [7, 11]
-    assert not any(it.affine for it in network if isinstance(it, nn.BatchNorm2d))
+    assert not any(it.affine for it in network.modules() if isinstance(it, nn.BatchNorm2d))
     assert all(len(it.weight) <= it.weight[0].numel() for it in codes)  # never overcomplete
 
 
@@ -45,7 +45,7 @@ def test_about_half_of_all_codes_are_active_at_the_start_and_every_lambda_is_0()
     torch.manual_seed(0)
     network = MODELS["scn-k1"](10).train()
     features = torch.randn(2, 3, 16, 16)
-    for layer in network:
+    for layer in network.children():
         features = layer(features)
         if isinstance(layer, PatchCode2d):
             assert layer.threshold == 0
