@@ -15,13 +15,7 @@ from robustcsc.attacks.random_noise import CONTROLS
 from robustcsc.data import Batch
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import AttackError
-from robustcsc.evaluation.attacks.crafting import (
-    RESISTED,
-    Crafted,
-    check_gradients,
-    smallest_budgets,
-    stronger_gradients,
-)
+from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, best_gradient, check_gradients, smallest_budgets
 from robustcsc.evaluation.attacks.victims import Victim, by_gradients, victim_of
 from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, provenance
@@ -164,7 +158,7 @@ class Evaluator:
             attack=attack,
             batch_size=measurement.batch_size or counted_size(self.batch_size),
             standing=None if standing is None else standing.to_list(),
-            gradients=partial(stronger_gradients, victim, attack.threat, self._checked),
+            gradients=partial(best_gradient, victim, attack.threat, self._checked),
         )
         if standing is not None:
             return crafted
@@ -235,7 +229,7 @@ class Evaluator:
     def _minimal(self, measurement: Measurement, search: MinimalBudget) -> Record:
         started = time.perf_counter()
         victim = victim_of(self.model, search.protocol, measurement.policy, self.inputs.surrogate)
-        with stronger_gradients(victim, search.threat, self._checked):
+        with best_gradient(victim, search.threat, self._checked):
             details = smallest_budgets(
                 search,
                 victim,
@@ -248,18 +242,16 @@ class Evaluator:
         return self._record(measurement, Predictions(resisted, seconds=time.perf_counter() - started), details)
 
     def _universal(self, cell: Cell, universal: Universal) -> list[Record]:
-        victim = victim_of(self.model, universal.protocol, cell.measurements[0].policy, self.inputs.surrogate)
-        with stronger_gradients(victim, universal.threat, self._checked):
-            found, file = crafted_or_kept(
-                universal,
-                victim,
-                required(self.inputs.crafting_images, "crafting_images"),
-                required(self.inputs.perturbations, "perturbations"),
-                precision=self.model.precision,
-                device=self.model.device,
-                remeasure=self.remeasure,
-                progress=self.progress,
-            )
+        found, file = crafted_or_kept(
+            universal,
+            victim_of(self.model, universal.protocol, cell.measurements[0].policy, self.inputs.surrogate),
+            required(self.inputs.crafting_images, "crafting_images"),
+            required(self.inputs.perturbations, "perturbations"),
+            precision=self.model.precision,
+            device=self.model.device,
+            remeasure=self.remeasure,
+            progress=self.progress,
+        )
         details = CraftingDetails(converged=found.converged, fooled=found.fooled, passes=found.passes, file=file)
         change, label = partial(added, found.values, universal.threat), f"uap {universal.threat.epsilon:g}"
         return self._fooled(cell, change, label, details, found.seconds)

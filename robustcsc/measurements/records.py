@@ -159,13 +159,7 @@ AGREEMENT = 0.9
 
 
 class ComparedGradients(Fact, frozen=True):
-    """The implicit gradient of a model beside that through its steps, on a few images.
-
-    Attributes:
-        cosine: Mean over the images of the cosine between the two gradients of the loss.
-        implicit: Mean cross-entropy after all steps of PGD by the implicit gradient.
-        unrolled: The same by the gradient through the steps.
-    """
+    """The implicit gradient of a model beside that through its steps: mean cosine, and losses that PGD reaches."""
 
     cosine: float
     implicit: float

@@ -109,7 +109,7 @@ def check_gradients(victim: Victim, images: ImageSet, threat: ThreatModel, devic
         return check_masking(victim.model, batch.images.clone(), batch.labels.clone(), threat, loss=loss)
 
 
-def stronger_gradients(
+def best_gradient(
     victim: Victim, threat: ThreatModel, checks: Callable[[Victim, ThreatModel], GradientChecks]
 ) -> AbstractContextManager[None]:
     """Returns a block in which a victim that can be differentiated in two ways is in the way that attacks prefer.
