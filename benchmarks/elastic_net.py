@@ -43,7 +43,7 @@ from robustcsc.models import checkpoint
 from robustcsc.models.catalog import build, default_spec
 from robustcsc.models.tddl import TaskDriven
 from robustcsc.training.initialise import initialise
-from robustcsc.training.run import balanced_subset
+from robustcsc.training.parts import balanced_subset
 
 WAYS = ("paths", "paths, float64", "fista", "lasso_lars", "lasso_cd", "lasso_cd, equal gap")
 FIELDS = (

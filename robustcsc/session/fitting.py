@@ -14,6 +14,7 @@ from robustcsc.evaluation.room import room_for
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.session.choices import note_slow, note_unreadable
+from robustcsc.training.parts import heldout_images
 
 if TYPE_CHECKING:
     from robustcsc.session.session import Session
@@ -59,8 +60,6 @@ def fit_lambdas(
     Raises:
         RobustCSCError: The model has no lambda, a noise is unknown, or the images are not training images.
     """
-    from robustcsc.training.run import heldout_images  # only here: training is slow to import
-
     session.run.check_writable()
     images = session.images("train") if images is None else images
     heldout, trained_on = heldout_images(images, session.trained)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,6 +35,11 @@ class Counted(nn.Module):
 @pytest.fixture
 def sdnet() -> Any:
     """Named layers, two of them CSC layers (lambda 0.1 and 0.3): 8x8 grey images to three classes, in float64."""
+    return deepcopy(_sdnet())
+
+
+@cache
+def _sdnet() -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         model: Any = nn.Sequential(

@@ -11,7 +11,7 @@ from robustcsc.corruptions import corrupt, load_spec
 from robustcsc.data import load
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.models.checkpoint import load_shipped
-from robustcsc.training.run import heldout_images
+from robustcsc.training.parts import heldout_images
 
 MODEL = load_shipped("sdnet-textures").model
 BATCH = next(load("textures").batches(500))

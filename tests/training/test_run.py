@@ -17,8 +17,9 @@ from robustcsc.models.catalog import ModelSpec, build, default_spec
 from robustcsc.models.checkpoint import Checkpoint, load_shipped, weights_hash
 from robustcsc.runs import Run, create
 from robustcsc.training.loop import Epoch, train
+from robustcsc.training.parts import balanced_subset, heldout_images
 from robustcsc.training.recipes import RECIPES, Recipe
-from robustcsc.training.run import Hardware, balanced_subset, heldout_images, train_run
+from robustcsc.training.run import Hardware, train_run
 
 
 @pytest.fixture

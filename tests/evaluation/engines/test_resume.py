@@ -20,8 +20,9 @@ from robustcsc.measurements.store import ResultStore
 from robustcsc.models.catalog import default_spec
 from robustcsc.runs import create
 from robustcsc.training.log import quiet_fabric
+from robustcsc.training.parts import heldout_images
 from robustcsc.training.recipes import Recipe
-from robustcsc.training.run import heldout_images, train_run
+from robustcsc.training.run import train_run
 
 SWEEP = "sweep --run tiny --corruptions noise --limit 60 --lambda train,adaptive,adaptive-image --device cpu"
 CELLS = 3 * (1 + 4 * 5)  # policies; clean, and four noises at five severities

@@ -319,6 +319,7 @@ def test_nothing_on_the_first_screen_is_cut_or_said_twice(report: ReportPaths, t
     assert found["decimals"] == []  # dots have axes of whole numbers; the table has the others
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_tables_of_results_fit_a_wide_screen(
     corruption: RecordMaker, universal: RecordMaker, control: RecordMaker, tmp_path: Path
 ) -> None:
