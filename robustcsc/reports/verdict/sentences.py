@@ -90,7 +90,7 @@ def _main(verdict: Verdict) -> str:
         more = len(shown) - MOST_NAMED
         behind = f"; {more} more {'is' if more == 1 else 'are'} further behind" if more > 0 else ""
         also = f"; {_alike(_IT, alike)}" if alike else ""
-        return f"{under} {_of(who, main)} is {_listed(shown)}{behind}{also}."
+        return f"{under} {_of(who, main)} is {_listed(shown)}{also}{behind}."
     if alike:
         return f"{under} {_alike(_of(who, main), alike)}."
     if loss is not None:
