@@ -62,11 +62,7 @@ class ConvOperator:
         if self._thin(images):
             codes: Tensor = _Analysis.apply(images, self.weight, bias, self.place, rectified)
             return codes
-        if self.matrix:
-            rows = F.linear(images.movedim(1, -1), self.weight[:, :, 0, 0], bias)
-            return (rows.relu_() if rectified else rows).movedim(-1, 1)
-        codes = F.conv2d(images, self.weight, bias, *self.place)
-        return codes.relu_() if rectified else codes
+        return self._analysed(images, bias, None, rectified)
 
     def step(
         self, codes: Tensor, images: Tensor, bias: Tensor | None, *, rectified: bool = False, last: bool = False
@@ -84,8 +80,17 @@ class ConvOperator:
             moved: Tensor = _Step.apply(codes, images, self.weight, bias, self.place, rectified, last)
             return moved
         error = images - self.synthesize(codes, (images.shape[2], images.shape[3]))
-        moved = self.analyse(error, bias).add_(codes)
-        return moved.relu_() if rectified else moved
+        return self._analysed(error, bias, codes, rectified)
+
+    def _analysed(self, images: Tensor, bias: Tensor | None, onto: Tensor | None, rectified: bool) -> Tensor:
+        if self.matrix:  # changed in place before it is a view, whose gradient would be copied
+            codes = F.linear(images.movedim(1, -1), self.weight[:, :, 0, 0], bias)
+            onto = None if onto is None else onto.movedim(1, -1)
+        else:
+            codes = F.conv2d(images, self.weight, bias, *self.place)
+        codes = codes if onto is None else codes.add_(onto)
+        codes = codes.relu_() if rectified else codes
+        return codes.movedim(-1, 1) if self.matrix else codes
 
     def synthesize(self, codes: Tensor, image_size: Pair) -> Tensor:
         """Returns ``A z``, the superposition of atoms that `codes` describe (SDNet eq. 3).
