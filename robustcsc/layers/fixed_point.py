@@ -25,16 +25,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from robustcsc.layers.gradients import GRADIENTS, Gradient
+
 #: A function of states ``(N, n)`` that treats every row by itself.
 StateMap = Callable[[Tensor], Tensor]
 Solver = Literal["broyden", "anderson"]
-Gradient = Literal["implicit", "unrolled"]
 #: How many of the last states Anderson's method mixes, as in the published code.
 MEMORY = 6
 
@@ -171,8 +172,8 @@ class FixedPoint(nn.Module):
             raise ValueError("all numbers of steps must be at least 1, and the tolerance at least 0")
         if solver not in _METHODS:
             raise ValueError(f"solver must be {' or '.join(_METHODS)}, got {solver!r}")
-        if gradient not in get_args(Gradient):
-            raise ValueError(f"gradient must be {' or '.join(get_args(Gradient))}, got {gradient!r}")
+        if gradient not in GRADIENTS:
+            raise ValueError(f"gradient must be {' or '.join(GRADIENTS)}, got {gradient!r}")
         self.solver, self.gradient, self.tolerance = solver, gradient, tolerance
         self.num_steps, self.backward_steps, self.warm_depth = num_steps, backward_steps, warm_depth
         self.warm = False

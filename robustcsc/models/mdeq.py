@@ -42,7 +42,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, relu
 
-from robustcsc.layers.fixed_point import FixedPoint, Gradient, Solver, StateMap
+from robustcsc.layers.fixed_point import FixedPoint, Solver, StateMap
+from robustcsc.layers.gradients import Gradient
 from robustcsc.layers.residual import conv
 from robustcsc.models.builder import Builder, described
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from robustcsc.layers.fixed_point import FixedPoint, Gradient, Solver, set_warm, solve
+from robustcsc.layers.fixed_point import FixedPoint, Solver, set_warm, solve
+from robustcsc.layers.gradients import Gradient
 from tests.layers import torchdeq_reference
 
 SOLVERS: tuple[Solver, ...] = ("broyden", "anderson")
