@@ -156,29 +156,34 @@ def strongest(
 
         def attempt(rows: Tensor) -> Tensor:
             start = clean[rows]
-            with attacked.checked():
-                found = search.attempt(attacked, start, targets[rows]) if len(rows) else start
+            found = search.attempt(attacked, start, targets[rows]) if len(rows) else start
             return _allowed(found, start, threat, drop=search.minimum_norm)
 
+        def judged(shown: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.no_grad():
+                return _judged(attacked(shown), targets[rows])
+
         worst, remaining = clean.clone(), torch.arange(len(clean), device=clean.device)
-        if restarts == 1:
-            if search.minimum_norm:
-                remaining = remaining[~outcome(model, clean, targets)[0]]
-            worst[remaining] = attempt(remaining)
+        with attacked.checked():
+            if restarts == 1:
+                if search.minimum_norm:
+                    remaining = remaining[~judged(clean, remaining)[0]]
+                worst[remaining] = attempt(remaining)
+                return worst
+            wrong, loss = judged(clean, remaining)
+            remaining = remaining[~wrong] if search.minimum_norm else remaining
+            for _ in range(restarts):
+                if len(remaining) == 0:
+                    break
+                found = attempt(remaining)
+                found_wrong, found_loss = judged(found, remaining)
+                was_wrong, was_loss = wrong[remaining], loss[remaining]
+                better = (found_wrong & ~was_wrong) | ((found_wrong == was_wrong) & (found_loss >= was_loss))
+                rows = better.nonzero().flatten()  # a mask would be read back for each of the three
+                improved = remaining[rows]
+                worst[improved], wrong[improved], loss[improved] = found[rows], found_wrong[rows], found_loss[rows]
+                remaining = remaining[~found_wrong]
             return worst
-        wrong, loss = outcome(model, clean, targets)
-        remaining = remaining[~wrong] if search.minimum_norm else remaining
-        for _ in range(restarts):
-            if len(remaining) == 0:
-                break
-            found = attempt(remaining)
-            found_wrong, found_loss = outcome(model, found, targets[remaining])
-            was_wrong, was_loss = wrong[remaining], loss[remaining]
-            better = (found_wrong & ~was_wrong) | ((found_wrong == was_wrong) & (found_loss >= was_loss))
-            improved = remaining[better]
-            worst[improved], wrong[improved], loss[improved] = found[better], found_wrong[better], found_loss[better]
-            remaining = remaining[~found_wrong]
-        return worst
 
 
 @torch.no_grad()
@@ -191,6 +196,10 @@ def outcome(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, T
     """
     logits = finite_logits(model(images), len(images))
     check_images(images, labels, num_classes=logits.shape[1])
+    return _judged(logits, labels)
+
+
+def _judged(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return logits.argmax(dim=1) != labels, cross_entropy(logits.double(), labels, reduction="none")
 
 

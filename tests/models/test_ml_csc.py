@@ -43,7 +43,7 @@ def test_layered_thresholding_is_the_feed_forward_network_to_the_bit(name: str, 
     with torch.no_grad():
         for mine, other in zip(coded.parameters(), plain.parameters(), strict=True):
             mine.copy_(other)
-    images = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(plain(images), coded(images))
 

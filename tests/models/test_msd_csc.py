@@ -67,6 +67,7 @@ def test_proposition_1_without_unfolding_it_is_msdnet_to_the_bit(name: str, dept
         layer.step_size.uniform_()
         layer.decay.uniform_()
     images = torch.randn(2, 3, 16, 16)  # normalised, so negative too
+    images = images.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(model(images), msdnet(model.state_dict(), images))
 

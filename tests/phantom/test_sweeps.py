@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustcsc.adaptive.policies import AdaptiveModel
 from robustcsc.corruptions import load_spec
@@ -108,10 +110,36 @@ def test_corruptions_wait_for_nothing_and_are_those_of_the_host(
     batches = corrupted(channels, table, name, severity)
     with watched([]):
         list(batches(PHANTOM))  # tables are copied to the device once
-    with watched():
+    with watched(), _NoRoundedProducts():
         found = images_in(batches(PHANTOM))
-    expected = images_in(batches(torch.device("cpu")))
+    with _NoRoundedProducts():
+        expected = images_in(batches(torch.device("cpu")))
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("multiplied", [torch.matmul, nn.functional.conv1d])
+@pytest.mark.parametrize("inference", [False, True])
+def test_products_that_may_be_rounded_are_found(multiplied: Callable[..., Tensor], inference: bool) -> None:
+    with torch.inference_mode(inference), _NoRoundedProducts():
+        multiplied(torch.ones(1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64))
+        with pytest.raises(AssertionError, match="TF32"):
+            multiplied(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+
+
+class _NoRoundedProducts(TorchDispatchMode):
+    """Refuses products of float32 that PyTorch may round to TF32, or to bfloat16 on a CPU, as its settings say."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        product = name in {"mm", "mv", "bmm", "addmm", "addmv", "baddbmm", "matmul", "linear"} or "conv" in name
+        floats = any(isinstance(it, Tensor) and it.dtype == torch.float32 for it in args)
+        assert not (product and floats), f"{name} may round to TF32: take it within `reproducible`."
+        return func(*args, **kwargs or {})
 
 
 @pytest.mark.parametrize("rounded", [False, True])
