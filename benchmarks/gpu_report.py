@@ -51,6 +51,7 @@ def tables(found: Row, records: Sequence[Record]) -> list[Table]:
         ratios("compiled", "Images per second in compiled training", rows.get("compiled", [])),
         memory(rows.get("throughput", [])),
         trainings(trained),
+        epochs(rows.get("epochs", [])),
         *(papers[f"sdnet-table-{number}"] for number in (2, 3, 4) if records),
         fits(rows.get("robustness", [])),
         times(rows.get("robustness", [])),
@@ -227,6 +228,25 @@ def trainings(rows: Sequence[Row]) -> Table:
     ]
     notes = tuple(f"{row['network']}: {row['training']['precision']}, {row['total']} test images." for row in rows)
     return Table("training", "Trainings on the JPEG copies of CIFAR-10, one cycle", columns, tuple(laid), notes)
+
+
+def epochs(rows: Sequence[Row]) -> Table:
+    """Speed of one epoch."""
+    columns = (
+        Column("network"),
+        Column("precision"),
+        Column("batch"),
+        Column("images/s", digits=0),
+        Column("done (%)", percent=True),
+        Column("whole (s)", digits=1),
+        Column("MiB", digits=0),
+    )
+    names = ("network", "precision", "batch_size", "images_per_second", "epoch_share", "epoch_seconds")
+    laid = [(*cells, _mebibytes(row["bytes"])) for cells, row in zip(_picked(rows, names), rows, strict=True)]
+    note = "The time of the whole epoch is that of the part that was done, extrapolated where this is not all."
+    return Table(
+        "epochs", "One epoch on the JPEG copies of CIFAR-10, each by its own recipe", columns, tuple(laid), (note,)
+    )
 
 
 def fits(rows: Sequence[Row]) -> Table:

@@ -32,6 +32,8 @@ class Scale:
         grid: Lambdas that it tries; those of `rc.Session.fit_lambdas` if ``None``.
         crafted: Training images that universal perturbations are crafted on.
         batch_size: Images at a time where accuracy is measured.
+        others: Networks of other layers, of whose training the speed is told.
+        epoch_seconds: Time of the epoch of each at most.
     """
 
     patience: float = 1
@@ -56,6 +58,8 @@ class Scale:
     grid: tuple[float, ...] | None = None
     crafted: int
     batch_size: int
+    others: tuple[str, ...]
+    epoch_seconds: float
 
     @property
     def networks(self) -> tuple[str, str]:
@@ -82,6 +86,8 @@ SCALES = {
         fitted=1000,
         crafted=1000,
         batch_size=1000,
+        others=("scn18", "mdeq-tiny"),
+        epoch_seconds=12,
     ),
     "rehearsal": Scale(
         patience=20,  # a rehearsal may share the processor
@@ -106,6 +112,8 @@ SCALES = {
         grid=(0.1, 0.5),
         crafted=2,
         batch_size=20,
+        others=("mdeq-digits",),
+        epoch_seconds=10,
     ),
 }
 
@@ -124,13 +132,14 @@ class Step:
 
 
 STEPS = {
-    "tests": Step(35),
-    "corruptions": Step(45),
-    "sweep": Step(70),
-    "throughput": Step(45),
-    "training": Step(195, trains=True),
+    "tests": Step(30),
+    "corruptions": Step(40),
+    "sweep": Step(60),
+    "throughput": Step(40),
+    "training": Step(190, trains=True),
     "robustness": Step(70, trains=True),
     "adaptive": Step(15),
     "uap": Step(20, trains=True),
-    "compiled": Step(40),
+    "epochs": Step(40, trains=True),
+    "compiled": Step(35),
 }

@@ -10,6 +10,7 @@
 - robustness: of these networks, under noise at the training lambda and the fitted ones, PGD, the suite ``standard``.
 - adaptive: time of adaptive inference relative to that at the training lambda.
 - uap: universal perturbations of these networks, beside random ones.
+- epochs: images per second in one epoch of networks of other layers, and of these two, each by its own recipe.
 - compiled: training of both networks by `torch.compile`, which takes long to begin: it has the time that is left.
 """
 
@@ -20,6 +21,7 @@ import tarfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -38,6 +40,7 @@ from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.perturbations import Crafting
 from robustcsc.measurements.threats import DEFAULT_XI, NORMS
 from robustcsc.measurements.trainings import Training
+from robustcsc.session.training import PreparedTraining
 
 ROOT = Path(__file__).parents[2]
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -300,6 +303,69 @@ def fooled(place: Place, network: str) -> Iterator[Row]:
         }
 
 
+def epochs(place: Place) -> Iterator[Part]:
+    """An epoch of each network, those of other layers first."""
+    for network in (*place.scale.others, *place.networks):
+        yield partial(speed_of_epoch, place, network)
+
+
+class Enough(Exception):
+    """The time of an epoch is over."""
+
+
+class Stopwatch:
+    """Times the part of an epoch that `seconds` allow, without its first batch if there are more.
+
+    Attributes:
+        times: When the timing began, and when it ended.
+        shares: Of the epoch, what was done then.
+    """
+
+    def __init__(self, place: Place, seconds: float) -> None:
+        self.place, self.seconds = place, seconds
+        self.times, self.shares = [time.perf_counter()], [0.0]
+
+    def __call__(self, _: str, done: float, total: float) -> None:
+        """Is told after each batch; raises `Enough` when the time is over."""
+        first, last = self.shares == [0.0], done == total
+        if not (first or last or time.perf_counter() > self.times[0] + self.seconds):
+            return
+        self.place.wait()
+        if first and not last:
+            self.times, self.shares = [], []
+        self.times.append(time.perf_counter())
+        self.shares.append(done / total)
+        if len(self.times) == 2:
+            raise Enough
+
+
+def speed_of_epoch(place: Place, network: str) -> Iterator[Row]:
+    """Trains a network for one epoch, or for as much of it as the time allows."""
+    watch = Stopwatch(place, place.scale.epoch_seconds)
+    request = rc.TrainingRequest(model=network, run=f"epoch-{network}", epochs=1)
+    measuring = rc.Measuring(progress=watch)
+    prepared = PreparedTraining.of(request, place.data(), place.device.type, measuring)
+    batch, kept = prepared.recipe.batch_size, len(prepared.images) * (1 - request.heldout)
+    images = min(kept, max(1, kept // batch) * batch)
+
+    def interrupted() -> None:
+        with suppress(Enough):
+            prepared.trained()
+
+    peak = place.peak(interrupted)
+    (began, ended), (first, last) = watch.times, watch.shares
+    rate = (last - first) * images / (ended - began)
+    yield {
+        "network": network,
+        "precision": prepared.hardware.precision,
+        "batch_size": batch,
+        "images_per_second": rate,
+        "epoch_share": last,
+        "epoch_seconds": images / rate,
+        "bytes": peak,
+    }
+
+
 def speed_compiled(place: Place) -> Iterator[Part]:
     """Training steps of compiled networks, in the last of the precisions and batch sizes."""
     *_, bench = benches(place)
@@ -327,5 +393,6 @@ PARTS: dict[str, Callable[[Place], Iterator[Part]]] = {
     "robustness": robustness,
     "adaptive": adaptive,
     "uap": uap,
+    "epochs": epochs,
     "compiled": speed_compiled,
 }

@@ -23,10 +23,22 @@ from PIL import Image
 
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.store import ResultStore
+from robustcsc.models.catalog import MODELS
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-STEPS = ["tests", "corruptions", "sweep", "throughput", "training", "robustness", "adaptive", "uap", "compiled"]
+STEPS = [
+    "tests",
+    "corruptions",
+    "sweep",
+    "throughput",
+    "training",
+    "robustness",
+    "adaptive",
+    "uap",
+    "epochs",
+    "compiled",
+]
 NETWORKS = ("sdnet-textures", "resnet-textures")
 
 
@@ -108,6 +120,9 @@ def test_all_steps_leave_their_numbers_and_tables(tmp_path: Path) -> None:
     for row, network in zip(rows["training"], NETWORKS, strict=True):  # one image of eight a class is held out
         assert (row["network"], row["epochs"], row["total"], row["training"]["trained_on"]) == (network, 1, 20, 70)
         assert row["images_per_second"] == pytest.approx(70 / row["seconds"])
+    assert [row["network"] for row in rows["epochs"]] == ["mdeq-digits", *NETWORKS]
+    for row in rows["epochs"]:
+        assert row["epoch_share"] == 1 and 0 < row["epoch_seconds"] == 72 / row["images_per_second"]
     counts = {(row["network"], row["what"]): row["records"] for row in rows["robustness"] if "records" in row}
     assert [counts[network, "noise"] for network in NETWORKS] == [3 * 21, 21]  # clean, 4 noises of 5 severities
     assert [counts[network, "pgd linf"] for network in NETWORKS] == [4, 2]
@@ -249,6 +264,20 @@ def test_the_driver_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     doing.look(found := findings.Findings(tmp_path / "gpu.json"), needs_gpu=True)
     told = found.read()["machine"]
     assert (told["card"], told["memory"], told["driver"]) == ("a card", 1 << 30, "580.159.04")
+
+
+@pytest.mark.usefixtures("modules")
+def test_an_epoch_is_stopped_and_timed_without_its_first_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scales, steps = map(importlib.import_module, ("scales", "steps"))
+    assert {*scales.SCALES["full"].others} <= {*MODELS}
+    ticks = iter([0.0, 7.0, 8.0, 9.0, 11.5, 12.0])
+    monkeypatch.setattr(steps.time, "perf_counter", lambda: next(ticks))
+    watch = steps.Stopwatch(steps.Place(scales.SCALES["rehearsal"], None, tmp_path), seconds=4)
+    for batch in (1, 2, 3):
+        watch("", batch / 10, 1)
+    with pytest.raises(steps.Enough):
+        watch("", 0.4, 1)
+    assert (watch.times, watch.shares) == ([7.0, 12.0], [0.1, 0.4])
 
 
 @pytest.mark.usefixtures("modules")
