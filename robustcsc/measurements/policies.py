@@ -111,8 +111,16 @@ MULTIPLES = tuple(range(1, 16))
 
 
 def multiples_of(lam0: float | None, multiples: Iterable[float] = MULTIPLES) -> tuple[float, ...]:
-    """Returns multiples of the training lambda, or of 0.1 where there is none or it is 0."""
-    return tuple(float(f"{(lam0 or 0.1) * multiple:.6g}") for multiple in multiples)
+    """Returns multiples of the training lambda, or of 0.1 where there is none.
+
+    Where it is 0, as in layers that learn what is added to it, it stays among them: steps of 0.1 from 0 on.
+
+    Examples:
+        >>> multiples_of(0.2, (1, 2)), multiples_of(0, (1, 2))
+        ((0.2, 0.4), (0.0, 0.1))
+    """
+    first = 1 if lam0 == 0 else 0
+    return tuple(float(f"{(lam0 or 0.1) * (multiple - first):.6g}") for multiple in multiples)
 
 
 def parse_policy(text: str) -> Policy:

@@ -269,7 +269,9 @@ def default_recipe(model: str, data: str, device: str, images: int) -> str:
         )
     if data in ("digits", "textures"):
         return data
-    return "sdnet-cifar" if device == "cuda" else "cpu"
+    if device != "cuda":
+        return "cpu"
+    return "scn-cifar" if model in ("scn", "scn-k1") else "sdnet-cifar"
 
 
 def adapted_recipe(name: str, epochs: int | None = None, learning_rate: float | None = None) -> Recipe:

@@ -104,6 +104,8 @@ def test_records_name_what_recipes_can_say_since_later_only_where_it_is_said() -
         ("mdeq-tiny", "cifar10", "cpu", "mdeq-tiny"),
         ("mdeq-digits", "digits", "cpu", "mdeq-digits"),
         ("resnet20", "cifar10", "cpu", "cpu"),
+        ("scn", "cifar10", "cuda", "scn-cifar"),
+        ("scn-digits", "digits", "cuda", "digits"),
     ],
 )
 def test_the_default_recipe_is_one_that_trains_the_model(model: str, data: str, device: str, recipe: str) -> None:
