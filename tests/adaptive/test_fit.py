@@ -253,7 +253,7 @@ def test_the_fit_says_where_it_comes_from(gaussian: LambdaFit, spec: Spec) -> No
 
 
 @pytest.mark.parametrize(
-    ("lam0", "first", "last"), [(0.1, 0.1, 1.5), (4.0, 4.0, 60.0), (0.0, 0.1, 1.5), (None, 0.1, 1.5)]
+    ("lam0", "first", "last"), [(0.1, 0.1, 1.5), (4.0, 4.0, 60.0), (0.0, 0.0, 1.4), (None, 0.1, 1.5)]
 )
 def test_the_lambdas_tried_are_multiples_of_that_of_the_training(lam0: float | None, first: float, last: float) -> None:
     grid = multiples_of(lam0)

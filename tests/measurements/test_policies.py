@@ -66,5 +66,6 @@ def test_policies_are_read_as_those_that_were_typed(data: st.DataObject, policie
 def test_the_default_grid_is_that_of_the_paper() -> None:
     # Section 4.2: 0.1 to 1.5 in steps of 0.1, for a network trained with 0.1.
     grid = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
-    assert multiples_of(0.1) == multiples_of(None) == multiples_of(0.0) == grid
+    assert multiples_of(0.1) == multiples_of(None) == grid
+    assert multiples_of(0.0) == (0.0, *grid[:-1])  # what was trained is always tried
     assert multiples_of(0.25, (1, 5, 10)) == (0.25, 1.25, 2.5)

@@ -251,7 +251,7 @@ def test_a_shipped_checkpoint_loads_and_its_atoms_have_unit_norm(name: str) -> N
         assert layer.lam.item() == pytest.approx(layer.lam0)
 
 
-@pytest.mark.parametrize(("name", "share"), [("sdnet-digits", 0.97), ("mdeq-digits", 0.96)])
+@pytest.mark.parametrize(("name", "share"), [("sdnet-digits", 0.97), ("scn-digits", 0.97), ("mdeq-digits", 0.96)])
 def test_the_shipped_digits_models_read_digits(name: str, share: float) -> None:
     images = load_images("digits", split="test")
     model = checkpoint.load_shipped(name).model
