@@ -1,4 +1,7 @@
-"""Elastic-net codes over 400 atoms, beside spams, which is left out with a message where it is not installed."""
+"""Elastic-net codes over 400 atoms, beside spams at the gap where it stops.
+
+Spams is left out with a message where it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,15 @@ def rows() -> list[Row]:
         codes = spams.lasso(signals, D=dictionary, lambda1=LAM, mode=2, numThreads=1)
         return torch.from_numpy(codes.toarray().T)
 
-    def ours() -> torch.Tensor:
-        return elastic_net(features, atoms, lam)
-
     def gap(codes: torch.Tensor) -> float:
         return float((duality_gap(features, atoms, codes, lam) / features.square().sum(1) * 2).max())
 
-    timing = in_turn(ours, theirs, repeats=3)
-    note = f"largest relative duality gap {gap(ours()):.1e}, theirs {gap(theirs()):.1e}"
+    reached = gap(theirs())
+
+    def ours() -> torch.Tensor:
+        return elastic_net(features, atoms, lam, gap=reached)
+
+    timing = in_turn(ours, theirs, repeats=9)
+    note = f"largest relative duality gap {gap(ours()):.1e}, theirs {reached:.1e}"
     what = f"elastic-net codes, {SIGNALS} signals, {ATOMS} atoms"
     return [Row.timed("codes", what, f"spams {version('spams-bin')}", timing, 1.1, note=note)]

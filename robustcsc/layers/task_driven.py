@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from robustcsc.errors import RobustCSCError
-from robustcsc.layers.elastic_net import elastic_net
+from robustcsc.layers.elastic_net import GAP, elastic_net
 from robustcsc.layers.lambdas import LambdaLayer
 
 #: Smallest lambda_2 in the gradient, above the rounding error of Gram matrices of unit atoms in that type.
@@ -76,15 +76,15 @@ class _ImplicitCode(torch.autograd.Function):
     """The elastic-net code and Algorithm 1's gradients, for one lambda per signal."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, dictionary: Tensor, lam: Tensor, lam2: float) -> Tensor:
-        codes = elastic_net(features, dictionary, lam, lam2)
+    def forward(ctx: Any, features: Tensor, dictionary: Tensor, lam: Tensor, lam2: float, gap: float) -> Tensor:
+        codes = elastic_net(features, dictionary, lam, lam2, gap)
         ctx.save_for_backward(features, dictionary, codes)
         ctx.lam2 = lam2
         return codes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, dictionary, codes = ctx.saved_tensors
         beta = implicit_beta(codes, gradient, dictionary, max(ctx.lam2, RIDGE[gradient.dtype]))
         for_features, for_dictionary, for_lam = ctx.needs_input_grad[:3]
@@ -92,7 +92,7 @@ class _ImplicitCode(torch.autograd.Function):
         atoms = None
         if for_dictionary:
             atoms = (features - codes @ dictionary.T).T @ beta - back.T @ codes
-        return (back if for_features else None, atoms, -(codes.sign() * beta).sum(1) if for_lam else None, None)
+        return (back if for_features else None, atoms, -(codes.sign() * beta).sum(1) if for_lam else None, None, None)
 
 
 class ElasticNetCode(LambdaLayer):
@@ -102,27 +102,33 @@ class ElasticNetCode(LambdaLayer):
         dictionary: D, ``(m, p)``: one atom per column, of norm at most 1.
         lam: The current lambda_1, above 0; see `LambdaLayer`.
         lam2: lambda_2.
+        gap: The relative duality gap of the codes.
 
     Args:
         features: Length m of the vectors.
         atoms: Number p of atoms.
         lam: lambda_1, above 0.
         lam2: lambda_2, at least 0.
+        gap: Largest duality gap of a code, relative to ``1/2 ||x||^2``, from `GAP` to below 1. A larger one saves time;
+            the gradient is that of the exact code as long as the active set is the right one.
 
     Raises:
-        ValueError: If a size is below 1, `lam` not above 0 (also when assigned) or `lam2` negative.
+        ValueError: If a size is below 1, `lam` not above 0 (also when assigned), `lam2` negative or `gap` out of range.
     """
 
     kind: ClassVar[str] = "task-driven"
     zero_lam: ClassVar[bool] = False
 
-    def __init__(self, features: int, atoms: int, *, lam: float, lam2: float = 0.0) -> None:
+    def __init__(self, features: int, atoms: int, *, lam: float, lam2: float = 0.0, gap: float = GAP) -> None:
         super().__init__(lam)
         if features < 1 or atoms < 1 or not 0 <= lam2 < float("inf"):
             raise ValueError(
                 f"features and atoms must be at least 1 and lam2 at least 0, got {features}, {atoms} and {lam2}"
             )
+        if not GAP <= gap < 1:
+            raise ValueError(f"gap must be from {GAP:g} to below 1, got {gap:g}")
         self.lam2 = float(lam2)
+        self.gap = float(gap)
         self.dictionary = nn.Parameter(nn.functional.normalize(torch.randn(features, atoms), dim=0))
 
     def extra_repr(self) -> str:
@@ -143,7 +149,7 @@ class ElasticNetCode(LambdaLayer):
         lam = self.lam.to(dictionary.dtype).expand(len(features))
         self._check(features, lam)
         with torch.autocast(features.device.type, enabled=False):
-            codes: Tensor = _ImplicitCode.apply(features, dictionary, lam, self.lam2)
+            codes: Tensor = _ImplicitCode.apply(features, dictionary, lam, self.lam2, self.gap)
         return codes
 
     def _check(self, features: Tensor, lam: Tensor) -> None:

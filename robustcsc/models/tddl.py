@@ -12,8 +12,9 @@ gradient of `robustcsc.layers.task_driven`.
 | `tddl-cnn` | convolution 20 5x5, max-pool 2, convolution 12 5x5, max-pool 2: 192 | 6,532 | 4 |
 | `tddl-cifar` | three times convolution 3x3, ReLU, max-pool 2; standardised | 28,048 (colour: 28,624) | 0.8 |
 
-There are 400 atoms, and lambda_2 = 0 (section IV). Images are normalised to zero mean and unit norm. Weights of the
-features start from the standard normal distribution, biases at 0. `robustcsc.training.initialise` initialises D and W.
+There are 400 atoms, and lambda_2 = 0 (section IV). The option ``gap`` sets the duality gap of the codes. Images are
+normalised to zero mean and unit norm. Weights of the features start from the standard normal distribution, biases at 0.
+`robustcsc.training.initialise` initialises D and W.
 
 Differences from the paper:
 - The paper uses digits of 28x28 pixels. For smaller images, convolutions are padded by 2 so that features remain.
@@ -30,6 +31,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from robustcsc.layers.elastic_net import GAP
 from robustcsc.layers.normalize import UnitNorm
 from robustcsc.layers.task_driven import ElasticNetCode
 from robustcsc.models.builder import Builder
@@ -78,12 +80,13 @@ def tddl_lin(
     atoms: int = 400,
     lam: float = 0.8,
     lam2: float = 0.0,
+    gap: float = GAP,
 ) -> nn.Module:
     """Returns TDDL-LIN, which codes a learned linear transform of the image."""
     transform = nn.Linear(in_channels * image_size[0] * image_size[1], features, bias=False)
     network = nn.Sequential(UnitNorm(), nn.Flatten(), transform)
     _start_normal(network)
-    return TaskDriven(network, ElasticNetCode(features, atoms, lam=lam, lam2=lam2), num_classes)
+    return TaskDriven(network, ElasticNetCode(features, atoms, lam=lam, lam2=lam2, gap=gap), num_classes)
 
 
 def tddl_cnn(
@@ -94,6 +97,7 @@ def tddl_cnn(
     atoms: int = 400,
     lam: float = 4.0,
     lam2: float = 0.0,
+    gap: float = GAP,
 ) -> nn.Module:
     """Returns TDDL-CNN, which codes the features of two convolutions and two poolings."""
     padding = 2 if min(image_size) < UNPADDED_FROM else 0
@@ -107,7 +111,7 @@ def tddl_cnn(
     )
     _start_normal(network)
     length = 12 * _after(image_size, lambda side: (side + 2 * padding - 4) // 2, 2)
-    return TaskDriven(network, ElasticNetCode(length, atoms, lam=lam, lam2=lam2), num_classes)
+    return TaskDriven(network, ElasticNetCode(length, atoms, lam=lam, lam2=lam2, gap=gap), num_classes)
 
 
 def tddl_cifar(
@@ -118,6 +122,7 @@ def tddl_cifar(
     atoms: int = 400,
     lam: float = 0.8,
     lam2: float = 0.0,
+    gap: float = GAP,
 ) -> nn.Module:
     """Returns a network for colour images that codes the features of three convolutions, ReLUs and poolings."""
     layers: list[nn.Module] = [UnitNorm()]
@@ -130,7 +135,7 @@ def tddl_cifar(
         channels = width
     length = channels * _after(image_size, lambda side: side // 2, 3)
     network = nn.Sequential(*layers, nn.Flatten(), nn.LayerNorm(length, eps=1e-12, elementwise_affine=False))
-    return TaskDriven(network, ElasticNetCode(length, atoms, lam=lam, lam2=lam2), num_classes)
+    return TaskDriven(network, ElasticNetCode(length, atoms, lam=lam, lam2=lam2, gap=gap), num_classes)
 
 
 def _after(image_size: tuple[int, int], stage: Callable[[int], int], stages: int) -> int:

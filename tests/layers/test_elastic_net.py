@@ -162,15 +162,47 @@ def test_where_paths_do_not_suffice_fista_goes_on(monkeypatch: pytest.MonkeyPatc
     expected = elastic_net(features, dictionary, lam, 0.01)
     walked: list[torch.dtype] = []
 
-    def lost(paths: module._Problem, dtype: torch.dtype) -> Tensor:
+    def lost(rest: module._Problem, dtype: torch.dtype, block: int) -> tuple[Tensor, Tensor]:
         walked.append(dtype)
-        return torch.zeros(len(paths.lam), 20, dtype=torch.float64)
+        return torch.zeros_like(rest.correlation), torch.zeros(len(rest.lam), dtype=torch.bool)
 
-    monkeypatch.setattr(module, "_follow_paths", lost)
+    monkeypatch.setattr(module, "_along_paths", lost)
     codes = elastic_net(features, dictionary, lam, 0.01)
     assert walked == [torch.float32, torch.float64]
     assert (duality_gap(features, dictionary, codes, lam, 0.01) <= GAP / 2 * features.square().sum(1)).all()
     torch.testing.assert_close(codes, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_larger_gap_is_kept_and_takes_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, dictionary = problem(40, 120, n=30)
+    lam = fractions(features, dictionary, 0.2)
+    rounds: list[int] = []
+    solve = module._Signals.solve
+
+    def counted(signals: module._Signals, gram: Tensor) -> None:
+        rounds.append(len(signals.rows))
+        solve(signals, gram)
+
+    monkeypatch.setattr(module._Signals, "solve", counted)
+    taken = []
+    for gap in (GAP, 1e-2):
+        rounds.clear()
+        codes = elastic_net(features, dictionary, lam, gap=gap)
+        found = duality_gap(features, dictionary, codes, lam) / features.square().sum(1) * 2
+        assert found.max() <= gap
+        taken.append(sum(rounds))
+    assert found.max() > 1e-6
+    assert taken[1] < taken[0]
+
+
+def test_the_gap_of_a_zero_code_is_that_of_its_largest_correlation() -> None:
+    """With E = ||x||^2 and t = lam / max |c|, it is (1 - t)^2 E / 2."""
+    features, dictionary = problem(12, 20)
+    scale = torch.tensor([0.1, 0.5, 0.9, 1.0, 1.5, 3.0], dtype=torch.float64)
+    lam = fractions(features, dictionary, 1.0) * scale
+    found = duality_gap(features, dictionary, torch.zeros(6, 20, dtype=torch.float64), lam)
+    expected = (1 - scale).clamp_min(0).square() * features.square().sum(1) / 2
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.gpu

@@ -9,6 +9,7 @@ from torch.autograd import gradcheck
 from torch.func import functional_call
 
 from robustcsc.errors import RobustCSCError
+from robustcsc.layers.elastic_net import GAP, elastic_net
 from robustcsc.layers.prox import soft_threshold
 from robustcsc.layers.solvers import ista
 from robustcsc.layers.task_driven import ElasticNetCode, implicit_beta
@@ -175,6 +176,24 @@ def test_a_lambda_that_is_not_above_zero_is_refused(lam: float) -> None:
 def test_sizes_and_weights_without_sense_are_refused(sizes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="at least 1 and lam2 at least 0"):
         ElasticNetCode(**({"features": 3, "atoms": 4, "lam": 0.1} | sizes))  # type: ignore[arg-type]
+
+
+def test_codes_have_the_gap_that_is_asked() -> None:
+    coder = layer(40, 100)
+    rough = ElasticNetCode(40, 100, lam=0.3, gap=1e-2).double()
+    rough.load_state_dict(coder.state_dict())
+    features = signals(30, 40)
+    codes = rough(features)
+    assert coder.gap == GAP
+    assert torch.equal(coder(features), elastic_net(features, coder.dictionary, torch.full((30,), 0.3).double()))
+    assert torch.equal(codes, elastic_net(features, coder.dictionary, torch.full((30,), 0.3).double(), gap=1e-2))
+    assert not torch.equal(codes, coder(features))
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-13, 1.0, float("nan")])
+def test_gaps_without_sense_are_refused(gap: float) -> None:
+    with pytest.raises(ValueError, match="gap must be from 1e-12 to below 1"):
+        ElasticNetCode(3, 4, lam=0.1, gap=gap)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

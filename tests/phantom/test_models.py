@@ -19,9 +19,12 @@ from tests.phantom.device import PHANTOM, PhantomTensor, Wait, moved, on_phantom
 #: The length of the path of an elastic-net code depends on the values, and so do the sizes of its linear systems: the
 #: host has to follow both.
 FOLLOWED = {
-    "elastic_net._follow_paths",
+    "elastic_net._along_paths",
+    "elastic_net._exchange",
+    "elastic_net._solve",
+    "elastic_net.exchange",
     "elastic_net.only",
-    "elastic_net.unsolved",
+    "elastic_net.start",
     "task_driven._check",
     "task_driven._solve_active",
 }
