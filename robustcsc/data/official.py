@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from robustcsc.data.decode import UnreadableImageError, decode
+from robustcsc.data.decoded import DecodedImages
 from robustcsc.data.images import ImageSet
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.streamed import StreamedImages
@@ -163,7 +164,7 @@ def _from_tree(folder: Path, clean: ImageSet) -> StreamedImages:
         positions=clean.positions,
         image_shape=clean.image_shape,
         crop=False,
-        workers=clean.workers if isinstance(clean, StreamedImages) else 2,
+        workers=clean.workers if isinstance(clean, DecodedImages | StreamedImages) else 2,
     )
 
 

@@ -3,6 +3,9 @@
 Source: SDNet (Dai et al., NeurIPS 2022), section 3.2 and appendix A, eq. 9 and 10.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import sqrt
 
 import torch
@@ -16,6 +19,26 @@ from robustcsc.layers.operator import ConvOperator
 POWER_TOLERANCE = sqrt(1e-5)
 #: ... or after this many iterations.
 POWER_ITERATIONS = 50
+
+_ESTIMATED: ContextVar[bool] = ContextVar("_ESTIMATED", default=True)
+
+
+@contextmanager
+def without_estimates() -> Iterator[None]:
+    """Spares new dictionaries the power iteration, most of the time that it takes to build a small network.
+
+    For where an estimate for another size of images follows, or the one that was saved with the weights.
+
+    Examples:
+        >>> with without_estimates():
+        ...     UnitDictionary(3, 8, (5, 5)).lipschitz
+        tensor(1.)
+    """
+    before = _ESTIMATED.set(False)
+    try:
+        yield
+    finally:
+        _ESTIMATED.reset(before)
 
 
 class UnitDictionary(nn.Module):
@@ -73,7 +96,8 @@ class UnitDictionary(nn.Module):
     def fit_image_size(self, image_size: Pair) -> None:
         """Estimates `lipschitz` for images of this size, from a cold start."""
         self.eigenvector = self.operator.cold_start(image_size)
-        self.update_lipschitz()
+        if _ESTIMATED.get():
+            self.update_lipschitz()
 
     @torch.no_grad()
     def update_lipschitz(self, iterations: int | None = None) -> None:

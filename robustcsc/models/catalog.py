@@ -16,6 +16,7 @@ from torch import nn
 from robustcsc.errors import ModelError, RobustCSCError, UnknownNameError, error_words, grey_levels
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
+from robustcsc.layers.unit_dictionary import without_estimates
 from robustcsc.models import (
     ddl,
     detrame,
@@ -205,7 +206,9 @@ def _build_own(spec: ModelSpec) -> nn.Module:
     sized = "image_size" in inspect.signature(builder).parameters
     options = {"image_size": spec.image_shape[1:]} | spec.options if sized else spec.options
     try:
-        model = _normalising(builder(spec.num_classes, spec.image_shape[0], **options), spec)
+        with without_estimates():  # before the sizes of their images are known
+            network = builder(spec.num_classes, spec.image_shape[0], **options)
+        model = _normalising(network, spec)
         fit_image_size(model, spec.image_shape)
     except Exception as error:  # torch raises what it likes at a size that makes no sense
         cause = str(error).partition("\n")[0].rstrip(".:")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from robustcsc.errors import CheckpointError, UnknownNameError
 from robustcsc.files import write_whole
+from robustcsc.layers.unit_dictionary import without_estimates
 from robustcsc.models.catalog import ModelSpec, all_options, build
 from robustcsc.models.layouts import fitted, state_dicts_in
 from robustcsc.models.shipped import SHIPPED
@@ -94,7 +95,8 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
         raise CheckpointError(
             f"{path} is for {spec.name}, code outside this package: add --model {spec.name} if you trust it."
         )
-    model = build(spec)
+    with without_estimates():  # they are in the file
+        model = build(spec)
     if (complete := fitted(tensors, model)) is None:
         raise CheckpointError(_misfit(path, tensors, model, spec))
     return replace(_complete(model, complete, spec), training=training)
