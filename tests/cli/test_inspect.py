@@ -18,7 +18,7 @@ MakeRun = Callable[[str, str], Run]
     ("model", "kind", "layers"),
     [
         ("msd-csc-fista6", "MSD-CSC", 6),
-        ("ml-csc-ista", "ML-CSC", 6),
+        pytest.param("ml-csc-ista", "ML-CSC", 6, marks=pytest.mark.slow),
         pytest.param("msdnet6", "MSD-CSC", 6, marks=pytest.mark.slow),
     ],
 )
