@@ -8,7 +8,7 @@ Corruptions and Perturbations", ICLR 2019.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial, reduce
 
@@ -25,6 +25,7 @@ from robustcsc.data.jpeg import JpegTrip, jpeg_trip
 from robustcsc.errors import DataError
 
 _Bytes = npt.NDArray[np.uint8]
+_Places = npt.NDArray[np.int64]
 
 _PRECISION = 22  # bits after the point of the weights that Pillow resizes 8-bit images with
 _LIBRARY_PIXELS = 96 * 96  # size of images from which Pillow and libjpeg are faster on a CPU
@@ -117,20 +118,21 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
     if int(height * scale) < 1 or int(width * scale) < 1:
         raise DataError(f"Corruption pixelate at scale {scale:g} leaves no pixel of images of {height}x{width} pixels.")
     if images.shape[1] == 3 and _suits_libraries(images):
-        trip = partial(_box_trip, small=(int(width * scale), int(height * scale)))
-        return _on_bytes(partial(_one_by_one, trip), images)
+        small = int(width * scale), int(height * scale)
+        sides = zip(small, (width, height), strict=True)
+        places = [_box_table(before, after, images.device)[0][0].numpy() for before, after in sides]
+        return _on_bytes(partial(_one_by_one, partial(_box_trip, small=small, places=places)), images.contiguous())
     return _on_bytes(partial(_shrink_and_enlarge, scale=scale), images)
 
 
-def _box_trip(image: _Bytes, result: _Bytes, small: tuple[int, int]) -> None:
-    picture = Image.merge("RGB", [Image.fromarray(plane) for plane in image])
-    rows = picture.resize((small[0], picture.height), Image.Resampling.BOX)  # or Pillow may begin with the columns
-    across, down = (
-        _box_table(before, after, torch.device("cpu"))[0][0].numpy()
-        for before, after in zip(small, picture.size, strict=True)
-    )
-    planes = np.asarray(rows.resize(small, Image.Resampling.BOX)).transpose(2, 0, 1)
-    planes.take(across, 2).take(down, 1, out=result, mode="clip")  # the default mode would need a copy
+def _box_trip(image: _Bytes, result: _Bytes, small: tuple[int, int], places: Sequence[_Places]) -> None:
+    height, width = image.shape[1:]
+    picture = Image.merge("RGB", [Image.frombuffer("L", (width, height), plane, "raw", "L", 0, 1) for plane in image])
+    rows = picture.resize((small[0], height), Image.Resampling.BOX)  # or Pillow may begin with the columns
+    across, down = places
+    for plane, levels in zip(rows.resize(small, Image.Resampling.BOX).split(), result, strict=True):
+        pixels = np.frombuffer(plane.tobytes(), np.uint8).reshape(small[::-1])
+        pixels[:, across].take(down, 0, out=levels, mode="clip")  # the default mode would need a copy
 
 
 def _shrink_and_enlarge(images: Tensor, scale: float) -> Tensor:
@@ -218,19 +220,24 @@ def _suits_libraries(images: Tensor) -> bool:
 def _one_by_one(work: Callable[[_Bytes, _Bytes], None], images: Tensor) -> Tensor:
     """Applies `work`, which writes to its second argument, to each image on a CPU, in as many threads as PyTorch."""
     results = torch.empty_like(images, memory_format=torch.contiguous_format)
-    pairs, count = (images.numpy(), results.numpy()), torch.get_num_threads()
-    if count == 1 or len(images) == 1:
-        deque(map(work, *pairs), maxlen=0)
+    pairs, count = list(zip(images.numpy(), results.numpy(), strict=True)), torch.get_num_threads()
+
+    def share(first: int) -> None:
+        for pair in pairs[first::count]:
+            work(*pair)
+
+    if count == 1 or len(pairs) <= 1:
+        share(0)
     else:
         with ThreadPoolExecutor(count) as threads:
-            deque(threads.map(work, *pairs), maxlen=0)  # waits, and raises their errors
+            deque(threads.map(share, range(count)), maxlen=0)  # waits, and raises their errors
     return results
 
 
 def _on_bytes(work: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Applies `work`, which turns uint8 into integers 0 to 255, to bytes, or to floats rounded to 8 bits."""
     if images.dtype == torch.uint8:
-        return by_blocks(work, images)
+        return work(images)
     return by_blocks(lambda block: _pixels(work(_levels(block)), block), images)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 _GOLDEN_32 = 0x9E3779B9  # odd integers next to 2^32 and 2^64 over the golden ratio
 _GOLDEN_64 = 0x9E3779B97F4A7C15
-_CPU_BLOCK = 1 << 19  # elements per thread and step: few calls of operations whose scratch memory stays in the cache
+_CPU_BLOCK = 1 << 20  # elements per thread and step: few calls of operations whose scratch memory stays in the cache
 _LOG_TERMS = (  # -2 ln(1.5 + t) for |t| <= 0.5, ascending powers: minimax, error 4e-7
     -0.8109306097,
     -1.3333314657,

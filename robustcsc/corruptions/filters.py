@@ -2,7 +2,8 @@
 
 Every output value is formed in an order that depends on the sizes of the image alone: image ``i`` gets the same bits
 alone and in any batch, with any number of threads. A zoom is a sum of `weighted_rows`; the rest is additions and
-multiplications of whole tensors, which IEEE 754 rounds in one way.
+multiplications of whole tensors, which IEEE 754 rounds in one way. Those that a ray is summed with are fused where the
+processor can, for all values alike.
 """
 
 import functools
@@ -64,8 +65,8 @@ def motion(images: Tensor, angles: Tensor, *, radius: float, sigma: float) -> Te
     columns, rows = _ray_offsets(directions.view(-1, 2), len(weights))
     result = torch.empty_like(images)
     for block in row_blocks(len(images), math.prod(images.shape[1:]), images.device):
-        blurred = _ray_sums(images[order[block]], columns[block], rows[block], ratios)
-        result[order[block]] = _round_to_16_bits(blurred.div_(total))
+        blurred = _ray_sums(images.index_select(0, order[block]), columns[block], rows[block], ratios)
+        result.index_copy_(0, order[block], _round_to_16_bits(blurred.div_(total)))
     return result
 
 
@@ -79,14 +80,17 @@ def gathered_ray_sums(images: Tensor, angles: Tensor, ratios: Sequence[float]) -
     columns, rows = _ray_offsets(torch.stack((radians.cos(), radians.sin()), 1), len(ratios) + 1)
     every_row, every_column = (torch.arange(side, device=images.device) for side in (height, width))
     pixels, sums = images.flatten(2), torch.zeros_like(images)
-    for tap in range(len(ratios), -1, -1):  # Horner's scheme, from the far end
-        if tap < len(ratios):
-            sums.mul_(ratios[tap])
+    for tap, ratio in _from_the_far_end(ratios):
         row = (every_row + rows[:, tap, None]).clamp_(0, height - 1)
         column = (every_column + columns[:, tap, None]).clamp_(0, width - 1)
         places = (row[:, :, None] * width + column[:, None, :]).view(len(images), 1, -1)
-        sums.add_(pixels.gather(2, places.expand_as(pixels)).view_as(images))
+        sums = torch.add(pixels.gather(2, places.expand_as(pixels)).view_as(images), sums, alpha=ratio)
     return sums
+
+
+def _from_the_far_end(ratios: Sequence[float]) -> Iterator[tuple[int, float]]:
+    """The taps in the order of Horner's scheme, each with the factor of the sum so far, which begins with 0."""
+    return reversed(list(enumerate((*ratios, 0.0))))
 
 
 def _ray_offsets(directions: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -102,17 +106,17 @@ def _ray_sums(images: Tensor, columns: Tensor, rows: Tensor, ratios: Sequence[fl
     left, top = -min(0, int(columns.min())), -min(0, int(rows.min()))
     padding = (left, max(0, int(columns.max())), top, max(0, int(rows.max())))
     padded = F.pad(images, padding, mode="replicate")
-    sums = torch.zeros_like(images)
-    for tap in range(len(ratios), -1, -1):  # Horner's scheme, from the far end
-        if tap < len(ratios):
-            sums.mul_(ratios[tap])
-        moves = zip((columns[:, tap] + left).tolist(), (rows[:, tap] + top).tolist(), strict=True)
-        for run, (column, row) in _runs(moves):
-            sums[run].add_(padded[run, :, row : row + height, column : column + width])
-    return sums
+    # Whole planes are shifted at once, as if their rows were one: what lies between two rows is computed, too, and cut.
+    pitch = padded.shape[3]
+    length = (height - 1) * pitch + width
+    pixels, sums = padded.flatten(2), images.new_zeros(*images.shape[:2], length)
+    for tap, ratio in _from_the_far_end(ratios):
+        for run, first in _runs((columns[:, tap] + left + pitch * (rows[:, tap] + top)).tolist()):
+            torch.add(pixels[run, :, first : first + length], sums[run], alpha=ratio, out=sums[run])
+    return sums.as_strided(images.shape, (*sums.stride()[:2], pitch, 1))
 
 
-def _runs(values: Iterator[tuple[int, int]]) -> Iterator[tuple[slice, tuple[int, int]]]:
+def _runs(values: Sequence[int]) -> Iterator[tuple[slice, int]]:
     """The runs of equal values, as a slice and the value."""
     start = 0
     for value, group in itertools.groupby(values):
@@ -141,9 +145,9 @@ def truncate_(images: Tensor) -> Tensor:
 def as_bytes(images: Tensor) -> Tensor:
     """Returns ``floor(255 x)`` as uint8, the levels of `truncate_`; the images, float in [0, 1], are overwritten.
 
-    By way of int32, because PyTorch turns floats into bytes one by one.
+    By way of int16, because PyTorch turns floats into bytes one by one.
     """
-    return images.mul_(on_device(255.0, images)).to(torch.int32).to(torch.uint8)
+    return images.mul_(on_device(255.0, images)).to(torch.int16).to(torch.uint8)
 
 
 def clear_below_(values: Tensor, least: float) -> Tensor:

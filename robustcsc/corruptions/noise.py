@@ -69,9 +69,10 @@ def impulse_noise(images: Tensor, seeds: Tensor, *, share: float) -> Tensor:
 def replace_values(images: Tensor, chosen: Tensor, salt: Tensor) -> Tensor:
     """Returns the images, clipped to [0, 1], with `chosen` values set to `salt`; both are of the images' shape, 0 or 1.
 
-    In images of bytes the brightest value is 255. Sums of products with 0 and 1, which are exact: a selection by a mask
-    takes far longer on a CPU.
+    A selection by a mask takes far longer on a CPU. Sums of products with 0 and 1 are exact; in bytes, where the
+    brightest value is 255, so are differences modulo 256.
     """
-    white = 255 if images.dtype == torch.uint8 else 1
+    if images.dtype == torch.uint8:
+        return (-salt).sub_(images).mul_(chosen).add_(images)
     chosen, salt = chosen.to(images.dtype), salt.to(images.dtype)
-    return (1 - chosen).mul_(images).add_(salt * chosen, alpha=white).clamp_(0, white)
+    return (1 - chosen).mul_(images).add_(salt * chosen).clamp_(0, 1)

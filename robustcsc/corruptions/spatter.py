@@ -174,29 +174,25 @@ def edge_distances(chosen: Tensor) -> Tensor:
 
     (H, W, N) bool to (H, W, N) float32, multiples of 2^-16. A shortest path consists of at most two of the moves
     `_STEPS`, in any order, and stays between its ends. So one move after the other is propagated over the planes, by
-    1, 2, 4, ... steps, which add up to any number of steps.
+    1, 2, 4, ... steps, which add up to any number of steps. The rows lie one after the other with a margin between them
+    that is too wide to cross, so that a move is one shift of all of them.
     """
-    distances = chosen.view(torch.uint8).to(torch.float32).mul_(-_FARTHEST).add_(_FARTHEST)
+    height, width, count = chosen.shape
+    pitch = width + int(_FARTHEST)
+    planes = torch.full((height, pitch, count), _FARTHEST, device=chosen.device)
+    planes[:, :width].sub_(chosen.view(torch.uint8), alpha=_FARTHEST)
+    distances = planes.view(-1)
+    farther = torch.empty_like(distances)
     for rows, columns, cost in _STEPS:
-        count = 1
-        while count * cost < _FARTHEST:
-            _spread(distances, count * rows, count * columns, count * cost)
-            count *= 2
-    return distances
-
-
-def _spread(distances: Tensor, rows: int, columns: int, cost: float) -> None:
-    """Lowers distances to those `rows` and `columns` away, on either side, plus `cost`."""
-    height, width = distances.shape[:2]
-    if rows >= height or abs(columns) >= width:
-        return
-    farther = distances + cost
-    left, right = slice(0, width - abs(columns)), slice(abs(columns), width)
-    if columns < 0:
-        left, right = right, left
-    upper, lower = distances[: height - rows, left], distances[rows:, right]
-    torch.minimum(lower, farther[: height - rows, left], out=lower)
-    torch.minimum(upper, farther[rows:, right], out=upper)
+        steps = 1
+        while steps * cost < _FARTHEST and steps * rows < height:
+            shift = steps * (rows * pitch + columns) * count
+            before, after = distances[:-shift], distances[shift:]
+            torch.add(distances, steps * cost, out=farther)
+            torch.minimum(after, farther[:-shift], out=after)
+            torch.minimum(before, farther[shift:], out=before)
+            steps *= 2
+    return planes[:, :width]
 
 
 def relief(distances: Tensor) -> Tensor:

@@ -259,20 +259,18 @@ def add_frost(
     """
     if images.shape[1] != 3:
         raise DataError(f"Corruption frost needs colour images of 3 channels, not {images.shape[1]}.")
-    height, width = images.shape[2:]
     levels = filters.on_device(255.0, images)
     frosty = _frosty_levels(image_weight, frost_weight, images.device)
 
-    def blend(block: Tensor, index: Tensor, corners: Tensor) -> Tensor:
-        crops = crop(textures, index, corners, height, width)
+    def blend(block: Tensor, crops: Tensor) -> Tensor:
         if block.dtype == torch.uint8:
-            pairs = crops.to(torch.int32).add_(block, alpha=256)
+            pairs = crops.to(torch.int32).add_(block.to(torch.int32), alpha=256)
             return frosty.index_select(0, pairs.view(-1)).view_as(crops)
         sums = (block * levels).double().mul_(image_weight * _LEVEL_PARTS)
         sums.add_(crops.double().mul_(frost_weight * _LEVEL_PARTS)).floor_()
         return sums.to(block.dtype).mul_(1 / _LEVEL_PARTS).clamp_(0.0, 255.0).div_(levels)
 
-    return by_blocks(blend, images, index, corners)
+    return by_blocks(blend, images, crop(textures, index, corners, *images.shape[2:]))
 
 
 @lru_cache(maxsize=8)
