@@ -25,7 +25,7 @@ def listed() -> dict[str, Any]:
         found[name] = {
             "family": builder.__module__.rpartition(".")[2],
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "layers": {kind: count for kind, count in kinds.items() if "Norm" not in kind},
+            "layers": {kind: count for kind, count in kinds.items() if not kind.startswith(("BatchNorm", "GroupNorm"))},
             "about": (inspect.getdoc(builder) or "").split("\n")[0].removeprefix("Returns ").rstrip("."),
             "options": {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY},
         }
