@@ -71,11 +71,6 @@ def worst_case_tables(records: Sequence[Record]) -> list[Table]:
     ]
 
 
-def robust_heading(threat: ThreatModel) -> str:
-    """Returns the heading of what all attacks within a budget leave."""
-    return f"under all attacks, {threat_words(threat)}"
-
-
 def attack_list_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort: every attack with its protocol, what it left, what it cost, and its flags."""
     labels, flags = labels_of(records), flags_by_measurement(records)
