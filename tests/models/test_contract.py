@@ -49,7 +49,6 @@ QUICK = (
         "resnet-digits",
         "sdnet20",
         "sdnet-digits",
-        "sdnet-textures",
         "plainnet3",
         "detrame-plainnet3",
         "detrame-resnet8",
