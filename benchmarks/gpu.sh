@@ -33,5 +33,6 @@ if [ -n "$wheels" ]; then
     done
 fi
 modules=$root/benchmarks/gpu:$root/benchmarks
+export PYTHONSAFEPATH=1 # the folder it is started in has a robustcsc, too, which is no installed one
 PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}:$modules PYTHONUNBUFFERED=1 ROBUSTCSC_CACHE=$work \
     "$python" "$root/benchmarks/gpu" --work "$work" "${words[@]}"

@@ -240,19 +240,25 @@ def trained(place: Place, network: str) -> Iterator[Row]:
 
 def robustness(place: Place) -> Iterator[Part]:
     """The networks under noise, each at all its lambdas, and then under attack."""
-    sparse, plain = (place.opened(network) for network in place.networks)
-    yield partial(fits, sparse, place.scale)
+    trained = [it for it in place.networks if (place.work / "runs" / it / "weights.safetensors").exists()]
+    if not trained:
+        raise RuntimeError("no network was trained")
+    sessions = [place.opened(network) for network in trained]
     noises = ",".join(NOISE_KERNELS.values())
-    for session, policies in ((sparse, LAMBDAS), (plain, ())):
-        noised = session.images(limit=place.scale.noised)
-        yield partial(timed, "noise", session, partial(session.sweep, noised, corruptions=noises, policies=policies))
-    attacked = {session.run.name: session.images(limit=place.scale.attacked) for session in (sparse, plain)}
+    for session in sessions:
+        sparse, noised = session.run.name == place.scale.sparse, session.images(limit=place.scale.noised)
+        if sparse:
+            yield partial(fits, session, place.scale)
+        sweep = partial(session.sweep, noised, corruptions=noises, policies=LAMBDAS if sparse else ())
+        yield partial(timed, "noise", session, sweep)
+    attacked = {session.run.name: session.images(limit=place.scale.attacked) for session in sessions}
     for norm in NORMS:
-        for session in (sparse, plain):
+        for session in sessions:
             attack = partial(session.attack, attacked[session.run.name], norm=norm)
             yield partial(timed, f"pgd {norm}", session, attack)
-    for session, other in ((sparse, plain), (plain, sparse)):
-        suite = partial(session.suite, "standard", attacked[session.run.name], surrogate=other)
+    for session, other in zip(sessions, sessions[::-1], strict=True):
+        surrogate = None if other is session else other
+        suite = partial(session.suite, "standard", attacked[session.run.name], surrogate=surrogate)
         yield partial(timed, "suite", session, suite)
 
 

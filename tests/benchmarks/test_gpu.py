@@ -13,6 +13,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,8 +166,10 @@ def within_the_limits(folder: Path) -> None:
 def test_a_step_that_fails_is_told_and_the_next_goes_on(tmp_path: Path) -> None:
     (broken := tmp_path / "images.tar.xz").write_bytes(b"no archive")
     out = tmp_path / "found"
+    (other := tmp_path / "robustcsc").mkdir()
+    (other / "__init__.py").touch()  # where it is started lies another, which is not to be imported
     words = command("--images", broken, "--steps", "training,adaptive", "--out", out)
-    subprocess.run(words, check=True, env=environment())
+    subprocess.run(words, check=True, env=environment(), cwd=tmp_path)
     steps = found_in(out)["steps"]
     assert steps["training"]["status"] == "failed" and "ReadError" in steps["training"]["error"]
     assert steps["adaptive"]["status"] == "done" and len(steps["adaptive"]["rows"]) == 6
@@ -264,6 +267,34 @@ def test_the_driver_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     doing.look(found := findings.Findings(tmp_path / "gpu.json"), needs_gpu=True)
     told = found.read()["machine"]
     assert (told["card"], told["memory"], told["driver"]) == ("a card", 1 << 30, "580.159.04")
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_network_whose_training_was_cut_off_does_not_keep_the_other_from_being_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales, steps = map(importlib.import_module, ("scales", "steps"))
+    place = steps.Place(scales.SCALES["rehearsal"], None, tmp_path)
+    with pytest.raises(RuntimeError, match="no network was trained"):
+        next(steps.robustness(place))
+    done: list[tuple[str, Any]] = []
+
+    def opened(_: object, network: str) -> SimpleNamespace:
+        def measured(what: str, *_: object, **named: object) -> list[None]:
+            done.append((what, named))
+            return []
+
+        asked = {what: partial(measured, what) for what in ("sweep", "attack", "suite")}
+        return SimpleNamespace(
+            run=SimpleNamespace(name=network), images=lambda limit: limit, fit_lambdas=lambda **_: {}, **asked
+        )
+
+    monkeypatch.setattr(steps.Place, "opened", opened)
+    (weights := tmp_path / "runs" / "sdnet-textures" / "weights.safetensors").parent.mkdir(parents=True)
+    weights.touch()
+    rows = [row for part in steps.robustness(place) for row in part()]
+    assert [row["what"] for row in rows] == ["noise", "pgd linf", "pgd l2", "suite"]
+    assert done[-1] == ("suite", {"surrogate": None})
 
 
 @pytest.mark.usefixtures("modules")
