@@ -37,8 +37,8 @@ def coding_layers(model: nn.Module) -> dict[str, CodingLayer]:
     layers = {name: module for name, module in model.named_modules() if isinstance(module, CodingLayer)}
     if not layers:
         raise RobustCSCError(
-            "This model has no sparse-coding layer: choose an SDNet, an ML-CSC, an MSD-CSC, a tddl model, or a model "
-            "of your own with such layers, with --run."
+            "This model has no sparse-coding layer: choose an SDNet, an SCN, an ML-CSC, an MSD-CSC, a tddl model, or "
+            "a model of your own with such layers, with --run."
         )
     return layers
 

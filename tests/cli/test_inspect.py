@@ -66,7 +66,7 @@ def test_a_network_without_sparse_coding_is_refused(robustcsc: Command, make_run
     make_run("here", "resnet-digits")
     done = robustcsc("inspect coding --run here")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Error: This model has no sparse-coding layer")
+    assert done.err.startswith("Error: This model has no convolutional sparse-coding layer")
 
 
 def test_an_out_folder_that_is_a_file_is_refused(robustcsc: Command, place: Path, few_digits: None) -> None:

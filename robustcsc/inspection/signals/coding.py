@@ -131,7 +131,7 @@ def inspect_coding(specimen: Specimen) -> Findings[LayerCoding]:
     layers = conv_coding_layers(specimen.model)
     if not layers:
         raise RobustCSCError(
-            "This model has no sparse-coding layer: choose an SDNet, an ML-CSC or an MSD-CSC with --run."
+            "This model has no convolutional sparse-coding layer: choose an SDNet, an ML-CSC or an MSD-CSC with --run."
         )
     sums = {name: _Sums(layer) for name, layer in layers.items()}
     watch(specimen, layers, lambda name, batch, signals, codes: sums[name].add(signals, codes))

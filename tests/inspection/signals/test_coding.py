@@ -107,7 +107,7 @@ def test_batches_are_added_up(specimen: Make) -> None:
 
 
 def test_a_model_without_sparse_coding_and_no_images_are_refused(specimen: Make) -> None:
-    with pytest.raises(RobustCSCError, match="no sparse-coding layer"):
+    with pytest.raises(RobustCSCError, match="no convolutional sparse-coding layer"):
         inspect_coding(specimen(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.rand(1, 3, 6, 6)))
     with pytest.raises(RobustCSCError, match="There are no images"):
         inspect_coding(specimen(nn.Sequential(dense(1.0)), torch.rand(0, 1, 4, 4)))
