@@ -309,7 +309,7 @@ def test_a_mistake_is_told_without_tensors(typed: str, mistakes: Answers) -> Non
 
 COMPLETED: dict[str, list[str]] = {
     "evaluate --run ": ["mine", *SHIPPED],
-    "report m": ["mine"],
+    "report mi": ["mine"],
     "train sdnet-dig": ["sdnet-digits"],
     "evaluate --model resnet1": ["resnet18", "resnet110", "resnet164"],
     "sweep --data cifar": ["cifar10", "cifar100"],
