@@ -35,6 +35,7 @@ from robustcsc.layers.gradients import GRADIENTS, Gradient
 from robustcsc.layers.lambdas import LambdaLayer
 from robustcsc.layers.nonnegative import nonnegative_code
 from robustcsc.layers.operator import ConvOperator
+from robustcsc.layers.precision import without_autocast
 
 #: Steps from which on the implicit gradient over an overcomplete dictionary may be used, if lambda_2 is above 0.
 OVERCOMPLETE_STEPS = 200
@@ -126,7 +127,7 @@ class PatchCode2d(LambdaLayer):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the codes ``(N, atoms, h, w)`` of `images` ``(N, C, H, W)``, in the type of the weight."""
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images.device):
             linear = self._correlations(images) - self.threshold.to(self.weight.dtype).view(-1, 1, 1, 1)
             codes = nonnegative_code(linear.flatten(2), self._gram, self.num_steps, self.gradient)
         return codes.view(linear.shape)
@@ -152,7 +153,7 @@ class PatchCode2d(LambdaLayer):
 
         These are ``k^2 / stride^2``, so that it compares with the residual of a CSC layer.
         """
-        with torch.autocast(signals.device.type, enabled=False):
+        with without_autocast(signals.device):
             signals, codes = signals.to(self.weight.dtype), codes.to(self.weight.dtype)
             size = self.weight.shape[2]
             square = signals.square().sum(1, keepdim=True)

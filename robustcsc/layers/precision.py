@@ -6,7 +6,7 @@ Sources: PyTorch's documentation, "Automatic Mixed Precision", "Numerical accura
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -41,6 +41,20 @@ class Bfloat16(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16):
             logits: Tensor = self.model(images)
         return logits.float()
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Returns a block in which autocast rounds nothing, for iterations that need all digits.
+
+    Devices without autocast, such as that of shapes without values, are left alone.
+
+    Examples:
+        >>> import torch
+        >>> with torch.autocast("cpu", torch.bfloat16), without_autocast(torch.device("cpu")):
+        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+        torch.float32
+    """
+    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else nullcontext()
 
 
 @contextmanager

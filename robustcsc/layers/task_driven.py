@@ -29,6 +29,7 @@ from torch.autograd.function import once_differentiable
 from robustcsc.errors import RobustCSCError
 from robustcsc.layers.elastic_net import GAP, elastic_net
 from robustcsc.layers.lambdas import LambdaLayer
+from robustcsc.layers.precision import without_autocast
 
 #: Smallest lambda_2 in the gradient, above the rounding error of Gram matrices of unit atoms in that type.
 RIDGE = {torch.float32: 1e-6, torch.float64: 1e-10}
@@ -148,7 +149,7 @@ class ElasticNetCode(LambdaLayer):
         features = features.to(dictionary.dtype)
         lam = self.lam.to(dictionary.dtype).expand(len(features))
         self._check(features, lam)
-        with torch.autocast(features.device.type, enabled=False):
+        with without_autocast(features.device):
             codes: Tensor = _ImplicitCode.apply(features, dictionary, lam, self.lam2, self.gap)
         return codes
 

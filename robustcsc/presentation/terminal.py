@@ -75,7 +75,7 @@ def sentence_lines(sentence: str, width: int) -> list[str]:
     """Returns a sentence as lines of at most `width` columns that break no interval.
 
     Examples:
-        >>> sentence_lines("higher ([2.3, 2.8], p < 0.001)", 14)
+        >>> sentence_lines("higher ([2.3, 2.8], p < 0.001)", 13)
         ['higher', '([2.3, 2.8],', 'p < 0.001)']
     """
     return broken(_UNBROKEN.findall(sentence), width)
