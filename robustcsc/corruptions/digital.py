@@ -121,7 +121,7 @@ def pixelate(images: Tensor, seeds: Tensor, *, scale: float) -> Tensor:
         small = int(width * scale), int(height * scale)
         sides = zip(small, (width, height), strict=True)
         places = [_box_table(before, after, images.device)[0][0].numpy() for before, after in sides]
-        return _on_bytes(partial(_one_by_one, partial(_box_trip, small=small, places=places)), images.contiguous())
+        return _through_library(partial(_box_trip, small=small, places=places), images.contiguous())
     return _on_bytes(partial(_shrink_and_enlarge, scale=scale), images)
 
 
@@ -203,7 +203,7 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
     trip = jpeg_trip() if _suits_libraries(images) else None
     if trip is None:
         return _on_bytes(lambda levels: through_jpeg(levels.to(torch.float32), int(quality)), images)
-    return _on_bytes(partial(_one_by_one, partial(_file_trip, trip=trip, quality=int(quality))), images)
+    return _through_library(partial(_file_trip, trip=trip, quality=int(quality)), images)
 
 
 def _file_trip(image: _Bytes, result: _Bytes, trip: JpegTrip, quality: int) -> None:
@@ -215,6 +215,13 @@ def _file_trip(image: _Bytes, result: _Bytes, trip: JpegTrip, quality: int) -> N
 
 def _suits_libraries(images: Tensor) -> bool:
     return images.device.type == "cpu" and images.shape[2] * images.shape[3] >= _LIBRARY_PIXELS
+
+
+def _through_library(work: Callable[[_Bytes, _Bytes], None], images: Tensor) -> Tensor:
+    """Applies `work` to each image; bytes need no blocks, since nothing but the results is held."""
+    if images.dtype == torch.uint8:
+        return _one_by_one(work, images)
+    return _on_bytes(partial(_one_by_one, work), images)
 
 
 def _one_by_one(work: Callable[[_Bytes, _Bytes], None], images: Tensor) -> Tensor:
@@ -237,7 +244,7 @@ def _one_by_one(work: Callable[[_Bytes, _Bytes], None], images: Tensor) -> Tenso
 def _on_bytes(work: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Applies `work`, which turns uint8 into integers 0 to 255, to bytes, or to floats rounded to 8 bits."""
     if images.dtype == torch.uint8:
-        return work(images)
+        return by_blocks(work, images)
     return by_blocks(lambda block: _pixels(work(_levels(block)), block), images)
 
 
