@@ -6,11 +6,13 @@ pandas and the like inside its functions only, so that help, mistakes and lists 
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -18,11 +20,11 @@ import typer
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.cli.console import TSV, allow_any_terminal, note
-from robustcsc.cli.usage import Commands, UsageError, usage_words
-from robustcsc.errors import RobustCSCError, error_words, own_line
+from robustcsc.cli.usage import Commands, UsageError, bounded, usage_words
+from robustcsc.errors import RobustCSCError, defect_words, error_words, own_line
 
 DEBUG, TSV_TABLES, JSON = "--debug", "--tsv", "--json"
-USER_ERROR = 2
+USER_ERROR, DEFECT = 2, 70  # as sysexits.h has it
 INTERRUPTED = 130
 
 #: What to tell about an operating-system error that the user can put right.
@@ -32,6 +34,7 @@ _SYSTEM_ERRORS = {
     errno.EFBIG: "A file is larger than is allowed here{place}: raise the limit, or run the command in another folder.",
     errno.EROFS: "The file system is read-only{place}: run the command in a folder you can write to.",
     errno.EACCES: "Permission is missing{place}: change it, or run the command in a folder you can write to.",
+    errno.ENAMETOOLONG: "The name of a file or folder is too long{place}: choose a shorter one.",
 }
 
 
@@ -73,7 +76,7 @@ class _Commands(Mapping[str, Any]):
             if not isinstance(found, typer.Typer):
                 found, alone = typer.Typer(add_completion=False), found
                 found.command()(alone)
-            command: Any = typer.main.get_command(found)
+            command: Any = bounded(typer.main.get_command(found))
             command.name, command.rich_help_panel = name, panel
             self._built[name] = command
         return self._built[name]
@@ -136,11 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             `--tsv` may stand anywhere.
 
     Returns:
-        The exit code: 0; 2 for what the user can put right (one sentence on standard error); 130 after
-        Ctrl-C; 1 when whoever reads the output stops reading.
-
-    Raises:
-        Exception: A defect of this program, with its traceback.
+        The exit code: 0; 2 for what the user can put right, 70 for a defect of this program (one sentence on standard
+        error); 130 after Ctrl-C; 1 when whoever reads the output stops reading.
     """
     if arguments is None:  # this process is the program's own
         keep_freed_memory()
@@ -157,14 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _close_output()
         return 1
     except Exception as error:
-        sentence = _sentence(error)
-        if sentence is None:
-            raise
         _close_output()
         if DEBUG in typed:
             traceback.print_exception(error)
-        note(f"Error: {sentence}")
-        return USER_ERROR
+        sentence = _sentence(error)
+        note(f"Error: {sentence or defect_words(error, _command(typed), DEBUG)}")
+        return USER_ERROR if sentence else DEFECT
 
 
 def _sentence(error: Exception) -> str | None:
@@ -180,12 +178,24 @@ def _sentence(error: Exception) -> str | None:
     return None
 
 
+def _command(typed: Sequence[str]) -> str:
+    """Returns the command among the words that were typed, with the name of the program."""
+    return " ".join(["robustcsc", *[word for word in typed if word in COMMANDS][:1]])
+
+
 def _run(typed: Sequence[str]) -> int:
     """Returns the exit code of the command that was typed.
 
     Raises:
-        RobustCSCError: Tables are to be printed in two ways, or there is no such command, option or value.
+        RobustCSCError: Tables are to be printed in two ways, there is no such command, option or value, or a word is
+            empty or no text.
     """
+    for before, word in pairwise(["", *typed]):
+        if any("\ud800" <= sign <= "\udfff" for sign in word):
+            raise RobustCSCError(f"{word!r} is not text in UTF-8: choose another name or text.")
+        option = before if not word else word.removesuffix("=") if re.fullmatch("--[a-z-]+=", word) else None
+        if option is not None:  # which would mean that it was not given
+            raise RobustCSCError(f"{option or 'An argument'} is empty: write a value, or leave it out.")
     if {TSV_TABLES, JSON} <= {*typed}:
         raise RobustCSCError(f"{TSV_TABLES} and {JSON} exclude each other: choose one.")
     TSV.set(TSV_TABLES in typed)

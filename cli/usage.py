@@ -29,6 +29,21 @@ class Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+#: Whole numbers up to here are taken by whatever computes with them.
+MOST = 2**31 - 1
+
+
+def bounded(command: Any) -> Any:
+    """Returns a command, or group of commands, whose options for whole numbers take none above `MOST`."""
+    for inner in getattr(command, "commands", {}).values():
+        bounded(inner)
+    for option in command.params:
+        kind = getattr(option, "type_descriptor", None)
+        if kind is not None and kind.annotation in (int, int | None) and kind.parameter_info.max is None:
+            kind.parameter_info.max = MOST
+    return command
+
+
 def usage_words(error: Any) -> str:
     """Returns the sentence about a `UsageError`; ``""`` if the help was printed, as nothing was typed."""
     context, parameter = error.ctx, getattr(error, "param", None)
@@ -73,7 +88,8 @@ def _refused(option: Any, kind: Any, typed: object) -> str:
     name = option.opts[0]
     if kind.choices:
         return f"Unknown word {typed!r} of {name}: {hint(str(typed), [*map(str, kind.choices)])}"
-    bounds = {"at least": kind.parameter_info.min, "at most": kind.parameter_info.max}
+    most = kind.parameter_info.max
+    bounds = {"at least": kind.parameter_info.min, "at most": most if most != MOST or len(str(typed)) > 9 else None}
     told = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
     whole = "a whole number" if "int" in str(kind.annotation) else "a number"
     return f"{name} needs {whole}{told and f' of {told}'}, not {typed!r}."

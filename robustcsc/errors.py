@@ -51,6 +51,22 @@ def error_words(error: BaseException) -> str:
     return f"{words} ({line})" if line else words
 
 
+def defect_words(error: BaseException, command: str, option: str) -> str:
+    """Returns the sentence about an error that nobody foresaw.
+
+    Args:
+        error: It.
+        command: What was running.
+        option: The option that shows how the error was reached.
+    """
+    frames = [*traceback.extract_tb(error.__traceback__)][-1:]
+    place = "".join(f" ({Path(it.filename).name}, line {it.lineno})" for it in frames)
+    return (
+        f"{command} failed with {error_words(error)}{place}, a fault of robustcsc or of a package it uses and not of "
+        f"what you typed: please report it with what {option} shows."
+    )
+
+
 class RobustCSCError(Exception):
     """A user can put this right; the command line prints the message and exits with code 2."""
 

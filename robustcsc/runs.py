@@ -22,6 +22,9 @@ from robustcsc.models.shipped import SHIPPED
 #: The folder that holds all runs unless the user names another.
 RUNS = Path("runs")
 
+#: Bytes of the name of a run: file systems have room for 255, of which temporary names take some.
+LONGEST = 200
+
 #: The run of the shipped model for textures, which stands in where there is no run yet.
 DEMO_RUN = "textures-demo"
 
@@ -228,6 +231,8 @@ def meant(name: str | None, model: str | None = None, weights: Path | None = Non
         CheckpointError: Weights or their model are missing, or the latest run has no weights yet.
         RobustCSCError: A published model cannot be had.
     """
+    if name == "":
+        raise StoreError("The name of a run is empty: write one, or leave it out for the latest run.")
     wanted = name or re.sub(r"[^\w.-]", "-", model or "")
     if weights is not None or (model is not None and ":" not in model):
         if model is None or weights is None:
@@ -268,8 +273,11 @@ def check_name(name: str) -> None:
     """Refuses what cannot be the name of a run.
 
     Raises:
-        StoreError: It is not made of letters, digits, ``.``, ``_`` and ``-``, starting with a letter or digit.
+        StoreError: It is not made of letters, digits, ``.``, ``_`` and ``-``, starting with a letter or digit, or is
+            longer than `LONGEST` bytes.
     """
+    if len(name.encode()) > LONGEST:
+        raise StoreError(f"The name of a run has at most {LONGEST} letters, not {len(name)}: choose a shorter one.")
     if not re.fullmatch(r"[^\W_][\w.-]*", name):
         raise StoreError(
             f"{name!r} cannot be the name of a run: use letters, digits, '.', '_' and '-', "

@@ -147,7 +147,7 @@ def any_batch_size(text: str) -> int | Literal["auto"]:
     """
     if str(text) == "auto":  # str: typer reads defaults through here, too
         return "auto"
-    if not re.fullmatch("0*[1-9][0-9]*", str(text)):
+    if not re.fullmatch("0*[1-9][0-9]{,8}", str(text)):
         raise OptionError(f"--batch-size {text!r} is no number of images: write one, such as 250, or auto.")
     return int(text)
 
@@ -164,8 +164,8 @@ def builder_options(pairs: Sequence[str] | None) -> dict[str, object]:
         if not equals or not key:
             raise OptionError(f"--model-option {pair!r}: write KEY=VALUE, for example atoms=32.")
         try:
-            parsed[key] = json.loads(value)
-        except ValueError:
+            parsed[key] = json.loads(value, parse_constant=str)  # what is no number of JSON is text
+        except (ValueError, RecursionError):
             parsed[key] = value
     return parsed
 

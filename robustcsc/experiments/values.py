@@ -66,7 +66,7 @@ def _budget(value: float | str) -> float:
 
 
 _Words = tuple[str, ...]
-AtLeastOne = Annotated[int, Meta(ge=1)]
+AtLeastOne = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 AnyBatchSize = AtLeastOne | Literal["auto"]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Severities = tuple[Annotated[int, Meta(ge=1, le=5)], ...]

@@ -10,6 +10,7 @@ from robustcsc.measurements.facts import Fact
 from robustcsc.measurements.threats import NORMS, Norm, parse_epsilon
 
 Value = int | float | str
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +176,8 @@ def _number(name: str, setting: str, typed: str, *, whole: bool) -> int | float:
         value = int(typed) if whole else parse_epsilon(typed)
     except (ValueError, AttackError) as error:
         raise AttackError(f"{setting}={typed} of the attack {name} is no number: write {setting}=10, say.") from error
-    if value <= 0:
-        raise AttackError(f"{setting}={typed} of the attack {name} must be above 0.")
+    if not 0 < value <= _MOST:
+        raise AttackError(f"{setting}={typed} of the attack {name} must be above 0 and at most {_MOST}.")
     return value
 
 

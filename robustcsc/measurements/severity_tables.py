@@ -14,6 +14,7 @@ A file holds one ``[benchmark]`` table and one table per corruption::
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -30,6 +31,8 @@ from robustcsc.toml_files import TomlFile
 ORIGINAL_NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 """The photographs of frost in the authors' repository."""
 
+_NAME, _LONGEST = re.compile("[a-z0-9_-]+"), 100
+_TAKEN = ("all", "standard", *GROUPS)
 _TYPE_WORDS = {int: "a whole number", str: "text in quotes", bool: "true or false", list: "a list"}
 
 
@@ -187,6 +190,12 @@ def _fields(file: TomlFile, name: str, table: object, types: Mapping[str, type])
 
 def _corruption(file: TomlFile, name: str, table: object) -> TableEntry:
     """One checked entry."""
+    if not _NAME.fullmatch(name):  # names become files and folders
+        raise file.error((name, 0), "the name of a corruption has lower-case letters, digits, '_' and '-' only.")
+    if len(name) > _LONGEST:
+        raise file.error((name, 0), f"the name of a corruption has at most {_LONGEST} letters.")
+    if name in _TAKEN:
+        raise file.error((name, 0), f"{name} means several corruptions at once: choose another name.")
     entry = _fields(file, name, table, {"kernel": str, "group": str, "standard": bool, "levels": list})
     kernel, levels = entry["kernel"], entry["levels"]
     for key, known in (("kernel", tuple(PARAMETERS)), ("group", GROUPS)):

@@ -115,8 +115,12 @@ def typed_options(options: Mapping[str, Any]) -> str:
     return " ".join(f"--model-option {name}={value}" for name, value in written.items())
 
 
+#: The largest size or number of steps of a layer, far above any that computes in a lifetime.
+_LARGEST = 100_000
+
+
 def _is_size(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < int(value) <= _LARGEST
 
 
 def _is_number(value: object) -> bool:
@@ -125,7 +129,7 @@ def _is_number(value: object) -> bool:
 
 #: What the value of an option has to be, by the kind of its default: whole numbers are sizes and counts.
 _KINDS: dict[type, tuple[str, Callable[[object], bool]]] = {
-    int: ("a whole number of at least 1", _is_size),
+    int: (f"a whole number of at least 1 and at most {_LARGEST}", _is_size),
     float: ("a number", _is_number),
     bool: ("true or false", lambda value: isinstance(value, bool)),
 }

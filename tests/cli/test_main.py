@@ -132,32 +132,24 @@ def test_an_error_in_code_of_the_users_own_is_a_sentence_with_its_line(
         assert found.__traceback__ is not None
         error = found.with_traceback(found.__traceback__.tb_next)  # without this test
     if expected is None:
-        with pytest.raises(KeyError):
-            run_raising(error, monkeypatch)
+        assert run_raising(error, monkeypatch) == 70
         return
     assert run_raising(error, monkeypatch) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
     assert expected in sentence
 
 
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
 @pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), OSError(errno.EIO, "a broken disk")])
-def test_unforeseen_errors_pass_through(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(type(error)) as caught:
-        run_raising(error, monkeypatch)
-    assert caught.value is error
-
-
-def test_unforeseen_error_keeps_its_traceback() -> None:
-    code = (
-        "import robustcsc.cli.main as m\n"
-        "def defect():\n    raise ZeroDivisionError('a defect')\n"
-        "m.app.command('fail')(defect)\n"
-        "m.main(['fail'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("Traceback (most recent call last):\n")
-    assert done.stderr.endswith("in defect\nZeroDivisionError: a defect\n")
+def test_a_defect_is_a_sentence_with_its_command_and_code_70(
+    error: Exception, debug: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli_main.COMMANDS, "measure", ("", ""))
+    assert run_raising(error, monkeypatch, debug) == 70
+    *traceback, sentence = capsys.readouterr().err.splitlines()
+    place = f"{type(error).__name__}: {error} (<string>, line 2), a fault of robustcsc or of a package it uses"
+    assert sentence.startswith(f"Error: robustcsc measure failed with {place} and not of what you typed: ")
+    assert traceback[-1:] == ([f"{type(error).__name__}: {error}"] if debug else [])
 
 
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["--no-such-option"]])

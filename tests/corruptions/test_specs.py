@@ -143,6 +143,15 @@ def test_a_file_of_ones_own_is_read_by_path(tmp_path: Path) -> None:
             "shot_noise = 1\n[benchmark]",
             "1, [shot_noise]: write a table [shot_noise] with the keys kernel",
         ),
+        *(
+            ("[gaussian_noise]", f"['{name}']", "the name of a corruption has lower-case letters, digits, '_' and '-'")
+            for name in ("../noise", "/tmp/noise", "a/b", "", "a,b", ".", "a.npy", "Noise", "rauschen\u00e4", " fog")
+        ),
+        ("[gaussian_noise]", f"[{'a' * 101}]", "the name of a corruption has at most 100 letters."),
+        *(
+            ("[gaussian_noise]", f"[{name}]", f"5, [{name}]: {name} means several corruptions at once")
+            for name in ("all", "standard", "noise", "digital")
+        ),
         ("[gaussian_noise]", "[benchmark]", "5: the table [benchmark] stands there twice: keep one."),
     ],
 )

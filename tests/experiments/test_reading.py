@@ -105,7 +105,7 @@ def test_a_table_alone_and_a_list_of_tables_say_the_same(place: Path) -> None:
 MISTAKES = {
     "a key": ("epochs = 2", "epoch = 2", "epoch of [train]: there is no such key: did you mean 'epochs'?"),
     "a table": ("[sweep]", "[swep]", "swep: there is no such key: did you mean 'sweep'?"),
-    "a type": ("epochs = 2", 'epochs = "two"', "epochs of [train]: 'two' is not a whole number of at least 1."),
+    "a type": ("epochs = 2", 'epochs = "two"', "epochs of [train]: 'two' is not a whole number of at least 1 and"),
     "a bound": (
         "severities = [1, 5]",
         "severities = [1, 6]",

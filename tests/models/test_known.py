@@ -9,7 +9,8 @@ import pytest
 from robustcsc.errors import ModelError, UnknownNameError, hint
 from robustcsc.models.known import check_known, images_for, known_models, typed_options
 
-SIZE, NUMBER = "is not a whole number of at least 1, as in --model-option", "is not a number, as in --model-option"
+SIZE = "is not a whole number of at least 1 and at most 100000, as in --model-option"
+NUMBER = "is not a number, as in --model-option"
 
 
 @pytest.mark.parametrize(
