@@ -1,12 +1,16 @@
 """Writing files that are whole or not there."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from robustcsc.errors import StoreError
+
+#: Ending of the names of files and folders that are not whole yet.
+PARTIAL = ".partial"
 
 
 def check_writable(path: Path, name: str, *, folder: bool) -> None:
@@ -42,15 +46,23 @@ def check_writable(path: Path, name: str, *, folder: bool) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives the block a path beside `path` to write to, which takes its name in one step when the block ends.
 
-    Whatever happens, `path` has its old content or all of the new one, and no other file stays.
+    Whatever happens, `path` has its old content or all of the new one. No other file stays, unless the process is
+    killed: then `clear_partial` finds it. Of processes that write at the same time the last one wins.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
     try:
         yield partial
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def clear_partial(folder: Path) -> None:
+    """Deletes what killed processes did not finish in a folder and those below; no other may be writing there."""
+    for path in [*folder.rglob(f"*{PARTIAL}")]:
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

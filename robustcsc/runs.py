@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from robustcsc.errors import CheckpointError, StoreError, hint
 from robustcsc.files import check_writable, write_whole
+from robustcsc.locks import PATIENCE, alone
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import from_json, replace, to_json
 from robustcsc.measurements.records import Location, Precision
@@ -48,6 +50,16 @@ class Run:
     def weights_path(self) -> Path:
         """The trained weights with the description of their model."""
         return self.folder / "weights.safetensors"
+
+    @contextmanager
+    def making_weights(self, *, patience: float = 0.0) -> Iterator[None]:
+        """Keeps other processes from training the run, or giving it weights from elsewhere, while the block runs.
+
+        Raises:
+            StoreError: Another process is doing so, for longer than `patience` in seconds.
+        """
+        with alone(self.weights_path, f"Run {self.name!r} is being trained", "choose another --run", patience=patience):
+            yield
 
     @property
     def training_path(self) -> Path:
@@ -112,9 +124,12 @@ class Run:
 
     def remember(self, location: Location) -> None:
         """Keeps where images were, for commands without ``--root``; nothing for images without a folder."""
-        places = self.places
         place = replace(location, limit=None)
-        if place.root and [*places.items()][-1:] != [(place.data, place)]:
+        if not place.root or [*self.places.items()][-1:] == [(place.data, place)]:
+            return
+        doing = f"What run {self.name!r} was measured with is being written"
+        with alone(self.places_path, doing, "choose another --run", patience=PATIENCE):
+            places = self.places
             places.pop(place.data, None)
             write_whole(self.places_path, to_json({**places, place.data: place}))
 

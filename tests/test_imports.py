@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LINES = (
     {"errors", "progress", "allocator", "corruption_specs"},
-    {"files", "roots", "toml_files"},
+    {"files", "locks", "roots", "toml_files"},
     {"measurements"},
     {"layers"},
     {"data"},

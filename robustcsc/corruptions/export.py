@@ -27,7 +27,8 @@ from robustcsc.corruptions.manifest import MANIFEST, Manifest, read_manifest
 from robustcsc.corruptions.trial import check_applicable
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
-from robustcsc.files import replacing, write_whole
+from robustcsc.files import PARTIAL, clear_partial, replacing, write_whole
+from robustcsc.locks import alone
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.perturbations import SEVERITIES
 from robustcsc.measurements.severity_tables import Spec
@@ -82,11 +83,10 @@ class Export:
         """
         self._check_form(severities)
         manifest = self._manifest()
-        earlier = earlier_manifest(root)
-        if earlier is not None:
-            manifest.check_continues(earlier, root)
+        manifest.check_continues(earlier_manifest(root), root)
         check_applicable(self.images, self.spec, corruptions, severities, device=self.device)
         with _made(root):
+            manifest.check_continues(earlier_manifest(root), root)  # another process may have finished in the meantime
             write_whole(root / MANIFEST, to_json(manifest) + b"\n")
             written = [
                 replace(self, progress=progress)._write_corruption(root, corruption, severities)
@@ -175,7 +175,7 @@ class Export:
 
     def _write_folder(self, folder: Path, corruption: str, severity: int) -> None:
         """Writes the images of one severity to a folder ``<name>.partial``, which is renamed when it is complete."""
-        partial = folder.with_name(f"{folder.name}.partial")
+        partial = folder.with_name(f"{folder.name}{PARTIAL}")
         suffix = ".png" if self.png else ".JPEG"
         paths = [partial / f"{os.path.splitext(file)[0]}{suffix}" for file in self.images.files]
         for parent in {path.parent for path in paths}:
@@ -211,7 +211,8 @@ def earlier_manifest(root: Path) -> Manifest | None:
         DataError: The folder holds other files.
     """
     earlier = read_manifest(root)
-    if earlier is None and root.is_dir() and any(root.iterdir()):
+    # A process that was killed while it wrote the manifest has left no more than a part of it, and its lock.
+    if earlier is None and root.is_dir() and any(MANIFEST not in path.name for path in root.iterdir()):
         raise DataError(
             f"{root} holds files that were not exported by robustcsc: choose a new or an empty folder for --out."
         )
@@ -240,10 +241,14 @@ def _write_image(path: Path, pixels: _Pixels) -> None:
 
 @contextmanager
 def _made(root: Path) -> Iterator[None]:
-    """Creates a folder; if the block fails, partial files are deleted, and the folder too if nothing else is in it.
+    """Creates a folder, which no other process writes to while the block runs.
+
+    Files that a killed process did not finish go first. If the block fails, partial files are deleted, and the folder
+    too if nothing else is in it.
 
     Raises:
         DataError: If the folder cannot be created.
+        StoreError: Another process writes to it.
     """
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
@@ -251,19 +256,30 @@ def _made(root: Path) -> Iterator[None]:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{root} cannot be written ({error.strerror}): choose another --out.") from error
+        with alone(root / MANIFEST, f"The folder {root} is being written", "choose another --out"), _cleared(root):
+            clear_partial(root)
+            yield
+    except BaseException:
+        for folder in made:
+            _remove_if_empty(folder)
+        raise
+
+
+@contextmanager
+def _cleared(root: Path) -> Iterator[None]:
+    """Deletes partial files if the block fails, and the manifest if nothing else is left."""
+    try:
         yield
     except BaseException:
         for where, _, files in os.walk(root, topdown=False):
             for file in files:
-                if file.endswith(".partial"):
+                if file.endswith(PARTIAL):
                     Path(where, file).unlink(missing_ok=True)
             if Path(where) != root:
                 _remove_if_empty(Path(where))
-        if root.is_dir() and {path.name for path in root.iterdir()} <= {MANIFEST, LABELS}:
+        if root.is_dir() and all(path.name == LABELS or MANIFEST in path.name for path in root.iterdir()):
             for path in list(root.iterdir()):
                 path.unlink(missing_ok=True)
-        for folder in made:
-            _remove_if_empty(folder)
         raise
 
 

@@ -63,13 +63,13 @@ class Manifest(Fact, frozen=True):
             seed=self.seed,
         )
 
-    def check_continues(self, earlier: Manifest, root: Path) -> None:
-        """Checks that an export resumes one with the same settings and images; the name of these may differ.
+    def check_continues(self, earlier: Manifest | None, root: Path) -> None:
+        """Checks that an export resumes one, if any, with the same settings and images; the name of these may differ.
 
         Raises:
             DataError: If another field differs.
         """
-        for field in self.__struct_fields__:
+        for field in self.__struct_fields__ if earlier else ():
             if field in ("dataset", "classes"):  # a label, and what the fingerprint of the images covers
                 continue
             before, now = getattr(earlier, field), getattr(self, field)

@@ -18,7 +18,7 @@ from robustcsc.files import check_writable, write_whole
 from robustcsc.measurements.records import Record
 from robustcsc.progress import parts, quiet, silent
 from robustcsc.reports.page.build import ReportPaths, check_folder
-from robustcsc.session.choices import DataChoice
+from robustcsc.session.choices import DataChoice, written
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.models import BuildChoice
 from robustcsc.session.opening import open as open_session
@@ -176,8 +176,9 @@ class _Laboratory:
                 records |= {record.measurement.key: record for record in done(step, telling, sessions)}
         for session in sessions.values():
             if session.run.folder.exists():
-                session.run.experiments.mkdir(exist_ok=True)
-                write_whole(session.run.experiments / self.source.path.name, self.source.text.encode())
+                with written(session.run):
+                    session.run.experiments.mkdir(exist_ok=True)
+                    write_whole(session.run.experiments / self.source.path.name, self.source.text.encode())
                 if session.run.store_path.exists():
                     keep_results(session.run)
         paths = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from robustcsc import runs
 from robustcsc.errors import DataError, RobustCSCError
+from robustcsc.files import clear_partial
+from robustcsc.locks import PATIENCE, alone, using
 from robustcsc.measurements.records import Answers, ClassOrder, Location, Precision
 from robustcsc.progress import Note, quiet
 from robustcsc.roots import find_root
@@ -166,25 +168,44 @@ def note_slow(precision: Precision, device: torch.device, note: Note) -> None:
 def written(run: Run) -> Iterator[Run]:
     """Makes the folder of a run unless it exists, and writes into it: what is there afterwards is whole.
 
-    If the block fails, half-written files go, and so do folders that hold nothing. If the run holds
-    nothing by then that a repeated command would go on from, everything goes that was not there before.
+    Several processes may do so at once. What killed ones did not finish goes first. If the block fails, folders that
+    hold nothing go; if the run holds nothing by then that a repeated command would go on from, and nobody else is
+    writing into it, everything goes that was not there before.
 
     Raises:
         StoreError: The name of a new run is not allowed, or its folder cannot be made.
     """
-    before = {run.folder, run.folder.parent, *run.folder.rglob("*")} if run.folder.exists() else {run.folder.parent}
-    before = {path for path in before if path.exists()}
+    made = [path for path in (run.folder, run.folder.parent) if not path.exists()]
     if not run.weights_path.exists():
         runs.create(os.path.relpath(run.folder, runs.RUNS), exist_ok=True)
     try:
-        yield run
+        with ExitStack() as stack:
+            with _changed_alone(run):
+                before = {*run.folder.rglob("*")}
+                others = stack.enter_context(using(run.folder))
+                if not others():
+                    clear_partial(run.folder)
+            try:
+                yield run
+            except BaseException:
+                with _changed_alone(run):
+                    undone = not run.resumable and not others()
+                    for path in sorted({*run.folder.rglob("*")} - before, reverse=True):  # first what lies in a folder
+                        if path.is_dir():
+                            _remove_if_empty(path)
+                        elif undone:
+                            path.unlink(missing_ok=True)
+                raise
     except BaseException:
-        undone = not run.resumable
-        made = {run.folder, run.folder.parent, *run.folder.rglob("*")} - before
-        for path in sorted(made, reverse=True):  # what lies in a folder first
-            if path.is_dir():
-                with suppress(OSError):  # it holds something
-                    path.rmdir()
-            elif undone or path.suffix == ".partial":
-                path.unlink(missing_ok=True)
+        for folder in made:
+            _remove_if_empty(folder)
         raise
+
+
+def _changed_alone(run: Run) -> AbstractContextManager[None]:
+    return alone(run.folder / "run", f"Run {run.name!r} is being made", "choose another --run", patience=PATIENCE)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds something
+        folder.rmdir()

@@ -28,7 +28,7 @@ from robustcsc.session.suiting import fitting
 #: The shipped checkpoint of the run that stands in where there is none yet.
 DEMO_CHECKPOINT = "sdnet-textures"
 
-_OTHER_WEIGHTS = "The run {!r} holds other weights: choose another name (--run)."
+OTHER_WEIGHTS = "The run {!r} holds other weights: choose another name (--run)."
 
 _OF_WEIGHTS = (
     "--model-option, --mean, --std and --output say how to build a model for weights from elsewhere, which a run knows "
@@ -128,7 +128,7 @@ def find_model(
     if of_others:
         held = checkpoint.load(run.weights_path)
         if model not in (held.spec.name, held.training.get("published")) or not build.agrees_with(held.spec):
-            raise StoreError(_OTHER_WEIGHTS.format(run.name))
+            raise StoreError(OTHER_WEIGHTS.format(run.name))
         return run, held
     if build != BuildChoice():
         raise CheckpointError(_OF_WEIGHTS)
@@ -175,7 +175,7 @@ def _adopted(
     trained = replace(fitting(images, built), training=where)
     held = checkpoint.load(run.weights_path, trusted=model) if known else trained
     if held.weights != trained.weights:
-        raise StoreError(_OTHER_WEIGHTS.format(run.name))
+        raise StoreError(OTHER_WEIGHTS.format(run.name))
     return run, held
 
 
@@ -212,7 +212,7 @@ def adopt_module(module: nn.Module, name: str, images: ImageSet, build: BuildCho
     spec, model = fitting(images, adopted)
     run, weights = Run(runs.RUNS / name), checkpoint.weights_hash(model, spec)
     if run.weights_path.exists() and checkpoint.saved_hash(run.weights_path) != weights:
-        raise StoreError(_OTHER_WEIGHTS.format(run.name))
+        raise StoreError(OTHER_WEIGHTS.format(run.name))
     return run, Checkpoint(spec=spec, model=model.eval(), weights=weights)
 
 

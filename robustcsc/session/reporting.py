@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from robustcsc import runs
 from robustcsc.errors import StoreError
-from robustcsc.files import check_writable, write_whole
+from robustcsc.files import PARTIAL, check_writable, write_whole
+from robustcsc.locks import PATIENCE, alone
 from robustcsc.measurements.examples import ExampleSheet, read_examples
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Corruption
@@ -24,7 +25,7 @@ from robustcsc.reports.page.sections import Listing, Report
 from robustcsc.reports.papers.names import Paper
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.runs import DEMO_RUN, Run
-from robustcsc.session.choices import DataChoice
+from robustcsc.session.choices import DataChoice, written
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.results import keep_results
 
@@ -108,7 +109,8 @@ def report(
         png=png,
     )
     for place, sheet in sheets.items():
-        sheet.save(place)
+        with written(Run(place)):
+            sheet.save(place)
     if html is not None:
         write_whole(Path(html), paths.page.read_bytes())
     return paths
@@ -116,11 +118,13 @@ def report(
 
 def keep_fit_tables(run: Run) -> None:
     """Writes the tables of the lambda fits of a run as CSV, and their charts as PNG, beside the fits."""
-    fits, folder = _fits(run), run.fit_path("any").parent
-    for table in fit_tables(fits):
-        write_whole(folder / f"{table.name}.csv", csv_text(table).encode())
-    for chart in (*residual_charts(fits), *fit_curve_charts(fits)):
-        write_whole(folder / f"{chart.name}.png", draw(chart).to_png())
+    place, doing = run.fit_path("tables"), f"The tables of the lambda fits of run {run.name!r} are being written"
+    with written(run), alone(place, doing, "choose another --run", patience=PATIENCE):
+        fits = _fits(run)
+        for table in fit_tables(fits):
+            write_whole(place.with_name(f"{table.name}.csv"), csv_text(table).encode())
+        for chart in (*residual_charts(fits), *fit_curve_charts(fits)):
+            write_whole(place.with_name(f"{chart.name}.png"), draw(chart).to_png())
 
 
 def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
@@ -151,7 +155,7 @@ def _experiments(chosen: Sequence[Run]) -> list[Listing]:
     """Returns the experiment files that runs were measured with, each once."""
     found: dict[tuple[str, str], list[str]] = {}
     for run in chosen:
-        for path in sorted(run.experiments.glob("*")):
+        for path in sorted(it for it in run.experiments.glob("*") if it.suffix != PARTIAL):
             found.setdefault((path.name, path.read_text("utf-8")), []).append(run.name)
     return [Listing(f"The file {name}: {', '.join(names)}", text) for (name, text), names in found.items()]
 

@@ -16,12 +16,13 @@ from robustcsc.corruptions.manifest import exported_corruptions, load_corrupted
 from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
-from robustcsc.errors import PolicyError
+from robustcsc.errors import PolicyError, StoreError
 from robustcsc.evaluation.doubts import looked_at
 from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
+from robustcsc.locks import PATIENCE
 from robustcsc.measurements.perturbations import Surrogate
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.severity_tables import default_spec_name
@@ -34,7 +35,7 @@ from robustcsc.runs import Run
 from robustcsc.session import attacking, fitting, fooling
 from robustcsc.session.choices import DataChoice, note_slow, note_unreadable, written
 from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
-from robustcsc.session.models import BuildChoice, find_model
+from robustcsc.session.models import OTHER_WEIGHTS, BuildChoice, find_model
 from robustcsc.session.suiting import another_order, suited
 
 
@@ -181,9 +182,22 @@ class Session:
         """Gives the run its folder, weights and the place of `images`; the block writes into it, as in `written`."""
         with written(self.run) as run:
             if not run.weights_path.is_file():
-                checkpoint.save(run.weights_path, self.trained.spec, self.trained.model, self.trained.training)
+                with run.making_weights(patience=PATIENCE):
+                    self._give_weights()
             run.remember(Location() if images is None else images.location)
             yield run
+
+    def _give_weights(self) -> None:
+        """Writes the weights into the run, unless another process was faster.
+
+        Raises:
+            StoreError: It wrote others.
+        """
+        path, trained = self.run.weights_path, self.trained
+        if not path.is_file():
+            checkpoint.save(path, trained.spec, trained.model, trained.training)
+        elif checkpoint.saved_hash(path) != trained.weights:
+            raise StoreError(OTHER_WEIGHTS.format(self.run.name))
 
     @property
     def surrogate(self) -> Surrogate:

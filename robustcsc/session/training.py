@@ -164,9 +164,13 @@ class PreparedTraining:
         """Trains, and returns the session of the trained model. Arguments and errors are those of `train`."""
         check_unfinished(self.run, resume=resume, note=self.measuring.note)
         quiet_fabric()
+        first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes that train together
         asked, of_epochs = self.request, f"/{self.recipe.epochs}" * (self.recipe.epochs > 0)
         with ExitStack() as stack:
             run = stack.enter_context(written(self.run))
+            if first:
+                stack.enter_context(run.making_weights())
+                check_unfinished(run, resume=resume)  # another process may have finished in the meantime
             log = stack.enter_context(tensorboard_log(run.folder / "tensorboard")) if tensorboard else None
 
             def tell(epoch: Epoch) -> None:
@@ -193,7 +197,7 @@ class PreparedTraining:
                 on_epoch=tell,
                 progress=self.measuring.progress,
             )
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, the first one speaks
+        if first:
             note_unreadable(self.images.unreadable, self.measuring.note)
         return Session(
             run=run,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,8 @@ from pathlib import Path
 from textwrap import indent
 
 from robustcsc.errors import StoreError
-from robustcsc.files import check_writable
+from robustcsc.files import PARTIAL, check_writable
+from robustcsc.locks import alone
 from robustcsc.measurements.frames import TIMING
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.csv_table import csv_text
@@ -104,15 +104,14 @@ def _write(report: Report, folder: Path, png: bool) -> ReportPaths:
     try:
         check_folder(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            fresh, files = Path(scratch) / "new", [MANIFEST]
+        with _in_two_steps(folder) as fresh:
+            files = [MANIFEST]
             for name, content in _files(report.title, shown, ordered, comparable, png):
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 (fresh / name).write_bytes(content)
                 files.append(name)
             manifest = {"made by": "robustcsc report", "files": sorted(files)}
             (fresh / MANIFEST).write_bytes(f"{json.dumps(manifest, indent=2)}\n".encode())
-            _replace(folder, fresh, Path(scratch) / "old")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StoreError(
@@ -208,14 +207,30 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _replace(folder: Path, fresh: Path, old: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except OSError:
+@contextmanager
+def _in_two_steps(folder: Path) -> Iterator[Path]:
+    """Gives the block a folder that takes the place of `folder` when it ends; no other process does so meanwhile.
+
+    A process that is killed leaves both in a hidden folder beside it, which the next one clears away.
+    """
+    scratch = folder.with_name(f".{folder.name}{PARTIAL}")
+    fresh, old = scratch / "new", scratch / "old"
+    with alone(folder, f"The report {folder} is being written", "name another --out"):
+        try:
+            _clear(scratch, old, folder)
+            fresh.mkdir(parents=True)
+            yield fresh
+            check_folder(folder)  # it may have changed in the meantime
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
+        finally:
+            _clear(scratch, old, folder)
+
+
+def _clear(scratch: Path, old: Path, folder: Path) -> None:
+    """Deletes a half-made report; the one that was to be replaced comes back to its place, if that is empty."""
+    if old.exists() and not folder.exists():
         old.rename(folder)
-        raise
-    shutil.rmtree(old)
+    if scratch.exists():
+        shutil.rmtree(scratch)
