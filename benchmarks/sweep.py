@@ -96,7 +96,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
 
     def whole(severities: Sequence[int] = SEVERITIES) -> None:
         with tempfile.TemporaryDirectory() as folder, ResultStore(Path(folder) / "results.sqlite") as store:
-            corruptions = planned_corruptions(setup.inputs, names, severities, quantize=True)
+            corruptions = planned_corruptions(setup.inputs, names, severities)
             for _ in local.run(setup.planner.sweep(corruptions, setup.policies), setup.evaluator, store):
                 pass
 

@@ -36,7 +36,7 @@ def sweep(
     spec: options.Spec = None,
     frost_root: options.FrostRoot = None,
     corrupted_root: options.CorruptedRoot = None,
-    quantize: options.Quantize = False,
+    as_published: options.AsPublished = True,
     policies: options.LambdaPolicies = "",
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
@@ -51,6 +51,8 @@ def sweep(
     """
     if corrupted_root is not None and frost_root is not None:
         raise options.OptionError("--frost-root is for generated frost: leave it out where --corrupted-root is given.")
+    if corrupted_root is not None and not as_published:
+        raise options.OptionError("--float is for generated corruptions: leave it out where --corrupted-root is given.")
     options.check_corruptions(corruptions, spec, frost_root)
     asked = options.policies(policies)
     with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
@@ -60,7 +62,7 @@ def sweep(
             policies=asked,
             spec=session.severity_table(spec, frost_root),
             corrupted_root=corrupted_root,
-            quantize=quantize,
+            as_published=as_published,
             seed=seed,
         )
     show_results(session.run, results, as_json)

@@ -32,6 +32,7 @@ def fit_lambda(
     chosen: Chosen,
     limit: Annotated[int, options.in_data(metavar="N", min=2, help="Use at most N held-out training images.")] = 5000,
     spec: options.Spec = None,
+    as_published: options.AsPublished = True,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
@@ -47,7 +48,9 @@ def fit_lambda(
     options.check_corruptions(None, spec)
     with chosen.session(device, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
         table = session.severity_table(spec)
-        found = session.fit_lambdas(families, grid=lambdas, limit=limit, spec=table, seed=seed)
+        found = session.fit_lambdas(
+            families, grid=lambdas, limit=limit, spec=table, as_published=as_published, seed=seed
+        )
 
     from robustcsc.reports.summary.lambda_fits import fit_tables
     from robustcsc.session.reporting import keep_fit_tables

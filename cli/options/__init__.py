@@ -4,10 +4,10 @@ A command uses an alias as the type of its parameter and gives the default itsel
 """
 
 from robustcsc.cli.options.corruptions import (
+    AsPublished,
     CorruptedRoot,
     Corruptions,
     FrostRoot,
-    Quantize,
     Severities,
     Spec,
     check_corruptions,

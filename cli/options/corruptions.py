@@ -48,8 +48,13 @@ FrostRoot = Annotated[
         "torch-uncertainty-assets.",
     ),
 ]
-Quantize = Annotated[
-    bool, in_corruptions("--quantize", help="Truncate corrupted images to 8 bits, as published files are.")
+AsPublished = Annotated[
+    bool,
+    in_corruptions(
+        "--as-published/--float",
+        help="Store corrupted images as the published files are: in 8 bits, and for imagenet_c as JPEG of quality 85; "
+        "or leave them floats.",
+    ),
 ]
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,13 +27,16 @@ from torch import Tensor, nn
 from robustcsc.adaptive.policies import predict
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
 from robustcsc.corruptions import Spec, apply_kernel, image_seeds, noise_levels
+from robustcsc.corruptions.apply import changed_and_stored
 from robustcsc.data import Batch, ImageSet
+from robustcsc.data.images import as_floats
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
+from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import multiples_of
 from robustcsc.measurements.records import Precision
 from robustcsc.progress import Progress, parts, silent
@@ -48,6 +52,7 @@ def fit_lambda(
     noises: Sequence[str],
     spec: Spec,
     trained_on_images: bool,
+    as_published: bool = True,
     precision: Precision = "fp32",
     grid: Sequence[float] | None = None,
     seed: int = 0,
@@ -70,6 +75,8 @@ def fit_lambda(
             Families that occur twice are measured once.
         spec: Severity table; the noise levels reach from below its weakest severity to above its strongest.
         trained_on_images: Whether the model was trained on `images` too, recorded in the fit.
+        as_published: Whether noisy images are stored as the table says before the model sees them, or else stay floats;
+            recorded in the fit.
         precision: What `model` computes in, recorded in the fit.
         grid: Candidate values of lambda, at least 0; by default `MULTIPLES` of the training lambda.
         seed: Seed of the noise.
@@ -118,15 +125,16 @@ def fit_lambda(
         if noise not in named:
             raise UnknownNameError("noise", noise, named)
     rows = torch.arange(len(images))
+    pixels = spec.pixels if as_published else Pixels.FLOAT
     families = {noise: [it for it in NOISE_KERNELS if noise in (it, "pooled")] for noise in noises}
 
     def settings(fit: LambdaFit) -> tuple[object, ...]:
         levels = [(level.noise, dict(level.parameters)) for level in fit.levels]
-        return fit.weights, fit.precision, fit.seed, fit.heldout, fit.trained_on_heldout, fit.grid, levels
+        return fit.weights, fit.precision, fit.pixels, fit.seed, fit.heldout, fit.trained_on_heldout, fit.grid, levels
 
     def asked(noise: str) -> tuple[object, ...]:
         levels = [(NOISE_KERNELS[it], level) for it in families[noise] for level in noise_levels(it, spec)]
-        return weights, precision, seed, images.fingerprint, trained_on_images, grid, levels
+        return weights, precision, pixels, seed, images.fingerprint, trained_on_images, grid, levels
 
     fits = {it: known[it] for it in families if known and it in known and settings(known[it]) == asked(it)}
     if not measure:
@@ -134,7 +142,7 @@ def fit_lambda(
     lacking = [noise for noise in families if noise not in fits]
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
-        search = _Search(model, grid, spec, seed, batch_size, device)
+        search = _Search(model, grid, spec, pixels, seed, batch_size, device)
         used = dict.fromkeys(family for noise in lacking for family in families[noise])
         steps = sum(len(noise_levels(family, spec)) for family in used) + len(lacking)
         told = iter(parts(progress, [1] * steps))
@@ -164,6 +172,7 @@ def fit_lambda(
                 image_candidates=candidates,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 precision=precision,
+                pixels=pixels,
             )
     return {noise: fits[noise] for noise in families}
 
@@ -183,6 +192,7 @@ class _Search:
     model: nn.Module
     grid: tuple[float, ...]
     spec: Spec
+    pixels: Pixels
     seed: int
     batch_size: int
     device: str | torch.device
@@ -197,7 +207,7 @@ class _Search:
         residuals: dict[Definition, list[Tensor]] = {d: [] for d in DEFINITIONS}
         correct = torch.zeros(len(self.grid), dtype=torch.int64)
         total = 0
-        for batch in images.batches(self.batch_size, device=self.device):
+        for batch in images.batches(self.batch_size, device=self.device, as_bytes=True):
             noisy = self._noisy(batch, kernel, level)
             squared, energy = layer_residuals(self.model, noisy)
             for d in DEFINITIONS:
@@ -229,9 +239,9 @@ class _Search:
         """
         correct = dict.fromkeys(lines, 0)
         total = 0
-        for batch in images.batches(self.batch_size, device=self.device):
+        for batch in images.batches(self.batch_size, device=self.device, as_bytes=True):
             turn = (batch.indices // 2) % (len(levels) + 1)
-            mixed = batch.images.clone()
+            mixed = as_floats(batch.images, self.device)
             for index, level in enumerate(levels):
                 chosen = turn == index
                 part = Batch(batch.images[chosen], batch.labels[chosen], batch.indices[chosen])
@@ -248,7 +258,8 @@ class _Search:
     def _noisy(self, batch: Batch, kernel: str, level: Mapping[str, float]) -> Tensor:
         # The name in the seed makes these draws differ from those of every test corruption.
         seeds = image_seeds(self.seed, f"lambda fit {kernel} {_words(level)}", 0, batch.indices)
-        return apply_kernel(batch.images, kernel, level, seeds)
+        change = partial(apply_kernel, kernel=kernel, parameters=level, seeds=seeds)
+        return changed_and_stored(batch.images, self.pixels, change)
 
     def _correct(self, batch: Batch, images: Tensor, lam: float | Tensor) -> int:
         logits = finite_logits(logits_at(self.model, images, lam), len(images))

@@ -1,6 +1,6 @@
 """Applying corruptions to batches of images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -8,17 +8,25 @@ import torch
 from torch import Tensor
 
 from robustcsc.corruptions.catalog import BYTE_KERNELS, KERNELS
+from robustcsc.corruptions.digital import as_jpeg
 from robustcsc.corruptions.draws import by_blocks, image_seeds
-from robustcsc.corruptions.filters import as_bytes, truncate_
+from robustcsc.corruptions.filters import as_bytes, on_device
 from robustcsc.data.images import as_floats
 from robustcsc.errors import DataError, SpecError, UnknownNameError
 from robustcsc.measurements.kernels import parameter_problem
-from robustcsc.measurements.perturbations import SEVERITIES
+from robustcsc.measurements.perturbations import JPEG_QUALITY, SEVERITIES, Pixels
 from robustcsc.measurements.severity_tables import Spec
 
 
 def corrupt(
-    images: Tensor, spec: Spec, corruption: str, severity: int, *, seed: int, indices: Tensor, quantize: bool = False
+    images: Tensor,
+    spec: Spec,
+    corruption: str,
+    severity: int,
+    *,
+    seed: int,
+    indices: Tensor,
+    as_published: bool = False,
 ) -> Tensor:
     """Returns the images under one corruption of a severity table.
 
@@ -33,11 +41,12 @@ def corrupt(
         severity: 1 to 5; 0 returns the images unchanged.
         seed: Seed of the run.
         indices: (N,) int64, position of each image in its data set.
-        quantize: Whether to truncate the result to 8 bits, as in the published data: ``floor(255 y) / 255``. Bytes
-            always are.
+        as_published: Whether the result is what files with the pixels of the table give back: truncated to 8 bits,
+            ``floor(255 y) / 255``, which bytes always are, and for ImageNet-C compressed as JPEG of quality 85.
 
     Returns:
         (N, C, H, W) of the images' type and device, in [0, 1]; of bytes x, ``floor(255 y)`` for the y of ``x / 255``.
+        Severity 0 returns the images themselves, as published, too.
 
     Raises:
         UnknownNameError: If the table has no such corruption.
@@ -59,7 +68,36 @@ def corrupt(
     if severity == 0:
         return images
     corrupted = corrupt_unchecked(images, spec, corruption, severity, seed=seed, indices=indices)
-    return truncate_(corrupted) if quantize and images.dtype != torch.uint8 else corrupted
+    if not as_published or spec.pixels is Pixels.FLOAT:
+        return corrupted
+    if images.dtype == torch.uint8:
+        return stored(corrupted, spec.pixels)
+    return stored(as_bytes(corrupted), spec.pixels).to(images.dtype).div_(on_device(255.0, images))
+
+
+def stored(images: Tensor, pixels: Pixels) -> Tensor:
+    """Returns (N, C, H, W) uint8 images as files give them back: themselves, or compressed as JPEG of quality 85.
+
+    Raises:
+        DataError: If a JPEG file cannot hold them.
+    """
+    return as_jpeg(images, JPEG_QUALITY, "JPEG files need") if pixels is Pixels.JPEG else images
+
+
+def changed_and_stored(images: Tensor, pixels: Pixels, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Returns images as a model sees them after a change that was stored.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        pixels: How the changed images are stored.
+        change: Takes floats in [0, 1] or uint8, and returns the same, as `corrupt` does.
+
+    Returns:
+        (N, C, H, W) float32 in [0, 1].
+    """
+    if pixels is Pixels.FLOAT:
+        return change(as_floats(images, images.device))
+    return as_floats(stored(change(images), pixels), images.device)
 
 
 def corrupt_unchecked(

@@ -191,19 +191,35 @@ def jpeg_compression(images: Tensor, seeds: Tensor, *, quality: float) -> Tensor
     """Returns the images after JPEG compression and decompression with 4:2:0 colour.
 
     `quality` is a whole number from 1 to 100. The images, of 1 or 3 channels, are uint8 or rounded to 8 bits first;
-    results are uint8 or multiples of 1/255. Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits.
-    Large images on a CPU go through libjpeg itself, which is faster, in as many threads as PyTorch uses.
+    results are uint8 or multiples of 1/255, those of `as_jpeg`.
+
+    Raises:
+        DataError: If the images have neither 1 nor 3 channels.
+    """
+    return as_jpeg(images, int(quality), "Corruption jpeg_compression needs")
+
+
+def as_jpeg(images: Tensor, quality: int, needs: str) -> Tensor:
+    """Returns the images as JPEG files with 4:2:0 colour give them back.
+
+    Computed by `jpeg.through_jpeg`, which agrees with libjpeg in all bits. Large images on a CPU go through libjpeg
+    itself, which is faster, in as many threads as PyTorch uses.
+
+    Args:
+        images: (N, C, H, W) uint8, or float, rounded to 8 bits first.
+        quality: 1 to 100.
+        needs: Who needs images that JPEG can hold, for the message.
 
     Raises:
         DataError: If the images have neither 1 nor 3 channels.
     """
     channels = images.shape[1]
     if channels not in (1, 3):
-        raise DataError(f"Corruption jpeg_compression needs images of 1 or 3 channels, not {channels}.")
+        raise DataError(f"{needs} images of 1 or 3 channels, not {channels}.")
     trip = jpeg_trip() if _suits_libraries(images) else None
     if trip is None:
-        return _on_bytes(lambda levels: through_jpeg(levels.to(torch.float32), int(quality)), images)
-    return _through_library(partial(_file_trip, trip=trip, quality=int(quality)), images)
+        return _on_bytes(lambda levels: through_jpeg(levels.to(torch.float32), quality), images)
+    return _through_library(partial(_file_trip, trip=trip, quality=quality), images)
 
 
 def _file_trip(image: _Bytes, result: _Bytes, trip: JpegTrip, quality: int) -> None:

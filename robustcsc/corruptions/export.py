@@ -30,7 +30,7 @@ from robustcsc.errors import DataError
 from robustcsc.files import PARTIAL, clear_partial, replacing, write_whole
 from robustcsc.locks import alone
 from robustcsc.measurements.facts import to_json
-from robustcsc.measurements.perturbations import SEVERITIES
+from robustcsc.measurements.perturbations import JPEG_QUALITY, SEVERITIES
 from robustcsc.measurements.severity_tables import Spec
 from robustcsc.progress import Progress, parts, silent
 
@@ -235,7 +235,7 @@ def _write_image(path: Path, pixels: _Pixels) -> None:
     if path.suffix == ".png":
         image.save(content, "PNG")
     else:
-        image.save(content, "JPEG", quality=85, optimize=True, subsampling="4:2:0")
+        image.save(content, "JPEG", quality=JPEG_QUALITY, optimize=True, subsampling="4:2:0")
     write_whole(path, content.getvalue())
 
 

@@ -62,8 +62,9 @@ def _perturbed(
 ) -> Iterator[tuple[Perturbation, Tensor]]:
     yield Clean(), batch.images
     for name in corruptions:
-        corruption = Corruption(name=name, severity=SEVERITY, table=spec.table, seed=seed)
-        yield corruption, corrupt(batch.images, spec, name, SEVERITY, seed=seed, indices=batch.indices)
+        corruption = Corruption(name=name, severity=SEVERITY, table=spec.table, pixels=spec.pixels, seed=seed)
+        changed = corrupt(batch.images, spec, name, SEVERITY, seed=seed, indices=batch.indices, as_published=True)
+        yield corruption, changed
     threat, step = ThreatModel("linf", DEFAULT_EPSILON["linf"]), AttackStep.of("pgd")
     changed = craft(step, model.model, batch.images, batch.labels, threat, seed=seed)
     yield Attack(steps=(step,), threat=threat, protocol=Protocol.PLAIN, seed=seed), changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -14,10 +15,9 @@ from torch import Tensor
 from robustcsc.attacks.random_noise import relative_noise
 from robustcsc.attacks.threat import project
 from robustcsc.corruptions import Spec
-from robustcsc.corruptions.apply import corrupt_unchecked
+from robustcsc.corruptions.apply import changed_and_stored, corrupt_unchecked
 from robustcsc.corruptions.manifest import load_corrupted, read_manifest
 from robustcsc.data import Batch, ImageSet
-from robustcsc.data.images import as_floats
 from robustcsc.errors import DataError
 from robustcsc.evaluation.attacks.saved import AdversarialFile
 from robustcsc.evaluation.models import LoadedModel
@@ -70,11 +70,11 @@ def images_fact(images: ImageSet) -> records.Images:
 
 
 def planned_corruptions(
-    inputs: Inputs, names: Sequence[str], severities: Sequence[int], *, seed: int = 0, quantize: bool = False
+    inputs: Inputs, names: Sequence[str], severities: Sequence[int], *, seed: int = 0, as_published: bool = True
 ) -> Iterator[Corruption]:
     """Yields each corruption at each severity (1 to 5) as it will be applied, or as it lies in files.
 
-    The seed is that of generated corruptions; with `quantize` they are truncated to 8 bits, as published files are.
+    The seed is that of generated corruptions, which are stored as the table says, or stay floats.
 
     Raises:
         DataError: Files are missing or do not fit the images.
@@ -89,7 +89,7 @@ def planned_corruptions(
             source, pixels = Source.OFFICIAL, Pixels.BYTES
             yield Corruption(name=name, severity=severity, table=spec.table, source=source, pixels=pixels, files=files)
         else:
-            pixels = Pixels.BYTES if quantize else Pixels.FLOAT
+            pixels = spec.pixels if as_published else Pixels.FLOAT
             yield Corruption(name=name, severity=severity, table=spec.table, pixels=pixels, seed=seed)
 
 
@@ -107,12 +107,17 @@ def corrupted_batches(inputs: Inputs, corruption: Corruption, batch_size: int, d
         yield from files.batches(batch_size, device=device)
         inputs.unreadable.extend(it for it in files.unreadable if it not in inputs.unreadable)
         return
-    spec, quantize = required(inputs.spec, "spec"), corruption.pixels is Pixels.BYTES
-    for batch in inputs.images.batches(batch_size, device=device, as_bytes=quantize):
-        changed = corrupt_unchecked(  # images of a data set are bytes, or bytes over 255
-            batch.images, spec, name, severity, seed=corruption.seed, indices=batch.indices
+    spec = required(inputs.spec, "spec")
+    for batch in inputs.images.batches(batch_size, device=device, as_bytes=True):
+        change = partial(
+            corrupt_unchecked,
+            spec=spec,
+            corruption=name,
+            severity=severity,
+            seed=corruption.seed,
+            indices=batch.indices,
         )
-        yield batch._replace(images=as_floats(changed, device) if quantize else changed)
+        yield batch._replace(images=changed_and_stored(batch.images, corruption.pixels, change))
 
 
 def kept(batches: Callable[[], Iterator[Batch]], most: int = _KEPT) -> Callable[[], Iterator[Batch]]:

@@ -62,7 +62,7 @@ def done(step: Step, session: Session, others: Mapping[str, Session]) -> Results
                 policies=step.lambdas,
                 spec=session.severity_table(step.spec, step.frost_root),
                 corrupted_root=step.corrupted_root,
-                quantize=step.quantize,
+                as_published=step.as_published,
                 seed=step.seed,
             )
         case Attack(suite=None):
@@ -93,7 +93,9 @@ def fits_of(step: Fit, session: Session) -> dict[str, LambdaFit]:
     """Returns the lambda fits of a session; in a dry run those that its run has."""
     session = _measuring(session, step.batch_size, step.precision)
     table = session.severity_table(step.spec)
-    return session.fit_lambdas(step.noise, grid=step.grid, limit=step.limit, spec=table, seed=step.seed)
+    return session.fit_lambdas(
+        step.noise, grid=step.grid, limit=step.limit, spec=table, as_published=step.as_published, seed=step.seed
+    )
 
 
 def _measuring(session: Session, batch_size: BatchSize, precision: Precision) -> Session:

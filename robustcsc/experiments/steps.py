@@ -143,6 +143,7 @@ class Fit(Table, frozen=True):
     grid: Numbers | None = None
     limit: Annotated[int, Meta(ge=2)] = 5000
     spec: SpecName | None = None
+    as_published: bool = True
     precision: Precision = "fp32"
     batch_size: AnyBatchSize = 250
     seed: Seed = 0
@@ -171,7 +172,7 @@ class Sweep(Table, frozen=True):
     spec: SpecName | None = None
     frost_root: Path | None = None
     corrupted_root: Path | None = None
-    quantize: bool = False
+    as_published: bool = True
     lambdas: Policies = field(default=(), name="lambda")
     limit: AtLeastOne | None = None
     precision: Precision = "fp32"
@@ -181,6 +182,8 @@ class Sweep(Table, frozen=True):
     def __post_init__(self) -> None:
         if self.corrupted_root is not None and self.frost_root is not None:
             raise SpecError("frost-root is for generated frost: leave it out where corrupted-root is given.")
+        if self.corrupted_root is not None and not self.as_published:
+            raise SpecError("as-published is for generated corruptions: leave it out where corrupted-root is given.")
         # Those of the package have the same corruptions.
         select(load_spec(self.spec or "cifar10_c", self.frost_root), ",".join(self.corruptions) or "all")
 

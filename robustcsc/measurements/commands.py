@@ -166,7 +166,7 @@ def _given(options: Mapping[str, str]) -> dict[str, Value]:
 def _corruption(made: Corruption, location: Location) -> dict[str, Value]:
     if made.source is Source.GENERATED:
         options = {"--spec": location.table or made.table.name, "--frost-root": location.frost_root}
-        return _given(options) | ({"--quantize": ""} if made.pixels is Pixels.BYTES else {}) | _seed(made.seed)
+        return _given(options) | ({"--float": ""} if made.pixels is Pixels.FLOAT else {}) | _seed(made.seed)
     # Exported files say their table themselves, which need not be the one that names were chosen from.
     table = location.table or (made.table.name if made.source is Source.OFFICIAL else "")
     return {"--corrupted-root": location.files, **_given({"--spec": table})}

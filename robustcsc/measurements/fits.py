@@ -11,6 +11,7 @@ from typing import Literal
 from robustcsc.errors import PolicyError
 from robustcsc.files import write_whole
 from robustcsc.measurements.facts import Fact, from_plain, to_plain
+from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.records import Precision
 
 #: ``squared``: ``||x - A z||^2``; ``norm``: its square root; ``relative``: ``||x - A z||^2 / ||x||^2``.
@@ -71,6 +72,7 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
             and what it was fitted to: ``{"squared/levels": 0.71, "squared/images": 0.70, ...}``.
         created: UTC time, ISO 8601.
         precision: What the model computed in; only its measurements in the same use the fit.
+        pixels: How the noisy images were stored before the model saw them.
 
     Examples:
         >>> import robustcsc as rc
@@ -98,6 +100,7 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     image_candidates: Mapping[str, float]
     created: str
     precision: Precision = "fp32"
+    pixels: Pixels = Pixels.FLOAT
 
     @property
     def digest(self) -> str:

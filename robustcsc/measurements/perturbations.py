@@ -29,6 +29,9 @@ class Pixels(StrEnum):
     JPEG = "JPEG quality 85"
 
 
+JPEG_QUALITY = 85
+"""That of `Pixels.JPEG`, with colours of half the resolution (4:2:0), as ImageNet-C was saved."""
+
 #: The severities of every table.
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -5,6 +5,7 @@ A file holds one ``[benchmark]`` table and one table per corruption::
     [benchmark]
     image_size = 32
     source = "Hendrycks & Dietterich, ICLR 2019; make_cifar_c.py"
+    pixels = "8 bit"            # how images are stored as published: the default, "JPEG quality 85" or "float"
 
     [gaussian_noise]
     kernel = "gaussian_noise"   # a key of PARAMETERS
@@ -20,12 +21,13 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from robustcsc.errors import DataError, SpecError, UnknownNameError, hint
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.kernels import GROUPS, PARAMETERS, parameter_problem
-from robustcsc.measurements.perturbations import SEVERITIES, SeverityTable
+from robustcsc.measurements.perturbations import SEVERITIES, Pixels, SeverityTable
 from robustcsc.toml_files import TomlFile
 
 ORIGINAL_NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
@@ -33,6 +35,10 @@ ORIGINAL_NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost
 
 _NAME, _LONGEST = re.compile("[a-z0-9_-]+"), 100
 _TAKEN = ("all", "standard", *GROUPS)
+
+_PUBLISHED = {"imagenet_c": Pixels.JPEG}
+"""Tables of the package whose files say nothing of pixels: a word more would change the digest in every record."""
+
 _TYPE_WORDS = {int: "a whole number", str: "text in quotes", bool: "true or false", list: "a list"}
 
 
@@ -63,6 +69,7 @@ class Spec:
         source: Where the constants come from.
         digest: First 8 hex digits of the SHA-256 of the file.
         corruptions: The corruptions in the order of the file.
+        pixels: How corrupted images are stored as published.
         frost_root: Folder with the original photographs of frost; None for those of torch-uncertainty-assets.
         path: The file; None for a table of the package.
     """
@@ -72,6 +79,7 @@ class Spec:
     source: str
     digest: str
     corruptions: dict[str, TableEntry]
+    pixels: Pixels = Pixels.BYTES
     frost_root: Path | None = None
     path: Path | None = None
 
@@ -111,7 +119,8 @@ def load_spec(name_or_path: str, frost_root: Path | None = None) -> Spec:
         textures_digest(frost_root)
     if name_or_path in packaged_specs():
         resource = files("robustcsc.corruption_specs").joinpath(f"{name_or_path}.toml")
-        return _parse(Path(f"{name_or_path}.toml"), name_or_path, resource.read_bytes(), frost_root)
+        packaged = _parse(Path(f"{name_or_path}.toml"), name_or_path, resource.read_bytes(), frost_root)
+        return replace(packaged, pixels=_PUBLISHED.get(name_or_path, packaged.pixels))
     path = Path(name_or_path)
     if not path.exists() and path.suffix != ".toml":
         raise UnknownNameError("severity table", name_or_path, packaged_specs())
@@ -163,29 +172,42 @@ def _parse(path: Path, name: str, content: bytes, frost_root: Path | None) -> Sp
     """A checked table from the bytes of a file, whose path is for messages."""
     file = TomlFile.of(path, content, SpecError)
     tables = file.tables()
-    benchmark = _fields(file, "benchmark", tables.pop("benchmark", None), {"image_size": int, "source": str})
+    types = {"image_size": int, "source": str, "pixels": str}
+    benchmark = _fields(file, "benchmark", tables.pop("benchmark", None), types, {"pixels": Pixels.BYTES.value})
     if (size := benchmark["image_size"]) < 1:
         raise file.error(("benchmark", "image_size"), f"the side of an image is at least 1 pixel, not {size}.")
+    stored = tuple(it.value for it in Pixels)
+    if benchmark["pixels"] not in stored:
+        raise file.error(
+            ("benchmark", "pixels"), f"unknown words {benchmark['pixels']!r}: {hint(benchmark['pixels'], stored)}"
+        )
     if not tables:
         raise SpecError(f"{path} has no corruption: add a table like [gaussian_noise].")
     corruptions = {name: _corruption(file, name, table) for name, table in tables.items()}
     digest = hashlib.sha256(content).hexdigest()[:8]
-    return Spec(name, size, benchmark["source"], digest, corruptions, frost_root)
+    return Spec(name, size, benchmark["source"], digest, corruptions, Pixels(benchmark["pixels"]), frost_root)
 
 
-def _fields(file: TomlFile, name: str, table: object, types: Mapping[str, type]) -> dict[str, Any]:
-    """Returns a table of a file if it has exactly these fields with these types."""
+def _fields(
+    file: TomlFile,
+    name: str,
+    table: object,
+    types: Mapping[str, type],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Returns a table of a file, with defaults, if it has exactly these fields with these types."""
     if not isinstance(table, dict):
-        raise file.error((name, 0), f"write a table [{name}] with the keys {', '.join(types)}.")
+        needed = ", ".join(key for key in types if key not in defaults)
+        raise file.error((name, 0), f"write a table [{name}] with the keys {needed}.")
     for key, value in table.items():
         if key not in types:
             raise file.error((name, key), f"there is no such key: {hint(key, [*types])}")
         if type(value) is not types[key]:
             raise file.error((name, key), f"{value!r} is not {_TYPE_WORDS[types[key]]}.")
     for key in types:
-        if key not in table:
+        if key not in table and key not in defaults:
             raise file.error((name, 0), f"the key {key!r} is missing.")
-    return table
+    return {**defaults, **table}
 
 
 def _corruption(file: TomlFile, name: str, table: object) -> TableEntry:

@@ -34,6 +34,7 @@ def fit_lambda(session: Session, noise: str = "gaussian", images: ImageSet | Non
     return session.fit_lambdas([noise], images)[noise]
 
 
+# Each parameter is a choice of its own that a user makes by name.
 def fit_lambdas(
     session: Session,
     noises: Sequence[str] = (*NOISE_KERNELS, "pooled"),
@@ -42,6 +43,7 @@ def fit_lambdas(
     grid: Sequence[float] | None = None,
     limit: int = 5000,
     spec: Spec | None = None,
+    as_published: bool = True,
     seed: int = 0,
 ) -> dict[str, LambdaFit]:
     """Returns the lines from the residual to the best lambda, and keeps them in the run.
@@ -55,6 +57,7 @@ def fit_lambdas(
         grid: Lambdas to try; 1 to 15 times the training lambda, as in the paper, if ``None``.
         limit: Number of held-out images to use at most.
         spec: Severity table that the noise levels bracket; the one for the image size if ``None``.
+        as_published: Whether noisy images are stored as those of the table; as for `Session.sweep`.
         seed: Seed of the noise, and of the choice of images if there are more than `limit`.
 
     Raises:
@@ -79,6 +82,7 @@ def fit_lambdas(
             noises=noises,
             spec=spec or session.severity_table(),
             trained_on_images=trained_on,
+            as_published=as_published,
             grid=grid,
             seed=seed,
             batch_size=size,

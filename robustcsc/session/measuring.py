@@ -13,9 +13,11 @@ from robustcsc.errors import PolicyError
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
+from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import Adaptive, Policy, Scope
 from robustcsc.measurements.records import Measurement, Precision, Record
 from robustcsc.progress import Note, Progress, quiet, silent
+from robustcsc.reports.cohorts.words import stored_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,3 +180,18 @@ def chosen_policies(model: LoadedModel, asked: Sequence[AnyPolicy]) -> tuple[Loa
     model = dataclasses.replace(model, given_fits=given)
     named = [Adaptive(scope=Scope.DATASET, fit=it.digest) if isinstance(it, LambdaFit) else it for it in asked]
     return model, model.facts.policies(named)
+
+
+def note_other_pixels(setup: Setup, pixels: Pixels) -> None:
+    """Says which lambda fits that may be used were made on noisy images that were stored otherwise."""
+    facts = setup.model.facts
+    adaptive = [it.fit for it in setup.policies if isinstance(it, Adaptive)]
+    fits = [facts.fit_by_digest(digest) for digest in adaptive if digest]
+    fits += facts.fits.values() if "" in adaptive else ()
+    if others := [fit for fit in fits if fit.pixels is not pixels]:
+        option = " --float" if pixels is Pixels.FLOAT else ""
+        setup.measuring.note(
+            f"The lambda fits ({', '.join(dict.fromkeys(fit.noise for fit in others))}) are to noisy images stored as "
+            f"{', '.join(dict.fromkeys(stored_words(fit.pixels) for fit in others))}, these are stored as "
+            f"{stored_words(pixels)}: `robustcsc fit-lambda{option}` fits lambda to such."
+        )

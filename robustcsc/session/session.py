@@ -23,7 +23,7 @@ from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.locks import PATIENCE
-from robustcsc.measurements.perturbations import Surrogate
+from robustcsc.measurements.perturbations import Pixels, Surrogate
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.severity_tables import default_spec_name
 from robustcsc.measurements.store import ResultStore
@@ -34,7 +34,7 @@ from robustcsc.reports.summary.doubts import seen_words
 from robustcsc.runs import Run
 from robustcsc.session import attacking, fitting, fooling
 from robustcsc.session.choices import DataChoice, note_slow, note_unreadable, written
-from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies
+from robustcsc.session.measuring import AnyPolicy, Measuring, Results, Setup, chosen_policies, note_other_pixels
 from robustcsc.session.models import OTHER_WEIGHTS, BuildChoice, find_model
 from robustcsc.session.suiting import another_order, suited
 
@@ -118,7 +118,7 @@ class Session:
         policies: Sequence[AnyPolicy] = (),
         spec: Spec | None = None,
         corrupted_root: str | Path | None = None,
-        quantize: bool = False,
+        as_published: bool = True,
         seed: int = 0,
     ) -> Results:
         """Measures the accuracy on clean images and under corruptions.
@@ -132,7 +132,8 @@ class Session:
             policies: As for `evaluate`.
             spec: Severity table; the one for the image size if ``None``.
             corrupted_root: Folder of published or exported files to read instead of corrupting.
-            quantize: Whether corrupted images are truncated to 8 bits, as published files are.
+            as_published: Whether corrupted images are stored as the table says, in 8 bits, and for ImageNet-C as JPEG
+                of quality 85; or else they stay floats.
             seed: Seed of the corruptions.
 
         Raises:
@@ -151,7 +152,8 @@ class Session:
                 load_corrupted(corrupted_root, name, severity, setup.images)
         located = {"table": spec.path, "frost_root": spec.frost_root, "files": corrupted_root}
         setup = setup.reading(located, spec=spec, corrupted_root=corrupted_root)
-        made = planned_corruptions(setup.inputs, names, severities, seed=seed, quantize=quantize)
+        note_other_pixels(setup, spec.pixels if as_published else Pixels.FLOAT)
+        made = planned_corruptions(setup.inputs, names, severities, seed=seed, as_published=as_published)
 
         def plan() -> Iterator[Chain]:
             yield setup.planner.clean(setup.policies)

@@ -18,7 +18,9 @@ from robustcsc.corruptions import Spec, load_spec, noise_levels
 from robustcsc.data import MemoryImages
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.csc import CSCConv2d
+from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit, Line
+from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import multiples_of
 
 FitMaker = Callable[..., LambdaFit]
@@ -95,11 +97,20 @@ def test_the_planted_best_lambda_is_found_at_every_level(gaussian: LambdaFit) ->
 
 def test_residuals_are_those_of_the_noise(gaussian: LambdaFit) -> None:
     for level, std in zip(gaussian.levels, STDS, strict=True):
-        # E x^2 = (mean^2 + variance) of 128/255 + noise, clipped to [0, 1] (which costs up to 2.3 % of the variance)
-        energy = SIZE**2 * ((128 / 255) ** 2 + std**2)
+        # E x^2 = (mean^2 + variance) of 128/255 + noise, truncated to 8 bits (half a level of the mean) and clipped to
+        # [0, 1] (up to 2.3 % of the variance)
+        energy = SIZE**2 * ((127.5 / 255) ** 2 + std**2)
         assert level.residuals["squared"] == pytest.approx(energy, rel=4e-3)
         assert level.residuals["norm"] == pytest.approx(energy**0.5, rel=2e-3)
         assert level.residuals["relative"] == pytest.approx(1, abs=1e-6)
+
+
+def test_noisy_images_can_stay_floats_and_the_fit_says_so(gaussian: LambdaFit, spec: Spec) -> None:
+    fit = fitted(Planted(), grey(4), spec, ["gaussian"], as_published=False)
+    assert (gaussian.pixels, fit.pixels) == (Pixels.BYTES, Pixels.FLOAT)
+    energy = SIZE**2 * ((128 / 255) ** 2 + STDS[0] ** 2)
+    assert fit.levels[0].residuals["squared"] == pytest.approx(energy, rel=2e-3)
+    assert replace(fit, pixels=Pixels.BYTES).digest != fit.digest
 
 
 def test_lines_are_the_least_squares_through_the_levels(gaussian: LambdaFit) -> None:
@@ -205,6 +216,7 @@ def test_a_known_fit_of_the_same_settings_is_not_measured_again(spec: Spec, smal
         (grey(4), {"trained_on_images": True}),
         (grey(4), {"spec": load_spec("imagenet_c")}),
         (grey(4), {"weights": "cd"}),
+        (grey(4), {"as_published": False}),
         (grey(6), {}),
     ],
 )

@@ -44,7 +44,7 @@ def test_arrays_give_the_counts_of_the_sweep_that_is_truncated(
     assert [Path(path).name for path in written["paths"]][:2] == ["gaussian_noise.npy", "shot_noise.npy"]
     assert np.load(place / written["paths"][0]).shape == (100, 8, 8, 1)
     counts = []
-    for source in ("--quantize --seed 5", "--corrupted-root made/files --seed 6"):
+    for source in ("--seed 5", "--corrupted-root made/files --seed 6"):
         rows = json.loads(robustcsc(f"sweep --corruptions noise {source} --json").out)
         counts.append([(row.get("name"), row.get("severity"), row["met"], row["lambda"]) for row in rows])
     assert len(counts[0]) == 21

@@ -63,7 +63,7 @@ QUICK = {
     ],
     "clean, all images": ["evaluate --run sdnet"],
     "corruptions in 8 bits with a seed": [
-        f"sweep {FEW} --corruptions gaussian_noise,contrast --severities 2,4 --quantize --seed 7 --lambda train,fixed=1"
+        f"sweep {FEW} --corruptions gaussian_noise,contrast --severities 2,4 --seed 7 --lambda train,fixed=1"
     ],
     "exported files": [
         "data corrupt --data digits --limit 10 --corruptions gaussian_noise --seed 3 --out files",

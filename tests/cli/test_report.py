@@ -13,7 +13,7 @@ import pytest
 from robustcsc import runs
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.examples import read_examples
-from robustcsc.measurements.perturbations import Corruption, SeverityTable
+from robustcsc.measurements.perturbations import Corruption, Pixels, SeverityTable
 from robustcsc.measurements.policies import Policy, TrainingLambda
 from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore
 from robustcsc.reports.page.build import ReportPaths, write_report
@@ -47,7 +47,7 @@ def store_run(
         store.add(record_by_hand(model or name, 1000 - clean, name=name, policy=policy))
         for corruption in corruptions:
             for severity in range(1, 6):
-                made = Corruption(name=corruption, severity=severity, table=severities, seed=seed)
+                made = Corruption(name=corruption, severity=severity, table=severities, pixels=Pixels.JPEG, seed=seed)
                 record = record_by_hand(model or name, 1000 - wrong, name=name, policy=policy, perturbation=made)
                 store.add(record)
 

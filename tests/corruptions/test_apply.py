@@ -1,15 +1,20 @@
-"""`corrupt` and `apply_kernel`: seeding, severities, quantisation and refusals."""
+"""`corrupt` and `apply_kernel`: seeding, severities, pixels as published and refusals."""
 
+import io
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from robustcsc.corruptions import SEVERITIES, apply_kernel, corrupt, image_seeds, load_spec
 from robustcsc.corruptions.filters import truncate_
 from robustcsc.errors import DataError, SpecError, UnknownNameError
+from robustcsc.measurements.perturbations import Pixels
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
 CIFAR = load_spec("cifar10_c")
@@ -108,14 +113,35 @@ def test_truncation_keeps_all_256_levels_and_moves_the_rest_down(dtype: torch.dt
     assert (truncate_(between) * 255).round().tolist() == [0.0, 1.0, 254.0, 255.0]
 
 
-def test_quantized_results_are_the_truncated_ones() -> None:
+def test_results_as_published_in_8_bits_are_the_truncated_ones() -> None:
     plain = corrupt(IMAGES, CIFAR, "gaussian_noise", 2, seed=0, indices=INDICES)
-    quantized = corrupt(IMAGES, CIFAR, "gaussian_noise", 2, seed=0, indices=INDICES, quantize=True)
-    loss = (plain - quantized).double() * 255
+    cut = corrupt(IMAGES, CIFAR, "gaussian_noise", 2, seed=0, indices=INDICES, as_published=True)
+    loss = (plain - cut).double() * 255
     assert float(loss.min()) > -1e-4 and float(loss.max()) < 1.0001
     assert float(loss[(plain > 0) & (plain < 1)].mean()) == pytest.approx(0.5, abs=0.01)
-    eight_bit = (quantized * 255).round()
-    assert torch.equal(quantized, eight_bit.to(torch.uint8).float() / 255)
+    eight_bit = (cut * 255).round()
+    assert torch.equal(cut, eight_bit.to(torch.uint8).float() / 255)
+    floats = replace(CIFAR, pixels=Pixels.FLOAT)
+    assert torch.equal(corrupt(IMAGES, floats, "gaussian_noise", 2, seed=0, indices=INDICES, as_published=True), plain)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((96, 112), 3), ((37, 50), 3), ((96, 112), 1)])
+def test_imagenet_c_as_published_is_what_pillow_reads_from_its_jpeg_files(
+    shape: tuple[int, int], channels: int
+) -> None:
+    levels = F.interpolate(LEVELS[:3], shape)[:, :channels]
+    indices = INDICES[:3]
+    changed = corrupt(levels, IMAGENET, "gaussian_noise", 1, seed=0, indices=indices)
+    got = corrupt(levels, IMAGENET, "gaussian_noise", 1, seed=0, indices=indices, as_published=True)
+    for image, stored in zip(changed, got, strict=True):
+        pixels, file = image.permute(1, 2, 0).numpy(), io.BytesIO()
+        Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).save(file, "JPEG", quality=85)
+        assert np.array_equal(np.atleast_3d(np.asarray(Image.open(file))), stored.permute(1, 2, 0).numpy())
+    floats = corrupt(levels / 255, IMAGENET, "gaussian_noise", 1, seed=0, indices=indices, as_published=True)
+    assert torch.equal(floats, got / 255)
+    two = levels[:, :1].expand(-1, 2, -1, -1)
+    with pytest.raises(DataError, match="JPEG files need images of 1 or 3 channels, not 2"):
+        corrupt(two, IMAGENET, "contrast", 1, seed=0, indices=indices, as_published=True)
 
 
 @pytest.mark.parametrize("severity", EACH)
@@ -123,12 +149,12 @@ def test_quantized_results_are_the_truncated_ones() -> None:
 def test_bytes_become_the_truncated_results_of_the_same_images_as_floats(name: str, severity: int) -> None:
     for spec, levels in ((CIFAR, LEVELS), (IMAGENET, F.interpolate(LEVELS[:7], (112, 131)))):
         indices = INDICES[: len(levels)]
-        floats = corrupt(levels / 255, spec, name, severity, seed=0, indices=indices, quantize=True)
+        floats = truncate_(corrupt(levels / 255, spec, name, severity, seed=0, indices=indices))
         before = levels.clone()
         got = corrupt(levels, spec, name, severity, seed=0, indices=indices)
         assert got.dtype == torch.uint8 and torch.equal(got / 255, floats) and torch.equal(levels, before)
         as_in_a_file = levels.contiguous(memory_format=torch.channels_last)
-        assert torch.equal(corrupt(as_in_a_file, spec, name, severity, seed=0, indices=indices, quantize=True), got)
+        assert torch.equal(corrupt(as_in_a_file, spec, name, severity, seed=0, indices=indices), got)
         one = corrupt(levels[5:6], spec, name, severity, seed=0, indices=indices[5:6])
         assert torch.equal(one[0], got[5]) and one.is_contiguous()
 
@@ -146,7 +172,7 @@ def test_truncation_leaves_the_images_themselves_alone(name: str) -> None:
     images = F.interpolate(IMAGES[:2], (112, 131), mode="bilinear")
     before, table = images.clone(), IMAGENET if name == "frost" else CIFAR  # CIFAR's photographs are smaller
     for severity in SEVERITIES:
-        corrupt(images, table, name, severity, seed=0, indices=INDICES[:2], quantize=True)
+        corrupt(images, table, name, severity, seed=0, indices=INDICES[:2], as_published=True)
         assert torch.equal(images, before)
 
 
@@ -214,9 +240,9 @@ def test_an_empty_batch_stays_empty() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_a_gpu_gives_each_image_one_result_close_to_that_of_the_cpu(name: str) -> None:
     images, indices = IMAGES.cuda(), INDICES.cuda()
-    whole = corrupt(images, CIFAR, name, 5, seed=0, indices=indices, quantize=True)
-    one = corrupt(images[77:78], CIFAR, name, 5, seed=0, indices=indices[77:78], quantize=True)
+    whole = corrupt(images, CIFAR, name, 5, seed=0, indices=indices, as_published=True)
+    one = corrupt(images[77:78], CIFAR, name, 5, seed=0, indices=indices[77:78], as_published=True)
     assert torch.equal(one[0], whole[77])
-    expected = corrupt(IMAGES, CIFAR, name, 5, seed=0, indices=INDICES, quantize=True)
+    expected = corrupt(IMAGES, CIFAR, name, 5, seed=0, indices=INDICES, as_published=True)
     # A rounding error can move a pixel's draw or a glass pixel's place: rarely, so the mean stays below 0.1 of a level.
     assert float((whole.cpu() - expected).abs().double().mean()) < 0.1 / 255

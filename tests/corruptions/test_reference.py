@@ -66,7 +66,7 @@ def measured(spec: Spec, images: torch.Tensor, name: str, severity: int, passes:
     indices = torch.arange(len(images))
     results = [
         statistics(
-            corrupt(images, spec, name, severity, seed=seed, indices=indices, quantize=True)
+            truncate_(corrupt(images, spec, name, severity, seed=seed, indices=indices))
             .mul(255)
             .round()
             .short()

@@ -108,6 +108,11 @@ def test_a_file_of_ones_own_is_read_by_path(tmp_path: Path) -> None:
         ("image_size = 32", "image_size = true", "2, image_size of [benchmark]: True is not a whole number."),
         ("image_size = 32", "image_size = 0", "2, image_size of [benchmark]: the side of an image is at least 1 pixel"),
         ("image_size = 32", "image_size = 32\nyear = 1", "3, year of [benchmark]: there is no such key: choose one of"),
+        (
+            "image_size = 32",
+            'image_size = 32\npixels = "8 bits"',
+            "3, pixels of [benchmark]: unknown words '8 bits': did you mean '8 bit'?",
+        ),
         ('source = "somewhere"', "source = 1", "3, source of [benchmark]: 1 is not text in quotes."),
         ('kernel = "gaussian_noise"', "", "5, [gaussian_noise]: the key 'kernel' is missing."),
         (

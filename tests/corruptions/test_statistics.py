@@ -17,6 +17,7 @@ import torch
 from sklearn.datasets import load_sample_image
 
 from robustcsc.corruptions import corrupt, load_spec
+from robustcsc.corruptions.filters import truncate_
 
 EXPECTED = Path(__file__).with_name("expected_statistics.csv")
 STATISTICS = ("mean", "std", "mad", "mse", "gradient", "colour")
@@ -79,7 +80,7 @@ def measured(table: str, name: str, severity: int, passes: int) -> list[float]:
     indices = torch.arange(len(images))
     values = []
     for seed in range(passes):
-        result = corrupt(images, spec, name, severity, seed=seed, indices=indices, quantize=True)
+        result = truncate_(corrupt(images, spec, name, severity, seed=seed, indices=indices))
         levels = result.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
         values.append(statistics(levels, clean))
     return [fmean(column) for column in zip(*values, strict=True)]

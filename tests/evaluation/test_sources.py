@@ -15,7 +15,7 @@ import torch
 
 from robustcsc.adaptive.policies import dataset_lambda
 from robustcsc.adaptive.residuals import logits_at
-from robustcsc.corruptions import Spec, corrupt
+from robustcsc.corruptions import Spec, corrupt, load_spec
 from robustcsc.corruptions.export import Export
 from robustcsc.corruptions.manifest import MANIFEST
 from robustcsc.data import Batch, ImageSet, load
@@ -66,9 +66,11 @@ def test_generated_corruptions_name_table_and_seed(images: ImageSet, spec: Spec)
     assert [(each.name, each.severity) for each in made] == [("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)]
     for each in made:
         assert (each.table, each.seed, each.files) == (spec.table, 9, "")
-        assert (each.source, each.pixels) == (Source.GENERATED, Pixels.FLOAT)
-    (cut,) = planned_corruptions(inputs, ["fog"], [1], seed=9, quantize=True)
-    assert cut == facts.replace(made[0], pixels=Pixels.BYTES)
+        assert (each.source, each.pixels) == (Source.GENERATED, Pixels.BYTES)
+    (exact,) = planned_corruptions(inputs, ["fog"], [1], seed=9, as_published=False)
+    assert exact == facts.replace(made[0], pixels=Pixels.FLOAT)
+    large = Inputs(images=images, spec=load_spec("imagenet_c"))
+    assert next(planned_corruptions(large, ["fog"], [1])).pixels is Pixels.JPEG
 
 
 def test_other_photographs_of_frost_are_another_table(tmp_path: Path, images: ImageSet, spec: Spec) -> None:
@@ -90,8 +92,8 @@ def test_other_photographs_of_frost_are_another_table(tmp_path: Path, images: Im
 def test_truncated_images_are_those_that_are_scored(
     model: LoadedModel, images: ImageSet, spec: Spec, sweep: Callable[..., list[Record]]
 ) -> None:
-    (exact,) = sweep(["gaussian_noise"], [5], ("adaptive",))
-    (cut,) = sweep(["gaussian_noise"], [5], ("adaptive",), quantize=True)
+    (exact,) = sweep(["gaussian_noise"], [5], ("adaptive",), as_published=False)
+    (cut,) = sweep(["gaussian_noise"], [5], ("adaptive",))
     assert (made_of(exact).pixels, made_of(cut).pixels) == (Pixels.FLOAT, Pixels.BYTES)
     (batch,) = images.batches(60)
     seen = corrupt(batch.images, spec, "gaussian_noise", 5, seed=0, indices=batch.indices)
@@ -105,9 +107,9 @@ def test_one_pass_of_corruption_serves_all_policies(
 ) -> None:
     passes: list[tuple[str, int]] = []
 
-    def counted(batch: torch.Tensor, spec: Spec, name: str, severity: int, **settings: Any) -> torch.Tensor:
-        passes.extend([(name, severity)] * len(batch))
-        return corrupt(batch, spec, name, severity, **settings)
+    def counted(batch: torch.Tensor, spec: Spec, corruption: str, severity: int, **settings: Any) -> torch.Tensor:
+        passes.extend([(corruption, severity)] * len(batch))
+        return corrupt(batch, spec, corruption, severity, **settings)
 
     monkeypatch.setattr(sources, "corrupt_unchecked", counted)
     records = sweep(["gaussian_noise", "fog"], [2, 5], ("train", "adaptive", "adaptive-image", "oracle"))
@@ -153,7 +155,7 @@ def test_exported_files_give_the_counts_of_the_sweep_that_is_truncated_to_8_bits
 ) -> None:
     names = ["gaussian_noise", "shot_noise"]
     Export(images=images, spec=spec, form="cifar-c", seed=4).write(tmp_path / "files", names)
-    generated = sweep(names, [2, 5], ("train", "adaptive"), seed=4, quantize=True)
+    generated = sweep(names, [2, 5], ("train", "adaptive"), seed=4)
     read = sweep(names, [2, 5], ("train", "adaptive"), tmp_path / "files", seed=9)
     assert [(r.outcomes, r.lam) for r in read] == [(r.outcomes, r.lam) for r in generated]
     for record, other in zip(read, generated, strict=True):

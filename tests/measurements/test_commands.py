@@ -82,12 +82,11 @@ def attack(
     [
         (Clean(), NoLambda(), "evaluate --run r"),
         (Clean(), FixedLambda(1 / 31), "evaluate --run r --lambda fixed=0.03225806451612903"),
-        (FOG, TRAIN, "sweep --run r --spec cifar10_c --corruptions fog --severities 3 --lambda train"),
+        (FOG, TRAIN, "sweep --run r --spec cifar10_c --float --corruptions fog --severities 3 --lambda train"),
         (
             replace(FOG, pixels=Pixels.BYTES, seed=4),
             IMAGE,
-            "sweep --run r --spec cifar10_c --quantize --seed 4 --corruptions fog --severities 3 "
-            "--lambda adaptive-image",
+            "sweep --run r --spec cifar10_c --seed 4 --corruptions fog --severities 3 --lambda adaptive-image",
         ),
         (attack(), TRAIN, "attack --run r --norm linf --attack pgd --epsilon 8/255 --protocols plain"),
         (
@@ -158,7 +157,7 @@ def test_attacks_on_more_images_than_commands_take_name_their_number() -> None:
 @pytest.mark.parametrize(
     ("made", "location", "words"),
     [
-        (FOG, Location(table="my.toml", frost_root="photos"), "--spec my.toml --frost-root photos"),
+        (FOG, Location(table="my.toml", frost_root="photos"), "--spec my.toml --frost-root photos --float"),
         (
             replace(FOG, source=Source.EXPORTED, pixels=Pixels.JPEG, seed=3),
             Location(files="exported"),
@@ -206,7 +205,7 @@ def test_records_that_differ_in_lists_only_are_repeated_by_one_command() -> None
     ((command, members),) = joined_commands(made)
     assert members == made
     assert " ".join(command.words) == (
-        "sweep --run r --spec cifar10_c --corruptions fog,snow --severities 1,3 --lambda fixed=0.5,train"
+        "sweep --run r --spec cifar10_c --float --corruptions fog,snow --severities 1,3 --lambda fixed=0.5,train"
     )
 
 
@@ -225,7 +224,7 @@ def test_budgets_lambdas_and_rhos_are_joined_in_order_of_size() -> None:
 def test_records_in_bfloat16_are_repeated_in_it_and_by_themselves() -> None:
     made = record(FOG)
     reduced = replace(made, measurement=replace(made.measurement, precision="bf16"))
-    words = "--spec cifar10_c --corruptions fog --severities 3 --lambda train"
+    words = "--spec cifar10_c --float --corruptions fog --severities 3 --lambda train"
     assert " ".join(command_of(reduced).words) == f"sweep --run r --precision bf16 {words}"
     ((plain, first), (other, second)) = joined_commands([made, reduced])
     assert (first, second) == ([made], [reduced])

@@ -128,7 +128,7 @@ def _corruption(
     *,
     table: SeverityTable | str = TABLE,
     source: str = "generated",
-    pixels: str = "float",
+    pixels: str = "8 bit",
     files: str = "",
     seed: int = 0,
     **how: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from robustcsc.evaluation.attacks.plans import AttackRequest
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit, Line
+from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import Adaptive, Scope
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.session.choices import DataChoice
@@ -73,6 +75,25 @@ def test_a_fit_of_other_weights_is_refused(sdnet: Session, fit: LambdaFit, place
     with pytest.raises(PolicyError, match="belongs to other weights"):
         sdnet.evaluate(policies=[replace_fact(fit, weights="5d" * 32)])
     assert not list(place.iterdir())
+
+
+def test_a_fit_of_images_that_were_stored_otherwise_is_used_with_a_note(sdnet: Session, fit: LambdaFit) -> None:
+    told: list[str] = []
+    few = replace(sdnet, measuring=Measuring(note=told.append))
+    images = few.images(limit=4)
+    same = replace_fact(fit, pixels=Pixels.BYTES)
+    for given, as_published, note in (
+        (same, True, ""),
+        (
+            fit,
+            True,
+            "(gaussian) are to noisy images stored as floats, these are stored as 8 bit: `robustcsc fit-lambda` ",
+        ),
+        (same, False, "images stored as 8 bit, these are stored as floats: `robustcsc fit-lambda --float` fits"),
+    ):
+        told.clear()
+        few.sweep(images, corruptions="contrast", severities=[1], policies=[given], as_published=as_published)
+        assert any(note in it for it in told) if note else not told
 
 
 def test_each_precision_has_lambda_fits_of_its_own(sdnet: Session, fit: LambdaFit, place: Path) -> None:

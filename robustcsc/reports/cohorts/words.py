@@ -242,8 +242,13 @@ def source_words(made: Corruption) -> str:
     """Returns where corrupted images come from in words, with how the pixels were stored."""
     if made.source is Source.OFFICIAL:
         return "official corrupted files"
-    stored = "" if made.pixels is Pixels.FLOAT else f", {made.pixels.value}"
-    return f"generated corruptions{stored}{', from files' if made.source is Source.EXPORTED else ''}"
+    from_files = ", from files" if made.source is Source.EXPORTED else ""
+    return f"generated corruptions, {stored_words(made.pixels)}{from_files}"
+
+
+def stored_words(pixels: Pixels) -> str:
+    """Returns how corrupted images were stored in words."""
+    return "floats" if pixels is Pixels.FLOAT else pixels.value
 
 
 #: What answers were chosen from, where the class folders are only some of the model's classes.

@@ -8,7 +8,7 @@ from itertools import product
 
 from robustcsc.errors import StoreError
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
-from robustcsc.measurements.perturbations import Corruption, Source
+from robustcsc.measurements.perturbations import Corruption, Pixels, Source
 from robustcsc.measurements.policies import NoLambda, TrainingLambda
 from robustcsc.measurements.records import Record, Subject
 from robustcsc.reports.cohorts.cohorts import SEVERITIES, Cohort, Variant, of_kinds, ranked
@@ -35,7 +35,10 @@ Source:
 """
 
 
-GENERATED = "These corruptions were generated; a published mCE is comparable on the published files only."
+GENERATED = (
+    "These corruptions were generated, stored as published: beside a published mCE they have other random numbers, and "
+    "without --frost-root other photographs of frost."
+)
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,20 @@ class Baseline:
         return self.variant is not None and self.variant.subject in subjects
 
     def suits(self, cohort: Cohort) -> bool:
-        """Whether its errors are those on such images: published ones are on published files."""
+        """Whether its errors are those on such images, to the pixel: published ones are on published files."""
         return self.variant is not None or (cohort.origin is not None and cohort.origin.source is Source.OFFICIAL)
 
     def errors(self, cells: Corrupted) -> Errors | None:
         """Returns the errors of the baseline on the images of `cells`, ``None`` if it has none there."""
         if self.variant is not None:
             return cells.errors(self.variant) if self.variant in cells.everyone else None
-        origin = cells.cohort.origin
-        return ALEXNET if origin is not None and origin.table.name == ALEXNET_TABLE else None
+        return ALEXNET if cells.cohort.origin is not None and _is_as_published(cells.cohort.origin) else None
+
+
+def _is_as_published(origin: Corruption) -> bool:
+    """Whether corrupted images are those of AlexNet, or made and stored as they were."""
+    stored = origin.source is Source.OFFICIAL or origin.pixels is Pixels.JPEG
+    return origin.table.name == ALEXNET_TABLE and stored
 
 
 PUBLISHED_ALEXNET = Baseline("AlexNet (published)", None)
@@ -122,10 +130,15 @@ def check_baseline(measured: Sequence[Corrupted], baseline: Baseline) -> None:
     theirs = [cells for cells in measured if baseline.errors(cells) is not None]
     if baseline.variant is None:
         if not theirs:
-            tables = ", ".join(sorted({cells.cohort.origin.table.name for cells in measured if cells.cohort.origin}))
+            tables = {cells.cohort.origin.table.name for cells in measured if cells.cohort.origin}
+            if ALEXNET_TABLE in tables:
+                raise StoreError(
+                    "The published errors of AlexNet are on images that were saved as JPEG of quality 85, which these "
+                    "were not: measure such images with `robustcsc sweep --as-published` first."
+                )
             raise StoreError(
-                f"The published errors of AlexNet are for the severity table {ALEXNET_TABLE}, not {tables}: name a "
-                "run as --baseline instead."
+                f"The published errors of AlexNet are for the severity table {ALEXNET_TABLE}, not "
+                f"{', '.join(sorted(tables))}: name a run as --baseline instead."
             )
         return
     others = [cells for cells in measured if set(cells.everyone) - {baseline.variant}] or theirs

@@ -279,8 +279,9 @@ def _found(
 def _rank(cohort: Cohort, crafting: Crafting | None) -> tuple[object, ...]:
     origin = cohort.origin
     official = origin is not None and origin.source is Source.OFFICIAL
-    generated = origin is not None and origin.source is Source.GENERATED and origin.pixels is Pixels.FLOAT
-    return (cohort.total, official, generated, cohort.rank, repr(crafting))
+    generated = origin is not None and origin.source is Source.GENERATED
+    published = origin is not None and origin.pixels is not Pixels.FLOAT
+    return (cohort.total, official, generated, published, cohort.rank, repr(crafting))
 
 
 def _is_whole(series: Series, severities: Iterable[int], lam: float | None) -> bool:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.fits import Definition, LambdaFit, NoiseLevel
+from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.statistics import Score
 from robustcsc.presentation.chart import Chart, Line, Panel, numbered_series
 from robustcsc.presentation.table import Column, Estimate, Table
 from robustcsc.presentation.words import MISSING, slug
 from robustcsc.reports.cohorts.cells import estimate
-from robustcsc.reports.cohorts.words import corruption_rank, corruption_words, precision_words
+from robustcsc.reports.cohorts.words import corruption_rank, corruption_words, precision_words, stored_words
 from robustcsc.reports.corruptions.charts import Curves, lambda_chart
 
 _FAMILIES = {kernel: family for family, kernel in NOISE_KERNELS.items()}
@@ -28,13 +29,13 @@ _RESIDUALS: Mapping[Definition, str] = {
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     """Returns two tables for fits that were made alike: their lines, and the best lambda at each noise level.
 
-    Alike are fits to the same model, images, grid and precision. A noise level that several of them were fitted to
-    stands once.
+    Alike are fits to the same model, images, pixels, grid and precision. A noise level that several of them were fitted
+    to stands once.
     """
     alike: dict[tuple[str, ...], list[LambdaFit]] = defaultdict(list)
     for fit in _ordered(fits):
         images = (fit.heldout, str(fit.trained_on_heldout), *map(str, _totals([fit])), str(fit.seed))
-        computed = precision_words(fit.precision)
+        computed = (*precision_words(fit.precision), *([] if fit.pixels is Pixels.FLOAT else [fit.pixels.value]))
         alike[fit.weights, *images, str(fit.lam0), str(fit.grid), fit.dataset_definition, *computed].append(fit)
     return [table for key, members in alike.items() for table in (_lines(members, key), _levels(members, key))]
 
@@ -47,7 +48,8 @@ def _lines(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
         "r: the mean over layers and images of "
         f"{_RESIDUALS[made.dataset_definition]} at the training lambda {made.lam0:g}.",
         f"R2: of this line{', and of lines ' if others else ''}{' and '.join(others)}.",
-        f"Fitted on {', '.join(map(str, _totals(fits)))} held-out training images ({_heldout_words(made)}); "
+        f"Fitted on {', '.join(map(str, _totals(fits)))} held-out training images ({_heldout_words(made)}), "
+        f"noisy ones as {stored_words(made.pixels)}; "
         f"{len(made.grid)} lambdas from {made.grid[0]:g} to {made.grid[-1]:g}; "
         f"weights {made.weights[:12]}.",
     ]

@@ -64,6 +64,7 @@ def run(clean: RecordMaker, corruption: RecordMaker) -> Callable[..., list[Recor
         errors: int | None = 100,
         total: int = 1000,
         source: str = "generated",
+        pixels: str = "8 bit",
         table: str = "cifar10_c@1a2b3c4d",
         seed: int = 0,
         **how: Any,
@@ -75,6 +76,7 @@ def run(clean: RecordMaker, corruption: RecordMaker) -> Callable[..., list[Recor
                 severity,
                 met=total - count,
                 source=source,
+                pixels=pixels,
                 table=table,
                 seed=seed,
                 files=f"{corrupted}{severity}" if source == "official" else "",
@@ -154,12 +156,24 @@ def test_the_published_resnet50_row_comes_out(run: Run) -> None:
 
 
 def test_generated_corruptions_beside_published_errors_are_pointed_out(run: Run) -> None:
-    def notes(source: str) -> str:
-        made = run("r", MODEL, table="imagenet_c@99999999", source=source)
+    def notes(source: str, pixels: str) -> str:
+        made = run("r", MODEL, table="imagenet_c@99999999", source=source, pixels=pixels)
         return " ".join(ratios_of(made, PUBLISHED_ALEXNET).notes)
 
-    assert "a published mCE is comparable on the published files only" in notes("generated")
-    assert "a published mCE is comparable on the published files only" not in notes("official")
+    assert "These corruptions were generated, stored as published" in notes("generated", "JPEG quality 85")
+    assert "These corruptions were generated" not in notes("official", "8 bit")
+    for pixels in ("8 bit", "float"):
+        with pytest.raises(StoreError, match="on images that were saved as JPEG of quality 85, which these were not"):
+            notes("generated", pixels)
+
+
+def test_published_errors_leave_out_floats_beside_images_as_published(run: Run) -> None:
+    both = [
+        *run("r", MODEL, table="imagenet_c@99999999", pixels="JPEG quality 85"),
+        *run("r", MODEL, table="imagenet_c@99999999", pixels="float"),
+    ]
+    ratios, _ = error_tables(both, PUBLISHED_ALEXNET)
+    assert "generated corruptions, JPEG quality 85" in ratios.title
 
 
 def test_what_is_missing_is_named_and_no_mean_over_the_fifteen_is_given(run: Run) -> None:
@@ -219,7 +233,7 @@ def test_fixed_lambdas_have_no_row_beside_other_policies(run: Run) -> None:
 
 DIFFERENT: dict[str, tuple[dict[str, object], str]] = {
     "severity table": ({"table": "imagenet_c@99999999"}, "severity table imagenet_c@99999999 against cifar10_c@1a2b3c"),
-    "source": ({"source": "official"}, "images official corrupted files against generated corruptions"),
+    "source": ({"source": "official"}, "images official corrupted files against generated corruptions, 8 bit"),
     "data set": ({"dataset": "cifar100", "images": "fedc"}, "data set cifar100 against cifar10; images fedc against"),
     "images": ({"images": "fedc"}, "images fedc against clean"),
     "seed": ({"seed": 7}, "seed 7 against 0"),

@@ -35,7 +35,7 @@ def test_severities_and_their_mean_are_those_of_the_counts(records: list[Record]
     assert cell(table, "mean", "resnet", "no lambda").startswith("44.43 [")
     assert cell(table, "mean", "sdnet", "training lambda").startswith("50.58 [")
     assert table.title == (
-        "Gaussian noise: cifar10 test, generated corruptions, cifar10_c@1a2b3c4d, "
+        "Gaussian noise: cifar10 test, generated corruptions, 8 bit, cifar10_c@1a2b3c4d, "
         "10000 images (0123456789abcdef), seed 0"
     )
 
@@ -147,7 +147,7 @@ def test_the_standard_mean_leaves_out_the_four_extra_corruptions(corruption: Rec
     "change",
     [
         {"source": "official"},
-        {"pixels": "8 bit"},
+        {"pixels": "float"},
         {"table": "imagenet_c@99999999"},
         {"dataset": "cifar100"},
         {"split": "train"},
@@ -170,7 +170,7 @@ def test_different_measurements_are_never_averaged(corruption: RecordMaker, chan
 def test_titles_say_where_the_corrupted_images_come_from(corruption: RecordMaker) -> None:
     sources = {
         ("official", "float"): "official corrupted files, ",
-        ("generated", "float"): "generated corruptions, ",
+        ("generated", "float"): "generated corruptions, floats, ",
         ("generated", "8 bit"): "generated corruptions, 8 bit, ",
         ("exported", "8 bit"): "generated corruptions, 8 bit, from files, ",
     }

@@ -101,7 +101,7 @@ def test_images_table_and_seed_are_said_once_and_their_digests_only_below(report
     facts = text[text.index('<ul class="facts">') : text.index("</header>")]
     assert [part.partition("</li>")[0] for part in facts.split("<li>")[1:]] == [
         "cifar10 test: 10,000 images, 1,000 under attack",
-        "generated corruptions, severity table cifar10_c",
+        "generated corruptions, 8 bit, severity table cifar10_c",
         "seed 0",
         "measured 2026-01-02",
     ]

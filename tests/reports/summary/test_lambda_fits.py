@@ -28,7 +28,10 @@ def test_the_lines_stand_with_r2_of_every_definition_and_the_heldout_images(fit:
     assert [column.heading for column in lines.columns] == ["noise", "lambda", "R2", "R2 norm", "fit"]
     assert "r: the mean over layers and images of ||x - A z||^2 at the training lambda 0.1." in lines.notes
     assert "R2: of this line, and of lines in ||x - A z|| (norm)." in lines.notes
-    assert any("500 held-out training images (never trained on); 3 lambdas from 0.1 to 0.9" in it for it in lines.notes)
+    assert any(
+        "500 held-out training images (never trained on), noisy ones as floats; 3 lambdas from 0.1 to 0.9" in it
+        for it in lines.notes
+    )
 
 
 def test_a_lambda_that_is_best_at_every_level_is_no_line(fit: FitMaker) -> None:

@@ -5,7 +5,7 @@ from robustcsc.reports.summary.provenance import provenance_table
 def test_records_are_traced_to_weights_seed_device_and_versions(records: list[Record]) -> None:
     table = provenance_table(records)
     rows = [dict(zip((column.heading for column in table.columns), row, strict=True)) for row in (*table.texts,)]
-    noisy = next(row for row in rows if row["run"] == "sdnet" and row["source"] == "generated corruptions")
+    noisy = next(row for row in rows if row["run"] == "sdnet" and row["source"] == "generated corruptions, 8 bit")
     assert (noisy["weights"], noisy["severity table"]) == ("5d5d5d5d5d5d", "cifar10_c@1a2b3c4d")
     assert noisy["n"] == "10000"
     assert table.notes[0] == (
