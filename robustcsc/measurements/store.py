@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Self
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.facts import Sharing, from_json, reader_of, tag_of, to_json
-from robustcsc.measurements.records import Measurement, Record
+from robustcsc.measurements.facts import JSON, Known, from_json, opened, reader_of, tag_of, to_json
+from robustcsc.measurements.perturbations import Perturbation
+from robustcsc.measurements.policies import Policy
+from robustcsc.measurements.provenance import Provenance
+from robustcsc.measurements.records import Images, Location, Measurement, Record, Subject
 
 #: Version of the table below, kept in ``PRAGMA user_version``; raise it with every change of the columns, and of a fact
 #: that stored records would not have. A new field with a default needs no new version.
@@ -220,14 +223,44 @@ def row_of(record: Record) -> dict[str, object]:
 
 
 def _read(contents: Iterable[str]) -> Iterator[Record]:
-    """Yields the records of JSON texts; what many of them say alike is there once."""
-    parts, read = Sharing(), reader_of(Record)
+    """Yields the records of JSON texts; what many of them say alike is read once, and is there once."""
+    subjects, images, versions = Known[Subject](Subject), Known[Images](Images), Known[dict[str, str]](dict[str, str])
+    perturbations, policies, locations = (
+        Known[Perturbation](Perturbation),
+        Known[Policy](Policy),
+        Known[Location](Location),
+    )
+    whats = opened(Measurement, subject=JSON, images=JSON, perturbation=JSON, policy=JSON)
+    read = reader_of(opened(Record, measurement=whats, provenance=opened(Provenance, versions=JSON), location=JSON))
     for content in contents:
-        record = read(content)
-        parts.share(record.measurement, "subject", "images", "perturbation", "policy")
-        parts.share(record.provenance, "device", "versions")
-        parts.share(record, "location")
-        yield record
+        it = read(content)
+        what, how = it.measurement, it.provenance
+        yield Record(
+            measurement=Measurement(
+                subject=subjects[bytes(what.subject)],
+                images=images[bytes(what.images)],
+                perturbation=perturbations[bytes(what.perturbation)],
+                policy=policies[bytes(what.policy)],
+                metric=what.metric,
+                batch_size=what.batch_size,
+                precision=what.precision,
+            ),
+            met=it.met,
+            total=it.total,
+            provenance=Provenance(
+                device=how.device,
+                versions=versions[bytes(how.versions)],
+                driver=how.driver,
+                tf32=how.tf32,
+                seconds=how.seconds,
+                created=how.created,
+                doubts=how.doubts,
+            ),
+            lam=it.lam,
+            outcomes=it.outcomes,
+            details=it.details,
+            location=locations[bytes(it.location)],
+        )
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> str:

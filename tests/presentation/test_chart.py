@@ -3,14 +3,17 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from robustcsc.presentation.chart import (
@@ -55,6 +58,22 @@ def read(chart: Chart) -> dict[str, Any]:
 def drawn_lines(ax: Axes) -> list[tuple[str, list[float], list[float]]]:
     lines = (it for it in ax.lines if np.size(it.get_xdata()))
     return [(to_hex(it.get_color()), *(np.asarray(data).tolist() for data in it.get_data())) for it in lines]
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_panels_are_of_one_size_and_their_words_meet_no_others(narrow: bool) -> None:
+    chart = severity_chart(same_heights=False)
+    figure = draw(replace(chart, panels=2 * chart.panels), narrow=narrow).figure
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    boxes = [box for ax in figure.axes if (box := ax.get_tightbbox(renderer))]
+    boxes.append(figure.legends[0].get_window_extent(renderer))
+    for at, box in enumerate(boxes):
+        inside = Bbox.intersection(box, figure.bbox)
+        assert inside and inside.bounds == pytest.approx(box.bounds)
+        assert not box.count_overlaps(boxes[:at])
+    sizes = np.array([ax.get_position().size for ax in figure.axes])
+    np.testing.assert_allclose(sizes, sizes[:1].repeat(4, axis=0))
+    assert (sizes > 0.2).all()  # most of a quarter
 
 
 def test_a_curve_is_ordered_and_in_percent() -> None:
