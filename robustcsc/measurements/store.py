@@ -224,14 +224,12 @@ def row_of(record: Record) -> dict[str, object]:
 
 def _read(contents: Iterable[str]) -> Iterator[Record]:
     """Yields the records of JSON texts; what many of them say alike is read once, and is there once."""
-    subjects, images, versions = Known[Subject](Subject), Known[Images](Images), Known[dict[str, str]](dict[str, str])
-    perturbations, policies, locations = (
-        Known[Perturbation](Perturbation),
-        Known[Policy](Policy),
-        Known[Location](Location),
-    )
+    subjects, images, locations = Known[Subject](Subject), Known[Images](Images), Known[Location](Location)
+    perturbations, policies = Known[Perturbation](Perturbation), Known[Policy](Policy)
+    devices, versions = Known[str](str), Known[dict[str, str]](dict[str, str])
     whats = opened(Measurement, subject=JSON, images=JSON, perturbation=JSON, policy=JSON)
-    read = reader_of(opened(Record, measurement=whats, provenance=opened(Provenance, versions=JSON), location=JSON))
+    hows = opened(Provenance, device=JSON, versions=JSON)
+    read = reader_of(opened(Record, measurement=whats, provenance=hows, location=JSON))
     for content in contents:
         it = read(content)
         what, how = it.measurement, it.provenance
@@ -248,7 +246,7 @@ def _read(contents: Iterable[str]) -> Iterator[Record]:
             met=it.met,
             total=it.total,
             provenance=Provenance(
-                device=how.device,
+                device=devices[bytes(how.device)],
                 versions=versions[bytes(how.versions)],
                 driver=how.driver,
                 tf32=how.tf32,

@@ -36,7 +36,7 @@ def doubt_tables(records: Sequence[Record]) -> list[Table]:
     """Returns one table per cohort with a row for each doubt about a model; empty where there is none."""
     labels = labels_of(records)
     rows: dict[Cohort, dict[tuple[str, str], None]] = {}
-    for record in records:
+    for record in (it for it in records if it.provenance.doubts):
         label = labels[Variant.of(record)]
         for doubt in record.provenance.doubts:
             rows.setdefault(Cohort.of(record), {})[label[0], DOUBT_WORDS[doubt]] = None
