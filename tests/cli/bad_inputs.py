@@ -253,6 +253,7 @@ WITHOUT_TORCH = {
     "corruptions: drawing of nothing": ("corruptions --out a.png", "give an image with --preview IMAGE"),
     "corruptions: drawing in another format": ("corruptions --preview photo.png --out a.jpg", "must end in .png"),
     "corruptions: drawing in no folder": ("corruptions --preview photo.png --out no/a.png", "cannot be written to"),
+    "corruptions: judging without clean images": ("corruptions --judge full", "type --judge CORRUPTED --clean CLEAN"),
     "corruptions: drawing over a folder": ("corruptions --preview photo.png --out full", "full cannot be written to"),
 }  # fmt: skip
 
@@ -378,5 +379,6 @@ WITH_TORCH = {
         "data corrupt --data digits --out c --format imagenet-c",
         "digits has no file names, which the form imagenet-c keeps",
     ),
+    "corruptions: judging a file": ("corruptions --judge notes.txt --clean full", "notes.txt is not a folder"),
     "corruptions: text as an image": ("corruptions --preview notes.txt", "notes.txt is not a readable image"),
 }

@@ -1,0 +1,1 @@
+"""Telling which corruption images follow that come without a recipe."""
