@@ -11,7 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from robustcsc.corruptions.apply import apply_kernel, corrupt
+from robustcsc.corruptions.apply import corrupt
+from robustcsc.corruptions.digital import as_jpeg
 from robustcsc.corruptions.judging.signature import FEATURES, signatures
 from robustcsc.errors import DataError
 from robustcsc.measurements.perturbations import SEVERITIES
@@ -149,10 +150,7 @@ def candidates(clean: Tensor, specs: Sequence[Spec], quality: int | None) -> lis
 
 def saved(images: Tensor, quality: int | None) -> Tensor:
     """Returns uint8 images as they come back from JPEG files of a quality, or as they are for None."""
-    if quality is None:
-        return images
-    nothing = torch.zeros(len(images), dtype=torch.int64)
-    return apply_kernel(images, "jpeg_compression", {"quality": quality}, nothing)
+    return images if quality is None else as_jpeg(images, quality, "JPEG files need")
 
 
 def squared_errors(clean: Tensor, corrupted: Tensor) -> Tensor:
