@@ -1,5 +1,6 @@
 """Writing files that are whole or not there."""
 
+import glob
 import os
 import secrets
 import tempfile
@@ -15,6 +16,8 @@ PARTIAL = ".partial"
 
 def check_writable(path: Path, name: str, *, folder: bool) -> None:
     """Refuses a place that cannot be written to, before any work is done; makes nothing.
+
+    What a killed process did not finish of the file goes.
 
     Args:
         path: A file in an existing folder; or a folder, which may be missing with those above it.
@@ -36,6 +39,7 @@ def check_writable(path: Path, name: str, *, folder: bool) -> None:
             reason = f"{place} is a file"
         else:
             with tempfile.TemporaryFile(dir=place):
+                _clear_parts(path)
                 return
     except OSError as error:
         reason = error.strerror or str(error)
@@ -56,6 +60,22 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _clear_parts(path: Path) -> None:
+    """Deletes what dead processes did not finish of a file."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*-*{PARTIAL}"):
+        number = part.name.removeprefix(f"{path.name}.").partition("-")[0]
+        if number.isdecimal() and not _is_alive(int(number)):
+            part.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
 
 
 def clear_partial(folder: Path) -> None:

@@ -59,6 +59,12 @@ def using(folder: Path) -> Iterator[Callable[[], bool]]:
         yield others
 
 
+def clear_locks(folder: Path) -> None:
+    """Deletes the locks of dead processes in a folder and those below."""
+    for path in [*folder.rglob(".*.lock")]:
+        _is_held(path)
+
+
 def _is_held(place: Path) -> bool:
     """Returns whether a process holds a lock; that of a dead one goes."""
     with _locked(place, 0.0) as free:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcsc.data import ImageSet
-from robustcsc.errors import DataError, PolicyError
+from robustcsc.errors import DataError, PolicyError, StoreError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, check_save, completed, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
 from robustcsc.evaluation.attacks.suites import suite_of
+from robustcsc.locks import alone
 from robustcsc.measurements.attacks import AttackStep, typed_step
+from robustcsc.measurements.records import Measurement
 from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel, check_budget
-from robustcsc.session.measuring import AnyPolicy, Results
+from robustcsc.session.measuring import AnyPolicy, Results, Setup
 
 if TYPE_CHECKING:
     from robustcsc.session.session import Session
@@ -69,10 +71,22 @@ def attack(
             raise PolicyError(
                 "--save keeps the images of one lambda, but the protocol fixed has several: name one with --lambdas."
             )
-        measurement = plan[0][0].measurements[0]
-        batches = setup.evaluator.crafted(measurement).stream(session.device, session.measuring.progress)
-        save_adversarial(save, batches, measurement, len(setup.images.classes))
+        with alone(save, f"{save} is being written", "name another file"):
+            _save(save, setup, plan[0][0].measurements[0])
     return session.measured(setup, [setup.planner.clean([facts.own_policy]), *plan])
+
+
+def _save(path: Path, setup: Setup, measurement: Measurement) -> None:
+    """Keeps the adversarial images of a measurement in a file, unless an interrupted command has done so already.
+
+    Raises:
+        StoreError: The file holds something else.
+    """
+    if not path.exists():
+        batches = setup.evaluator.crafted(measurement).stream(setup.model.device, setup.measuring.progress)
+        save_adversarial(path, batches, measurement, len(setup.images.classes))
+    elif load_adversarial(path).measurement != measurement:
+        raise StoreError(f"{path} exists already, with other images: move it away or name another file.")
 
 
 def suite(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from robustcsc import runs
 from robustcsc.errors import DataError, RobustCSCError
 from robustcsc.files import clear_partial
-from robustcsc.locks import PATIENCE, alone, using
+from robustcsc.locks import PATIENCE, alone, clear_locks, using
 from robustcsc.measurements.records import Answers, ClassOrder, Location, Precision
 from robustcsc.progress import Note, quiet
 from robustcsc.roots import find_root
@@ -185,6 +185,7 @@ def written(run: Run) -> Iterator[Run]:
                 others = stack.enter_context(using(run.folder))
                 if not others():
                     clear_partial(run.folder)
+                    clear_locks(run.folder)
             try:
                 yield run
             except BaseException:

@@ -5,7 +5,8 @@ commands that run in it, all at once, and what happens to them:
 
 - `kill_at`: SIGKILL right before this event, counted from 1. An event opens a file for writing, or renames or deletes
   one, or makes or deletes a folder.
-- `kill_after`: SIGKILL after this many seconds; `signal_after`: another signal, and its number.
+- `kill_after`: SIGKILL after this many seconds; `signal_after`: seconds, another signal, and to which command, by its
+  row.
 - `fail_at`: events, by their numbers, that fail with the error `errno`.
 - `largest`: bytes above which files cannot grow.
 - `closed`: standard streams that are closed before the command begins.
@@ -127,11 +128,10 @@ def serve(request: dict[str, Any], scratch: str) -> list[dict[str, Any]]:
         children.append((pid, answer))
     started = time.monotonic()
     os.write(writing, b"." * len(children))
-    for after, number in ((request.get("kill_after"), signal.SIGKILL), request.get("signal_after", (None, 0))):
-        if after is not None:
-            time.sleep(after)
-            for pid, _ in children:
-                os.kill(pid, number)
+    after, number, row = request.get("signal_after", (request.get("kill_after"), signal.SIGKILL, 0))
+    if after is not None:
+        time.sleep(after)
+        os.kill(children[row][0], number)
     found = []
     for pid, answer in children:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

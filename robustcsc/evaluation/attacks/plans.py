@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from robustcsc.errors import AttackError, PolicyError, StoreError
+from robustcsc.errors import AttackError, PolicyError, RobustCSCError, StoreError
 from robustcsc.evaluation.attacks.suites import Suite
 from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target, check_protocol, targets
 from robustcsc.files import check_writable
@@ -213,5 +213,10 @@ def check_save(request: AttackRequest, save: Path | None) -> None:
     if len(request.protocols) != 1:
         raise PolicyError("--save keeps the images of one protocol: name it with --protocols.")
     if save.exists():
-        raise StoreError(f"{save} exists already: move it away or name another file.")
+        from robustcsc.evaluation.attacks.saved import load_adversarial  # the rest needs no torch
+
+        try:
+            load_adversarial(save)  # perhaps of this very command, which was interrupted
+        except RobustCSCError as error:
+            raise StoreError(f"{save} exists already: move it away or name another file.") from error
     check_writable(save, "--save", folder=False)

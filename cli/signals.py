@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM, which end a command alike: with one sentence, and what was finished is kept."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+#: What is said of a signal.
+SENTENCES = {
+    signal.SIGINT: "Interrupted; what was finished is kept.",
+    signal.SIGTERM: "Terminated; what was finished is kept.",
+}
+
+
+@dataclass
+class Stop:
+    """The signal that came first, if one did."""
+
+    number: signal.Signals | None = None
+
+    @property
+    def code(self) -> int:
+        """The exit code after it; that after Ctrl-C if there was none, as Python may raise its exception itself."""
+        return 128 + (self.number or signal.SIGINT)
+
+    @property
+    def sentence(self) -> str:
+        """What is told of it."""
+        return SENTENCES[self.number or signal.SIGINT]
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Turns signals into `KeyboardInterrupt` while the block runs; after SIGTERM no second one disturbs cleaning up.
+
+    C code that imports modules may turn that into another exception: `Stop.number` tells.
+    """
+    stop = Stop()
+
+    def answer(number: int, _: FrameType | None) -> None:
+        if stop.number is signal.SIGTERM is signal.Signals(number):
+            return
+        stop.number = stop.number or signal.Signals(number)
+        raise KeyboardInterrupt
+
+    with _answered(answer):
+        yield stop
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Lets signals end the process while the block runs, which imports: nothing has begun, so nothing is to be kept.
+
+    An exception would not do: modules that are imported catch any.
+    """
+
+    def answer(number: int, _: FrameType | None) -> None:
+        os.write(2, f"{SENTENCES[signal.Signals(number)]}\n".encode())
+        os._exit(128 + number)
+
+    with _answered(answer):
+        yield
+
+
+@contextmanager
+def _answered(answer: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Sets what answers signals; those that are ignored, as by `nohup`, stay so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SENTENCES}
+    chosen = [number for number, its in before.items() if its is not signal.SIG_IGN]
+    try:
+        for number in chosen:
+            signal.signal(number, answer)
+        yield
+    finally:
+        for number in chosen:
+            signal.signal(number, before[number])
