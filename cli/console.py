@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from io import TextIOWrapper
@@ -34,6 +34,8 @@ _UNBROKEN = re.compile(r"(?![\d/]+(?:\s|$))\S*[\w.~(']?/\S.*?(?:[.,:;)'](?=\s|$)
 LINE_INTERVAL = 30.0
 
 
+#: Descriptor of standard error, after those of input and output.
+_LAST_STREAM = 2
 _SPELT = "robustcsc.spelt"
 _SPELLINGS = {"∞": "inf", "±": "+-", "…": "...", "≤": "<=", "≥": ">=", "λ": "lambda"}
 
@@ -46,7 +48,14 @@ def _spelt(error: UnicodeError) -> tuple[str, int]:
 
 
 def allow_any_terminal() -> None:
-    """Makes output spell signs that the terminal's encoding lacks (L∞ as Linf), or print ``?``, instead of failing."""
+    """Makes output spell signs that the terminal's encoding lacks (L∞ as Linf), or print ``?``, instead of failing.
+
+    A stream that was closed leads nowhere, and no file that is opened later takes its place.
+    """
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
+        pass
+    os.close(nowhere)
+    sys.stdout, sys.stderr = (it or open(os.devnull, "w") for it in (sys.stdout, sys.stderr))  # noqa: SIM115
     codecs.register_error(_SPELT, _spelt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
@@ -87,8 +96,14 @@ def print_title(text: str) -> None:
 def note(sentence: str) -> None:
     """Prints what is not a result on standard error, on a terminal in lines that fit; a path is never broken.
 
-    Elsewhere a sentence stays on one line, so that programs find it whole.
+    Elsewhere a sentence stays on one line, so that programs find it whole. Where it cannot be written it is left out,
+    as results come first.
     """
+    with suppress(OSError):
+        _write_note(sentence)
+
+
+def _write_note(sentence: str) -> None:
     if not sys.stderr.isatty():
         sys.stderr.write(f"{sentence}\n")
         return

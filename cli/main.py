@@ -20,6 +20,7 @@ import typer
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.cli.console import TSV, allow_any_terminal, note
+from robustcsc.cli.signals import stoppable
 from robustcsc.cli.usage import Commands, UsageError, bounded, usage_words
 from robustcsc.errors import RobustCSCError, defect_words, error_words, own_line
 
@@ -36,7 +37,8 @@ _SYSTEM_ERRORS = {
     errno.EACCES: "Permission is missing{place}: change it, or run the command in a folder you can write to.",
     errno.ENAMETOOLONG: "The name of a file or folder is too long{place}: choose a shorter one.",
 }
-
+#: What errors of libraries say where memory is lacking: of PyTorch, of the loader of shared libraries, of threads.
+_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "failed to map segment", "can't start new thread")
 
 _START, _MEASURE, _LOOK = "Start here", "Measure", "What there is"
 
@@ -140,29 +142,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 2 for what the user can put right, 70 for a defect of this program (one sentence on standard
-        error); 130 after Ctrl-C; 1 when whoever reads the output stops reading.
+        error); 130 after Ctrl-C, 143 after SIGTERM; 1 when whoever reads the output stops reading.
     """
     if arguments is None:  # this process is the program's own
         keep_freed_memory()
     allow_any_terminal()
     typed = [*(sys.argv[1:] if arguments is None else arguments)]
-    try:
-        code = _run(typed)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        note("Interrupted; what was finished is kept.")
-        return INTERRUPTED
-    except BrokenPipeError:
-        _close_output()
-        return 1
-    except Exception as error:
-        _close_output()
-        if DEBUG in typed:
-            traceback.print_exception(error)
-        sentence = _sentence(error)
-        note(f"Error: {sentence or defect_words(error, _command(typed), DEBUG)}")
-        return USER_ERROR if sentence else DEFECT
+    with stoppable() as stop:
+        try:
+            code = _run(typed)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            _close_output()
+            return 1
+        except (Exception, KeyboardInterrupt) as error:
+            _close_output()
+            if stop.number or isinstance(error, KeyboardInterrupt):
+                note(stop.sentence)
+                return stop.code
+            if DEBUG in typed:
+                traceback.print_exception(error)
+            sentence = _sentence(error)
+            note(f"Error: {sentence or defect_words(error, _command(typed), DEBUG)}")
+            return USER_ERROR if sentence else DEFECT
 
 
 def _sentence(error: Exception) -> str | None:
@@ -171,6 +174,11 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return "The GPU has too little memory: choose a smaller --batch-size, or --device cpu."
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        return (
+            "There is too little memory: raise its limit, end other programs, or choose a smaller --batch-size; what "
+            "was finished is kept."
+        )
     if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
         return _SYSTEM_ERRORS[error.errno].format(place=f" ({error.filename})" if error.filename else "")
     if own_line(error):

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -13,6 +13,10 @@ SENTENCES = {
     signal.SIGINT: "Interrupted; what was finished is kept.",
     signal.SIGTERM: "Terminated; what was finished is kept.",
 }
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came. Python ends itself with SIGINT if its own exception, not one of this class, ever left `exec`."""
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Turns signals into `KeyboardInterrupt` while the block runs; after SIGTERM no second one disturbs cleaning up.
+    """Turns signals into `Stopped` while the block runs; after SIGTERM no second one disturbs cleaning up.
 
     C code that imports modules may turn that into another exception: `Stop.number` tells.
     """
@@ -44,7 +48,7 @@ def stoppable() -> Iterator[Stop]:
         if stop.number is signal.SIGTERM is signal.Signals(number):
             return
         stop.number = stop.number or signal.Signals(number)
-        raise KeyboardInterrupt
+        raise Stopped
 
     with _answered(answer):
         yield stop
@@ -58,7 +62,8 @@ def stopped_at_once() -> Iterator[None]:
     """
 
     def answer(number: int, _: FrameType | None) -> None:
-        os.write(2, f"{SENTENCES[signal.Signals(number)]}\n".encode())
+        with suppress(OSError):
+            os.write(2, f"{SENTENCES[signal.Signals(number)]}\n".encode())
         os._exit(128 + number)
 
     with _answered(answer):

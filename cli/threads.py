@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from robustcsc.cli.console import note
+from robustcsc.cli.signals import stopped_at_once
 
 #: Variables with which a user says how many threads there are to be.
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -71,7 +72,8 @@ def start_torch(asked: int | None) -> None:
         asked: What `--threads` says.
     """
     before = Usage.now()
-    import torch
+    with stopped_at_once():
+        import torch
 
     if asked is not None:
         torch.set_num_threads(asked)

@@ -1,4 +1,4 @@
-"""Processes that start together: what must be alone is, and the others are told by whom; what need not be loses nothing."""
+"""Processes that start together: one alone works and the others are told by whom, or all work and nothing is lost."""
 
 import re
 import signal
