@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -51,15 +51,9 @@ class Run:
         """The trained weights with the description of their model."""
         return self.folder / "weights.safetensors"
 
-    @contextmanager
-    def making_weights(self, *, patience: float = 0.0) -> Iterator[None]:
-        """Keeps other processes from training the run, or giving it weights from elsewhere, while the block runs.
-
-        Raises:
-            StoreError: Another process is doing so, for longer than `patience` in seconds.
-        """
-        with alone(self.weights_path, f"Run {self.name!r} is being trained", "choose another --run", patience=patience):
-            yield
+    def making_weights(self, *, patience: float = 0.0) -> AbstractContextManager[None]:
+        """Returns what keeps other processes from training the run, or giving it weights, for a block; as `alone`."""
+        return alone(self.weights_path, f"Run {self.name!r} is being trained", "choose another --run", patience=patience)
 
     @property
     def training_path(self) -> Path:
