@@ -53,7 +53,8 @@ class Run:
 
     def making_weights(self, *, patience: float = 0.0) -> AbstractContextManager[None]:
         """Returns what keeps other processes from training the run, or giving it weights, for a block; as `alone`."""
-        return alone(self.weights_path, f"Run {self.name!r} is being trained", "choose another --run", patience=patience)
+        doing = f"Run {self.name!r} is being trained"
+        return alone(self.weights_path, doing, "choose another --run", patience=patience)
 
     @property
     def training_path(self) -> Path:
