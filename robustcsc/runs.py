@@ -13,8 +13,8 @@ from pathlib import Path
 from robustcsc.errors import CheckpointError, StoreError, hint
 from robustcsc.files import check_writable, write_whole
 from robustcsc.locks import PATIENCE, alone
-from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import from_json, replace, to_json
+from robustcsc.measurements.fits import FAMILIES
 from robustcsc.measurements.records import Location, Precision
 from robustcsc.measurements.store import ResultStore
 from robustcsc.measurements.trainings import Training
@@ -144,7 +144,7 @@ class Run:
 
     def fit_paths(self, precision: Precision = "fp32") -> dict[str, Path]:
         """Returns the files of its lambda fits in one precision, by noise family."""
-        paths = {name: self.fit_path(name, precision) for name in (*NOISE_KERNELS, "pooled")}
+        paths = {name: self.fit_path(name, precision) for name in FAMILIES}
         return {name: path for name, path in paths.items() if path.is_file()}
 
     @property

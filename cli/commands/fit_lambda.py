@@ -18,7 +18,8 @@ def fit_lambda(
         str,
         options.in_lambda(
             metavar="LIST",
-            help="gaussian, shot, speckle, impulse, pooled (all four together), with commas between several, or all.",
+            help="gaussian, shot, speckle, impulse, pooled (all four together), blind (clean images, too, with an "
+            "estimator for single images of unknown noise), with commas between several, or all.",
         ),
     ] = "gaussian",
     grid: Annotated[

@@ -14,8 +14,8 @@ LambdaPolicies = Annotated[
         metavar="LIST",
         autocompletion=completion.policy_lists,
         help="How lambda is chosen, commas between several: train, adaptive (once per data set), adaptive-batch, "
-        "adaptive-image, oracle (uses the test labels), fixed=NUMBER, grid (every value, for lambda curves). "
-        "By default train, and adaptive if there is a fit.",
+        "adaptive-image, blind (per image, for unknown noise), oracle (uses the test labels), fixed=NUMBER, grid "
+        "(every value, for lambda curves). By default train, and adaptive and blind if there are fits.",
     ),
 ]
 Device = Annotated[

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from robustcsc.errors import RobustCSCError, UnknownNameError
 from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.fits import FAMILIES
 from robustcsc.measurements.policies import parse_policy
 from robustcsc.measurements.protocols import Protocol
 
@@ -65,7 +66,7 @@ def some(option: str, text: str) -> tuple[str, ...]:
 
 
 def noises(text: str) -> tuple[str, ...]:
-    """Returns the noise families of a list with commas; ``all`` are the four and the pooled one.
+    """Returns the noise families of a list with commas; ``all`` are the four, the pooled and the blind one.
 
     A family may be called like its corruption, ``gaussian_noise``.
 
@@ -73,7 +74,7 @@ def noises(text: str) -> tuple[str, ...]:
         OptionError: There are none.
         UnknownNameError: One of them is not known.
     """
-    known = (*NOISE_KERNELS, "pooled")
+    known = tuple(FAMILIES)
     families = {kernel: family for family, kernel in NOISE_KERNELS.items()}
     found = known if text == "all" else tuple(families.get(word, word) for word in some("--noise", text))
     for word in found:

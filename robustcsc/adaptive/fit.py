@@ -7,6 +7,7 @@ Differences from the paper:
   best, so the fit uses training images that were held out from training. Test images are refused.
 - The paper does not give the noise levels C and the grid of its search: see `robustcsc.corruptions.noise_levels` and
   `MULTIPLES`; both are recorded in the fit.
+- ``"blind"`` fits an estimator of the lambda of single images beside the lines (`robustcsc.adaptive.blind`).
 - Per image, the residual follows the content of the image more than its noise. Six lines are compared on held-out
   images, in batches whose images have different noise levels: three definitions of the residual, each fitted to the
   means of the noise levels or to single images. The most accurate line is used per image. The lambda of an image never
@@ -15,8 +16,7 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -24,18 +24,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustcsc.adaptive.blind import BlindLambda, fit_posterior
+from robustcsc.adaptive.features import features
 from robustcsc.adaptive.policies import predict
-from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
-from robustcsc.corruptions import Spec, apply_kernel, image_seeds, noise_levels
-from robustcsc.corruptions.apply import changed_and_stored
-from robustcsc.data import Batch, ImageSet
-from robustcsc.data.images import as_floats
+from robustcsc.adaptive.residuals import mean_residual
+from robustcsc.adaptive.search import Choice, Level, Search, levels_of
+from robustcsc.corruptions import Spec
+from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.lambdas import lambda_layers
-from robustcsc.layers.logits import finite_logits
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.measurements.corruptions import NOISE_KERNELS
-from robustcsc.measurements.fits import DEFINITIONS, Definition, LambdaFit, Line, NoiseLevel
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.fits import DEFINITIONS, FAMILIES, Definition, LambdaFit, Line
 from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import multiples_of
 from robustcsc.measurements.records import Precision
@@ -71,8 +71,8 @@ def fit_lambda(
         images: Training images that were held out from training, at least two.
         model_name: Recorded in the fit.
         weights: SHA-256 of the weights, recorded in the fit.
-        noises: Some of ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` and ``"pooled"`` (all four together).
-            Families that occur twice are measured once.
+        noises: Some of ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"``, ``"pooled"`` (all four together) and
+            ``"blind"`` (clean images, too). Families that occur twice are measured once.
         spec: Severity table; the noise levels reach from below its weakest severity to above its strongest.
         trained_on_images: Whether the model was trained on `images` too, recorded in the fit.
         as_published: Whether noisy images are stored as the table says before the model sees them, or else stay floats;
@@ -120,20 +120,19 @@ def fit_lambda(
         )
     if lam0 is None:
         raise PolicyError(f"{model_name} has no CSC layer, so there is no lambda to fit: choose an SDNet with --run.")
-    named = (*NOISE_KERNELS, "pooled")
     for noise in noises or ("",):
-        if noise not in named:
-            raise UnknownNameError("noise", noise, named)
+        if noise not in FAMILIES:
+            raise UnknownNameError("noise", noise, tuple(FAMILIES))
     rows = torch.arange(len(images))
     pixels = spec.pixels if as_published else Pixels.FLOAT
-    families = {noise: [it for it in NOISE_KERNELS if noise in (it, "pooled")] for noise in noises}
+    families = {noise: FAMILIES[noise] for noise in noises}
 
     def settings(fit: LambdaFit) -> tuple[object, ...]:
         levels = [(level.noise, dict(level.parameters)) for level in fit.levels]
         return fit.weights, fit.precision, fit.pixels, fit.seed, fit.heldout, fit.trained_on_heldout, fit.grid, levels
 
     def asked(noise: str) -> tuple[object, ...]:
-        levels = [(NOISE_KERNELS[it], level) for it in families[noise] for level in noise_levels(it, spec)]
+        levels = [level for it in families[noise] for level in levels_of(it, spec)]
         return weights, precision, pixels, seed, images.fingerprint, trained_on_images, grid, levels
 
     fits = {it: known[it] for it in families if known and it in known and settings(known[it]) == asked(it)}
@@ -142,17 +141,25 @@ def fit_lambda(
     lacking = [noise for noise in families if noise not in fits]
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
-        search = _Search(model, grid, spec, pixels, seed, batch_size, device)
+        search = Search(model, grid, spec, pixels, seed, batch_size, device)
         used = dict.fromkeys(family for noise in lacking for family in families[noise])
-        steps = sum(len(noise_levels(family, spec)) for family in used) + len(lacking)
+        steps = sum(len(levels_of(family, spec)) for family in used) + len(lacking) + ("blind" in lacking)
         told = iter(parts(progress, [1] * steps))
         levels = {family: search.family(family, images.subset(rows[::2]), told) for family in used}
         for noise in lacking:
             measured = [level for family in families[noise] for level in levels[family]]
             lines, image_lines = _lines(measured)
-            candidates = search.compare(
-                images.subset(rows[1::2]), [level.summary for level in measured], image_lines, next(told)
-            )
+            choices: dict[str, Choice] = {
+                name: partial(_by_line, definition, line, grid) for name, (definition, line) in image_lines.items()
+            }
+            others, estimator = images.subset(rows[1::2]), None
+            if noise == "blind":
+                found = fit_posterior([(it.summary, it.features) for it in measured], grid, lam0)
+                estimator = search.guarded(found, others, lam0, next(told))
+                choices["blind"] = partial(_by_features, BlindLambda(estimator, lam0, grid).to(device))
+            candidates = search.compare(others, [level.summary for level in measured], choices, next(told))
+            if estimator is not None:
+                estimator = replace(estimator, accuracy=candidates.pop("blind"))
             definition, image_line = image_lines[max(candidates, key=candidates.__getitem__)]
             fits[noise] = LambdaFit(
                 model=model_name,
@@ -173,100 +180,22 @@ def fit_lambda(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 precision=precision,
                 pixels=pixels,
+                estimator=estimator,
             )
     return {noise: fits[noise] for noise in families}
 
 
-@dataclass(frozen=True)
-class _Level:
-    """A noise level with the residual of every single image, ``(N,)`` per definition."""
-
-    summary: NoiseLevel
-    residuals: dict[Definition, Tensor]
+def _by_line(
+    definition: Definition, line: Line, grid: Sequence[float], images: Tensor, squared: Tensor, energy: Tensor
+) -> Tensor:
+    return predict(line, mean_residual(squared, energy, definition), grid)
 
 
-@dataclass(frozen=True)
-class _Search:
-    """Measures residuals and accuracies of one model on noisy images."""
-
-    model: nn.Module
-    grid: tuple[float, ...]
-    spec: Spec
-    pixels: Pixels
-    seed: int
-    batch_size: int
-    device: str | torch.device
-
-    def family(self, family: str, images: ImageSet, told: Iterator[Progress]) -> list[_Level]:
-        """Returns all levels of a noise family; each tells a progress of its own."""
-        levels = noise_levels(family, self.spec)
-        return [self._level(images, NOISE_KERNELS[family], level, next(told)) for level in levels]
-
-    def _level(self, images: ImageSet, kernel: str, level: Mapping[str, float], progress: Progress) -> _Level:
-        """Returns residuals and accuracies at one noise level (Algorithm 1, steps 5-10)."""
-        residuals: dict[Definition, list[Tensor]] = {d: [] for d in DEFINITIONS}
-        correct = torch.zeros(len(self.grid), dtype=torch.int64)
-        total = 0
-        for batch in images.batches(self.batch_size, device=self.device, as_bytes=True):
-            noisy = self._noisy(batch, kernel, level)
-            squared, energy = layer_residuals(self.model, noisy)
-            for d in DEFINITIONS:
-                residuals[d].append(mean_residual(squared, energy, d).double().cpu())
-            correct += torch.tensor([self._correct(batch, noisy, lam) for lam in self.grid])
-            total += len(batch.labels)
-            progress(f"{kernel} {_words(level)}", total, len(images))
-        joined = {d: torch.cat(residuals[d]) for d in DEFINITIONS}
-        summary = NoiseLevel(
-            noise=kernel,
-            parameters=dict(level),
-            residuals={d: joined[d].mean().item() for d in DEFINITIONS},
-            correct=tuple(correct.tolist()),
-            total=total,
-            best_lam=self.grid[int(correct.argmax())],
-        )
-        return _Level(summary, joined)
-
-    def compare(
-        self,
-        images: ImageSet,
-        levels: Sequence[NoiseLevel],
-        lines: Mapping[str, tuple[Definition, Line]],
-        progress: Progress,
-    ) -> dict[str, float]:
-        """Returns the accuracy of every line when the images of a batch differ in noise.
-
-        Each image gets one of the levels or no noise, in turn by its position.
-        """
-        correct = dict.fromkeys(lines, 0)
-        total = 0
-        for batch in images.batches(self.batch_size, device=self.device, as_bytes=True):
-            turn = (batch.indices // 2) % (len(levels) + 1)
-            mixed = as_floats(batch.images, self.device)
-            for index, level in enumerate(levels):
-                chosen = turn == index
-                part = Batch(batch.images[chosen], batch.labels[chosen], batch.indices[chosen])
-                if len(part.labels):
-                    mixed[chosen] = self._noisy(part, level.noise, level.parameters)
-            squared, energy = layer_residuals(self.model, mixed)
-            for name, (definition, line) in lines.items():
-                lam = predict(line, mean_residual(squared, energy, definition), self.grid)
-                correct[name] += self._correct(batch, mixed, lam)
-            total += len(batch.labels)
-            progress("per-image lambda", total, len(images))
-        return {name: count / total for name, count in correct.items()}
-
-    def _noisy(self, batch: Batch, kernel: str, level: Mapping[str, float]) -> Tensor:
-        # The name in the seed makes these draws differ from those of every test corruption.
-        seeds = image_seeds(self.seed, f"lambda fit {kernel} {_words(level)}", 0, batch.indices)
-        change = partial(apply_kernel, kernel=kernel, parameters=level, seeds=seeds)
-        return changed_and_stored(batch.images, self.pixels, change)
-
-    def _correct(self, batch: Batch, images: Tensor, lam: float | Tensor) -> int:
-        logits = finite_logits(logits_at(self.model, images, lam), len(images))
-        return int((logits.argmax(1) == batch.labels).sum())
+def _by_features(estimate: BlindLambda, images: Tensor, squared: Tensor, energy: Tensor) -> Tensor:
+    return estimate(features(images))  # type: ignore[no-any-return]
 
 
-def _lines(measured: Sequence[_Level]) -> tuple[dict[Definition, Line], dict[str, tuple[Definition, Line]]]:
+def _lines(measured: Sequence[Level]) -> tuple[dict[Definition, Line], dict[str, tuple[Definition, Line]]]:
     """Returns the line of each definition through the levels, and all lines to compare for single images by name."""
     lines, image_lines = {}, {}
     for definition in DEFINITIONS:
@@ -291,7 +220,3 @@ def _line(residuals: Sequence[float] | Tensor, lambdas: Sequence[float] | Tensor
         # If all levels have the same best lambda there is no variance to explain.
         r2=float(1 - left @ left / (up @ up)) if np.ptp(targets) else 0.0,
     )
-
-
-def _words(level: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in level.items())

@@ -6,8 +6,8 @@ differentiable end to end, so that sweeps and attacks run on it as on any model.
 Source: SDNet (Dai et al., NeurIPS 2022), Algorithm 1, steps 13-14.
 
 Differences from the paper: the paper applies one lambda per test set (`ModelAtLambda` with `dataset_lambda`); one per
-batch and one per image are additions of this package. Lambda is clamped to the grid it was fitted on; gradients pass
-the clamp unchanged (straight-through), so that it does not shut an attacker out.
+batch and one per image are additions of this package, and so is `BlindModel`. Lambda is clamped to the grid it was
+fitted on; gradients pass the clamp unchanged (straight-through), so that it does not shut an attacker out.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from robustcsc.adaptive.blind import BlindLambda
+from robustcsc.adaptive.features import FEATURES, features
 from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
 from robustcsc.errors import PolicyError
 from robustcsc.measurements.fits import LambdaFit, Line
-from robustcsc.measurements.policies import Scope
+from robustcsc.measurements.policies import Blind, Fitted, Scope
 
 
 def predict(line: Line, residual: Tensor, grid: Sequence[float]) -> Tensor:
@@ -75,6 +77,38 @@ class AdaptiveModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of `images` ``(N, C, H, W)``."""
         return logits_at(self.model, images, self.lambda_for(images))
+
+
+class BlindModel(nn.Module):
+    """The model with one lambda per image, estimated from the features of this image alone.
+
+    Raises:
+        PolicyError: The fit has no estimator, or one of features that this version does not know.
+    """
+
+    def __init__(self, model: nn.Module, fit: LambdaFit) -> None:
+        super().__init__()
+        if fit.estimator is None or not set(fit.estimator.features) <= set(FEATURES):
+            raise PolicyError(
+                f"The lambda fit {fit.digest} has no estimator: run `robustcsc fit-lambda --noise blind`."
+            )
+        self.model, self.fit = model, fit
+        device = next((it.device for it in model.parameters()), None)
+        self.estimate = BlindLambda(fit.estimator, fit.lam0, fit.grid).to(device)
+
+    def lambda_for(self, images: Tensor) -> Tensor:
+        """Returns the lambda of `images` ``(N, C, H, W)``, ``(N,)``."""
+        lam: Tensor = self.estimate(features(images))
+        return lam
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the logits of `images` ``(N, C, H, W)``."""
+        return logits_at(self.model, images, self.lambda_for(images))
+
+
+def per_image(model: nn.Module, fit: LambdaFit, policy: Fitted) -> AdaptiveModel | BlindModel:
+    """Returns the model under a policy with one lambda per image, or per batch."""
+    return BlindModel(model, fit) if isinstance(policy, Blind) else AdaptiveModel(model, fit, policy.scope)
 
 
 @torch.no_grad()

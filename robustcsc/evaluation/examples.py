@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.policies import AdaptiveModel
+from robustcsc.adaptive.policies import per_image
 from robustcsc.attacks.catalog import craft
 from robustcsc.corruptions import Spec, corrupt
 from robustcsc.data import Batch, ImageSet
@@ -23,7 +23,7 @@ from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.classes import readable
 from robustcsc.measurements.examples import Answer, Example, ExampleSheet, Version
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation
-from robustcsc.measurements.policies import Adaptive, Policy, Scope
+from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.threats import DEFAULT_EPSILON, ThreatModel
 
@@ -73,9 +73,8 @@ def _perturbed(
 def _answers(model: LoadedModel, images: Tensor, labels: Tensor, classes: Sequence[str]) -> list[list[Answer]]:
     """Returns for each image one answer per lambda policy."""
     policies: dict[Policy, nn.Module] = {model.facts.own_policy: model.model}
-    if model.facts.fitted:
-        fit = model.facts.fit_for()
-        policies[Adaptive(scope=Scope.IMAGE, fit=fit.digest)] = AdaptiveModel(model.model, fit, Scope.IMAGE)
+    for asked in (model.facts.resolved(each, Clean()) for each in model.facts.per_image):
+        policies[asked] = per_image(model.model, model.facts.fit_by_digest(asked.fit), asked)
     answers: list[list[Answer]] = [[] for _ in images]
     for policy, scored in policies.items():
         with evaluation_mode(scored), torch.inference_mode():

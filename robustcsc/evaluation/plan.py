@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 from robustcsc.errors import PolicyError
 from robustcsc.measurements.corruptions import NOISE_KERNELS
@@ -16,13 +16,13 @@ from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation, Universal
 from robustcsc.measurements.policies import (
     Adaptive,
+    Blind,
+    Fitted,
     FixedLambda,
     NoLambda,
-    Oracle,
     Policy,
     Scope,
     TrainingLambda,
-    WorstOf,
     multiples_of,
     parse_policy,
 )
@@ -31,6 +31,8 @@ from robustcsc.measurements.records import Images, Measurement, Metric, Precisio
 
 #: Images at a time: a number, or as many as the memory has room for.
 BatchSize = int | Literal["auto"]
+#: The name of the fit that belongs to the policy blind, among those of noise families.
+_BLIND = "blind"
 FOOLING_METRICS = (Metric.FOOLING, Metric.FOOLING_OF_CORRECT)
 
 
@@ -58,9 +60,10 @@ class ModelFacts:
         return bool(self.training_lambdas)
 
     @property
-    def fitted(self) -> bool:
-        """Whether an adaptive policy suits the model."""
-        return self.has_lambda and bool(self.fits)
+    def per_image(self) -> tuple[Fitted, ...]:
+        """The policies with one lambda per image that it has a fit for."""
+        known = [Adaptive(scope=Scope.IMAGE)] if set(self.fits) - {_BLIND} else []
+        return (*known, *([Blind()] if _BLIND in self.fits else [])) if self.has_lambda else ()
 
     @property
     def lam0(self) -> float | None:
@@ -87,23 +90,26 @@ class ModelFacts:
         """The model as it was trained."""
         return TrainingLambda() if self.has_lambda else NoLambda()
 
-    def fit_for(self, corruption: str | None = None) -> LambdaFit:
-        """Returns the fit of the corruption's noise family, else the pooled one, the Gaussian one, or any.
+    def fit_for(self, policy: Fitted, corruption: str | None = None) -> LambdaFit:
+        """Returns the fit of a policy: of the corruption's noise family, else the pooled one, the Gaussian one, or any.
 
-        Without a corruption (clean images, attacks) the noise is unknown: pooled, then Gaussian.
+        Without a corruption (clean images, attacks) the noise is unknown: pooled, then Gaussian. Blind has its own.
 
         Raises:
             PolicyError: The run has no fit for these weights.
         """
-        if not self.fits:
-            named, command = self._in_precision
+        blind, (named, command) = isinstance(policy, Blind), self._in_precision
+        fits = {noise: fit for noise, fit in self.fits.items() if (noise == _BLIND) == blind}
+        if not fits:
+            needs = "blind lambda fit" if blind else "lambda fit"
+            needed = "the policy blind needs" if blind else "the adaptive policies need"
             raise PolicyError(
-                f"Run {self.subject.run!r} has no lambda fit for its weights{named}, which the adaptive policies need: "
-                f"run `{command}` first."
+                f"Run {self.subject.run!r} has no {needs} for its weights{named}, which {needed}: "
+                f"run `{command}{' --noise blind' if blind else ''}` first."
             )
         families = [family for family, kernel in NOISE_KERNELS.items() if kernel == corruption]
-        known = next((it for it in (*families, "pooled", "gaussian") if it in self.fits), next(iter(self.fits)))
-        return self.fits[known]
+        known = next((it for it in (*families, "pooled", "gaussian") if it in fits), next(iter(fits)))
+        return fits[known]
 
     def fit_by_digest(self, digest: str) -> LambdaFit:
         """Returns a fit of the model by its digest.
@@ -150,18 +156,27 @@ class ModelFacts:
                 )
             return (NoLambda(),)
         if not asked:
-            chosen = [TrainingLambda(), *([Adaptive(scope=Scope.DATASET)] if self.fits else [])]
+            chosen = [TrainingLambda(), *self.whole_set]
         for policy in chosen:
-            if isinstance(policy, Adaptive):  # a missing fit is told now
-                self.fit_by_digest(policy.fit) if policy.fit else self.fit_for()
+            if isinstance(policy, Fitted):  # a missing fit is told now
+                self.fit_by_digest(policy.fit) if policy.fit else self.fit_for(policy)
         return tuple(dict.fromkeys(chosen))
 
+    @property
+    def whole_set(self) -> tuple[Fitted, ...]:
+        """The same, but with the paper's way, one lambda for a whole set of images, where there are lines."""
+        return tuple(it if isinstance(it, Blind) else Adaptive(scope=Scope.DATASET) for it in self.per_image)
+
+    @overload
+    def resolved(self, policy: Fitted, perturbation: Perturbation) -> Fitted: ...
+    @overload
+    def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy: ...
     def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy:
         """Returns the policy with the lambda fit that belongs to a perturbation."""
-        if not isinstance(policy, Adaptive) or policy.fit:
+        if not isinstance(policy, Fitted) or policy.fit:
             return policy
         corruption = perturbation.name if isinstance(perturbation, Corruption) else None
-        return replace(policy, fit=self.fit_for(corruption).digest)
+        return replace(policy, fit=self.fit_for(policy, corruption).digest)
 
 
 @dataclass(frozen=True)
@@ -277,43 +292,3 @@ def counted_size(batch_size: BatchSize) -> int:
             "auto: type a number, such as --batch-size 250."
         )
     return batch_size
-
-
-def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | None = None) -> list[Target]:
-    """Returns what a protocol attacks: one target, and for ``fixed`` one for each lambda.
-
-    The `lambdas` are those of ``fixed`` and ``grid``; by default those of `ModelFacts.grid`.
-
-    Raises:
-        PolicyError: As `check_protocol`.
-    """
-    check_protocol(model, protocol)
-    own = model.own_policy
-    through = Adaptive(scope=Scope.IMAGE) if model.fitted else own
-    tried = tuple(model.grid if lambdas is None else lambdas)
-    match protocol:
-        case Protocol.STATIC:
-            return [Target(protocol, (Adaptive(scope=Scope.DATASET),))]
-        case Protocol.TUNED:
-            return [Target(Protocol.STATIC, (Oracle(),))]
-        case Protocol.FIXED:
-            return [Target(protocol, (FixedLambda(lam),)) for lam in tried]
-        case Protocol.GRID:
-            return [Target(protocol, (WorstOf(tried),))]
-        case Protocol.TRANSFER:
-            return [Target(protocol, tuple(dict.fromkeys((own, through))))]
-        case Protocol.PLAIN:
-            return [Target(protocol, (own,))]
-        case _:
-            return [Target(protocol, (through,))]
-
-
-def check_protocol(model: ModelFacts, protocol: Protocol) -> None:
-    """Raises a `PolicyError` if the protocol needs a lambda or a fit that the model does not have."""
-    if protocol.needs_lambda and not model.has_lambda:
-        raise PolicyError(
-            f"{model.subject.model} has no CSC layer and so no lambda for an attack to meet: leave {protocol} out of "
-            "--protocols."
-        )
-    if protocol.needs_fit:
-        model.fit_for()

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.policies import AdaptiveModel, dataset_lambda
+from robustcsc.adaptive.policies import dataset_lambda, per_image
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.layers.logits import checked_logits, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
+from robustcsc.measurements.policies import Adaptive, Blind, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
 from robustcsc.models.guests import memory_format_of
 
 #: Starts a new pass over perturbed images.
@@ -147,8 +147,8 @@ def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: _
             lam = value
         case Adaptive(scope=Scope.DATASET, fit=digest):
             lam = dataset_lambda(loaded.model, loaded.facts.fit_by_digest(digest), _timed_between(stream(), tally))
-        case Adaptive(scope=scope, fit=digest):
-            return AdaptiveModel(loaded.model, loaded.facts.fit_by_digest(digest), scope).lambda_for
+        case Adaptive() | Blind():
+            return per_image(loaded.model, loaded.facts.fit_by_digest(policy.fit), policy).lambda_for
     return lambda images: lam
 
 

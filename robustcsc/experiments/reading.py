@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +18,7 @@ from robustcsc.errors import ExperimentError, RobustCSCError, UnknownNameError, 
 from robustcsc.experiments.experiment import Experiment
 from robustcsc.experiments.steps import Attack, Evaluate, RandomNoise, Sweep, Uap
 from robustcsc.experiments.values import NameOrFile, Written
-from robustcsc.measurements.policies import Adaptive, parse_policy
+from robustcsc.measurements.policies import Blind, Fitted, parse_policy
 from robustcsc.models.shipped import SHIPPED
 from robustcsc.runs import Run
 from robustcsc.toml_files import Place, TomlFile
@@ -44,10 +44,15 @@ def read_experiment(path: Path) -> tuple[TomlFile, Experiment]:
                 _check_run(step.surrogate, experiment)
         if not isinstance(step, Evaluate | Sweep | Attack | Uap | RandomNoise):
             continue
-        if (key := _adaptive(step)) and not _fitted(experiment, step):
-            added = "" if step.precision == "fp32" else f' with precision = "{step.precision}"'
-            sentence = f"an adaptive lambda needs a lambda fit: add the table [fit-lambda]{added}."
-            raise source.error((*place, key), sentence)
+        for key, blind in _fits_asked(step):
+            if not _fitted(experiment, step, blind=blind):
+                added = [f'precision = "{step.precision}"'] if step.precision != "fp32" else []
+                added += ['noise = "blind"'] if blind else []
+                table = " with ".join(["[fit-lambda]", *([" and ".join(added)] if added else [])])
+                needs = (
+                    "the policy blind needs a blind lambda fit" if blind else "an adaptive lambda needs a lambda fit"
+                )
+                raise source.error((*place, key), f"{needs}: add the table {table}.")
     if experiment.report and experiment.report.baseline not in (None, "alexnet"):
         with source.blamed(("report", "baseline")):
             _check_run(str(experiment.report.baseline), experiment, "alexnet")
@@ -103,18 +108,24 @@ def _check_run(name: str, experiment: Experiment, *others: str) -> None:
         raise UnknownNameError("run", name, known)
 
 
-def _adaptive(step: Evaluate | Sweep | Attack | Uap | RandomNoise) -> str:
-    """Returns the key that asks for an adaptive lambda, if there is one."""
+def _fits_asked(step: Evaluate | Sweep | Attack | Uap | RandomNoise) -> Iterator[tuple[str, bool | None]]:
+    """Yields the keys that ask for a lambda fit, and whether for a blind one; ``None`` if any will do."""
     if isinstance(step, Attack | Uap):
-        return "protocols" if any(it.needs_fit for it in step.protocols) else ""
-    return "lambda" if any(it != "grid" and isinstance(parse_policy(it), Adaptive) for it in step.lambdas) else ""
+        if any(it.needs_fit for it in step.protocols):
+            yield "protocols", None
+        return
+    for policy in (parse_policy(it) for it in step.lambdas if it != "grid"):
+        if isinstance(policy, Fitted):
+            yield "lambda", isinstance(policy, Blind)
 
 
-def _fitted(experiment: Experiment, step: Evaluate | Sweep | Attack | Uap | RandomNoise) -> bool:
-    """Whether a run of a step has a lambda fit, or will have one. Which of the others have a lambda is seen later."""
+def _fitted(experiment: Experiment, step: Evaluate | Sweep | Attack | Uap | RandomNoise, *, blind: bool | None) -> bool:
+    """Whether a run of a step has such a fit, or will have one. Which of the others have a lambda is seen later."""
+    meant = experiment.meant(step.runs)
     fits = [each for each in experiment.fit_lambda if each.precision == step.precision]
-    will = {name for each in fits for name in experiment.meant(each.runs)}
-    return any(it in will or Run(runs.RUNS / it).fit_paths(step.precision) for it in experiment.meant(step.runs))
+    noises = {noise for each in fits if {*meant} & {*experiment.meant(each.runs)} for noise in each.noise}
+    noises |= {noise for run in meant for noise in Run(runs.RUNS / run).fit_paths(step.precision)}
+    return any(blind in (None, noise == "blind") for noise in noises)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from robustcsc.corruptions import noise_levels
+from robustcsc.adaptive.search import levels_of
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Cell
 from robustcsc.experiments.doing import done, fits_of
 from robustcsc.experiments.steps import Fit, Step
-from robustcsc.measurements.corruptions import NOISE_KERNELS
-from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
+from robustcsc.measurements.fits import DEFINITIONS, FAMILIES, LambdaFit, Line
 from robustcsc.measurements.policies import MULTIPLES
 from robustcsc.measurements.records import Precision
 from robustcsc.models.catalog import build
@@ -114,8 +113,7 @@ def rehearse(
 
 def _fit_passes(step: Fit, noise: str, understudy: Understudy) -> float:
     """Returns how often a fit sees an image: half of them, taken to be as many as the test images, at each lambda."""
-    families = [*NOISE_KERNELS] if noise == "pooled" else [noise]
-    levels = sum(len(noise_levels(it, understudy.severity_table(step.spec))) for it in families)
+    levels = sum(len(levels_of(it, understudy.severity_table(step.spec))) for it in FAMILIES[noise])
     lambdas = 1 + len(step.grid or MULTIPLES)
     return levels * lambdas * min(step.limit, len(understudy.images())) / 2
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from robustcsc.errors import UnknownNameError
 from robustcsc.measurements.attacks import AttackStep, parse_step
-from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.fits import FAMILIES
 from robustcsc.measurements.policies import parse_policy
 from robustcsc.measurements.protocols import BASIC, Protocol
 from robustcsc.measurements.threats import parse_epsilon
@@ -39,7 +39,7 @@ def _each(read: Callable[[Any], Any]) -> Callable[[Sequence[Any]], tuple[Any, ..
 
 
 def _noises(words: Sequence[str]) -> tuple[str, ...]:
-    known = (*NOISE_KERNELS, "pooled")
+    known = tuple(FAMILIES)
     for word in words:
         if word not in (*known, "all"):
             raise UnknownNameError("noise", word, (*known, "all"))

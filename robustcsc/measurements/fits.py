@@ -10,6 +10,8 @@ from typing import Literal
 
 from robustcsc.errors import PolicyError
 from robustcsc.files import write_whole
+from robustcsc.measurements.corruptions import NOISE_KERNELS
+from robustcsc.measurements.estimators import Posterior
 from robustcsc.measurements.facts import Fact, from_plain, to_plain
 from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.records import Precision
@@ -18,12 +20,19 @@ from robustcsc.measurements.records import Precision
 Definition = Literal["squared", "norm", "relative"]
 DEFINITIONS: tuple[Definition, ...] = ("squared", "norm", "relative")
 
+#: What a lambda can be fitted to: kinds of images by the name that people type.
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    **{family: (family,) for family in NOISE_KERNELS},
+    "pooled": tuple(NOISE_KERNELS),
+    "blind": ("clean", *NOISE_KERNELS),
+}
+
 
 class NoiseLevel(Fact, frozen=True, forbid_unknown_fields=True):
     """One noise level c of Algorithm 1, as measured on held-out training images.
 
     Attributes:
-        noise: Corruption kernel, e.g. ``"gaussian_noise"``.
+        noise: Corruption kernel, e.g. ``"gaussian_noise"``, or ``"clean"``.
         parameters: Its parameters at this level, e.g. ``{"std": 0.04}``.
         residuals: Mean over images of the residual at the training lambda (averaged over CSC layers), per definition.
         correct: Number of correctly classified images for each lambda of the grid.
@@ -57,7 +66,8 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
         model: Name of the model.
         weights: SHA-256 of its weights.
         dataset: Name of the data set whose training split was used; a label, which `digest` ignores.
-        noise: ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"`` or ``"pooled"`` (all four together).
+        noise: ``"gaussian"``, ``"shot"``, ``"speckle"``, ``"impulse"``, ``"pooled"`` (all four together) or ``"blind"``
+            (the same and clean images, with an estimator).
         seed: Seed of the noise.
         heldout: Fingerprint of the held-out training images.
         trained_on_heldout: True when the model was trained on these images too (stated wherever the fit is shown).
@@ -73,6 +83,7 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
         created: UTC time, ISO 8601.
         precision: What the model computed in; only its measurements in the same use the fit.
         pixels: How the noisy images were stored before the model saw them.
+        estimator: What estimates the lambda of a single image if nobody says which noise it has.
 
     Examples:
         >>> import robustcsc as rc
@@ -101,6 +112,7 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     created: str
     precision: Precision = "fp32"
     pixels: Pixels = Pixels.FLOAT
+    estimator: Posterior | None = None
 
     @property
     def digest(self) -> str:

@@ -74,6 +74,20 @@ class Adaptive(Fact, frozen=True, tag="adaptive"):
     fit: str = ""
 
 
+class Blind(Fact, frozen=True, tag="blind"):
+    """The lambda of each image that an estimator tells from it alone; nobody says which noise it has, if any.
+
+    Attributes:
+        fit: As of `Adaptive`.
+
+    Examples:
+        >>> parse_policy("blind") == Blind()
+        True
+    """
+
+    fit: str = ""
+
+
 class Oracle(Fact, frozen=True, tag="oracle"):
     """The best lambda of the default grid by the test labels: an upper bound, not a method.
 
@@ -93,7 +107,9 @@ class WorstOf(Fact, frozen=True, tag="worst", kw_only=False):
     values: tuple[float, ...]
 
 
-Policy = NoLambda | TrainingLambda | FixedLambda | Adaptive | Oracle | WorstOf
+#: Policies that a lambda fit belongs to.
+Fitted = Adaptive | Blind
+Policy = NoLambda | TrainingLambda | FixedLambda | Fitted | Oracle | WorstOf
 
 #: Policies by the word that people type.
 _NAMED: dict[str, Policy] = {
@@ -102,6 +118,7 @@ _NAMED: dict[str, Policy] = {
     "adaptive": Adaptive(scope=Scope.DATASET),
     "adaptive-batch": Adaptive(scope=Scope.BATCH),
     "adaptive-image": Adaptive(scope=Scope.IMAGE),
+    "blind": Blind(),
 }
 #: All words that people type; ``grid`` stands for every lambda of the default grid.
 POLICY_WORDS = (*_NAMED, "fixed=", "grid")
@@ -151,5 +168,5 @@ def typed_policy(policy: Policy) -> str:
     """
     if isinstance(policy, FixedLambda):
         return f"fixed={policy.value!r}"
-    asked = replace(policy, fit="") if isinstance(policy, Adaptive) else policy
+    asked = replace(policy, fit="") if isinstance(policy, Fitted) else policy
     return next((word for word, known in _NAMED.items() if known == asked), "")

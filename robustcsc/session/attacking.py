@@ -52,7 +52,7 @@ def attack(
     if request is None:
         threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if epsilon is None else epsilon)
         request = AttackRequest(steps=(AttackStep.of("pgd"),), threats=(threat,))
-    if not request.protocols and facts.has_lambda and not facts.fits:
+    if not request.protocols and facts.has_lambda and not facts.per_image:
         session.measuring.note(
             "Only the training lambda is attacked: for the adaptive one, first run "
             f"`robustcsc fit-lambda --run {session.run.name}`."
@@ -69,7 +69,8 @@ def attack(
     if save is not None:
         if len(plan) != 1:
             raise PolicyError(
-                "--save keeps the images of one lambda, but the protocol fixed has several: name one with --lambdas."
+                f"--save keeps the images of one lambda policy, but the protocol {request.protocols[0]} meets "
+                f"{len(plan)} of this run: name one lambda of the protocol fixed with --lambdas."
             )
         with alone(save, f"{save} is being written", "name another file"):
             _save(save, setup, plan[0][0].measurements[0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from robustcsc.data import ImageSet
 from robustcsc.evaluation.fooling.plans import check_noise, check_split, check_uap, noise_plan, uap_plan
-from robustcsc.evaluation.plan import check_protocol
+from robustcsc.evaluation.targets import check_protocol
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Crafting
 from robustcsc.measurements.protocols import Protocol

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from robustcsc.errors import AttackError, PolicyError, RobustCSCError, StoreError
 from robustcsc.evaluation.attacks.suites import Suite
-from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target, check_protocol, targets
+from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target
+from robustcsc.evaluation.targets import check_protocol, targets
 from robustcsc.files import check_writable
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogate
@@ -133,7 +134,7 @@ def suiting(suite: Suite, model: ModelFacts, *, surrogate: bool) -> tuple[list[P
     left_out: list[Protocol] = []
     for protocol in dict.fromkeys(each.protocol for each in (*suite.rounds, *suite.curve_rounds)):
         transfer = protocol is Protocol.TRANSFER
-        suits = (model.has_lambda or not protocol.needs_lambda) and (bool(model.fits) or not protocol.needs_fit)
+        suits = (model.has_lambda or not protocol.needs_lambda) and (bool(model.per_image) or not protocol.needs_fit)
         if suits and (surrogate or not transfer):
             kept.append(protocol)
         elif model.has_lambda or transfer:
@@ -191,7 +192,7 @@ def completed(request: AttackRequest, model: ModelFacts, surrogate: Surrogate | 
         PolicyError: A protocol needs a lambda or a fit that is not there, or there is another model to craft on, but
             the request has no transfer.
     """
-    suited = BASIC if model.fitted else (Protocol.PLAIN,)
+    suited = BASIC if model.per_image else (Protocol.PLAIN,)
     protocols = request.protocols or (suited if surrogate is None else (*suited, Protocol.TRANSFER))
     for protocol in protocols:
         check_protocol(model, protocol)

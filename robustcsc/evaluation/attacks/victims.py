@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robustcsc.adaptive.policies import AdaptiveModel, ModelAtLambda
+from robustcsc.adaptive.policies import ModelAtLambda, per_image
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Universal
-from robustcsc.measurements.policies import Adaptive, FixedLambda, Policy, Scope, WorstOf
+from robustcsc.measurements.policies import Adaptive, Blind, FixedLambda, Policy, Scope, WorstOf
 from robustcsc.measurements.protocols import Protocol
 
 
@@ -64,9 +64,10 @@ def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate
             if surrogate is None:
                 raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
             return _at_training_lambda(surrogate, surrogate.subject.weights)
-        case Adaptive(fit=fit) if protocol in (Protocol.ADAPTIVE, Protocol.BLACK_BOX):
-            through = AdaptiveModel(model, loaded.facts.fit_by_digest(fit), Scope.IMAGE)
-            return Victim(weights, Adaptive(scope=Scope.IMAGE, fit=fit), "the adaptive policy", through)
+        case Adaptive(fit=fit) | Blind(fit=fit) if protocol in (Protocol.ADAPTIVE, Protocol.BLACK_BOX):
+            asked = policy if isinstance(policy, Blind) else Adaptive(scope=Scope.IMAGE, fit=fit)
+            name = "the blind policy" if isinstance(policy, Blind) else "the adaptive policy"
+            return Victim(weights, asked, name, per_image(model, loaded.facts.fit_by_digest(fit), asked))
         case FixedLambda(value=lam) if protocol is Protocol.FIXED:
             return Victim(weights, policy, f"lambda {lam!r}", ModelAtLambda(model, lam))
         case WorstOf(values=values):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, get_args
 
 from robustcsc.errors import AttackError, PolicyError, UnknownNameError
-from robustcsc.evaluation.plan import Chain, Planner, targets
+from robustcsc.evaluation.plan import Chain, Planner
+from robustcsc.evaluation.targets import targets
 from robustcsc.measurements.perturbations import Control, Crafting, RandomControl, RandomNoise, Universal
 from robustcsc.measurements.policies import Oracle, Policy
 from robustcsc.measurements.protocols import BASIC, Protocol
@@ -35,9 +37,8 @@ def uap_plan(
     for protocol in protocols:
         if protocol not in BASIC:
             raise UnknownNameError("protocol of universal perturbations", protocol.value, BASIC)
-        (target,) = targets(planner.model, protocol)
-        (policy,) = target.policies
-        for threat in threats:
+        policies = [policy for target in targets(planner.model, protocol) for policy in target.policies]
+        for threat, policy in product(threats, policies):
             if crafting is not None:
                 plan.append(planner.fooling(Universal(threat=threat, protocol=protocol, crafting=crafting), policy))
             plan += [

@@ -14,7 +14,7 @@ from itertools import chain
 
 from robustcsc.measurements.facts import Fact
 from robustcsc.measurements.perturbations import Corruption, Perturbation
-from robustcsc.measurements.policies import Adaptive, FixedLambda, NoLambda, Policy
+from robustcsc.measurements.policies import Fitted, FixedLambda, NoLambda, Policy
 from robustcsc.measurements.records import Answers, Images, Metric, Precision, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import About, Title, slug, told_apart
@@ -158,7 +158,7 @@ Nested = Mapping[Cohort, Mapping[Setting, Rows]]
 def fit_of(record: Record) -> str:
     """Returns the digest of the lambda fit that a record used; ``""`` if it used none."""
     policy = record.measurement.policy
-    return policy.fit if isinstance(policy, Adaptive) else ""
+    return policy.fit if isinstance(policy, Fitted) else ""
 
 
 def severity_of(record: Record) -> int:

@@ -7,14 +7,14 @@ from typing import TypeGuard
 
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
-from robustcsc.measurements.policies import Adaptive, Policy
+from robustcsc.measurements.policies import Fitted, Policy
 from robustcsc.measurements.protocols import BASIC
 
 
 @lru_cache(maxsize=2**12)
 def without_fit(policy: Policy) -> Policy:
     """Returns a policy without the lambda fit that it used."""
-    return replace(policy, fit="") if isinstance(policy, Adaptive) else policy
+    return replace(policy, fit="") if isinstance(policy, Fitted) else policy
 
 
 @lru_cache(maxsize=2**12)

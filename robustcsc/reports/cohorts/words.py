@@ -21,6 +21,7 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import (
     Adaptive,
+    Blind,
     FixedLambda,
     NoLambda,
     Oracle,
@@ -41,6 +42,7 @@ THEN = " > "
 
 _SCOPES = {Scope.DATASET: "adaptive lambda", Scope.BATCH: "adaptive lambda per batch"}
 _SCOPES[Scope.IMAGE] = "adaptive lambda per image"
+_THROUGH: Mapping[type[Policy], str] = {Adaptive: "the adaptive policy", Blind: "the blind policy"}
 _NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2"}
 _CONTROLS = {"random-sign": "random signs", "gaussian": "Gaussian"}
 
@@ -59,6 +61,8 @@ def policy_words(policy: Policy) -> str:
             return f"fixed lambda {value:g}"
         case Adaptive(scope=scope):
             return _SCOPES[scope]
+        case Blind():
+            return "blind lambda per image"
         case Oracle():
             return "oracle lambda (uses test labels)"
         case WorstOf(values=values):
@@ -66,13 +70,15 @@ def policy_words(policy: Policy) -> str:
 
 
 @cache
-def policy_rank(policy: Policy) -> tuple[int, float, str]:
+def policy_rank(policy: Policy) -> tuple[float, float, str]:
     """Returns a sorting key: the order of the rows of one run."""
     match policy:
         case FixedLambda(value=value):
             return (2, value, "")
         case Adaptive(scope=scope):
             return (3 + list(Scope).index(scope), 0.0, "")
+        case Blind():
+            return (5.5, 0.0, "")  # behind the adaptive ones, in whose place it stands
         case WorstOf():
             return (7, 0.0, policy_words(policy))
         case _:
@@ -105,7 +111,7 @@ def protocol_words(made: Crafted, policy: Policy) -> str:
             scored = "best lambda by the test labels" if policy == Oracle() else "fitted lambda"
             return f"crafted at the training lambda, scored at the {scored} (a transfer test)"
         case Protocol.ADAPTIVE:
-            through = "the adaptive policy" if isinstance(policy, Adaptive) else "the policy that scores it"
+            through = _THROUGH.get(type(policy), "the policy that scores it")
             return f"crafted through {through}"
         case Protocol.FIXED:
             return "crafted at and scored with this lambda"

@@ -13,7 +13,7 @@ from typing import TypeVar
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.frames import factors
 from robustcsc.measurements.perturbations import Corruption, Perturbation
-from robustcsc.measurements.policies import Adaptive, Policy
+from robustcsc.measurements.policies import Fitted, Policy
 from robustcsc.measurements.records import Images, Record, Subject
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.presentation.csv_table import csv_line
@@ -60,7 +60,7 @@ def _who_rank(subject: Subject) -> tuple[object, ...]:
 
 
 def _how_rank(policy: Policy) -> tuple[object, ...]:
-    return (policy_rank(policy), policy.fit if isinstance(policy, Adaptive) else "")
+    return (policy_rank(policy), policy.fit if isinstance(policy, Fitted) else "")
 
 
 def _images_rank(images: Images, made: Perturbation) -> tuple[object, ...]:
