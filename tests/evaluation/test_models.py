@@ -15,6 +15,7 @@ from robustcsc.layers.csc import CSCConv2d
 from robustcsc.layers.precision import reproducible
 from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.policies import Adaptive, Scope
 from robustcsc.measurements.records import Subject
 from robustcsc.models.catalog import ModelSpec
 from robustcsc.models.checkpoint import Checkpoint
@@ -51,7 +52,7 @@ def test_fits_of_another_precision_are_left_out_and_the_model_computes_in_its_ow
         assert torch.equal(loaded.model(batch.images), reduced)
         assert not torch.equal(checkpoint.model(batch.images), reduced)
     with pytest.raises(PolicyError, match=r"in bf16, .*: run `robustcsc fit-lambda --run r --precision bf16` first\.$"):
-        replace(loaded, fits={}).facts.fit_for()
+        replace(loaded, fits={}).facts.fit_for(Adaptive(scope=Scope.IMAGE))
     with pytest.raises(PolicyError, match=r"no lambda fit ff in bf16: run `.* --precision bf16` again\.$"):
         loaded.facts.fit_by_digest("ff")
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from robustcsc.errors import PolicyError, UnknownNameError
-from robustcsc.evaluation.plan import FOOLING_METRICS, ModelFacts, Planner, Target, check_protocol, targets
+from robustcsc.evaluation.plan import FOOLING_METRICS, ModelFacts, Planner, Target
+from robustcsc.evaluation.targets import check_protocol, targets
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit
@@ -21,6 +22,7 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import (
     Adaptive,
+    Blind,
     FixedLambda,
     NoLambda,
     Oracle,
@@ -105,7 +107,7 @@ def test_the_fit_is_that_of_the_noise_then_pooled_then_gaussian_then_any(facts: 
     fits = {name: replace_fact(fit, noise=name) for name in ("gaussian", "shot", "speckle", "pooled")}
 
     def chosen(names: tuple[str, ...], corruption: str | None) -> str:
-        return replace(facts, fits={name: fits[name] for name in names}).fit_for(corruption).noise
+        return replace(facts, fits={name: fits[name] for name in names}).fit_for(DATASET, corruption).noise
 
     everything = ("gaussian", "shot", "speckle", "pooled")
     assert chosen(everything, "shot_noise") == "shot"
@@ -113,7 +115,7 @@ def test_the_fit_is_that_of_the_noise_then_pooled_then_gaussian_then_any(facts: 
     assert chosen(("shot", "gaussian"), "fog") == "gaussian"
     assert chosen(("shot", "speckle"), None) == "shot"
     with pytest.raises(PolicyError, match="fit-lambda"):
-        replace(facts, fits={}).fit_for("fog")
+        replace(facts, fits={}).fit_for(DATASET, "fog")
 
 
 def test_a_policy_gets_the_fit_that_belongs_to_what_is_done(facts: ModelFacts, fit: LambdaFit) -> None:
@@ -176,6 +178,22 @@ def test_protocols_are_scored_as_their_table_says(facts: ModelFacts) -> None:
     assert found(Protocol.GRID) == [Target(Protocol.GRID, (WorstOf(GRID),))]
     assert found(Protocol.FIXED, (0.1, 0.8)) == [Target(Protocol.FIXED, (FixedLambda(lam),)) for lam in (0.1, 0.8)]
     assert len(found(Protocol.FIXED)) == 15
+
+
+def test_blind_has_a_fit_of_its_own_and_stands_beside_the_lines(facts: ModelFacts, fit: LambdaFit) -> None:
+    blind = replace_fact(fit, noise="blind")
+    both, alone = (replace(facts, fits={**fits, "blind": blind}) for fits in (facts.fits, {}))
+    assert both.resolved(Blind(), Clean()) == Blind(fit=blind.digest)
+    assert both.resolved(IMAGE, Clean()) == Adaptive(scope=Scope.IMAGE, fit=fit.digest)
+    assert both.policies(()) == (TrainingLambda(), DATASET, Blind())
+    assert alone.policies(()) == (TrainingLambda(), Blind())
+    adaptive = [Target(Protocol.ADAPTIVE, (policy,)) for policy in (IMAGE, Blind())]
+    assert (targets(both, Protocol.ADAPTIVE), targets(alone, Protocol.ADAPTIVE)) == (adaptive, adaptive[1:])
+    assert targets(both, Protocol.STATIC) == [Target(Protocol.STATIC, (DATASET, Blind()))]
+    with pytest.raises(PolicyError, match=r"no blind lambda fit .*: run `robustcsc fit-lambda --run r --noise blind`"):
+        facts.policies(("blind",))
+    with pytest.raises(PolicyError, match=r"no lambda fit .*: run `robustcsc fit-lambda --run r` first"):
+        alone.policies(("adaptive-image",))
 
 
 def test_a_model_without_lambda_is_scored_as_it_is(without_lambda: ModelFacts, unfitted: ModelFacts) -> None:

@@ -169,6 +169,12 @@ MISTAKES = {
         "",
         "lambda of [sweep]: an adaptive lambda needs a lambda fit: add the table [fit-lambda].",
     ),
+    "no blind fit": (
+        'lambda = ["train", "adaptive"]\n',
+        'lambda = ["train", "blind"]\n',
+        "lambda of [sweep]: the policy blind needs a blind lambda fit: add the table [fit-lambda] with "
+        'noise = "blind".',
+    ),
     "no fit in a precision": (
         "severities = [1, 5]\n",
         'severities = [1, 5]\nprecision = "bf16"\n',

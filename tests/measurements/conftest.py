@@ -26,6 +26,7 @@ from robustcsc.measurements.perturbations import (
 )
 from robustcsc.measurements.policies import (
     Adaptive,
+    Blind,
     FixedLambda,
     NoLambda,
     Oracle,
@@ -118,6 +119,7 @@ POLICIES: st.SearchStrategy[Policy] = st.one_of(
     st.sampled_from([NoLambda(), TrainingLambda(), Oracle()]),
     st.builds(FixedLambda, LAMBDA),
     st.builds(Adaptive, scope=st.sampled_from(Scope), fit=LABEL),
+    st.builds(Blind, fit=LABEL),
     st.builds(WorstOf, st.lists(LAMBDA, min_size=1, max_size=4).map(tuple)),
 )
 COSTS = st.builds(Cost, attacked=COUNT, forward_calls=COUNT, gradient_calls=COUNT)

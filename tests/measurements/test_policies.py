@@ -8,6 +8,8 @@ from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.policies import (
     Adaptive,
+    Blind,
+    Fitted,
     FixedLambda,
     NoLambda,
     Oracle,
@@ -29,6 +31,7 @@ from robustcsc.measurements.policies import (
         ("adaptive", Adaptive(scope=Scope.DATASET)),
         ("adaptive-batch", Adaptive(scope=Scope.BATCH)),
         ("adaptive-image", Adaptive(scope=Scope.IMAGE)),
+        ("blind", Blind()),
         ("fixed=0", FixedLambda(0.0)),
         ("fixed=1.25", FixedLambda(1.25)),
         ("fixed=0.50", FixedLambda(0.5)),
@@ -59,7 +62,7 @@ def test_policies_are_read_as_those_that_were_typed(data: st.DataObject, policie
     typed = typed_policy(policy)
     assert (typed == "") == isinstance(policy, NoLambda | WorstOf)
     if typed:
-        fitted = replace(policy, fit="") if isinstance(policy, Adaptive) else policy
+        fitted = replace(policy, fit="") if isinstance(policy, Fitted) else policy
         assert parse_policy(typed) == fitted
 
 
