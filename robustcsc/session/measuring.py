@@ -14,7 +14,7 @@ from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.perturbations import Pixels
-from robustcsc.measurements.policies import Adaptive, Policy, Scope
+from robustcsc.measurements.policies import Adaptive, Blind, Fitted, Policy, Scope
 from robustcsc.measurements.records import Measurement, Precision, Record
 from robustcsc.progress import Note, Progress, quiet, silent
 from robustcsc.reports.cohorts.words import stored_words
@@ -178,14 +178,18 @@ def chosen_policies(model: LoadedModel, asked: Sequence[AnyPolicy]) -> tuple[Loa
                 f"{model.precision}: fit lambda in {model.precision}, with --precision {model.precision}."
             )
     model = dataclasses.replace(model, given_fits=given)
-    named = [Adaptive(scope=Scope.DATASET, fit=it.digest) if isinstance(it, LambdaFit) else it for it in asked]
-    return model, model.facts.policies(named)
+    return model, model.facts.policies([_policy_of(it) if isinstance(it, LambdaFit) else it for it in asked])
+
+
+def _policy_of(fit: LambdaFit) -> Policy:
+    """Returns the policy that a fit stands for: blind if it has an estimator, else the paper's."""
+    return Blind(fit=fit.digest) if fit.estimator else Adaptive(scope=Scope.DATASET, fit=fit.digest)
 
 
 def note_other_pixels(setup: Setup, pixels: Pixels) -> None:
     """Says which lambda fits that may be used were made on noisy images that were stored otherwise."""
     facts = setup.model.facts
-    adaptive = [it.fit for it in setup.policies if isinstance(it, Adaptive)]
+    adaptive = [it.fit for it in setup.policies if isinstance(it, Fitted)]
     fits = [facts.fit_by_digest(digest) for digest in adaptive if digest]
     fits += facts.fits.values() if "" in adaptive else ()
     if others := [fit for fit in fits if fit.pixels is not pixels]:
