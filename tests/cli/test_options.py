@@ -158,7 +158,7 @@ def test_help_shows_the_defaults(
     assert run_command("--help")[0] == 0
     text = capsys.readouterr().out
     assert "[default: 1, 2, 3, 4, 5]" in text
-    assert "By default train, and adaptive if there is a fit." in " ".join(text.replace("│", " ").split())
+    assert "By default train, and adaptive and blind if there are fits." in " ".join(text.replace("│", " ").split())
 
 
 def test_a_noise_may_be_called_like_its_corruption() -> None:

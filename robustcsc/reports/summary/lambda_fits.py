@@ -17,6 +17,7 @@ from robustcsc.presentation.words import MISSING, slug
 from robustcsc.reports.cohorts.cells import estimate
 from robustcsc.reports.cohorts.words import corruption_rank, corruption_words, precision_words, stored_words
 from robustcsc.reports.corruptions.charts import Curves, lambda_chart
+from robustcsc.reports.summary.blind_fits import blind_tables
 
 _FAMILIES = {kernel: family for family, kernel in NOISE_KERNELS.items()}
 _RESIDUALS: Mapping[Definition, str] = {
@@ -29,6 +30,8 @@ _RESIDUALS: Mapping[Definition, str] = {
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     """Returns two tables for fits that were made alike: their lines, and the best lambda at each noise level.
 
+    For each blind fit a table says what it does to images without noise.
+
     Alike are fits to the same model, images, pixels, grid and precision. A noise level that several of them were fitted
     to stands once.
     """
@@ -37,7 +40,8 @@ def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
         images = (fit.heldout, str(fit.trained_on_heldout), *map(str, _totals([fit])), str(fit.seed))
         computed = (*precision_words(fit.precision), *([] if fit.pixels is Pixels.FLOAT else [fit.pixels.value]))
         alike[fit.weights, *images, str(fit.lam0), str(fit.grid), fit.dataset_definition, *computed].append(fit)
-    return [table for key, members in alike.items() for table in (_lines(members, key), _levels(members, key))]
+    made = [table for key, members in alike.items() for table in (_lines(members, key), _levels(members, key))]
+    return [*made, *blind_tables(_ordered(fits))]
 
 
 def _lines(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:

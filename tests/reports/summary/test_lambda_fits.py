@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from robustcsc.measurements.estimators import Harm, Posterior
 from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.presentation.chart import Chart, Panel
 from robustcsc.presentation.table import Table
@@ -50,6 +51,35 @@ def test_levels_show_residual_best_lambda_and_both_accuracies(fit: FitMaker) -> 
     )
     assert second["accuracy at best lambda"] == "78.0 [74.2, 81.4]"  # 390 of 500, by Wilson's interval
     assert second["at training lambda 0.1"] == "60.0 [55.6, 64.2]"  # 300 of 500
+
+
+def test_a_blind_fit_says_what_it_costs_on_images_without_noise(fit: FitMaker) -> None:
+    harm = (
+        Harm(name="clean", severity=0, training=400, blind=400, total=500),
+        Harm(name="fog", severity=3, training=300, blind=295, total=500),
+    )
+    made = Posterior(
+        features=("mean",),
+        weights=((1.0,),),
+        intercepts=(0.0,),
+        accuracies=((0.5, 0.5, 0.5),),
+        trained=(0.5,),
+        temperature=0.002,
+        least_gain=0.002,
+        accuracy=0.75,
+        harm=harm,
+    )
+    *_, table = fit_tables([fit("blind", estimator=made)])
+    assert by_heading(table, 0) == {
+        "images": "clean",
+        "severity": "–",  # noqa: RUF001
+        "at training lambda 0.1": "80.0 [76.3, 83.3]",
+        "at the estimated lambda": "80.0 [76.3, 83.3]",
+        "difference": "+0.00",
+    }
+    assert by_heading(table, 1)["difference"] == "-1.00"
+    assert "gain less than 0.2 points" in table.notes[1]
+    assert "75.0 % are right" in table.notes[2]
 
 
 def test_a_training_lambda_beside_the_grid_has_no_accuracy(fit: FitMaker) -> None:
