@@ -112,6 +112,13 @@ def test_points_that_fall_on_a_line_still_give_an_image() -> None:
     assert warped.isfinite().all()
 
 
+def test_strengths_of_imagenet_c_are_multiples_of_244_and_not_of_its_224_pixels() -> None:
+    shares = ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
+    for severity, each in enumerate(shares):
+        found = level("imagenet", severity)
+        assert (found["alpha"], found["sigma"], found["affine"]) == pytest.approx([244 * it for it in each], rel=1e-12)
+
+
 @every_cell
 def test_displacements_are_as_large_as_in_the_original(family: str, severity: int) -> None:
     parameters = level(family, severity)

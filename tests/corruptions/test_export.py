@@ -19,6 +19,7 @@ from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
 from robustcsc.corruptions import Spec, corrupt, load_spec
+from robustcsc.corruptions.apply import stored
 from robustcsc.corruptions.export import Export
 from robustcsc.corruptions.manifest import MANIFEST, load_corrupted, read_manifest
 from robustcsc.data import Batch, ImageSet, MemoryImages, load
@@ -160,6 +161,9 @@ def test_a_tree_is_stored_as_imagenet_c_was(tree: Path, spec: Spec, tmp_path: Pa
         assert [image.quantization[0][place] for place in (0, 1, 63)] == [5, 3, 30]
         assert JpegImagePlugin.get_sampling(image) == 2  # 4:2:0
         luminance = (np.asarray(image).astype(float) - expected) @ (0.299, 0.587, 0.114)
+        levels = torch.from_numpy(np.asarray(image).copy())
+    swept = stored(torch.from_numpy(expected).permute(2, 0, 1)[None], Pixels.JPEG)
+    assert torch.equal(swept[0].permute(1, 2, 0), levels)  # without files, a sweep stores images the same way
     assert 0 < np.abs(luminance).mean() < 5  # noise of the colours alone is lost by subsampling
     plain = io.BytesIO()
     Image.fromarray(expected).save(plain, "JPEG", quality=85, subsampling="4:2:0")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from robustcsc.corruptions import KERNELS, image_seeds, load_spec
 from robustcsc.corruptions.textures import load_textures
@@ -22,6 +23,7 @@ from robustcsc.corruptions.weather import (
     snow_layers,
 )
 from robustcsc.errors import DataError
+from robustcsc.measurements.severity_tables import ORIGINAL_NAMES
 
 CPU = torch.device("cpu")
 NAMES = ("snow", "frost", "fog")
@@ -178,6 +180,33 @@ def test_photographs_and_places_are_drawn_uniformly_the_last_place_excluded() ->
             share = np.bincount(chosen[:, axis]) / len(chosen)
             assert share == pytest.approx([1 / places] * places, abs=5 * (1 / places / len(chosen)) ** 0.5)
         assert abs(np.corrcoef(chosen.T)[0, 1]) < 5 / len(chosen) ** 0.5
+
+
+def test_frost_shows_the_second_picture_twice_as_often_and_the_sixth_the_darkest_never(tmp_path: Path) -> None:
+    levels, count = (130, 206, 206, 151, 123, 90), 4000
+    for name, level in zip((*ORIGINAL_NAMES, "frost6.jpg"), levels, strict=True):
+        Image.new("RGB", (6, 5), (level, level, level)).save(tmp_path / name, "PNG")
+    frosty = frost(
+        torch.zeros(count, 3, 4, 4, dtype=torch.uint8),
+        seeds(count),
+        image_weight=0.0,
+        frost_weight=1.0,
+        texture_scale=1.0,
+        textures=tmp_path,
+    )
+    shares = np.bincount(frosty[:, 0, 0, 0].numpy(), minlength=256) / count
+    assert shares[[123, 130, 151, 206]] == pytest.approx([0.2, 0.2, 0.2, 0.4], abs=5 * (0.24 / count) ** 0.5)
+    assert shares[90] == 0 and shares[[123, 130, 151, 206]].sum() == 1
+
+
+def test_the_sixth_photograph_is_the_darkest_and_the_second_and_third_are_one(reference: Any) -> None:
+    place = reference.path("frost/frost6.jpg").parent
+    pictures = []
+    for name in (*ORIGINAL_NAMES, "frost6.jpg"):
+        with Image.open(place / name) as image:
+            pictures.append(np.asarray(image.convert("RGB")))
+    assert np.array_equal(pictures[1], pictures[2])
+    assert np.argmin([it.mean() for it in pictures]) == 5
 
 
 def test_frost_without_weight_is_the_image_and_without_the_image_a_crop() -> None:
