@@ -4,9 +4,9 @@
     robustcsc sweep --run lite0 --corruptions standard --float
     python benchmarks/as_published.py runs/lite0
 
-Both sweeps are of the same images with the same draws, and are compared image by image. The product never does that: to
-its reports they are two measurements. Writes ``as-published.csv`` and the same as Markdown, for the corruptions that both
-have at all severities; mCE, relative to the published errors of AlexNet, once there are all 15.
+Both sweeps are of the same images with the same draws, and are compared image by image. The product never does that:
+to its reports they are two measurements. Writes ``as-published.csv`` and the same as Markdown, for the corruptions that
+both have at all severities; mCE, relative to the published errors of AlexNet, once there are all 15.
 """
 
 from __future__ import annotations

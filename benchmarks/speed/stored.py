@@ -1,7 +1,7 @@
 """What storing images as ImageNet-C's adds to a sweep: through JPEG of quality 85, planes of bytes in and out.
 
-Beside it, libjpeg-turbo's own time: its coder and decoder, called one after the other by torchvision's operations on the
-same images, rows x columns x RGB as they need them. How long these take depends on the images: noise takes longest.
+Beside it, libjpeg-turbo's own time: its coder and decoder, called one after the other by torchvision's operations on
+the same images, rows x columns x RGB as they need them. How long these take depends on the images: noise takes longest.
 """
 
 from __future__ import annotations
