@@ -1,13 +1,15 @@
 """Every corruption at severity 3, an image: a batch of ours beside the fastest image-by-image form of the definition.
 
 The forms are those of `fast_corruptions.py`. Both sides take and return bytes: theirs image by image, rows x columns x
-RGB, ours a batch of planes. With two threads, theirs work on two images at a time, and wall time counts. Eleven need
-NumPy and Pillow only; with OpenCV, which robustcsc does not depend on, there are seven more. The 19th, glass blur, is a
-loop over pixels that needs numba: `benchmarks/corruptions.py` compares with it.
+RGB, ours a batch of planes. With two threads, theirs work on two images at a time, and wall time counts; beside busy
+programs there is one thread, as for commands. Eleven need NumPy and Pillow only; with OpenCV, which robustcsc does not
+depend on, there are seven more. The 19th, glass blur, is a loop over pixels that needs numba:
+`benchmarks/corruptions.py` compares with it.
 """
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 import time
@@ -22,6 +24,7 @@ import torch
 from row import Row, in_turn
 
 from robustcsc.allocator import keep_freed_memory
+from robustcsc.cli.threads import Usage, free_threads
 from robustcsc.corruptions import corrupt, load_spec
 
 HERE = Path(__file__).parent
@@ -39,7 +42,7 @@ def rows() -> list[Row]:
     if fast.cv2:
         fast.cv2.setNumThreads(1)
     found = []
-    for table, threads in product(BATCHES, (1, 2)):
+    for table, threads in product(BATCHES, _threads()):
         torch.set_num_threads(threads)
         cells = [_row(table, name, form, threads) for name, form in {**fast.FORMS, **fast.with_opencv()}.items()]
         side = load_spec(table).image_size
@@ -48,6 +51,15 @@ def rows() -> list[Row]:
         what = f"geometric mean of {len(cells)} corruptions, {side} px, {_words(threads)}"
         found += [*cells, Row("corruptions", what, "as above", cells[0].unit, *amounts, mean, mean, mean, 1.0)]
     return found
+
+
+def _threads() -> tuple[int, ...]:
+    """Returns one and two threads, or one alone where other programs leave no two processors, as for commands."""
+    before = Usage.now()
+    time.sleep(1.0)
+    after = Usage.now()
+    taken = (after.taken_since(before) if before and after else None) or 0.0
+    return tuple(threads for threads in (1, 2) if threads <= free_threads(os.cpu_count() or 1, taken))
 
 
 def _words(threads: int) -> str:
