@@ -148,8 +148,12 @@ def make_panels(count: int, shape: tuple[int, int], size: tuple[float, float]) -
     return figure, axes
 
 
-def title_panel(ax: Axes, title: str, x_label: str, y_label: str, *, size: float = 9.5) -> None:
-    """Writes a panel's title, of a size in points, and its axis names a point smaller."""
-    ax.set_title(verbatim(title), fontsize=size, loc="left", y=1.0)  # else its place is sought three times
+def title_panel(ax: Axes, title: str, x_label: str, y_label: str, *, size: float = 9.5, factors: bool = True) -> None:
+    """Writes a panel's title, of a size in points, and its axis names a point smaller.
+
+    The title gives way to a factor such as 1e-5 above the axis, which takes a while to find out, unless `factors`
+    says that there is none.
+    """
+    ax.set_title(verbatim(title), fontsize=size, loc="left", y=None if factors else 1.0)
     ax.set_xlabel(x_label, fontsize=size - 1)
     ax.set_ylabel(y_label, fontsize=size - 1)

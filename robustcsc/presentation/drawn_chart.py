@@ -89,7 +89,8 @@ def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
         ax.autoscale_view()  # once for all lines: it costs as much as drawing one
         _set_axes(ax, panel, chart)
         repeated = at % shape[1] > 0 and (narrow or chart.same_heights)
-        title_panel(ax, panel.title, panel.x_label, "" if repeated else panel.y_label, size=look.title)
+        y_label = "" if repeated else panel.y_label
+        title_panel(ax, panel.title, panel.x_label, y_label, size=look.title, factors=not chart.same_heights)
         ax.tick_params(labelleft=not (repeated and chart.same_heights))
         if narrow:
             ax.grid(visible=False)
@@ -162,6 +163,8 @@ def _artist(style: Series, look: _Look) -> Line2D:
 def _set_axes(ax: Axes, panel: Panel, chart: Chart) -> None:
     """Sets the ranges and the marks of a panel's axes."""
     ax.set_ylim(*chart.heights(panel))
+    if chart.same_heights:
+        ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     if panel.ticks:
         ax.set_xticks(panel.ticks)
 
@@ -181,7 +184,7 @@ def _draw_dots(ax: Axes, panel: Dots, *, named: bool) -> None:
     ax.grid(visible=False, axis="x")
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    title_panel(ax, fill(panel.title, _LETTERS), panel.x_label, "", size=8.5)
+    title_panel(ax, fill(panel.title, _LETTERS), panel.x_label, "", size=8.5, factors=False)
 
 
 def _draw_map(ax: Axes, panel: HeatMap) -> None:
@@ -192,7 +195,7 @@ def _draw_map(ax: Axes, panel: HeatMap) -> None:
     ax.set_xticks(range(len(panel.columns)), list(map(verbatim, panel.columns)))
     ax.set_yticks(range(len(panel.rows)), list(map(verbatim, panel.rows)))
     ax.tick_params(labelsize=7.5, length=0)
-    title_panel(ax, panel.title, panel.x_label, "")
+    title_panel(ax, panel.title, panel.x_label, "", factors=False)
     for at, (row, texts) in enumerate(zip(panel.values, panel.texts, strict=True)):
         for column, (value, text) in enumerate(zip(row, texts, strict=True)):
             if value is not None:

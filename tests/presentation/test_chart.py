@@ -9,10 +9,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -49,6 +51,10 @@ def severity_chart(*, same_heights: bool = True) -> Chart:
     return Chart("severity", "By severity", "Lines.", (left, right), numbered_series(LABELS), same_heights)
 
 
+def is_text(drawn: Artist, words: str) -> bool:
+    return isinstance(drawn, Text) and drawn.get_text() == words
+
+
 def read(chart: Chart) -> dict[str, Any]:
     """The chart as the page gets it: JSON of plain types only."""
     found: dict[str, Any] = json.loads(json.dumps(chart_data(chart), allow_nan=False))
@@ -74,6 +80,16 @@ def test_panels_are_of_one_size_and_their_words_meet_no_others(narrow: bool) -> 
     sizes = np.array([ax.get_position().size for ax in figure.axes])
     np.testing.assert_allclose(sizes, sizes[:1].repeat(4, axis=0))
     assert (sizes > 0.2).all()  # most of a quarter
+
+
+def test_a_title_gives_way_to_the_factor_of_an_axis() -> None:
+    tiny = Panel("tiny", "x", "y", (Line(0, (1, 2), (1e-7, 2e-7)),))
+    figure = draw(Chart("tiny", "Tiny", "A line.", (tiny,), numbered_series(LABELS))).figure
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw(renderer)
+    factor, title = figure.axes[0].yaxis.get_offset_text(), *figure.findobj(lambda it: is_text(it, "tiny"))
+    assert "e" in factor.get_text()
+    assert not factor.get_window_extent(renderer).overlaps(title.get_window_extent(renderer))
 
 
 def test_a_curve_is_ordered_and_in_percent() -> None:
