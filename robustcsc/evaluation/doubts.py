@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
@@ -19,8 +20,8 @@ from robustcsc.measurements.records import Precision
 from robustcsc.measurements.statistics import Difference
 from robustcsc.models.catalog import normalization_for
 
-#: Number of images that are looked at, and of those that are also answered in a batch of their own.
-IMAGES, ALONE = 64, 8
+#: Number of images that are looked at.
+IMAGES = 64
 #: Relative and absolute difference of logits, the latter in their standard deviations, that rounding explains.
 TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-3, "bf16": 5e-2}
 #: p-value of the paired difference below which normalised images are answered better.
@@ -45,6 +46,8 @@ class Seen:
 def looked_at(loaded: LoadedModel, images: ImageSet) -> Seen:
     """Returns what was seen of a model, with all its logits, on a few evenly spaced images of `images`.
 
+    The first image is also answered alone, or with the second one if the model fails on one image.
+
     Raises:
         ModelError: The model does not return finite logits (N, K).
     """
@@ -60,17 +63,39 @@ def looked_at(loaded: LoadedModel, images: ImageSet) -> Seen:
     def equal(logits: Tensor, others: Tensor) -> bool:
         return torch.allclose(logits, others, rtol=tolerance, atol=tolerance * float(others.std(correction=0)))
 
-    with evaluation_mode(loaded.model), torch.no_grad():
+    with evaluation_mode(loaded.model), _buffers_kept(loaded.model), torch.no_grad():
         first, second = answers(batch.images), answers(batch.images)
-        alone, normalised = answers(batch.images[:ALONE]), answers(_normalised(batch.images))
+        alone, normalised = _alone(answers, batch.images), answers(_normalised(batch.images))
+        few = answers(batch.images[:2]) if alone is None else alone
         found = {
             Doubt.PROBABILITIES: _are_probabilities(first, tolerance),
             Doubt.RANDOM: not equal(first, second),
-            Doubt.DEPENDS_ON_BATCH: equal(first, second) and not equal(alone, first[:ALONE]),
+            Doubt.DEPENDS_ON_BATCH: equal(first, second) and not equal(few, first[: len(few)]),
+            Doubt.NOT_ALONE: alone is None,
             Doubt.NOT_NORMALISED: _are_better(normalised[:, classes], first[:, classes], batch.labels),
         }
     right = int((first[:, classes].argmax(1) == batch.labels).sum())
     return Seen(right, len(first), tuple(doubt for doubt, raised in found.items() if raised))
+
+
+def _alone(answers: Callable[[Tensor], Tensor], images: Tensor) -> Tensor | None:
+    """Returns the logits (1, K) of the first image alone, ``None`` if the model fails on it."""
+    try:
+        return answers(images[:1])
+    except Exception:  # a user's code may raise anything
+        return None
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Restores running statistics, which some models change whenever they answer: they are part of the weights."""
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(before[name])
 
 
 def _are_probabilities(logits: Tensor, tolerance: float) -> bool:

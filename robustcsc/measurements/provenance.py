@@ -13,6 +13,7 @@ class Doubt(StrEnum):
     PROBABILITIES = "probabilities"
     RANDOM = "random"
     DEPENDS_ON_BATCH = "depends-on-batch"
+    NOT_ALONE = "not-alone"
     NOT_NORMALISED = "not-normalised"
 
 

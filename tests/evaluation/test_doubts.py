@@ -66,6 +66,34 @@ class Centred(Guest):
         return super().forward(images - images.mean(0) + 0.3)
 
 
+class RunningStatistics(Guest):
+    """Stays in training mode, and changes its running statistics with each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalize = nn.BatchNorm1d(10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.normalize.train()
+        return self.normalize(super().forward(images.repeat(2, 1, 1, 1)))[: len(images)]  # type: ignore[no-any-return]
+
+
+class Together(Guest):
+    """Is honest, but takes no single image, as batch normalisation of vectors does in training mode."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) == 1:
+            raise ValueError("Expected more than 1 value per channel")
+        return super().forward(images)
+
+
+class Squeezed(Guest):
+    """Is honest, but forgets the first axis of a single image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).squeeze()
+
+
 class Bare(Guest):
     """The network without its normalisation, as weights of others often come."""
 
@@ -96,15 +124,20 @@ def guest(model: nn.Module) -> LoadedModel:
         (Probabilities, (Doubt.PROBABILITIES,)),
         (Dropout, (Doubt.RANDOM,)),
         (Noisy, (Doubt.RANDOM,)),
-        (BatchStatistics, (Doubt.DEPENDS_ON_BATCH,)),
         (Centred, (Doubt.DEPENDS_ON_BATCH,)),
+        (RunningStatistics, (Doubt.DEPENDS_ON_BATCH,)),
+        (BatchStatistics, (Doubt.DEPENDS_ON_BATCH, Doubt.NOT_ALONE)),
+        (Together, (Doubt.NOT_ALONE,)),
+        (Squeezed, (Doubt.NOT_ALONE,)),
     ],
 )
 def test_what_is_wrong_with_a_guest_is_seen(kind: type[nn.Module], expected: tuple[Doubt, ...]) -> None:
     torch.manual_seed(0)
     model = kind().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     assert looked_at(guest(model), DIGITS).doubts == expected
     assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_a_missing_normalisation_is_seen() -> None:

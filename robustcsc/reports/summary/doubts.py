@@ -19,7 +19,8 @@ DOUBT_WORDS = {
     Doubt.PROBABILITIES: "returns probabilities, not logits: attacks on it are weaker than they look",
     Doubt.RANDOM: "answers the same images differently each time: dropout or noise is active in evaluation mode",
     Doubt.DEPENDS_ON_BATCH: "answers an image differently in another batch: batch statistics are active in evaluation "
-    "mode",
+    "mode, so that counts change with --batch-size",
+    Doubt.NOT_ALONE: "fails on an image alone: --limit and --batch-size must leave no batch of one image",
     Doubt.NOT_NORMALISED: "is right far more often on normalised images: its normalisation is missing (--mean, --std)",
 }
 
