@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -73,6 +73,7 @@ class Chosen:
         *,
         batch_size: BatchSize = 250,
         precision: options.Precision = "fp32",
+        test_time: Sequence[str] = (),
         remeasure: bool = False,
         writes: bool = True,
     ) -> Iterator[Session]:
@@ -83,6 +84,7 @@ class Chosen:
             limit: Number of test images; all if ``None``.
             batch_size: Images per step.
             precision: What the model computes in.
+            test_time: What else is done at test time.
             remeasure: Whether to measure again what the run has.
             writes: Whether the run has to be one that can be written to.
 
@@ -126,7 +128,12 @@ class Chosen:
                 ),
                 device=device,
                 measuring=Measuring(
-                    batch_size=batch_size, precision=precision, remeasure=remeasure, progress=progress, note=note
+                    batch_size=batch_size,
+                    precision=precision,
+                    test_time=test_time,
+                    remeasure=remeasure,
+                    progress=progress,
+                    note=note,
                 ),
             )
 

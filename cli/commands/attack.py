@@ -122,6 +122,7 @@ def attack(
         ),
     ] = None,
     policies: options.LambdaPolicies = "",
+    test_time: options.TestTime = "",
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
@@ -167,8 +168,10 @@ def attack(
     if source is not None:
         runs.meant(source)
     counted_size(batch_size)
-    asked = options.policies(policies)
-    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
+    asked, adapted = options.policies(policies), options.adaptations(test_time)
+    with chosen.session(
+        device, limit, batch_size=batch_size, precision=precision, test_time=adapted, remeasure=remeasure
+    ) as session:
         if score is not None:
             results = session.score(score, policies=asked)
         elif suite is not None:

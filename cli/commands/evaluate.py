@@ -13,6 +13,7 @@ def evaluate(
     chosen: Chosen,
     limit: options.Limit = None,
     policies: options.LambdaPolicies = "",
+    test_time: options.TestTime = "",
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
@@ -20,8 +21,10 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
-    asked = options.policies(policies)
-    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
+    asked, adapted = options.policies(policies), options.adaptations(test_time)
+    with chosen.session(
+        device, limit, batch_size=batch_size, precision=precision, test_time=adapted, remeasure=remeasure
+    ) as session:
         results = session.evaluate(policies=asked)
     show_results(session.run, results, as_json)
 
@@ -38,6 +41,7 @@ def sweep(
     corrupted_root: options.CorruptedRoot = None,
     as_published: options.AsPublished = True,
     policies: options.LambdaPolicies = "",
+    test_time: options.TestTime = "",
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
@@ -54,8 +58,10 @@ def sweep(
     if corrupted_root is not None and not as_published:
         raise options.OptionError("--float is for generated corruptions: leave it out where --corrupted-root is given.")
     options.check_corruptions(corruptions, spec, frost_root)
-    asked = options.policies(policies)
-    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
+    asked, adapted = options.policies(policies), options.adaptations(test_time)
+    with chosen.session(
+        device, limit, batch_size=batch_size, precision=precision, test_time=adapted, remeasure=remeasure
+    ) as session:
         results = session.sweep(
             corruptions=corruptions,
             severities=severities,

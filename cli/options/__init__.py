@@ -32,6 +32,7 @@ from robustcsc.cli.options.measuring import (
     Precision,
     Remeasure,
     Seed,
+    TestTime,
     Threads,
 )
 from robustcsc.cli.options.model import Mean, Model, ModelOption, Output, Run, Runs, Std, Weights
@@ -40,6 +41,7 @@ from robustcsc.cli.options.values import (
     ALL_SEVERITIES,
     OptionError,
     SeverityTuple,
+    adaptations,
     builder_options,
     noises,
     numbers,

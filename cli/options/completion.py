@@ -6,6 +6,7 @@ Each function takes what was typed of a word, and returns the words it may becom
 from collections.abc import Callable, Iterable
 
 from robustcsc.errors import StoreError
+from robustcsc.measurements.adaptations import ADAPTATION_WORDS
 from robustcsc.measurements.attacks import ATTACKS
 from robustcsc.measurements.datasets import DATASETS
 from robustcsc.measurements.kernels import GROUPS, PARAMETERS
@@ -52,3 +53,4 @@ def _listed(*words: str) -> Callable[[str], list[str]]:
 corruption_lists = _listed("all", "standard", *GROUPS, *PARAMETERS)
 attack_lists = _listed(*ATTACKS)
 policy_lists = _listed(*POLICY_WORDS)
+adaptation_lists = _listed(*ADAPTATION_WORDS)

@@ -18,6 +18,18 @@ LambdaPolicies = Annotated[
         "(every value, for lambda curves). By default train, and adaptive and blind if there are fits.",
     ),
 ]
+TestTime = Annotated[
+    str,
+    in_lambda(
+        "--test-time",
+        metavar="LIST",
+        autocompletion=completion.adaptation_lists,
+        help="What else is done at test time, commas between several, each with every --lambda: none, bn "
+        "(batch-norm statistics of the test batch), tent (entropy minimisation), denoise-wavelet, denoise-tv, "
+        "denoise-nlm. Settings stand behind colons, like bn:batch=16:prior=64:order=class or "
+        "tent:steps=3:episodic=true.",
+    ),
+]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], in_compute("--device", help="Where to compute; auto takes a GPU if there is one.")
 ]

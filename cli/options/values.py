@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, Self
 
 from robustcsc.errors import RobustCSCError, UnknownNameError
+from robustcsc.measurements.adaptations import parse_adaptation
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import FAMILIES
 from robustcsc.measurements.policies import parse_policy
@@ -95,6 +96,20 @@ def policies(text: str) -> tuple[str, ...]:
     for word in found:
         if word != "grid":
             parse_policy(word)
+    return found
+
+
+def adaptations(text: str) -> tuple[str, ...]:
+    """Returns what else is done at test time, of a list with commas; none if the option was not given.
+
+    Raises:
+        OptionError: There is nothing in the list.
+        PolicyError: A setting is out of range.
+        UnknownNameError: One of them is not known.
+    """
+    found = some("--test-time", text) if text else ()
+    for word in found:
+        parse_adaptation(word)
     return found
 
 

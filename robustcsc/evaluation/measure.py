@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from robustcsc.attacks.guard import differentiating, probe
 from robustcsc.attacks.random_noise import CONTROLS
-from robustcsc.data import Batch
-from robustcsc.data.splits import evenly_spaced
+from robustcsc.data import Batch, ImageSet
 from robustcsc.errors import AttackError
 from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, best_gradient, check_gradients, smallest_budgets
-from robustcsc.evaluation.attacks.victims import Victim, by_gradients, victim_of
+from robustcsc.evaluation.attacks.victims import Victim, victim_of
 from robustcsc.evaluation.fooling.universal import crafted_or_kept
 from robustcsc.evaluation.models import LoadedModel, provenance
-from robustcsc.evaluation.plan import BatchSize, Cell, Chain, counted_size
-from robustcsc.evaluation.predictions import Predictions, Stream, predict
+from robustcsc.evaluation.plan import BatchSize, Cell, counted_size
+from robustcsc.evaluation.predictions import Predictions, Source, Stream, predict, predict_as_read
 from robustcsc.evaluation.room import Room, room_for
-from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required
-from robustcsc.layers.modes import evaluation_mode
+from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required, rows_of
 from robustcsc.layers.precision import reproducible
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import (
@@ -35,7 +32,7 @@ from robustcsc.measurements.perturbations import (
     RandomNoise,
     Universal,
 )
-from robustcsc.measurements.policies import Adaptive, Policy, Scope
+from robustcsc.measurements.policies import Adaptive, Policy, Scope, batches_of, lambda_of
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import (
     AttackDetails,
@@ -98,22 +95,26 @@ class Evaluator:
     def _measured(self, cell: Cell, standing: Outcomes | None) -> list[Record]:
         match cell.perturbation:
             case Clean():
-                found = self._predicted(cell, partial(self._clean_images, self._at_once(cell)))
+                found = self._predicted(cell, lambda size, rows: partial(self._clean_images, size, rows=rows))
                 return [self._record(*each) for each in found]
             case Corruption() as corruption:
-                size, device = self._at_once(cell), self.model.device
-                batches: Stream = partial(corrupted_batches, self.inputs, corruption, size, device)
-                if Scope.DATASET in {it.policy.scope for it in cell.measurements if isinstance(it.policy, Adaptive)}:
-                    batches = kept(batches)  # read for the lambda and for the predictions
                 label = f"{corruption.name} {corruption.severity}"
-                found = self._predicted(cell, lambda: self._told(batches(), label))
+
+                def corrupted(size: int, rows: Tensor | None) -> Stream:
+                    device = self.model.device
+                    batches: Stream = partial(corrupted_batches, self.inputs, corruption, size, device, rows)
+                    lambdas = [lambda_of(it.policy) for it in cell.measurements]
+                    if Scope.DATASET in {it.scope for it in lambdas if isinstance(it, Adaptive)}:
+                        batches = kept(batches)  # read for the lambda and for the predictions
+                    return lambda: self._told(batches(), label)
+
+                found = self._predicted(cell, corrupted)
                 return [self._record(*each) for each in found]
             case Attack(saved=None) as attack:
                 return self._attacked(cell, attack, standing)
             case Attack():
-                size = cell.measurements[0].batch_size or counted_size(self.batch_size)
-                stream = partial(required(self.inputs.saved, "saved").stream, size, self.model.device)
-                found = self._predicted(cell, stream, rounded=True)
+                saved = required(self.inputs.saved, "saved")
+                found = self._predicted(cell, partial(partial, saved.stream, self.model.device), rounded=True)
                 return [self._record(*each, AttackDetails(rounded_correct=sum(each[1].rounded))) for each in found]
             case MinimalBudget() as search:
                 return [self._minimal(cell.measurements[0], search)]
@@ -125,23 +126,6 @@ class Evaluator:
             case RandomNoise() as noise:
                 return self._fooled(cell, partial(noisy, noise), f"random noise {noise.rho:g}")
 
-    def check_differentiable(self, plan: Iterable[Chain]) -> None:
-        """Refuses a plan with an attack by gradients that never reach the images, before anything is measured.
-
-        Raises:
-            AttackError: There is one.
-        """
-        victims = {
-            victim_of(self.model, made.protocol, cell.measurements[0].policy, self.inputs.surrogate)
-            for chain in plan
-            for cell in chain
-            if isinstance(made := cell.perturbation, Attack | MinimalBudget | Universal) and by_gradients(made)
-        }
-        for victim in victims:
-            with differentiating(), evaluation_mode(victim.model):
-                for batch in evenly_spaced(self.inputs.images, 1).batches(1, device=self.model.device):
-                    probe(victim.model, batch.images)
-
     def crafted(self, measurement: Measurement, standing: Outcomes | None = None) -> Crafted:
         """Returns the adversarial images of an attack; those on all images are kept for equal attacks and victims.
 
@@ -152,11 +136,15 @@ class Evaluator:
         if not isinstance(attack, Attack):
             raise AttackError("Only attacks have adversarial images: craft those of a measurement under attack.")
         victim = victim_of(self.model, attack.protocol, measurement.policy, self.inputs.surrogate)
+        reading = batches_of(measurement.policy)
+        if reading is not None:  # the whole batch is attacked, as its images depend on each other
+            standing = None
         crafted = Crafted(
             images=self.inputs.images,
             victim=victim,
             attack=attack,
-            batch_size=measurement.batch_size or counted_size(self.batch_size),
+            batch_size=reading.size if reading else measurement.batch_size or counted_size(self.batch_size),
+            rows=reading and rows_of(self.inputs.images.labels, reading),
             standing=None if standing is None else standing.to_list(),
             gradients=partial(best_gradient, victim, attack.threat, self._checked),
         )
@@ -167,11 +155,16 @@ class Evaluator:
             self._crafted = {shared: {}}  # those of one victim fit into memory
         return self._crafted[shared].setdefault(attack.steps[-1], crafted)
 
-    def _predicted(self, cell: Cell, stream: Stream, *, rounded: bool = False) -> list[tuple[Measurement, Predictions]]:
+    def _predicted(self, cell: Cell, source: Source, *, rounded: bool = False) -> list[tuple[Measurement, Predictions]]:
         """Returns what is predicted under each policy of the cell."""
-        policies = [each.policy for each in cell.measurements]
-        found = predict(self.model, policies, stream, len(self.inputs.images.classes), rounded=rounded)
+        found = self._answers([each.policy for each in cell.measurements], source, self._at_once(cell), rounded)
         return [(each, found[each.policy]) for each in cell.measurements]
+
+    def _answers(
+        self, policies: Sequence[Policy], source: Source, size: int, rounded: bool = False
+    ) -> dict[Policy, Predictions]:
+        labels, classes = (self.inputs.saved or self.inputs.images).labels, len(self.inputs.images.classes)
+        return predict_as_read(self.model, policies, source, labels, size=size, num_classes=classes, rounded=rounded)
 
     def _attacked(self, cell: Cell, attack: Attack, standing: Outcomes | None) -> list[Record]:
         policy, alone = cell.measurements[0].policy, standing is None
@@ -180,9 +173,9 @@ class Evaluator:
         if alone and scored and not attack.steps[-1].kind.wrong_too:
             standing = Outcomes.of(self._right_when_clean(policy, [True] * len(self.inputs.images)))
         crafted = self.crafted(cell.measurements[0], standing)
-        stream = partial(crafted.stream, self.model.device, self.progress)
+        stream: Stream = partial(crafted.stream, self.model.device, self.progress)
         records = []
-        for measurement, found in self._predicted(cell, stream, rounded=alone):
+        for measurement, found in self._predicted(cell, lambda size, rows: stream, rounded=alone):
             rounded = found.rounded or found.right
             stood = [one or other for one, other in zip(found.right, rounded, strict=True)]
             if standing is not None:
@@ -205,13 +198,13 @@ class Evaluator:
     def _right_when_clean(self, policy: Policy, among: list[bool]) -> list[bool]:
         """Returns which of some images are classified as labelled when clean; asks the model if that is not known."""
         if policy not in self.right:
-            rows = torch.tensor(among).nonzero().flatten()
-            stream = partial(self.inputs.images.subset(rows).batches, self._room.size, device=self.model.device)
-            answers = iter(predict(self.model, [policy], stream, len(self.inputs.images.classes))[policy].right)
-            found = Outcomes.of([chosen and next(answers) for chosen in among])
-            if all(among):
-                self.right[policy] = found
-            return found.to_list()
+            asked = among if batches_of(policy) is None else [True] * len(among)  # a batch is classified together
+            images = self.inputs.images.subset(torch.tensor(asked).nonzero().flatten())
+            answers = iter(self._answers([policy], self._stream_of(images), self._room.size)[policy].right)
+            found = Outcomes.of([chosen and next(answers) for chosen in asked])
+            if not all(asked):
+                return found.to_list()
+            self.right[policy] = found
         return [chosen and right for chosen, right in zip(among, self.right[policy].to_list(), strict=True)]
 
     def _gradient_checks(self, attack: Attack, victim: Victim) -> GradientChecks | None:
@@ -294,7 +287,7 @@ class Evaluator:
             lam=None if found.lam is None else round(found.lam, 6),
             outcomes=Outcomes.of(found.right) if measurement.metric is Metric.ACCURACY else None,
             details=details,
-            provenance=provenance(self.model, found.seconds),
+            provenance=provenance(self.model, found.seconds, measurement.policy),
             location=self.inputs.location,
         )
 
@@ -302,8 +295,11 @@ class Evaluator:
         """Returns how many images are corrupted and classified at once: a batch where its size counts, else a slice."""
         return next((it.batch_size for it in cell.measurements if it.batch_size), self._room.size)
 
-    def _clean_images(self, size: int, label: str = "clean") -> Iterator[Batch]:
-        return self._told(self.inputs.images.batches(size, device=self.model.device), label)
+    def _clean_images(self, size: int, label: str = "clean", rows: Tensor | None = None) -> Iterator[Batch]:
+        return self._told(self.inputs.images.batches(size, order=rows, device=self.model.device), label)
+
+    def _stream_of(self, images: ImageSet) -> Source:
+        return lambda size, rows: partial(images.batches, size, order=rows, device=self.model.device)
 
     def _changed(self, change: Callable[[Batch], Tensor], label: str, size: int) -> Iterator[Batch]:
         for batch in self._clean_images(size, label):

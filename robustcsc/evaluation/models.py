@@ -14,12 +14,16 @@ import torch
 from torch import nn
 
 import robustcsc
+from robustcsc.adaptive.batch_norm import batch_norms
+from robustcsc.adaptive.denoise import denoiser_versions
 from robustcsc.data import ImageSet
 from robustcsc.evaluation.plan import ModelFacts
 from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.logits import ChosenLogits
 from robustcsc.layers.precision import Bfloat16, rounds_to_tf32
+from robustcsc.measurements.adaptations import Adaptation, Denoise
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.policies import Adapted, Policy
 from robustcsc.measurements.provenance import Doubt, Provenance
 from robustcsc.measurements.records import Precision, Subject
 from robustcsc.models.checkpoint import Checkpoint
@@ -36,7 +40,7 @@ class LoadedModel:
         model: Images in [0, 1] to logits.
         device: Where it is evaluated.
         precision: What it computes in.
-        fits, given_fits: As in `ModelFacts`.
+        fits, given_fits, test_time: As in `ModelFacts`.
         doubts: What was seen when it was tried, for its records.
     """
 
@@ -47,6 +51,7 @@ class LoadedModel:
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
     given_fits: tuple[LambdaFit, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    test_time: tuple[Adaptation | None, ...] = (None,)
 
     @classmethod
     def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device, precision: Precision = "fp32") -> LoadedModel:
@@ -78,15 +83,18 @@ class LoadedModel:
             training_lambdas=tuple(lambdas),
             fits=self.fits,
             given_fits=self.given_fits,
+            has_batch_norm=bool(batch_norms(self.model)),
+            test_time=self.test_time,
         )
 
 
-def provenance(loaded: LoadedModel, seconds: float) -> Provenance:
-    """Returns how counts of this moment come about; `seconds` is the time that they took."""
+def provenance(loaded: LoadedModel, seconds: float, policy: Policy | None = None) -> Provenance:
+    """Returns how counts of this moment come about; `seconds` is the time that they took, under a policy."""
+    denoises = isinstance(policy, Adapted) and isinstance(policy.by, Denoise)
     on_gpu = loaded.device.type == "cuda"
     return Provenance(
         device=device_words(loaded.device),
-        versions=versions(),
+        versions=versions() | (denoiser_versions() if denoises else {}),
         driver=driver_version() if on_gpu else "",
         tf32=rounds_to_tf32() if on_gpu else None,
         seconds=round(seconds, 3),

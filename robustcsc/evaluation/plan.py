@@ -10,21 +10,28 @@ from dataclasses import dataclass, field
 from typing import Literal, overload
 
 from robustcsc.errors import PolicyError
+from robustcsc.measurements.adaptations import Adaptation, check_suited
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation, Universal
 from robustcsc.measurements.policies import (
+    Adapted,
     Adaptive,
     Blind,
     Fitted,
     FixedLambda,
+    LambdaPolicy,
     NoLambda,
     Policy,
     Scope,
     TrainingLambda,
+    adapted,
+    batches_of,
+    lambda_of,
     multiples_of,
     parse_policy,
+    with_lambda,
 )
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Images, Measurement, Metric, Precision, Subject
@@ -46,6 +53,11 @@ class ModelFacts:
         training_lambdas: The different training lambdas of its layers; empty without a layer of sparse coding.
         fits: The lambda fits of its run by noise family.
         given_fits: More fits of its weights, which policies name by their digests.
+        has_batch_norm: Whether it has batch normalisation with stored statistics.
+        test_time: What else is done at test time, each beside every lambda policy; `None` is the model as it is.
+
+    Raises:
+        PolicyError: An adaptation does not suit the model, or needs a package that is missing.
     """
 
     subject: Subject
@@ -53,6 +65,12 @@ class ModelFacts:
     precision: Precision = "fp32"
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
     given_fits: tuple[LambdaFit, ...] = ()
+    has_batch_norm: bool = False
+    test_time: tuple[Adaptation | None, ...] = (None,)
+
+    def __post_init__(self) -> None:
+        for made in self.test_time:
+            check_suited(made, self.subject.model, has_batch_norm=self.has_batch_norm)
 
     @property
     def has_lambda(self) -> bool:
@@ -86,9 +104,14 @@ class ModelFacts:
         return multiples_of(self.lam0)
 
     @property
-    def own_policy(self) -> Policy:
-        """The model as it was trained."""
+    def own_policy(self) -> LambdaPolicy:
+        """The lambda that the model was trained with."""
         return TrainingLambda() if self.has_lambda else NoLambda()
+
+    def adapted(self, policies: Iterable[Policy]) -> tuple[Policy, ...]:
+        """Returns each policy with each adaptation, but for those that have one already."""
+        both = [each if isinstance(each, Adapted) else adapted(each, by) for by in self.test_time for each in policies]
+        return tuple(dict.fromkeys(both))
 
     def fit_for(self, policy: Fitted, corruption: str | None = None) -> LambdaFit:
         """Returns the fit of a policy: of the corruption's noise family, else the pooled one, the Gaussian one, or any.
@@ -150,17 +173,17 @@ class ModelFacts:
             else:
                 chosen.append(parse_policy(each) if isinstance(each, str) else each)
         if not self.has_lambda:
-            if set(chosen) - {NoLambda(), TrainingLambda()}:
+            if {lambda_of(it) for it in chosen} - {NoLambda(), TrainingLambda()}:
                 raise PolicyError(
                     f"{self.subject.model} has no CSC layer and so no lambda to choose: leave out --lambda."
                 )
-            return (NoLambda(),)
+            return self.adapted([with_lambda(it, NoLambda()) for it in chosen or [NoLambda()]])
         if not asked:
             chosen = [TrainingLambda(), *self.whole_set]
-        for policy in chosen:
+        for policy in map(lambda_of, chosen):
             if isinstance(policy, Fitted):  # a missing fit is told now
                 self.fit_by_digest(policy.fit) if policy.fit else self.fit_for(policy)
-        return tuple(dict.fromkeys(chosen))
+        return self.adapted(chosen)
 
     @property
     def whole_set(self) -> tuple[Fitted, ...]:
@@ -173,10 +196,11 @@ class ModelFacts:
     def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy: ...
     def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy:
         """Returns the policy with the lambda fit that belongs to a perturbation."""
-        if not isinstance(policy, Fitted) or policy.fit:
+        chosen = lambda_of(policy)
+        if not isinstance(chosen, Fitted) or chosen.fit:
             return policy
         corruption = perturbation.name if isinstance(perturbation, Corruption) else None
-        return replace(policy, fit=self.fit_for(policy, corruption).digest)
+        return with_lambda(policy, replace(chosen, fit=self.fit_for(chosen, corruption).digest))
 
 
 @dataclass(frozen=True)
@@ -235,7 +259,9 @@ class Planner:
         """
         measurements = []
         for policy in dict.fromkeys(self.model.resolved(policy, perturbation) for policy in policies):
-            looks_at_batches = batched or (isinstance(policy, Adaptive) and policy.scope is Scope.BATCH)
+            chosen = lambda_of(policy)
+            looks_at_batches = batched or (isinstance(chosen, Adaptive) and chosen.scope is Scope.BATCH)
+            looks_at_batches &= batches_of(policy) is None  # which says it, and in which order
             measurements += [
                 Measurement(
                     subject=self.model.subject,

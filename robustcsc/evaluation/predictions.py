@@ -10,17 +10,35 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from robustcsc.adaptive.adapters import Adapter
 from robustcsc.adaptive.policies import dataset_lambda, per_image
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.data import Batch
 from robustcsc.evaluation.models import LoadedModel
+from robustcsc.evaluation.sources import rows_of
 from robustcsc.layers.logits import checked_logits, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.measurements.policies import Adaptive, Blind, FixedLambda, Oracle, Policy, Scope, TrainingLambda, WorstOf
+from robustcsc.measurements.adaptations import Adaptation
+from robustcsc.measurements.policies import (
+    Adapted,
+    Adaptive,
+    Blind,
+    FixedLambda,
+    Oracle,
+    Policy,
+    Scope,
+    TrainingLambda,
+    WorstOf,
+    batches_of,
+    lambda_of,
+    with_lambda,
+)
 from robustcsc.models.guests import memory_format_of
 
 #: Starts a new pass over perturbed images.
 Stream = Callable[[], Iterator[Batch]]
+#: Makes a stream of the number of images at a time, and of the rows in their order, `None` for all as they are.
+Source = Callable[[int, Tensor | None], Stream]
 
 _Choice = Callable[[Tensor], Tensor | float | None]
 
@@ -46,41 +64,112 @@ class Predictions:
     not_finite: int = 0
 
 
+def predict_as_read(
+    loaded: LoadedModel,
+    policies: Iterable[Policy],
+    source: Source,
+    labels: Tensor,
+    *,
+    size: int,
+    num_classes: int,
+    rounded: bool = False,
+) -> dict[Policy, Predictions]:
+    """Returns the predictions under each policy, from one pass for all that read the images in the same batches.
+
+    Args:
+        loaded: The model.
+        policies: The policies.
+        source: The images.
+        labels: The label of every row.
+        size: Images at a time for a policy that does not say it.
+        num_classes: As for `predict`.
+        rounded: As for `predict`.
+
+    Raises:
+        ModelError: As for `predict`.
+    """
+    found: dict[Policy, Predictions] = {}
+    readings = {policy: batches_of(policy) for policy in policies}
+    for reading in dict.fromkeys(readings.values()):
+        alike = [policy for policy, its in readings.items() if its == reading]
+        rows = reading and rows_of(labels, reading)
+        stream = source(reading.size if reading else size, rows)
+        found |= predict(loaded, alike, stream, num_classes, rows=rows, rounded=rounded)
+    return found
+
+
 def predict(
-    loaded: LoadedModel, policies: Iterable[Policy], stream: Stream, num_classes: int, *, rounded: bool = False
+    loaded: LoadedModel,
+    policies: Iterable[Policy],
+    stream: Stream,
+    num_classes: int,
+    *,
+    rows: Tensor | None = None,
+    rounded: bool = False,
 ) -> dict[Policy, Predictions]:
     """Returns the predictions under each policy, from one pass over the images (two for a lambda per data set).
 
-    With `rounded`, images rounded to 8 bits are predicted, too.
+    Args:
+        loaded: The model.
+        policies: The policies; those that adapt to batches see those of the stream.
+        stream: The images.
+        num_classes: How many classes they have.
+        rows: The row of each image that comes, if they do not come in their order; predictions are in that of rows.
+        rounded: Whether to predict images rounded to 8 bits, too.
 
     Raises:
         ModelError: The model does not return one finite logit per class.
     """
     policies = list(policies)
-    choices: dict[Policy, _Choice] = {}
+    answers: dict[Policy, tuple[_Answers, ...]] = {}
     tallies: dict[Policy, _Tally] = {}
     with evaluation_mode(loaded.model), torch.inference_mode():
         for policy in dict.fromkeys(single for each in policies for single in _tried(loaded, each)):
             tallies[policy] = _Tally()
-            choices[policy] = _lambda_choice(loaded, policy, stream, tallies[policy])
+            choose = _lambda_choice(loaded, policy, stream, tallies[policy])
+            answers[policy] = tuple(_Answers(loaded, policy, choose, num_classes) for _ in range(1 + rounded))
         for batch in stream():
             images = batch.images.contiguous(memory_format=memory_format_of(loaded.model))
-            for policy, choose in choices.items():
+            for policy, (asked, *asked_rounded) in answers.items():
                 started = time.perf_counter()
-                tally, lam = tallies[policy], choose(images)
-                classes, finite = _classes(loaded, images, lam, num_classes)
+                tally = tallies[policy]
+                classes, finite = asked(images)
                 tally.add("classes", classes).add("right", classes == batch.labels).add("finite", finite)
-                if rounded:
-                    levels = images.mul(255).round_().div_(255)
-                    answers, finite = _classes(loaded, levels, choose(levels), num_classes)
-                    tally.add("rounded", answers == batch.labels).add("finite", finite)
-                if lam is not None:
-                    tally.add("lam", torch.as_tensor(lam, dtype=torch.float64).expand(len(classes)))
+                for again in asked_rounded:
+                    levels, finite = again(images.mul(255).round_().div_(255))
+                    tally.add("rounded", levels == batch.labels).add("finite", finite)
+                if asked.lam is not None:
+                    tally.add("lam", torch.as_tensor(asked.lam, dtype=torch.float64).detach().expand(len(classes)))
                 tally.seconds += time.perf_counter() - started
-    found = {policy: tally.read() for policy, tally in tallies.items()}
+    found = {policy: tally.read(rows) for policy, tally in tallies.items()}
     for each in found.values():
         refuse_not_finite(each.not_finite, len(each.right) + len(each.rounded), model=loaded.subject.model)
     return {policy: _joined(policy, [found[it] for it in _tried(loaded, policy)]) for policy in policies}
+
+
+class _Answers:
+    """What a model says of the batches of one stream under a policy.
+
+    Attributes:
+        lam: The lambda of the last batch; ``None`` without one.
+    """
+
+    lam: Tensor | float | None
+
+    def __init__(self, loaded: LoadedModel, policy: Policy, choose: _Choice, num_classes: int) -> None:
+        self._loaded, self._choose, self._num_classes = loaded, choose, num_classes
+        self._adapter = Adapter.of(loaded.model, _adaptation(policy))
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the predicted classes of a batch, and whether finite logits stand behind each."""
+        output = self._adapter(self._logits, images)
+        logits = checked_logits(output, len(images), self._num_classes, model=self._loaded.subject.model)
+        return logits.argmax(1), logits.isfinite().all(dim=1)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        self.lam = lam = self._choose(images)
+        logits: Tensor = self._loaded.model(images) if lam is None else logits_at(self._loaded.model, images, lam)
+        return logits
 
 
 class _Tally:
@@ -99,10 +188,14 @@ class _Tally:
         self._parts.setdefault(name, []).append(values)
         return self
 
-    def read(self) -> Predictions:
-        """Reads everything back."""
+    def read(self, rows: Tensor | None) -> Predictions:
+        """Reads everything back, in the order of the rows if images came in another one."""
         started = time.perf_counter()
-        whole = {name: torch.cat(parts).tolist() for name, parts in self._parts.items()}
+        parts = {name: torch.cat(its) for name, its in self._parts.items()}
+        if rows is not None:
+            back = rows.argsort().to(parts["classes"].device)
+            parts |= {name: parts[name][back] for name in ("classes", "right", "rounded") if name in parts}
+        whole = {name: it.tolist() for name, it in parts.items()}
         lams = whole.get("lam", [])
         return Predictions(
             right=whole.get("right", []),
@@ -116,11 +209,11 @@ class _Tally:
 
 def _tried(loaded: LoadedModel, policy: Policy) -> list[Policy]:
     """Returns the policies that have to be tried for one."""
-    match policy:
+    match lambda_of(policy):
         case Oracle():
-            return [FixedLambda(lam) for lam in loaded.facts.grid]
+            return [with_lambda(policy, FixedLambda(lam)) for lam in loaded.facts.grid]
         case WorstOf(values=values):
-            return [FixedLambda(lam) for lam in values]
+            return [with_lambda(policy, FixedLambda(lam)) for lam in values]
         case _:
             return [policy]
 
@@ -128,7 +221,7 @@ def _tried(loaded: LoadedModel, policy: Policy) -> list[Policy]:
 def _joined(policy: Policy, tried: Sequence[Predictions]) -> Predictions:
     """Returns what a policy predicts from what was tried for it."""
     best = replace(max(tried, key=lambda each: sum(each.right)), seconds=sum(each.seconds for each in tried))
-    if not isinstance(policy, WorstOf):
+    if not isinstance(lambda_of(policy), WorstOf):
         return best
     right, rounded = (
         [all(outcomes) for outcomes in zip(*lists, strict=True)]
@@ -140,15 +233,18 @@ def _joined(policy: Policy, tried: Sequence[Predictions]) -> Predictions:
 def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: _Tally) -> _Choice:
     """Returns the function that gives the lambda of a batch of images; a pass for it counts in the tally's seconds."""
     lam: float | None = None
-    match policy:
+    match lambda_of(policy):
         case TrainingLambda():
             lam = loaded.facts.lam0
         case FixedLambda(value=value):
             lam = value
         case Adaptive(scope=Scope.DATASET, fit=digest):
-            lam = dataset_lambda(loaded.model, loaded.facts.fit_by_digest(digest), _timed_between(stream(), tally))
-        case Adaptive() | Blind():
-            return per_image(loaded.model, loaded.facts.fit_by_digest(policy.fit), policy).lambda_for
+            adapter, images = Adapter.of(loaded.model, _adaptation(policy)), _timed_between(stream(), tally)
+            with adapter.looking():
+                fit = loaded.facts.fit_by_digest(digest)
+                lam = dataset_lambda(loaded.model, fit, map(adapter.shown, images))
+        case (Adaptive() | Blind()) as chosen:
+            return per_image(loaded.model, loaded.facts.fit_by_digest(chosen.fit), chosen).lambda_for
     return lambda images: lam
 
 
@@ -160,10 +256,5 @@ def _timed_between(batches: Iterator[Batch], tally: _Tally) -> Iterator[Tensor]:
         tally.seconds += time.perf_counter() - started
 
 
-def _classes(
-    loaded: LoadedModel, images: Tensor, lam: Tensor | float | None, num_classes: int
-) -> tuple[Tensor, Tensor]:
-    """Returns the predicted classes, and whether finite logits stand behind each."""
-    output = loaded.model(images) if lam is None else logits_at(loaded.model, images, lam)
-    logits = checked_logits(output, len(images), num_classes, model=loaded.subject.model)
-    return logits.argmax(1), logits.isfinite().all(dim=1)
+def _adaptation(policy: Policy) -> Adaptation | None:
+    return policy.by if isinstance(policy, Adapted) else None

@@ -22,6 +22,7 @@ from robustcsc.errors import DataError
 from robustcsc.evaluation.attacks.saved import AdversarialFile
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.measurements import records
+from robustcsc.measurements.adaptations import Order, Reading
 from robustcsc.measurements.perturbations import Corruption, Pixels, RandomNoise, Source
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.threats import ThreatModel
@@ -93,8 +94,21 @@ def planned_corruptions(
             yield Corruption(name=name, severity=severity, table=spec.table, pixels=pixels, seed=seed)
 
 
-def corrupted_batches(inputs: Inputs, corruption: Corruption, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """Yields the images under a corruption, generated or from files.
+def rows_of(labels: Tensor, reading: Reading) -> Tensor | None:
+    """Returns the rows of labelled images in the order in which they are read; `None` for their own."""
+    match reading.order:
+        case Order.GIVEN:
+            return None
+        case Order.SHUFFLED:
+            return torch.randperm(len(labels), generator=torch.Generator().manual_seed(reading.seed))
+        case Order.CLASS:
+            return labels.argsort(stable=True)
+
+
+def corrupted_batches(
+    inputs: Inputs, corruption: Corruption, batch_size: int, device: torch.device, rows: Tensor | None = None
+) -> Iterator[Batch]:
+    """Yields the images under a corruption, generated or from files; all, or some rows in their order.
 
     Raises:
         DataError: Files are missing or do not fit the images, or the corruption cannot be applied to them.
@@ -104,11 +118,11 @@ def corrupted_batches(inputs: Inputs, corruption: Corruption, batch_size: int, d
         if inputs.corrupted_root is None:
             raise DataError(f"The images of {name} are files: name their folder with --corrupted-root.")
         files = load_corrupted(inputs.corrupted_root, name, severity, inputs.images)
-        yield from files.batches(batch_size, device=device)
+        yield from files.batches(batch_size, order=rows, device=device)
         inputs.unreadable.extend(it for it in files.unreadable if it not in inputs.unreadable)
         return
     spec = required(inputs.spec, "spec")
-    for batch in inputs.images.batches(batch_size, device=device, as_bytes=True):
+    for batch in inputs.images.batches(batch_size, order=rows, device=device, as_bytes=True):
         change = partial(
             corrupt_unchecked,
             spec=spec,

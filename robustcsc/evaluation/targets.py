@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.plan import ModelFacts, Target
-from robustcsc.measurements.policies import Adaptive, FixedLambda, Oracle, Scope, WorstOf
+from robustcsc.measurements.adaptations import Tent
+from robustcsc.measurements.policies import Adaptive, FixedLambda, LambdaPolicy, Oracle, Scope, WorstOf, adapted
 from robustcsc.measurements.protocols import Protocol
 
 
 def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | None = None) -> list[Target]:
-    """Returns what a protocol attacks: one target, for ``fixed`` one for each lambda, for others one for each fit.
+    """Returns what a protocol attacks with each adaptation: for ``fixed`` each lambda, for others each fit by itself.
 
     Where there is a fit of lines and one for the policy blind, both are attacked by themselves.
 
@@ -21,24 +22,34 @@ def targets(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | No
         PolicyError: As `check_protocol`.
     """
     check_protocol(model, protocol)
+    scoring = Protocol.STATIC if protocol is Protocol.TUNED else protocol
+    return [
+        Target(scoring, tuple(adapted(each, by) for each in policies))
+        for by in model.test_time
+        for policies in _scoring(model, protocol, lambdas)
+    ]
+
+
+def _scoring(model: ModelFacts, protocol: Protocol, lambdas: Sequence[float] | None) -> list[tuple[LambdaPolicy, ...]]:
+    """Returns how lambda is chosen where the images of a protocol are scored, for each of its targets."""
     own = model.own_policy
     through = model.per_image or (own,)
     tried = tuple(model.grid if lambdas is None else lambdas)
     match protocol:
         case Protocol.STATIC:
-            return [Target(protocol, model.whole_set)]
+            return [model.whole_set]
         case Protocol.TUNED:
-            return [Target(Protocol.STATIC, (Oracle(),))]
+            return [(Oracle(),)]
         case Protocol.FIXED:
-            return [Target(protocol, (FixedLambda(lam),)) for lam in tried]
+            return [(FixedLambda(lam),) for lam in tried]
         case Protocol.GRID:
-            return [Target(protocol, (WorstOf(tried),))]
+            return [(WorstOf(tried),)]
         case Protocol.TRANSFER:
-            return [Target(protocol, tuple(dict.fromkeys((own, *through))))]
+            return [tuple(dict.fromkeys((own, *through)))]
         case Protocol.PLAIN:
-            return [Target(protocol, (own,))]
+            return [(own,)]
         case _:
-            return [Target(protocol, (policy,)) for policy in through]
+            return [(policy,) for policy in through]
 
 
 def check_protocol(model: ModelFacts, protocol: Protocol) -> None:
@@ -50,3 +61,9 @@ def check_protocol(model: ModelFacts, protocol: Protocol) -> None:
         )
     if protocol.needs_fit and not model.per_image:
         model.fit_for(Adaptive(scope=Scope.IMAGE))
+    online = any(isinstance(made, Tent) and not made.episodic for made in model.test_time)
+    if online and protocol is not Protocol.TRANSFER:
+        raise PolicyError(
+            "After each batch tent leaves another model, which no attack on one batch can meet: write --test-time "
+            "tent:episodic=true, choose --protocols transfer, or score saved images with --score."
+        )

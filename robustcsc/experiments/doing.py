@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -48,7 +48,8 @@ def done(step: Step, session: Session, others: Mapping[str, Session]) -> Results
         keep_fit_tables(session.run)
         return Results([])
     batch_size = _SCORING_BATCH if isinstance(step, Uap) else step.batch_size
-    session = _measuring(session, batch_size, step.precision)
+    test_time = () if isinstance(step, Uap | RandomNoise) else step.test_time
+    session = _measuring(session, batch_size, step.precision, test_time)
     images = session.images(limit=step.limit)
     surrogate = others.get(step.surrogate, step.surrogate) if isinstance(step, Attack) and step.surrogate else None
     match step:
@@ -98,6 +99,6 @@ def fits_of(step: Fit, session: Session) -> dict[str, LambdaFit]:
     )
 
 
-def _measuring(session: Session, batch_size: BatchSize, precision: Precision) -> Session:
-    how = dataclasses.replace(session.measuring, batch_size=batch_size, precision=precision)
+def _measuring(session: Session, batch_size: BatchSize, precision: Precision, test_time: Sequence[str] = ()) -> Session:
+    how = dataclasses.replace(session.measuring, batch_size=batch_size, precision=precision, test_time=test_time)
     return dataclasses.replace(session, measuring=how)

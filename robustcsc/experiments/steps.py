@@ -16,6 +16,7 @@ from robustcsc.evaluation.attacks.plans import AttackRequest
 from robustcsc.evaluation.attacks.suites import suite_of
 from robustcsc.evaluation.fooling.plans import check_noise, check_uap
 from robustcsc.experiments.values import (
+    Adaptations,
     AnyBatchSize,
     AtLeastOne,
     BasicProtocols,
@@ -158,6 +159,7 @@ class Evaluate(Table, frozen=True):
 
     runs: Runs = ()
     lambdas: Policies = field(default=(), name="lambda")
+    test_time: Adaptations = ()
     limit: AtLeastOne | None = None
     precision: Precision = "fp32"
     batch_size: AnyBatchSize = 250
@@ -174,6 +176,7 @@ class Sweep(Table, frozen=True):
     corrupted_root: Path | None = None
     as_published: bool = True
     lambdas: Policies = field(default=(), name="lambda")
+    test_time: Adaptations = ()
     limit: AtLeastOne | None = None
     precision: Precision = "fp32"
     batch_size: AnyBatchSize = 250
@@ -201,6 +204,7 @@ class Attack(Table, frozen=True):
     surrogate: str | None = field(default=None, name="from")
     protocols: Protocols = ()
     lambdas: Numbers | None = None
+    test_time: Adaptations = ()
     limit: AtLeastOne = 1000
     precision: Precision = "fp32"
     batch_size: AtLeastOne = 250

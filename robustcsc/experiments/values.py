@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from robustcsc.errors import UnknownNameError
+from robustcsc.measurements.adaptations import parse_adaptation
 from robustcsc.measurements.attacks import AttackStep, parse_step
 from robustcsc.measurements.fits import FAMILIES
 from robustcsc.measurements.policies import parse_policy
@@ -52,6 +53,11 @@ def _policy(word: str) -> str:
     return word
 
 
+def _adaptation(word: str) -> str:
+    parse_adaptation(word)
+    return word
+
+
 def _protocol(known: Sequence[Protocol]) -> Callable[[str], Protocol]:
     def read(word: str) -> Protocol:
         if word not in known:
@@ -76,6 +82,7 @@ Budget = Annotated[float, Written(float | str, _budget)]
 Budgets = Annotated[tuple[float, ...], Written(tuple[float | str, ...], _each(_budget))]
 Noises = Annotated[_Words, Written(_Words, _noises)]
 Policies = Annotated[_Words, Written(_Words, _each(_policy))]
+Adaptations = Annotated[_Words, Written(_Words, _each(_adaptation))]
 Protocols = Annotated[tuple[Protocol, ...], Written(_Words, _each(_protocol(tuple(Protocol))))]
 BasicProtocols = Annotated[tuple[Protocol, ...], Written(_Words, _each(_protocol(BASIC)))]
 Steps = Annotated[tuple[AttackStep, ...], Written(_Words, _each(parse_step))]

@@ -11,8 +11,8 @@ from torch import nn
 
 from robustcsc.layers.modes import evaluation_mode
 
-#: Called with a module and its positional inputs, before the module runs.
-Before = Callable[[nn.Module, tuple[Any, ...]], None]
+#: Called with a module and its positional inputs, before the module runs; it may return other inputs.
+Before = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]
 #: Called with a module, its positional inputs and its output, after the module ran.
 After = Callable[[nn.Module, tuple[Any, ...], Any], None]
 

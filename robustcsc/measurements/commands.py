@@ -20,7 +20,15 @@ from robustcsc.measurements.perturbations import (
     Source,
     Universal,
 )
-from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, typed_policy
+from robustcsc.measurements.policies import (
+    FixedLambda,
+    Oracle,
+    Policy,
+    WorstOf,
+    lambda_of,
+    typed_policy,
+    typed_test_time,
+)
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Location, Measurement, Precision, Record, Subject
 from robustcsc.measurements.threats import typed_epsilon
@@ -83,6 +91,7 @@ def _shared(
 
 def _made(made: Perturbation, policy: Policy, count: int, batch_size: int | None, location: Location) -> Command:
     where = _where(made, count, batch_size, location)
+    where |= _given({"--test-time": typed_test_time(policy)})
     policies: dict[str, Value] = {"--lambda": (typed_policy(policy),) if typed_policy(policy) else ()}
     match made:
         case Clean():
@@ -185,6 +194,7 @@ def _attack(
 
 def _protocol(protocol: Protocol, policy: Policy) -> dict[str, Value]:
     """Returns the protocol and its lambdas: as lists where they can be joined with others."""
+    policy = lambda_of(policy)
     if isinstance(policy, WorstOf):
         return {"--protocols": protocol.value, "--lambdas": ",".join(map(repr, policy.values))}
     if protocol is Protocol.FIXED and isinstance(policy, FixedLambda):

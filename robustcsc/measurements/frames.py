@@ -35,9 +35,19 @@ NAMES = {
     "measurement.perturbation.threat.norm": "norm",
     "measurement.perturbation.threat.epsilon": "epsilon",
     "measurement.policy.type": "policy",
+    "measurement.policy.policy.type": "policy",
+    "measurement.policy.by.type": "test_time",
     "outcomes.packed": "outcomes",
     "outcomes.count": "outcome_count",
     "lam": "lambda",
+}
+#: What stands for the facts that a field is part of.
+_PARTS = {
+    "measurement.perturbation.": "",
+    "measurement.policy.policy.": "policy.",
+    "measurement.policy.by.": "test_time.",
+    "measurement.": "",
+    "provenance.": "",
 }
 #: The columns that come first, and that an empty frame has.
 _FIRST = (
@@ -122,8 +132,8 @@ def _column(path: str) -> str:
     """Returns the name of a column: the path of its field, without the facts it is part of where that is clear."""
     if path in NAMES:
         return NAMES[path]
-    for part in ("measurement.perturbation.", "measurement.", "provenance."):
-        path = path.removeprefix(part)
+    for part, name in _PARTS.items():
+        path = name + path.removeprefix(part) if path.startswith(part) else path
     return path
 
 

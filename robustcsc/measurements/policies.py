@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from robustcsc.errors import PolicyError, UnknownNameError
-from robustcsc.measurements.facts import Fact, as_float, replace
+from robustcsc.measurements.adaptations import Adaptation, Reading, reading_of, typed_adaptation
+from robustcsc.measurements.facts import Fact, as_float, replace, tag_of
 
 
 class Scope(StrEnum):
@@ -109,10 +110,46 @@ class WorstOf(Fact, frozen=True, tag="worst", kw_only=False):
 
 #: Policies that a lambda fit belongs to.
 Fitted = Adaptive | Blind
-Policy = NoLambda | TrainingLambda | FixedLambda | Fitted | Oracle | WorstOf
+LambdaPolicy = NoLambda | TrainingLambda | FixedLambda | Fitted | Oracle | WorstOf
+
+
+class Adapted(Fact, frozen=True, tag="adapted"):
+    """Something else is done at test time, too.
+
+    Attributes:
+        by: What.
+        policy: How lambda is chosen for the model and images that are left by it.
+    """
+
+    by: Adaptation
+    policy: LambdaPolicy
+
+
+Policy = LambdaPolicy | Adapted
+
+
+def lambda_of(policy: Policy) -> LambdaPolicy:
+    """Returns how a policy chooses lambda, whatever else is done at test time."""
+    return policy.policy if isinstance(policy, Adapted) else policy
+
+
+def with_lambda(policy: Policy, chosen: LambdaPolicy) -> Policy:
+    """Returns a policy with another way of choosing lambda, and what else is done at test time unchanged."""
+    return replace(policy, policy=chosen) if isinstance(policy, Adapted) else chosen
+
+
+def adapted(policy: LambdaPolicy, by: Adaptation | None) -> Policy:
+    """Returns a policy under which something else is done at test time, unless that is `None`."""
+    return policy if by is None else Adapted(by=by, policy=policy)
+
+
+def batches_of(policy: Policy) -> Reading | None:
+    """Returns how images are put into batches for a policy that adapts to each of them; else `None`."""
+    return reading_of(policy.by) if isinstance(policy, Adapted) else None
+
 
 #: Policies by the word that people type.
-_NAMED: dict[str, Policy] = {
+_NAMED: dict[str, LambdaPolicy] = {
     "train": TrainingLambda(),
     "oracle": Oracle(),
     "adaptive": Adaptive(scope=Scope.DATASET),
@@ -140,7 +177,7 @@ def multiples_of(lam0: float | None, multiples: Iterable[float] = MULTIPLES) -> 
     return tuple(float(f"{(lam0 or 0.1) * (multiple - first):.6g}") for multiple in multiples)
 
 
-def parse_policy(text: str) -> Policy:
+def parse_policy(text: str) -> LambdaPolicy:
     """Returns the policy that a user typed, such as ``"train"``, ``"adaptive-image"`` or ``"fixed=0.5"``.
 
     Raises:
@@ -160,13 +197,36 @@ def parse_policy(text: str) -> Policy:
 
 
 def typed_policy(policy: Policy) -> str:
-    """Returns a policy as a user types it; ``""`` for one that cannot be asked for by name.
+    """Returns the lambda policy as a user types it; ``""`` for one that cannot be asked for by name.
 
     Examples:
         >>> typed_policy(FixedLambda(0.5)), typed_policy(Adaptive(scope=Scope.IMAGE, fit="1a2b"))
         ('fixed=0.5', 'adaptive-image')
     """
+    policy = lambda_of(policy)
     if isinstance(policy, FixedLambda):
         return f"fixed={policy.value!r}"
     asked = replace(policy, fit="") if isinstance(policy, Fitted) else policy
     return next((word for word, known in _NAMED.items() if known == asked), "")
+
+
+def typed_test_time(policy: Policy) -> str:
+    """Returns what else is done at test time as a user types it; ``""`` for nothing.
+
+    Examples:
+        >>> from robustcsc.measurements.adaptations import BatchStatistics
+        >>> typed_test_time(Adapted(by=BatchStatistics(batch=16), policy=NoLambda()))
+        'bn:batch=16'
+    """
+    return typed_adaptation(policy.by) if isinstance(policy, Adapted) else ""
+
+
+def told_policy(policy: Policy) -> dict[str, str]:
+    """Returns a policy for JSON: the lambda policy as it is typed, and what else is done at test time, if anything.
+
+    Examples:
+        >>> told_policy(TrainingLambda()), told_policy(NoLambda())
+        ({'policy': 'train'}, {'policy': 'none'})
+    """
+    more = {"test_time": typed_test_time(policy)} if isinstance(policy, Adapted) else {}
+    return {"policy": typed_policy(policy) or tag_of(lambda_of(policy)), **more}

@@ -13,6 +13,7 @@ from robustcsc.errors import DataError, PolicyError, StoreError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan, check_save, completed, suite_plan
 from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
 from robustcsc.evaluation.attacks.suites import suite_of
+from robustcsc.evaluation.attacks.victims import check_differentiable
 from robustcsc.locks import alone
 from robustcsc.measurements.attacks import AttackStep, typed_step
 from robustcsc.measurements.records import Measurement
@@ -65,7 +66,7 @@ def attack(
     for step in request.steps:
         step.check_classes(len(setup.images.classes))
     plan = attack_plan(setup.planner, request)
-    setup.evaluator.check_differentiable(plan)
+    check_differentiable(setup.model, setup.inputs, plan)
     if save is not None:
         if len(plan) != 1:
             raise PolicyError(
@@ -74,7 +75,7 @@ def attack(
             )
         with alone(save, f"{save} is being written", "name another file"):
             _save(save, setup, plan[0][0].measurements[0])
-    return session.measured(setup, [setup.planner.clean([facts.own_policy]), *plan])
+    return session.measured(setup, [setup.planner.clean(facts.adapted([facts.own_policy])), *plan])
 
 
 def _save(path: Path, setup: Setup, measurement: Measurement) -> None:
@@ -132,8 +133,9 @@ def suite(
         note(f"Left out for a model of {classes} classes: {needs}.")
     source = other.surrogate if other else None
     plan = suite_plan(setup.planner, chosen, norms, epsilons=epsilons, surrogate=source, seed=seed, note=note)
-    setup.evaluator.check_differentiable(plan)
-    return session.measured(setup, [setup.planner.clean([setup.planner.model.own_policy]), *plan])
+    check_differentiable(setup.model, setup.inputs, plan)
+    facts = setup.planner.model
+    return session.measured(setup, [setup.planner.clean(facts.adapted([facts.own_policy])), *plan])
 
 
 def score(session: Session, path: str | Path, *, policies: Sequence[AnyPolicy] = ()) -> Results:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from robustcsc.data import ImageSet
+from robustcsc.evaluation.attacks.victims import check_differentiable
 from robustcsc.evaluation.fooling.plans import check_noise, check_split, check_uap, noise_plan, uap_plan
 from robustcsc.evaluation.targets import check_protocol
 from robustcsc.measurements.facts import replace
@@ -53,7 +54,7 @@ def uap(
         crafting = replace(crafting, images=seen.fingerprint, count=len(seen))
         setup = setup.reading({}, crafting_images=seen, perturbations=session.run.perturbations)
     plan = uap_plan(setup.planner, crafting, threats, protocols, control_seeds)
-    setup.evaluator.check_differentiable(plan)
+    check_differentiable(setup.model, setup.inputs, plan)
     return session.measured(setup, plan)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from robustcsc.errors import PolicyError
+from robustcsc.measurements.adaptations import NONE, Adaptation, parse_adaptation
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
@@ -41,6 +42,8 @@ class Measuring:
             on it.
         precision: What models compute in: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast, which has records and
             lambda fits of its own.
+        test_time: What else is done at test time, each beside every lambda policy: adaptations, or words such as
+            ``"bn"``, ``"tent"``, ``"denoise-wavelet"`` or ``"none"``.
         remeasure: Whether to measure again what the run has.
         dry_run: Whether to measure and write nothing; `Results.missing` then says what would be measured.
         progress: Told after each batch.
@@ -54,10 +57,21 @@ class Measuring:
 
     batch_size: BatchSize = 250
     precision: Precision = "fp32"
+    test_time: Sequence[str | Adaptation] = ()
     remeasure: bool = False
     dry_run: bool = False
     progress: Progress = silent
     note: Note = quiet
+
+    @property
+    def adaptations(self) -> tuple[Adaptation | None, ...]:
+        """What else is done at test time; `None` stands for nothing.
+
+        Raises:
+            UnknownNameError: There is no such adaptation.
+            PolicyError: A setting is out of range.
+        """
+        return tuple(parse_adaptation(it) if isinstance(it, str) else it for it in self.test_time or (NONE,))
 
 
 class Results(Sequence[Record]):

@@ -71,7 +71,8 @@ class Session:
     @property
     def model(self) -> LoadedModel:
         """The model on its device, with the lambda fits that the run has now."""
-        return LoadedModel.of(self.run, self.trained, self.device, self.measuring.precision)
+        model = LoadedModel.of(self.run, self.trained, self.device, self.measuring.precision)
+        return dataclasses.replace(model, test_time=self.measuring.adaptations)
 
     def severity_table(self, name: str | None = None, frost_root: Path | None = None) -> Spec:
         """Returns the severity table of a name or file, or the one for the size of the model's images.

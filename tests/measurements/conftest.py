@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Order, Tent
 from robustcsc.measurements.attacks import ATTACKS, AttackStep
 from robustcsc.measurements.perturbations import (
     Attack,
@@ -25,9 +26,11 @@ from robustcsc.measurements.perturbations import (
     Universal,
 )
 from robustcsc.measurements.policies import (
+    Adapted,
     Adaptive,
     Blind,
     FixedLambda,
+    LambdaPolicy,
     NoLambda,
     Oracle,
     Policy,
@@ -115,13 +118,28 @@ KINDS: dict[str, st.SearchStrategy[Perturbation]] = {
     ),
     "random-noise": st.builds(RandomNoise, rho=st.floats(0, 1e9), seed=SEED),
 }
-POLICIES: st.SearchStrategy[Policy] = st.one_of(
+ORDERS, SEEDS = st.sampled_from(Order), st.integers(0, 9)
+ADAPTATIONS: st.SearchStrategy[Adaptation] = st.one_of(
+    st.builds(BatchStatistics, batch=st.integers(1, 999), prior=st.integers(0, 999), order=ORDERS, seed=SEEDS),
+    st.builds(
+        Tent,
+        batch=st.integers(1, 999),
+        learning_rate=st.floats(1e-9, 10),
+        steps=st.integers(1, 9),
+        episodic=st.booleans(),
+        order=ORDERS,
+        seed=SEEDS,
+    ),
+    st.sampled_from([Denoise(method="wavelet"), Denoise(method="tv"), Denoise(method="nlm")]),
+)
+LAMBDA_POLICIES: st.SearchStrategy[LambdaPolicy] = st.one_of(
     st.sampled_from([NoLambda(), TrainingLambda(), Oracle()]),
     st.builds(FixedLambda, LAMBDA),
     st.builds(Adaptive, scope=st.sampled_from(Scope), fit=LABEL),
     st.builds(Blind, fit=LABEL),
     st.builds(WorstOf, st.lists(LAMBDA, min_size=1, max_size=4).map(tuple)),
 )
+POLICIES: st.SearchStrategy[Policy] = LAMBDA_POLICIES | st.builds(Adapted, by=ADAPTATIONS, policy=LAMBDA_POLICIES)
 COSTS = st.builds(Cost, attacked=COUNT, forward_calls=COUNT, gradient_calls=COUNT)
 LOSSES = st.floats(allow_nan=False, allow_infinity=False)
 CHECKS = st.builds(
@@ -184,6 +202,12 @@ def kinds() -> dict[str, st.SearchStrategy[Perturbation]]:
 def policies() -> st.SearchStrategy[Policy]:
     """Any policy."""
     return POLICIES
+
+
+@pytest.fixture(scope="session")
+def adaptations() -> st.SearchStrategy[Adaptation]:
+    """Anything that is done at test time."""
+    return ADAPTATIONS
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from robustcsc.measurements.frames import DERIVED, NAMES
 from robustcsc.measurements.provenance import Provenance
 from robustcsc.measurements.records import Measurement, Record
 
-PATHS = {name: path for path, name in NAMES.items()}
+PATHS = {name: path for path, name in NAMES.items()} | {"policy": "measurement.policy.type"}
 LISTS = ("steps", "step.settings", "policy.values")
 PARTS = {"measurement": Measurement, "provenance": Provenance}
 
@@ -33,6 +33,9 @@ def record_of(row: dict[str, str]) -> Record:
             for parent in parents:
                 place = place.setdefault(parent, {})
             place[name] = json.loads(cell) if column in LISTS else cell
+    policy = plain["measurement"]["policy"]
+    if "by" in policy:
+        plain["measurement"]["policy"] = {"type": "adapted", "by": policy.pop("by"), "policy": policy}
     return msgspec.convert(plain, Record, strict=False)
 
 
@@ -41,5 +44,7 @@ def path_of(column: str) -> str:
     first = column.partition(".")[0]
     if column in PATHS or first in Record.__struct_fields__:
         return PATHS.get(column, column)
+    if first == "test_time":
+        return column.replace("test_time", "measurement.policy.by")
     part = next((name for name, kind in PARTS.items() if first in kind.__struct_fields__), "measurement.perturbation")
     return f"{part}.{column}"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robustcsc.measurements.adaptations import BatchStatistics, Order
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.commands import command_of, joined_commands
 from robustcsc.measurements.facts import replace
@@ -26,6 +27,7 @@ from robustcsc.measurements.perturbations import (
     Universal,
 )
 from robustcsc.measurements.policies import (
+    Adapted,
     Adaptive,
     FixedLambda,
     NoLambda,
@@ -229,6 +231,15 @@ def test_records_in_bfloat16_are_repeated_in_it_and_by_themselves() -> None:
     ((plain, first), (other, second)) = joined_commands([made, reduced])
     assert (first, second) == ([made], [reduced])
     assert (" ".join(plain.words), other.words) == (f"sweep --run r {words}", command_of(reduced).words)
+
+
+def test_adaptations_at_test_time_are_repeated_by_commands_of_their_own() -> None:
+    made = record(FOG)
+    by = BatchStatistics(batch=16, order=Order.CLASS)
+    adapted = replace(made, measurement=replace(made.measurement, policy=Adapted(by=by, policy=TrainingLambda())))
+    words = command_of(adapted).words
+    assert words[words.index("--test-time") + 1] == "bn:batch=16:order=class"
+    assert [members for _, members in joined_commands([made, adapted])] == [[made], [adapted]]
 
 
 def test_records_of_other_settings_have_commands_of_their_own() -> None:

@@ -17,6 +17,7 @@ from robustcsc.measurements.policies import (
     Scope,
     TrainingLambda,
     WorstOf,
+    lambda_of,
     multiples_of,
     parse_policy,
     typed_policy,
@@ -58,8 +59,8 @@ def test_unknown_policies_are_refused() -> None:
 @settings(max_examples=200)
 @given(data=st.data())
 def test_policies_are_read_as_those_that_were_typed(data: st.DataObject, policies: st.SearchStrategy[Policy]) -> None:
-    policy = data.draw(policies)
-    typed = typed_policy(policy)
+    asked = data.draw(policies)
+    typed, policy = typed_policy(asked), lambda_of(asked)
     assert (typed == "") == isinstance(policy, NoLambda | WorstOf)
     if typed:
         fitted = replace(policy, fit="") if isinstance(policy, Fitted) else policy

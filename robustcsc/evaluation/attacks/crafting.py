@@ -40,6 +40,7 @@ class Crafted:
         victim: Whom the attack asks.
         attack: The attack; its last step is carried out.
         batch_size: Images at a time; random starts depend on it.
+        rows: The order in which images are put into batches; their own if ``None``.
         standing: Which images are worth attacking, in their order; all if ``None``. The others stay as they are.
         gradients: Within which the attack takes its gradients, anew for each use.
     """
@@ -48,6 +49,7 @@ class Crafted:
     victim: Victim
     attack: Attack
     batch_size: int
+    rows: Tensor | None = None
     standing: Sequence[bool] | None = None
     gradients: Callable[[], AbstractContextManager[None]] = nullcontext
     cost: Cost = field(default=Cost(attacked=0, forward_calls=0, gradient_calls=0), init=False)
@@ -77,7 +79,7 @@ class Crafted:
         seen = 0
         step, threat = self.attack.steps[-1], self.attack.threat
         label = f"{step.name} {threat.norm} against {self.victim.name}"
-        for batch in self.images.batches(self.batch_size, device=device):
+        for batch in self.images.batches(self.batch_size, order=self.rows, device=device):
             count = len(batch.labels)
             standing = [True] * count if self.standing is None else self.standing[seen : seen + count]
             rows = torch.tensor(standing, device=batch.labels.device).nonzero().flatten()

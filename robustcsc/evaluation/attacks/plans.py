@@ -11,6 +11,7 @@ from robustcsc.evaluation.attacks.suites import Suite
 from robustcsc.evaluation.plan import Chain, ModelFacts, Planner, Target
 from robustcsc.evaluation.targets import check_protocol, targets
 from robustcsc.files import check_writable
+from robustcsc.measurements.adaptations import reading_of
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Surrogate
 from robustcsc.measurements.policies import multiples_of
@@ -92,6 +93,8 @@ def attack_plan(planner: Planner, request: AttackRequest) -> list[Chain]:
     Raises:
         PolicyError: A protocol needs a lambda, a fit or another model that is not there.
     """
+    if request.smallest and any(made is not None and reading_of(made) for made in planner.model.test_time):
+        raise PolicyError("--min-epsilon tries images apart from their batch: leave bn and tent out of --test-time.")
     if Protocol.TRANSFER in request.protocols:
         if request.surrogate is None:
             raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")

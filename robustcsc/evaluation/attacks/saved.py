@@ -10,6 +10,7 @@ from pathlib import Path
 import safetensors
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from robustcsc.attacks.threat import check_images
 from robustcsc.data import Batch
@@ -40,9 +41,15 @@ class AdversarialFile:
         crafted_on = Surrogate(model=made.subject.model, weights=made.subject.weights)
         return replace(attack, saved=SavedImages(crafted_on=crafted_on, digest=digest))
 
-    def stream(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Yields the images in batches on `device`."""
-        for rows in torch.split(torch.arange(len(self.batch.labels)), batch_size):
+    @property
+    def labels(self) -> Tensor:
+        """The label of every row, (N,) int64."""
+        return self.batch.labels
+
+    def stream(self, device: torch.device, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """Yields the images in batches on `device`; all, or some rows in their order."""
+        order = torch.arange(len(self.labels)) if order is None else order
+        for rows in torch.split(order, batch_size):
             yield Batch(*(sent(part[rows], device) for part in self.batch))
 
 

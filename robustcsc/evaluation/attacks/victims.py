@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from robustcsc.adaptive.adapters import AdaptedModel
 from robustcsc.adaptive.policies import ModelAtLambda, per_image
 from robustcsc.adaptive.residuals import logits_at
+from robustcsc.attacks.guard import differentiating, probe
+from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.models import LoadedModel
+from robustcsc.evaluation.plan import Chain
+from robustcsc.evaluation.sources import Inputs
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.adaptations import typed_adaptation
 from robustcsc.measurements.perturbations import Attack, MinimalBudget, Universal
-from robustcsc.measurements.policies import Adaptive, Blind, FixedLambda, Policy, Scope, WorstOf
+from robustcsc.measurements.policies import Adapted, Adaptive, Blind, FixedLambda, Policy, Scope, WorstOf, lambda_of
 from robustcsc.measurements.protocols import Protocol
 
 
@@ -49,7 +56,7 @@ class Victim:
     @property
     def averaged(self) -> bool:
         """Whether the model returns mean log-probabilities."""
-        return isinstance(self.policy, WorstOf)
+        return isinstance(lambda_of(self.policy), WorstOf)
 
 
 def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate: LoadedModel | None) -> Victim:
@@ -64,6 +71,10 @@ def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate
             if surrogate is None:
                 raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")
             return _at_training_lambda(surrogate, surrogate.subject.weights)
+        case Adapted(by=by, policy=chosen):
+            it = victim_of(loaded, protocol, chosen, surrogate)
+            scored, name = Adapted(by=by, policy=lambda_of(it.policy)), f"{it.name} with {typed_adaptation(by)}"
+            return Victim(weights, scored, name, AdaptedModel(it.model, by))
         case Adaptive(fit=fit) | Blind(fit=fit) if protocol in (Protocol.ADAPTIVE, Protocol.BLACK_BOX):
             asked = policy if isinstance(policy, Blind) else Adaptive(scope=Scope.IMAGE, fit=fit)
             name = "the blind policy" if isinstance(policy, Blind) else "the adaptive policy"
@@ -91,3 +102,21 @@ def by_gradients(made: Attack | MinimalBudget | Universal) -> bool:
             return step.kind.gradients
         case _:
             return isinstance(made, Universal)
+
+
+def check_differentiable(loaded: LoadedModel, inputs: Inputs, plan: Iterable[Chain]) -> None:
+    """Refuses a plan with an attack by gradients that never reach the images, before anything is measured.
+
+    Raises:
+        AttackError: There is one.
+    """
+    victims = {
+        victim_of(loaded, made.protocol, cell.measurements[0].policy, inputs.surrogate)
+        for chain in plan
+        for cell in chain
+        if isinstance(made := cell.perturbation, Attack | MinimalBudget | Universal) and by_gradients(made)
+    }
+    for victim in victims:
+        with differentiating(), evaluation_mode(victim.model):
+            for batch in evenly_spaced(inputs.images, 1).batches(1, device=loaded.device):
+                probe(victim.model, batch.images)

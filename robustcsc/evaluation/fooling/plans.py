@@ -7,10 +7,10 @@ from itertools import product
 from typing import TYPE_CHECKING, get_args
 
 from robustcsc.errors import AttackError, PolicyError, UnknownNameError
-from robustcsc.evaluation.plan import Chain, Planner
+from robustcsc.evaluation.plan import Chain, ModelFacts, Planner
 from robustcsc.evaluation.targets import targets
 from robustcsc.measurements.perturbations import Control, Crafting, RandomControl, RandomNoise, Universal
-from robustcsc.measurements.policies import Oracle, Policy
+from robustcsc.measurements.policies import Adapted, Oracle, Policy
 from robustcsc.measurements.protocols import BASIC, Protocol
 from robustcsc.measurements.threats import ThreatModel, check_budget, check_crafting, check_rho
 
@@ -34,6 +34,7 @@ def uap_plan(
         PolicyError: A protocol needs a lambda or a fit that is not there.
     """
     plan: list[Chain] = []
+    _check_as_it_is(planner.model, ())
     for protocol in protocols:
         if protocol not in BASIC:
             raise UnknownNameError("protocol of universal perturbations", protocol.value, BASIC)
@@ -52,7 +53,12 @@ def uap_plan(
 def noise_plan(
     planner: Planner, rhos: Sequence[float], policies: Sequence[Policy], seeds: Sequence[int]
 ) -> list[Chain]:
-    """Returns the cells of Gaussian noise of each energy, policy and seed."""
+    """Returns the cells of Gaussian noise of each energy, policy and seed.
+
+    Raises:
+        PolicyError: Something is to be done at test time beside choosing lambda.
+    """
+    _check_as_it_is(planner.model, policies)
     return [
         planner.fooling(RandomNoise(rho=rho, seed=seed), policy)
         for policy in policies
@@ -91,3 +97,8 @@ def check_noise(rhos: Sequence[float], policies: Sequence[Policy]) -> None:
         raise PolicyError(
             "The oracle chooses lambda for accuracy, so it has no fooling rate: leave it out of --lambda."
         )
+
+
+def _check_as_it_is(model: ModelFacts, policies: Sequence[Policy]) -> None:
+    if any(model.test_time) or any(isinstance(it, Adapted) for it in policies):
+        raise PolicyError("Fooling rates are those of the model as it is: leave --test-time out.")

@@ -14,7 +14,7 @@ from operator import and_
 import numpy as np
 
 from robustcsc.measurements.perturbations import Attack
-from robustcsc.measurements.policies import FixedLambda, Oracle
+from robustcsc.measurements.policies import Adapted, FixedLambda, Oracle
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import AttackDetails, Metric, Outcomes, Record
 from robustcsc.measurements.statistics import Score
@@ -150,7 +150,8 @@ def _worst_rows(threat: ThreatModel, attacks: Sequence[Record], labels: Labels) 
         words = f"{policy} (best of {len(fixed)})" if variant == best and len(fixed) > 1 else policy
         words = words if attacked_directly(found) else f"{words}; transfer tests only"
         rows.append((run, budget, words, *_worst_cells(found)))
-    chosen = [variant for variant in by_variant if variant not in fixed and variant.policy != Oracle()]
+    others = [it for it in by_variant if it not in fixed and it.policy != Oracle()]
+    chosen = [it for it in others if not isinstance(it.policy, Adapted)]
     kept = [record for variant in chosen for record in by_variant[variant]]
     if kept and len(rows) > 1:
         rows.append((rows[0][0], budget, "all of these", *_worst_cells(kept)))

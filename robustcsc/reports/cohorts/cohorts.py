@@ -14,7 +14,7 @@ from itertools import chain
 
 from robustcsc.measurements.facts import Fact
 from robustcsc.measurements.perturbations import Corruption, Perturbation
-from robustcsc.measurements.policies import Fitted, FixedLambda, NoLambda, Policy
+from robustcsc.measurements.policies import Fitted, FixedLambda, NoLambda, Policy, lambda_of
 from robustcsc.measurements.records import Answers, Images, Metric, Precision, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import About, Title, slug, told_apart
@@ -116,11 +116,11 @@ def apart(cohort: Cohort, others: Iterable[Cohort]) -> str:
 
 
 class Variant(Fact, frozen=True, kw_only=False):
-    """One run with its weights under one lambda policy: a row of most tables.
+    """One run with its weights under one policy: a row of most tables.
 
     Attributes:
         subject: Run, model and weights.
-        policy: How lambda was chosen, whatever the fit.
+        policy: How lambda was chosen, whatever the fit, and what else was done at test time.
     """
 
     subject: Subject
@@ -157,7 +157,7 @@ Nested = Mapping[Cohort, Mapping[Setting, Rows]]
 
 def fit_of(record: Record) -> str:
     """Returns the digest of the lambda fit that a record used; ``""`` if it used none."""
-    policy = record.measurement.policy
+    policy = lambda_of(record.measurement.policy)
     return policy.fit if isinstance(policy, Fitted) else ""
 
 
@@ -298,8 +298,8 @@ def labels_of(records: Iterable[Record]) -> Labels:
 
 def without_fixed(variants: Sequence[Variant]) -> list[Variant]:
     """Leaves out fixed lambdas of every run that has another policy: they belong to the lambda curves."""
-    others = {it.subject for it in variants if not isinstance(it.policy, FixedLambda)}
-    return [it for it in variants if not isinstance(it.policy, FixedLambda) or it.subject not in others]
+    others = {it.subject for it in variants if not isinstance(lambda_of(it.policy), FixedLambda)}
+    return [it for it in variants if not isinstance(lambda_of(it.policy), FixedLambda) or it.subject not in others]
 
 
 def _age(record: Record) -> tuple[str, str, int, int]:

@@ -7,14 +7,15 @@ from typing import TypeGuard
 
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
-from robustcsc.measurements.policies import Fitted, Policy
+from robustcsc.measurements.policies import Fitted, Policy, lambda_of, with_lambda
 from robustcsc.measurements.protocols import BASIC
 
 
 @lru_cache(maxsize=2**12)
 def without_fit(policy: Policy) -> Policy:
     """Returns a policy without the lambda fit that it used."""
-    return replace(policy, fit="") if isinstance(policy, Fitted) else policy
+    chosen = lambda_of(policy)
+    return with_lambda(policy, replace(chosen, fit="")) if isinstance(chosen, Fitted) else policy
 
 
 @lru_cache(maxsize=2**12)

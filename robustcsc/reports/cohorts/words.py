@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from robustcsc.measurements.adaptations import typed_adaptation
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.corruptions import NOISE_KERNELS, STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import (
@@ -20,6 +21,7 @@ from robustcsc.measurements.perturbations import (
     Universal,
 )
 from robustcsc.measurements.policies import (
+    Adapted,
     Adaptive,
     Blind,
     FixedLambda,
@@ -34,6 +36,7 @@ from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Answers, Precision
 from robustcsc.measurements.threats import Norm, ThreatModel
 from robustcsc.presentation.words import MISSING, About
+from robustcsc.reports.cohorts.adaptations import GRADIENTS, adaptation_words
 
 NOISES = tuple(NOISE_KERNELS.values())
 """The four additive noises of SDNet, in the order of its Table 3."""
@@ -51,8 +54,12 @@ Crafted = Attack | MinimalBudget | Universal | RandomControl
 
 
 def policy_words(policy: Policy) -> str:
-    """Returns a lambda policy in words."""
+    """Returns a policy in words."""
     match policy:
+        case Adapted(by=by, policy=NoLambda()):
+            return adaptation_words(by)
+        case Adapted(by=by, policy=chosen):
+            return f"{policy_words(chosen)}, {adaptation_words(by)}"
         case NoLambda():
             return "no lambda"
         case TrainingLambda():
@@ -73,6 +80,9 @@ def policy_words(policy: Policy) -> str:
 def policy_rank(policy: Policy) -> tuple[float, float, str]:
     """Returns a sorting key: the order of the rows of one run."""
     match policy:
+        case Adapted(by=by, policy=chosen):
+            first, value, words = policy_rank(chosen)
+            return (8, 0.0, f"{type(by).__name__} {typed_adaptation(by)} {first} {value:012.6f} {words}")
         case FixedLambda(value=value):
             return (2, value, "")
         case Adaptive(scope=scope):
@@ -106,6 +116,10 @@ def protocol_words(made: Crafted, policy: Policy) -> str:
     """Returns in words how an attack met lambda, so that nobody takes a transfer test for a white-box one."""
     if isinstance(made, Attack) and made.saved is not None:
         return protocol_name(made)
+    if isinstance(policy, Adapted):
+        words = protocol_words(made, policy.policy)
+        blind = made.protocol in (Protocol.TRANSFER, Protocol.BLACK_BOX)
+        return words if blind else f"{words}; {GRADIENTS[type(policy.by)]}"
     match made.protocol:
         case Protocol.STATIC:
             scored = "best lambda by the test labels" if policy == Oracle() else "fitted lambda"

@@ -6,8 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from robustcsc.measurements.facts import tag_of
-from robustcsc.measurements.policies import Adaptive, NoLambda, Policy, Scope, typed_policy
+from robustcsc.measurements.adaptations import Tent
+from robustcsc.measurements.policies import (
+    Adapted,
+    Adaptive,
+    NoLambda,
+    Policy,
+    Scope,
+    lambda_of,
+    told_policy,
+)
 from robustcsc.measurements.records import Precision
 from robustcsc.measurements.statistics import SeedScores
 from robustcsc.presentation.table import Cell, Column, Noted, Table
@@ -145,7 +153,7 @@ class Board:
             {
                 "rank": it.rank,
                 "model": it.group.model,
-                "policy": typed_policy(it.policy) or tag_of(it.policy),
+                **told_policy(it.policy),
                 "training": _training(it.group),
                 "runs": list(it.group.runs),
                 "seeds": len(it.group.seeds),
@@ -203,8 +211,10 @@ def column_of(conditions: Iterable[Condition], by: By) -> Condition | None:
 
 
 def never_attacked(policy: Policy) -> bool:
-    """Whether attacks never ask a policy directly: a lambda of many images is met by a transfer test only."""
-    return isinstance(policy, Adaptive) and policy.scope is not Scope.IMAGE
+    """Whether attacks never ask a policy directly: what depends on many images is met by a transfer test only."""
+    chosen = lambda_of(policy)
+    online = isinstance(policy, Adapted) and isinstance(policy.by, Tent) and not policy.by.episodic
+    return online or (isinstance(chosen, Adaptive) and chosen.scope is not Scope.IMAGE)
 
 
 def _name(group: Group) -> str:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
-from robustcsc.measurements.policies import FixedLambda, NoLambda, Oracle, TrainingLambda
+from robustcsc.measurements.policies import FixedLambda, NoLambda, Oracle, TrainingLambda, lambda_of
 from robustcsc.measurements.records import Record, Subject
 from robustcsc.measurements.statistics import Difference, Shares, holm
 from robustcsc.presentation.table import Cell, Column, Estimate, Table
@@ -109,7 +109,7 @@ def difference(first: Sequence[Record], second: Sequence[Record]) -> Difference:
 
 def _pairs(rows: Iterable[Variant]) -> Iterator[tuple[Variant, Variant]]:
     """Yields who is compared with whom, every two once; fixed lambdas and the oracle are compared with nobody."""
-    kept = ranked(it for it in rows if not isinstance(it.policy, Oracle | FixedLambda))
+    kept = ranked(it for it in rows if not isinstance(lambda_of(it.policy), Oracle | FixedLambda))
     baselines: dict[Subject, Variant] = {}
     for variant in kept:
         if isinstance(variant.policy, NoLambda | TrainingLambda):

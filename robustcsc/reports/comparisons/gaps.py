@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from robustcsc.measurements.adaptations import NONE
 from robustcsc.measurements.commands import Command, Value, command_of
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption
-from robustcsc.measurements.policies import NoLambda, typed_policy
+from robustcsc.measurements.policies import typed_policy, typed_test_time
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.threats import typed_epsilon
 from robustcsc.reports.cohorts.cohorts import SEVERITIES
@@ -89,8 +90,11 @@ def _measured_by_the_way(condition: Condition, lacking: Mapping[Condition, list[
 def _command(board: Board, condition: Condition, lacking: list[Entry]) -> Command:
     """Returns what measures a column for the first row that lacks it, on the images of one that has it."""
     group = lacking[0].group
-    policies = [it.policy for it in lacking if it.group is group and it.policy != NoLambda()]
-    lambdas: dict[str, Value] = {"--lambda": tuple(map(typed_policy, policies))} if policies else {}
+    policies = [it.policy for it in lacking if it.group is group]
+    words = [word for it in policies if (word := typed_policy(it))]
+    lambdas: dict[str, Value] = {"--lambda": tuple(dict.fromkeys(words))} if words else {}
+    if any(map(typed_test_time, policies)):
+        lambdas["--test-time"] = tuple(dict.fromkeys(typed_test_time(it) or NONE for it in policies))
     other = next(it for it in board.entries if condition in it.results)
     about = command_of(_record(other.group, condition, other.results[condition].images)).options
     about = {option: value for option, value in about.items() if option not in _OTHER}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from robustcsc.errors import StoreError
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption
-from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf
+from robustcsc.measurements.policies import FixedLambda, Oracle, Policy, WorstOf, lambda_of
 from robustcsc.measurements.records import Metric, Precision, Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.threats import NORMS, ThreatModel
@@ -48,7 +48,7 @@ def leaderboards(records: Sequence[Record], trainings: Iterable[Training] = (), 
     for at, group in enumerate(groups):
         for number, seed in enumerate(group.seeds):
             for (cohort, setting, policy), several in seed.items():
-                chosen = not isinstance(policy, Oracle | FixedLambda | WorstOf)
+                chosen = not isinstance(lambda_of(policy), Oracle | FixedLambda | WorstOf)
                 if chosen and cohort.metric is Metric.ACCURACY and isinstance(setting, Clean | Corruption | Attack):
                     board = boards_of[cohort.clean_images]
                     row = rows[board].setdefault((at, policy), _Row(group, policy, {}))

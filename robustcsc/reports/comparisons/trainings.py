@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from robustcsc.measurements.facts import tag_of
 from robustcsc.measurements.perturbations import Clean, Corruption, RandomControl, Universal
-from robustcsc.measurements.policies import FixedLambda, NoLambda, Policy
+from robustcsc.measurements.policies import FixedLambda, NoLambda, Policy, lambda_of
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.measurements.trainings import Training
@@ -88,7 +88,7 @@ def _models(records: Sequence[Record], trainings: Iterable[Training]) -> list[_M
         _model(group, policy)
         for group in groups_of(records, trainings)
         for policy in {measure.policy for seed in group.seeds for measure in seed}
-        if group.trainings and not isinstance(policy, FixedLambda)
+        if group.trainings and not isinstance(lambda_of(policy), FixedLambda)
     )
     return sorted(models, key=lambda model: model.rank)
 

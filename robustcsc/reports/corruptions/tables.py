@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from robustcsc.measurements.corruptions import STANDARD_GROUPS
 from robustcsc.measurements.perturbations import Clean, Corruption
-from robustcsc.measurements.policies import FixedLambda, Oracle
+from robustcsc.measurements.policies import FixedLambda, Oracle, lambda_of
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.table import Cell, Column, Estimate, Table, Worded
 from robustcsc.reports.cohorts.cells import (
@@ -40,7 +40,7 @@ def _corruption_table(cells: Corrupted, name: str) -> Table:
         measured, (run, policy) = cells.rows[name][variant], cells.labels[variant]
         rows.append((run, policy, *map(rate_of, map(measured.get, severities)), mean_of([(measured, severities)])))
         used = {severity: record.lam for severity, record in measured.items() if record.lam is not None}
-        if used and not isinstance(variant.policy, FixedLambda):
+        if used and not isinstance(lambda_of(variant.policy), FixedLambda):
             shown = (Worded(used[it], f"{used[it]:.2f}") if it in used else None for it in severities)
             rows.append((run, f"λ used by {policy}", *shown, ""))
     return Table(
@@ -96,7 +96,8 @@ def clean_tables(records: Sequence[Record]) -> list[Table]:
     tables = []
     for cohort, settings in part_of(nested, Clean).items():
         rows = {it: series[0] for found in settings.values() for it, series in found.items()}
-        if cohort.clean_images not in elsewhere and any(isinstance(it.policy, Oracle | FixedLambda) for it in rows):
+        uncredited = any(isinstance(lambda_of(it.policy), Oracle | FixedLambda) for it in rows)
+        if cohort.clean_images not in elsewhere and uncredited:
             cells = tuple((*labels[it], rate_of(rows[it])) for it in ranked(rows))
             title, name = cohort.titled("Clean images"), cohort.file_name("clean")
             tables.append(Table(name, title, (*WHO, *percentages(["clean"])), cells, (PERCENT,)))

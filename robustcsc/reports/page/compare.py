@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from robustcsc.measurements.policies import Oracle
+from robustcsc.measurements.policies import Oracle, lambda_of
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.chart import MOST_LINES
 from robustcsc.reports.cohorts.cells import summary_columns
@@ -68,7 +68,7 @@ def _condition(words: str, measured: _Cells, rows: Sequence[Variant]) -> dict[st
 
 def _chosen(rows: Sequence[Variant]) -> tuple[int, int]:
     """Returns the last row that needs no test labels, and the first one of another run: its baseline if it has one."""
-    last = max((at for at, it in enumerate(rows) if it.policy != Oracle()), default=len(rows) - 1)
+    last = max((at for at, it in enumerate(rows) if lambda_of(it.policy) != Oracle()), default=len(rows) - 1)
     return last, next((at for at, it in enumerate(rows) if it.subject != rows[last].subject), 0)
 
 

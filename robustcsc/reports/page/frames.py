@@ -13,7 +13,7 @@ from typing import TypeVar
 from robustcsc.measurements.facts import to_json
 from robustcsc.measurements.frames import factors
 from robustcsc.measurements.perturbations import Corruption, Perturbation
-from robustcsc.measurements.policies import Fitted, Policy
+from robustcsc.measurements.policies import Fitted, Policy, lambda_of
 from robustcsc.measurements.records import Images, Record, Subject
 from robustcsc.measurements.statistics import Score, SeedScores
 from robustcsc.presentation.csv_table import csv_line
@@ -60,7 +60,8 @@ def _who_rank(subject: Subject) -> tuple[object, ...]:
 
 
 def _how_rank(policy: Policy) -> tuple[object, ...]:
-    return (policy_rank(policy), policy.fit if isinstance(policy, Fitted) else "")
+    chosen = lambda_of(policy)
+    return (policy_rank(policy), chosen.fit if isinstance(chosen, Fitted) else "")
 
 
 def _images_rank(images: Images, made: Perturbation) -> tuple[object, ...]:
@@ -137,6 +138,7 @@ def accuracy_columns(records: Sequence[Record]) -> Columns:
 def _facts(records: Sequence[Record], names: Sequence[str]) -> Columns:
     """Returns some of the columns of `records_frame`, empty ones, too."""
     found = factors(records)
+    names = (*names, *(name for name in found if name.startswith("test_time")))
     columns = ((name, found.get(name, ([None], [0] * len(records)))) for name in names)
     return {name: [values[code] for code in codes] for name, (values, codes) in columns}
 

@@ -39,7 +39,8 @@ _MOST_COLUMNS = 12
 _MOST_CARDS = 16
 """Rows of tables with more columns that become cards on any screen; more rows that say how numbers were made fold."""
 _WHAT = ("run", "kind", "name", "severity", "norm", "epsilon", "protocol", "policy", "policy.scope", "policy.value")
-_IN_SIGHT = (*_WHAT, "precision", "rate", "low", "high", "lambda")
+_TEST_TIME = ("test_time", "test_time.batch", "test_time.prior", "test_time.order")
+_IN_SIGHT = (*_WHAT, *_TEST_TIME, "precision", "rate", "low", "high", "lambda")
 """Columns of the records that are seen at once, where they differ; a button shows all."""
 _SCRIPTS = {"presentation": ("tables.js", "charts.js"), "reports.page": ("compare.js", "page.js")}
 

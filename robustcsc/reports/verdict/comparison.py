@@ -9,9 +9,8 @@ from itertools import islice
 from operator import and_
 
 from robustcsc.errors import StoreError
-from robustcsc.measurements.facts import tag_of
 from robustcsc.measurements.perturbations import Attack
-from robustcsc.measurements.policies import NoLambda, typed_policy
+from robustcsc.measurements.policies import NoLambda, told_policy
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import holm
 from robustcsc.measurements.trainings import Training
@@ -145,4 +144,7 @@ def _told(verdict: Verdict) -> dict[str, object]:
 
 
 def _who(row: Row) -> dict[str, object]:
-    return {"runs": [it.run for it in row.subjects], "policy": typed_policy(row.policy) or tag_of(row.policy)}
+    return {
+        "runs": [it.run for it in row.subjects],
+        **told_policy(row.policy),
+    }

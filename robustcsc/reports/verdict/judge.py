@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Source, Universal
-from robustcsc.measurements.policies import Fitted, Policy, TrainingLambda
+from robustcsc.measurements.policies import Fitted, Policy, TrainingLambda, lambda_of
 from robustcsc.measurements.provenance import Doubt
 from robustcsc.measurements.records import Metric, Precision, Record, Subject
 from robustcsc.measurements.statistics import Shares
@@ -267,7 +267,8 @@ def _entered(rows: Iterable[Row], main: Condition) -> list[Row]:
     Which policy is best is not read off the test images.
     """
     entered: dict[tuple[Subject, ...], Row] = {}
-    for row in sorted(rows, key=lambda row: (not isinstance(row.policy, Fitted), policy_rank(row.policy))):
+    order = sorted(rows, key=lambda row: (not isinstance(row.policy, Fitted), policy_rank(row.policy)))
+    for row in order:
         if main in row.results:
             entered.setdefault(row.subjects, row)
     return list(entered.values())
@@ -291,6 +292,6 @@ def _doubts(nested: Nested, rows: Sequence[Row]) -> dict[str, tuple[Doubt, ...]]
 
 
 def _result(records: Sequence[Record]) -> Result:
-    fits = {it.fit for record in records if isinstance(it := record.measurement.policy, Fitted)}
+    fits = {it.fit for record in records if isinstance(it := lambda_of(record.measurement.policy), Fitted)}
     shares = Shares.of([record.outcomes for record in records])
     return Result(scores=(total_score(records),), shares=shares, told=len(fits) > 1)

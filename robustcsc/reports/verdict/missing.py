@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
-from robustcsc.measurements.policies import Fitted, NoLambda, TrainingLambda
+from robustcsc.measurements.policies import Fitted, NoLambda, TrainingLambda, lambda_of
 from robustcsc.measurements.records import Metric, Subject
 from robustcsc.reports.cohorts.cohorts import Cohort, Nested, Variant, part_of
 from robustcsc.reports.verdict.facts import Condition, Kind, Missing, Row
@@ -20,7 +20,7 @@ _MADE_OF: Mapping[type[Perturbation], tuple[tuple[Kind, ...], Metric]] = {
 
 def is_usable(variant: Variant) -> bool:
     """Whether a row is a model as it can be used: an oracle sees the test labels, and so does the best of a grid."""
-    return isinstance(variant.policy, NoLambda | TrainingLambda | Fitted)
+    return isinstance(lambda_of(variant.policy), NoLambda | TrainingLambda | Fitted)
 
 
 def missing_in(conditions: Iterable[Condition], rows: Iterable[Row], nested: Nested) -> tuple[Missing, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
-from robustcsc.measurements.policies import Adaptive, NoLambda
+from robustcsc.measurements.policies import Adaptive, NoLambda, lambda_of
 from robustcsc.presentation.chart import Chart, dot_plot
 from robustcsc.presentation.table import Cell, Column, Noted, Table
 from robustcsc.presentation.words import enumerated
@@ -96,7 +96,7 @@ def _notes(verdict: Verdict) -> Sequence[str]:
     )
     notes += _related(verdict, verdict.ratios) if verdict.ratios else []
     notes += [_elsewhere(verdict)] if verdict.elsewhere else []
-    adaptive = [row for row in verdict.rows if isinstance(row.policy, Adaptive)]
+    adaptive = [row for row in verdict.rows if isinstance(lambda_of(row.policy), Adaptive)]
     if adaptive:
         told = any(result.told for row in adaptive for result in row.results.values())
         notes.append(f"{_ADAPTIVE}; {_TOLD}." if told else f"{_ADAPTIVE}.")
