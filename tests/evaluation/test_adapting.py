@@ -18,7 +18,7 @@ from robustcsc.errors import PolicyError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan
 from robustcsc.evaluation.fooling.plans import noise_plan
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import Planner
+from robustcsc.evaluation.plan import Planner, Target
 from robustcsc.evaluation.sources import images_fact
 from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Order, Tent
 from robustcsc.measurements.attacks import AttackStep
@@ -98,7 +98,7 @@ def test_an_attack_goes_through_the_statistics_of_the_whole_batch(
     by = BatchStatistics(batch=30, order=Order.CLASS)
     policy = Adapted(by=by, policy=TrainingLambda())
     attack = Attack(steps=(PGD,), threat=LINF, protocol=Protocol.PLAIN)
-    (record,) = measure(model, lambda planner: [planner.attacks([attack], [policy])])
+    (record,) = measure(model, lambda planner: [planner.attacks([attack], Target(Protocol.PLAIN, (policy,)))])
     rows = list(torch.split(images.labels.argsort(stable=True), 30))
     (whole,), reference = images.batches(60), with_batch_statistics(model.model)
     clean = expected(model.model, images, rows, 0.1)
