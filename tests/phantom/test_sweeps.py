@@ -19,7 +19,7 @@ from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.predictions import Predictions, predict
 from robustcsc.evaluation.sources import Inputs, corrupted_batches
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.perturbations import Corruption, Pixels
+from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.policies import (
     Adaptive,
     FixedLambda,
@@ -86,7 +86,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def corrupted(channels: int, table: str, name: str, severity: int) -> Callable[[torch.device], Iterator[Batch]]:
-    corruption = Corruption(name=name, severity=severity, table=TABLES[table].table, pixels=Pixels.BYTES)
+    corruption = Corruption(name=name, severity=severity, table=TABLES[table].table, pixels=TABLES[table].pixels)
     return partial(corrupted_batches, Inputs(images=IMAGES[channels], spec=TABLES[table]), corruption, 2)
 
 
