@@ -58,6 +58,7 @@ def corruptions(
             raise options.OptionError(f"--out {out}: the preview is a PNG file, so its name must end in .png.")
 
     from robustcsc.presentation.table import Column, Table
+    from robustcsc.reports.cohorts.words import stored_words
 
     table = load_spec(spec, frost_root)
     if judge is not None and clean is not None:
@@ -82,7 +83,7 @@ def corruptions(
     )
     headings = ("corruption", "group", "standard", *(f"severity {severity}" for severity in range(1, 6)))
     title = f"{table.name}: strengths for images of {table.image_size}x{table.image_size} pixels"
-    notes = (f"Source: {table.source}",)
+    notes = (f"Source: {table.source}", f"Corrupted images are stored as {stored_words(table.pixels)}.")
     print_tables([Table("corruptions", title, tuple(map(Column, headings)), rows, notes)])
 
 
