@@ -30,6 +30,10 @@ def fit_lambda(
             "lambda, which is 0.1:1.5:0.1 for an SDNet.",
         ),
     ] = None,
+    per_layer: Annotated[
+        bool,
+        options.in_lambda(help="Give each layer a lambda of its own, for networks with several CSC layers."),
+    ] = False,
     chosen: Chosen,
     limit: Annotated[int, options.in_data(metavar="N", min=2, help="Use at most N held-out training images.")] = 5000,
     spec: options.Spec = None,
@@ -50,7 +54,13 @@ def fit_lambda(
     with chosen.session(device, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
         table = session.severity_table(spec)
         found = session.fit_lambdas(
-            families, grid=lambdas, limit=limit, spec=table, as_published=as_published, seed=seed
+            families,
+            grid=lambdas,
+            per_layer=per_layer,
+            limit=limit,
+            spec=table,
+            as_published=as_published,
+            seed=seed,
         )
 
     from robustcsc.reports.summary.lambda_fits import fit_tables

@@ -49,18 +49,22 @@ class SeverityTuple(tuple[int, ...]):
         return ",".join(map(str, self))
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Returns the words of a list with commas, without repetitions."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+#: What stands between lambda policies: there may be numbers behind ``fixed=``, and no policy begins like one.
+_BETWEEN_POLICIES = r",(?!\s*[-+.\d])"
 
 
-def some(option: str, text: str) -> tuple[str, ...]:
-    """Returns the words of a list with commas.
+def words(text: str, between: str = ",") -> tuple[str, ...]:
+    """Returns the words of a list with commas, or another pattern between them, without repetitions."""
+    return tuple(dict.fromkeys(part.strip() for part in re.split(between, text) if part.strip()))
+
+
+def some(option: str, text: str, between: str = ",") -> tuple[str, ...]:
+    """Returns the words of a list, as `words`.
 
     Raises:
         OptionError: There are none.
     """
-    found = words(text)
+    found = words(text, between)
     if not found:
         raise OptionError(f"{option} is empty: write a value, or leave it out.")
     return found
@@ -92,7 +96,7 @@ def policies(text: str) -> tuple[str, ...]:
         PolicyError: A fixed lambda is no number of at least 0.
         UnknownNameError: One of them is not known.
     """
-    found = some("--lambda", text) if text else ()
+    found = some("--lambda", text, _BETWEEN_POLICIES) if text else ()
     for word in found:
         if word != "grid":
             parse_policy(word)

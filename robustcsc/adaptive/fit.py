@@ -12,6 +12,8 @@ Differences from the paper:
   images, in batches whose images have different noise levels: three definitions of the residual, each fitted to the
   means of the noise levels or to single images. The most accurate line is used per image. The lambda of an image never
   depends on the other images of its batch.
+- The paper has one lambda for all layers. On request each layer has a line of its own in the same residual, through its
+  best lambda at every noise level (see `robustcsc.adaptive.layer_search`); per image these are six more candidates.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.blind import BlindLambda, fit_posterior
 from robustcsc.adaptive.features import features
-from robustcsc.adaptive.policies import predict
-from robustcsc.adaptive.residuals import mean_residual
+from robustcsc.adaptive.lines import least_squares
+from robustcsc.adaptive.policies import predict_all
+from robustcsc.adaptive.residuals import Lambda, mean_residual
 from robustcsc.adaptive.search import Choice, Level, Search, levels_of
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
@@ -55,6 +57,7 @@ def fit_lambda(
     as_published: bool = True,
     precision: Precision = "fp32",
     grid: Sequence[float] | None = None,
+    per_layer: bool = False,
     seed: int = 0,
     batch_size: int = 250,
     device: str | torch.device = "cpu",
@@ -79,6 +82,7 @@ def fit_lambda(
             recorded in the fit.
         precision: What `model` computes in, recorded in the fit.
         grid: Candidate values of lambda, at least 0; by default `MULTIPLES` of the training lambda.
+        per_layer: Whether each layer gets a lambda of its own; a model of one layer has that anyway.
         seed: Seed of the noise.
         batch_size: Images per forward pass.
         device: Where to compute.
@@ -126,14 +130,16 @@ def fit_lambda(
     rows = torch.arange(len(images))
     pixels = spec.pixels if as_published else Pixels.FLOAT
     families = {noise: FAMILIES[noise] for noise in noises}
+    apart = len(layers) if per_layer and len(layers) > 1 else 0
 
     def settings(fit: LambdaFit) -> tuple[object, ...]:
         levels = [(level.noise, dict(level.parameters)) for level in fit.levels]
-        return fit.weights, fit.precision, fit.pixels, fit.seed, fit.heldout, fit.trained_on_heldout, fit.grid, levels
+        how = fit.pixels, fit.grid, len(fit.layer_lines)
+        return fit.weights, fit.precision, fit.seed, fit.heldout, fit.trained_on_heldout, how, levels
 
     def asked(noise: str) -> tuple[object, ...]:
         levels = [level for it in families[noise] for level in levels_of(it, spec)]
-        return weights, precision, pixels, seed, images.fingerprint, trained_on_images, grid, levels
+        return weights, precision, seed, images.fingerprint, trained_on_images, (pixels, grid, apart), levels
 
     fits = {it: known[it] for it in families if known and it in known and settings(known[it]) == asked(it)}
     if not measure:
@@ -141,26 +147,33 @@ def fit_lambda(
     lacking = [noise for noise in families if noise not in fits]
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
-        search = Search(model, grid, spec, pixels, seed, batch_size, device)
+        search = Search(model, grid, apart, spec, pixels, seed, batch_size, device)
         used = dict.fromkeys(family for noise in lacking for family in families[noise])
         steps = sum(len(levels_of(family, spec)) for family in used) + len(lacking) + ("blind" in lacking)
         told = iter(parts(progress, [1] * steps))
         levels = {family: search.family(family, images.subset(rows[::2]), told) for family in used}
         for noise in lacking:
             measured = [level for family in families[noise] for level in levels[family]]
-            lines, image_lines = _lines(measured)
+            summaries = [level.summary for level in measured]
+            common = _lines(measured, [level.best_lam for level in summaries])
+            layered = [_lines(measured, [level.layer_lams[at] for level in summaries]) for at in range(apart)]
+            image_lines = {f"{of}/{to}": (of, to, (line,)) for (of, to), line in common.items()}
+            if apart:
+                image_lines |= {
+                    f"{of}/{to}/layers": (of, to, tuple(each[of, to] for each in layered)) for of, to in common
+                }
             choices: dict[str, Choice] = {
-                name: partial(_by_line, definition, line, grid) for name, (definition, line) in image_lines.items()
+                name: partial(_by_lines, of, lines, grid) for name, (of, _, lines) in image_lines.items()
             }
             others, estimator = images.subset(rows[1::2]), None
             if noise == "blind":
                 found = fit_posterior([(it.summary, it.features) for it in measured], grid, lam0)
                 estimator = search.guarded(found, others, lam0, next(told))
                 choices["blind"] = partial(_by_features, BlindLambda(estimator, lam0, grid).to(device))
-            candidates = search.compare(others, [level.summary for level in measured], choices, next(told))
+            candidates = search.compare(others, summaries, choices, next(told))
             if estimator is not None:
                 estimator = replace(estimator, accuracy=candidates.pop("blind"))
-            definition, image_line = image_lines[max(candidates, key=candidates.__getitem__)]
+            definition, points, lines = image_lines[max(candidates, key=candidates.__getitem__)]
             fits[noise] = LambdaFit(
                 model=model_name,
                 weights=weights,
@@ -171,52 +184,38 @@ def fit_lambda(
                 trained_on_heldout=trained_on_images,
                 lam0=lam0,
                 grid=grid,
-                levels=tuple(level.summary for level in measured),
-                lines=lines,
+                levels=tuple(summaries),
+                lines={it: common[it, "levels"] for it in DEFINITIONS},
                 dataset_definition="squared",
                 image_definition=definition,
-                image_line=image_line,
+                image_line=common[definition, points],
                 image_candidates=candidates,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 precision=precision,
                 pixels=pixels,
                 estimator=estimator,
+                layer_lines=tuple(each["squared", "levels"] for each in layered),
+                layer_image_lines=lines if len(lines) > 1 else (),
             )
     return {noise: fits[noise] for noise in families}
 
 
-def _by_line(
-    definition: Definition, line: Line, grid: Sequence[float], images: Tensor, squared: Tensor, energy: Tensor
-) -> Tensor:
-    return predict(line, mean_residual(squared, energy, definition), grid)
+def _by_lines(
+    of: Definition, lines: Sequence[Line], grid: Sequence[float], images: Tensor, squared: Tensor, energy: Tensor
+) -> Lambda:
+    return predict_all(lines, mean_residual(squared, energy, of), grid)
 
 
 def _by_features(estimate: BlindLambda, images: Tensor, squared: Tensor, energy: Tensor) -> Tensor:
     return estimate(features(images))  # type: ignore[no-any-return]
 
 
-def _lines(measured: Sequence[Level]) -> tuple[dict[Definition, Line], dict[str, tuple[Definition, Line]]]:
-    """Returns the line of each definition through the levels, and all lines to compare for single images by name."""
-    lines, image_lines = {}, {}
+def _lines(measured: Sequence[Level], best: Sequence[float]) -> dict[tuple[Definition, str], Line]:
+    """Returns the lines from the residual to the best lambda of each level: by definition, to level means or images."""
+    lines = {}
     for definition in DEFINITIONS:
-        levels = [level.summary for level in measured]
-        lines[definition] = _line([each.residuals[definition] for each in levels], [each.best_lam for each in levels])
-        single = torch.cat([level.residuals[definition] for level in measured])
-        best = torch.cat([torch.full_like(level.residuals[definition], level.summary.best_lam) for level in measured])
-        image_lines[f"{definition}/levels"] = (definition, lines[definition])
-        image_lines[f"{definition}/images"] = (definition, _line(single, best))
-    return lines, image_lines
-
-
-def _line(residuals: Sequence[float] | Tensor, lambdas: Sequence[float] | Tensor) -> Line:
-    """Returns the line of least squares; a level one where all residuals are the same."""
-    inputs, targets = np.asarray(residuals, dtype=np.float64), np.asarray(lambdas, dtype=np.float64)
-    across, up = inputs - inputs.mean(), targets - targets.mean()
-    slope = float(across @ up / (across @ across)) if np.ptp(inputs) else 0.0
-    left = up - slope * across
-    return Line(
-        slope=slope,
-        intercept=float(targets.mean() - slope * inputs.mean()),
-        # If all levels have the same best lambda there is no variance to explain.
-        r2=float(1 - left @ left / (up @ up)) if np.ptp(targets) else 0.0,
-    )
+        single = [level.residuals[definition] for level in measured]
+        repeated = [torch.full_like(them, lam) for them, lam in zip(single, best, strict=True)]
+        lines[definition, "levels"] = least_squares([it.summary.residuals[definition] for it in measured], best)
+        lines[definition, "images"] = least_squares(torch.cat(single), torch.cat(repeated))
+    return lines

@@ -32,19 +32,26 @@ def predict(line: Line, residual: Tensor, grid: Sequence[float]) -> Tensor:
     return lam.clamp(min(grid), max(grid)).detach() + (lam - lam.detach())
 
 
+def predict_all(lines: Sequence[Line], residual: Tensor, grid: Sequence[float]) -> Tensor | tuple[Tensor, ...]:
+    """Returns what `predict` returns for the one line of all layers, or a tuple of that for a line of each layer."""
+    predicted = tuple(predict(line, residual, grid) for line in lines)
+    return predicted if len(predicted) > 1 else predicted[0]
+
+
 class ModelAtLambda(nn.Module):
-    """The model with one lambda in all CSC layers.
+    """The model with one lambda in all CSC layers, or a tuple of one per layer.
 
     Raises:
-        PolicyError: If `lam` is negative or not finite.
+        PolicyError: If a lambda is negative or not finite.
     """
 
-    def __init__(self, model: nn.Module, lam: float) -> None:
+    def __init__(self, model: nn.Module, lam: float | tuple[float, ...]) -> None:
         super().__init__()
-        if not 0 <= lam < float("inf"):
-            raise PolicyError(f"Lambda must be a number of at least 0, not {lam}.")
+        for each in lam if isinstance(lam, tuple) else (lam,):
+            if not 0 <= each < float("inf"):
+                raise PolicyError(f"Lambda must be a number of at least 0, not {each}.")
         self.model = model
-        self.lam = float(lam)
+        self.lam = lam
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of `images` ``(N, C, H, W)``."""
@@ -54,7 +61,8 @@ class ModelAtLambda(nn.Module):
 class AdaptiveModel(nn.Module):
     """The model with lambda predicted from the residual of the images it is given.
 
-    `Scope.BATCH` is one lambda from the mean residual of the batch, `Scope.IMAGE` one per image, from its own residual.
+    `Scope.BATCH` is one lambda from the mean residual of the batch, `Scope.IMAGE` one per image, from its own residual;
+    a fit with a line per layer predicts one per layer.
 
     Raises:
         PolicyError: The scope is `Scope.DATASET`.
@@ -66,13 +74,14 @@ class AdaptiveModel(nn.Module):
             raise PolicyError("A lambda per data set needs all its images: use `dataset_lambda`.")
         self.model, self.fit, self.scope = model, fit, scope
 
-    def lambda_for(self, images: Tensor) -> Tensor:
-        """Returns the lambda of `images` ``(N, C, H, W)``: 0-d per batch, ``(N,)`` per image."""
+    def lambda_for(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Returns the lambda of `images` ``(N, C, H, W)``: 0-d per batch, ``(N,)`` per image; of layers a tuple."""
         fit, (squared, energy) = self.fit, layer_residuals(self.model, images)
         if self.scope == Scope.IMAGE:
-            return predict(fit.image_line, mean_residual(squared, energy, fit.image_definition), fit.grid)
+            residual = mean_residual(squared, energy, fit.image_definition)
+            return predict_all(fit.layer_image_lines or [fit.image_line], residual, fit.grid)
         residual = mean_residual(squared, energy, fit.dataset_definition).mean()
-        return predict(fit.lines[fit.dataset_definition], residual, fit.grid)
+        return predict_all(fit.layer_lines or [fit.lines[fit.dataset_definition]], residual, fit.grid)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of `images` ``(N, C, H, W)``."""
@@ -112,8 +121,10 @@ def per_image(model: nn.Module, fit: LambdaFit, policy: Fitted) -> AdaptiveModel
 
 
 @torch.no_grad()
-def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) -> float:
+def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) -> float | tuple[float, ...]:
     """Returns the lambda of a whole data set, from the mean residual over all its images (Algorithm 1, step 14).
+
+    With a line per layer it is a tuple of that of each layer.
 
     Raises:
         PolicyError: If there are no images.
@@ -125,6 +136,8 @@ def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) 
         count += len(images)
     if not count:
         raise PolicyError("There are no images to compute a residual from: give at least one.")
-    line = fit.lines[fit.dataset_definition]
+    lines = fit.layer_lines or [fit.lines[fit.dataset_definition]]
     total = math.fsum(torch.stack(sums).tolist())  # read once: each read would wait for the device
-    return predict(line, torch.tensor(total / count, dtype=torch.float64), fit.grid).item()
+    residual = torch.tensor(total / count, dtype=torch.float64)
+    lambdas = tuple(predict(line, residual, fit.grid).item() for line in lines)
+    return lambdas if len(lambdas) > 1 else lambdas[0]

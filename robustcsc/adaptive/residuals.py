@@ -22,22 +22,34 @@ from robustcsc.layers.lambdas import LambdaLayer, lambda_layers
 from robustcsc.layers.tracing import run_until_called
 from robustcsc.measurements.fits import Definition
 
+#: One lambda (a number or 0-d), one per image ``(N,)``, or one per image and layer ``(N, L)``. A tuple has one per
+#: layer, each a number, 0-d or ``(N,)``. Layers are in the order of registration.
+Lambda = Tensor | float | tuple[Tensor | float, ...]
 
-def logits_at(model: nn.Module, images: Tensor, lam: Tensor | float) -> Tensor:
+
+def logits_at(model: nn.Module, images: Tensor, lam: Lambda) -> Tensor:
     """Returns ``model(images)`` with another lambda in all CSC layers; the model itself is not changed.
 
-    `lam` is one lambda (a number or 0-d), or one per image ``(N,)``. Gradients flow through it.
+    Gradients flow through `lam`.
 
     Raises:
-        PolicyError: If the model has no CSC layer.
+        PolicyError: If the model has no CSC layer, or another number of them than there are lambdas per layer.
     """
     layers = _layers(model)
     own = next(iter(layers.values())).lam
-    if isinstance(lam, float | int):
-        value = own.new_full((), lam)  # a fill, not a copy from the host, for which a GPU would be waited for
-    else:
-        value = torch.as_tensor(lam, dtype=own.dtype, device=own.device)
-    logits: Tensor = functional_call(model, {f"{name}.lam": value for name in layers}, (images,))
+
+    def value(lam: Tensor | float) -> Tensor:
+        if isinstance(lam, float | int):
+            return own.new_full((), lam)  # a fill, not a copy from the host, for which a GPU would be waited for
+        return torch.as_tensor(lam, dtype=own.dtype, device=own.device)
+
+    if isinstance(lam, Tensor) and lam.ndim == 2:
+        lam = lam.unbind(1)
+    values = tuple(map(value, lam)) if isinstance(lam, tuple) else (value(lam),) * len(layers)
+    if len(values) != len(layers):
+        raise PolicyError(f"The model has {len(layers)} CSC layers, so it takes that many lambdas, not {len(values)}.")
+    lambdas = {f"{name}.lam": each for name, each in zip(layers, values, strict=True)}
+    logits: Tensor = functional_call(model, lambdas, (images,))
     return logits
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from robustcsc.adaptive.blind import BlindLambda, Seen, guarded
 from robustcsc.adaptive.features import features
-from robustcsc.adaptive.residuals import layer_residuals, logits_at, mean_residual
+from robustcsc.adaptive.layer_search import MOST_PASSES, Lambdas, best_of_each
+from robustcsc.adaptive.residuals import Lambda, layer_residuals, logits_at, mean_residual
 from robustcsc.corruptions import Spec, apply_kernel, corrupt, image_seeds, noise_levels
 from robustcsc.corruptions.apply import changed_and_stored
 from robustcsc.data import Batch, ImageSet
@@ -26,7 +27,7 @@ from robustcsc.measurements.perturbations import Pixels
 from robustcsc.progress import Progress
 
 #: Lambdas of images, from them, their squared residuals and their squared norms.
-Choice = Callable[[Tensor, Tensor, Tensor], Tensor]
+Choice = Callable[[Tensor, Tensor, Tensor], Lambda]
 #: The severity of the corruptions other than noise on which an estimator is tried.
 _SEVERITY = 3
 
@@ -42,10 +43,15 @@ class Level:
 
 @dataclass(frozen=True)
 class Search:
-    """Measures residuals and accuracies of one model on noisy images."""
+    """Measures residuals and accuracies of one model on noisy images.
+
+    Attributes:
+        layers: Number of layers whose lambdas are searched for apart; 0 for one lambda of all layers only.
+    """
 
     model: nn.Module
     grid: tuple[float, ...]
+    layers: int
     spec: Spec
     pixels: Pixels
     seed: int
@@ -59,25 +65,45 @@ class Search:
     def _level(self, images: ImageSet, kernel: str, level: Mapping[str, float], progress: Progress) -> Level:
         """Returns residuals and accuracies at one noise level (Algorithm 1, steps 5-10)."""
         residuals: dict[Definition, list[Tensor]] = {d: [] for d in DEFINITIONS}
-        correct = torch.zeros(len(self.grid), dtype=torch.int64)
-        total, seen = 0, []
-        for batch in images.batches(self.batch_size, device=self.device, as_bytes=True):
-            noisy = self._noisy(batch, kernel, level)
-            seen.append(features(noisy).cpu())
-            squared, energy = layer_residuals(self.model, noisy)
-            for d in DEFINITIONS:
-                residuals[d].append(mean_residual(squared, energy, d).double().cpu())
-            correct += torch.tensor([int(self._right(batch, noisy, lam).sum()) for lam in self.grid])
-            total += len(batch.labels)
-            progress(f"{kernel} {_words(level)}", total, len(images))
+        seen: list[Tensor] = []
+        done, whole = 0, (1 + MOST_PASSES * self.layers) * len(images)
+
+        def outcomes(lambdas: Sequence[float | Lambdas], first: bool = False) -> Tensor:
+            """Returns which images are right at each of several lambdas; the first time, looks at the images, too."""
+            nonlocal done
+            right = []
+            for batch in images.batches(self.batch_size, device=self.device, as_bytes=True):
+                noisy = self._noisy(batch, kernel, level)
+                if first:
+                    seen.append(features(noisy).cpu())
+                    squared, energy = layer_residuals(self.model, noisy)
+                    for d in DEFINITIONS:
+                        residuals[d].append(mean_residual(squared, energy, d).double().cpu())
+                right.append(torch.stack([self._right(batch, noisy, lam) for lam in lambdas]).cpu())
+                done += len(batch.labels)
+                progress(f"{kernel} {_words(level)}", done, whole)
+            return torch.cat(right, 1)
+
+        right = outcomes(self.grid, first=True)
+        correct = right.sum(1)
+        best = int(correct.argmax())
+        layer_lams: Lambdas = ()
+        layer_correct = 0
+        if self.layers:
+            start = (self.grid[best],) * self.layers
+            layer_lams, right_there = best_of_each(outcomes, self.grid, start, right[best])
+            layer_correct = int(right_there.sum())
+            progress(f"{kernel} {_words(level)}", whole, whole)
         joined = {d: torch.cat(residuals[d]) for d in DEFINITIONS}
         summary = NoiseLevel(
             noise=kernel,
             parameters=dict(level),
             residuals={d: joined[d].mean().item() for d in DEFINITIONS},
             correct=tuple(correct.tolist()),
-            total=total,
-            best_lam=self.grid[int(correct.argmax())],
+            total=len(images),
+            best_lam=self.grid[best],
+            layer_lams=layer_lams,
+            layer_correct=layer_correct,
         )
         return Level(summary, joined, torch.cat(seen))
 
@@ -142,7 +168,7 @@ class Search:
         )
         return changed_and_stored(batch.images, self.pixels, change)
 
-    def _right(self, batch: Batch, images: Tensor, lam: float | Tensor) -> Tensor:
+    def _right(self, batch: Batch, images: Tensor, lam: Lambda) -> Tensor:
         logits = finite_logits(logits_at(self.model, images, lam), len(images))
         return logits.argmax(1) == batch.labels
 

@@ -76,7 +76,7 @@ class LoadedModel:
     @cached_property
     def facts(self) -> ModelFacts:
         """What a plan needs to know of the model."""
-        lambdas = sorted({layer.lam0 for layer in lambda_layers(self.model).values()})
+        lambdas = [layer.lam0 for layer in lambda_layers(self.model).values()]
         return ModelFacts(
             subject=self.subject,
             precision=self.precision,

@@ -50,7 +50,7 @@ class ModelFacts:
     Attributes:
         subject: Its name and weights.
         precision: What it computes in.
-        training_lambdas: The different training lambdas of its layers; empty without a layer of sparse coding.
+        training_lambdas: The training lambda of each layer; empty without a layer of sparse coding.
         fits: The lambda fits of its run by noise family.
         given_fits: More fits of its weights, which policies name by their digests.
         has_batch_norm: Whether it has batch normalisation with stored statistics.
@@ -90,7 +90,7 @@ class ModelFacts:
         Raises:
             PolicyError: The layers were trained with different lambdas, which no policy can set.
         """
-        if len(self.training_lambdas) > 1:
+        if len(set(self.training_lambdas)) > 1:
             first, *_, last = sorted(self.training_lambdas)
             raise PolicyError(
                 f"The layers of {self.subject.model} have different training lambdas ({first:g} to {last:g}), but a "
@@ -150,11 +150,9 @@ class ModelFacts:
     def _in_precision(self) -> tuple[str, str]:
         """What the model computes in, in words, unless it is float32, and the command that fits its lambda so."""
         command = f"robustcsc fit-lambda --run {self.subject.run}"
-        return (
-            ("", command)
-            if self.precision == "fp32"
-            else (f" in {self.precision}", f"{command} --precision {self.precision}")
-        )
+        if self.precision == "fp32":
+            return "", command
+        return f" in {self.precision}", f"{command} --precision {self.precision}"
 
     def policies(self, asked: Sequence[str | Policy]) -> tuple[Policy, ...]:
         """Returns the policies to measure: those asked for, checked, or every one that suits the model.
@@ -183,6 +181,8 @@ class ModelFacts:
         for policy in map(lambda_of, chosen):
             if isinstance(policy, Fitted):  # a missing fit is told now
                 self.fit_by_digest(policy.fit) if policy.fit else self.fit_for(policy)
+            if isinstance(policy, FixedLambda):
+                policy.check_layers(len(self.training_lambdas), self.subject.model)
         return self.adapted(chosen)
 
     @property

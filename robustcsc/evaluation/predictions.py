@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustcsc.adaptive.adapters import Adapter
 from robustcsc.adaptive.policies import dataset_lambda, per_image
-from robustcsc.adaptive.residuals import logits_at
+from robustcsc.adaptive.residuals import Lambda, logits_at
 from robustcsc.data import Batch
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import rows_of
@@ -40,7 +40,7 @@ Stream = Callable[[], Iterator[Batch]]
 #: Makes a stream of the number of images at a time, and of the rows in their order, `None` for all as they are.
 Source = Callable[[int, Tensor | None], Stream]
 
-_Choice = Callable[[Tensor], Tensor | float | None]
+_Choice = Callable[[Tensor], Lambda | None]
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Predictions:
         right: Whether each image was classified as labelled.
         rounded: The same after rounding the images to 8 bits; empty if nobody asked.
         classes: The predicted class of each image.
-        lam: Mean lambda; ``None`` without one.
+        lam: Mean lambda, over layers too; ``None`` without one.
         seconds: Time spent on the model.
         not_finite: Number of answers with a logit that is infinite or not a number.
     """
@@ -139,7 +139,7 @@ def predict(
                     levels, finite = again(images.mul(255).round_().div_(255))
                     tally.add("rounded", levels == batch.labels).add("finite", finite)
                 if asked.lam is not None:
-                    tally.add("lam", torch.as_tensor(asked.lam, dtype=torch.float64).detach().expand(len(classes)))
+                    tally.add("lam", _mean(asked.lam).expand(len(classes)))
                 tally.seconds += time.perf_counter() - started
     found = {policy: tally.read(rows) for policy, tally in tallies.items()}
     for each in found.values():
@@ -154,7 +154,7 @@ class _Answers:
         lam: The lambda of the last batch; ``None`` without one.
     """
 
-    lam: Tensor | float | None
+    lam: Lambda | None
 
     def __init__(self, loaded: LoadedModel, policy: Policy, choose: _Choice, num_classes: int) -> None:
         self._loaded, self._choose, self._num_classes = loaded, choose, num_classes
@@ -232,7 +232,7 @@ def _joined(policy: Policy, tried: Sequence[Predictions]) -> Predictions:
 
 def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: _Tally) -> _Choice:
     """Returns the function that gives the lambda of a batch of images; a pass for it counts in the tally's seconds."""
-    lam: float | None = None
+    lam: Lambda | None = None
     match lambda_of(policy):
         case TrainingLambda():
             lam = loaded.facts.lam0
@@ -254,6 +254,13 @@ def _timed_between(batches: Iterator[Batch], tally: _Tally) -> Iterator[Tensor]:
         started = time.perf_counter()
         yield batch.images
         tally.seconds += time.perf_counter() - started
+
+
+def _mean(lam: Lambda) -> Tensor:
+    """Returns the mean over the layers, 0-d or ``(N,)``, of what may be one lambda of all of them."""
+    if isinstance(lam, tuple):
+        return torch.stack([_mean(each) for each in lam]).mean(0)
+    return torch.as_tensor(lam, dtype=torch.float64).detach()
 
 
 def _adaptation(policy: Policy) -> Adaptation | None:

@@ -95,7 +95,13 @@ def fits_of(step: Fit, session: Session) -> dict[str, LambdaFit]:
     session = _measuring(session, step.batch_size, step.precision)
     table = session.severity_table(step.spec)
     return session.fit_lambdas(
-        step.noise, grid=step.grid, limit=step.limit, spec=table, as_published=step.as_published, seed=step.seed
+        step.noise,
+        grid=step.grid,
+        per_layer=step.per_layer,
+        limit=step.limit,
+        spec=table,
+        as_published=step.as_published,
+        seed=step.seed,
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from robustcsc.adaptive.layer_search import MOST_PASSES
 from robustcsc.adaptive.search import levels_of
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Cell
@@ -115,6 +116,8 @@ def _fit_passes(step: Fit, noise: str, understudy: Understudy) -> float:
     """Returns how often a fit sees an image: half of them, taken to be as many as the test images, at each lambda."""
     levels = sum(len(levels_of(it, understudy.severity_table(step.spec))) for it in FAMILIES[noise])
     lambdas = 1 + len(step.grid or MULTIPLES)
+    if step.per_layer and (layers := len(understudy.model.facts.training_lambdas)) > 1:
+        lambdas += MOST_PASSES * layers * (lambdas - 2)
     return levels * lambdas * min(step.limit, len(understudy.images())) / 2
 
 

@@ -142,6 +142,7 @@ class Fit(Table, frozen=True):
     runs: Runs = ()
     noise: Noises = ("gaussian",)
     grid: Numbers | None = None
+    per_layer: bool = False
     limit: Annotated[int, Meta(ge=2)] = 5000
     spec: SpecName | None = None
     as_published: bool = True

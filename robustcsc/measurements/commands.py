@@ -197,7 +197,7 @@ def _protocol(protocol: Protocol, policy: Policy) -> dict[str, Value]:
     policy = lambda_of(policy)
     if isinstance(policy, WorstOf):
         return {"--protocols": protocol.value, "--lambdas": ",".join(map(repr, policy.values))}
-    if protocol is Protocol.FIXED and isinstance(policy, FixedLambda):
+    if protocol is Protocol.FIXED and isinstance(policy, FixedLambda) and isinstance(policy.value, float):
         return {"--protocols": protocol.value, "--lambdas": (policy.value,)}
     if protocol is Protocol.BLACK_BOX:  # takes no attacks that need gradients, which the others do
         return {"--protocols": protocol.value}

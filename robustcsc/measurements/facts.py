@@ -99,6 +99,11 @@ def opened(kind: type[Fact], **types: Any) -> Any:
 
 
 def as_float(fact: Fact, *fields: str) -> None:
-    """Makes the named fields of a fact floats, so that 1 and 1.0 have one key; to be called in ``__post_init__``."""
+    """Makes the named fields of a fact floats, or tuples of them, so that 1 and 1.0 have one key.
+
+    To be called in ``__post_init__``.
+    """
     for name in fields:
-        msgspec.structs.force_setattr(fact, name, float(getattr(fact, name)))
+        value = getattr(fact, name)
+        floats = tuple(map(float, value)) if isinstance(value, tuple) else float(value)
+        msgspec.structs.force_setattr(fact, name, floats)

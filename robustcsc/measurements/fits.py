@@ -38,6 +38,8 @@ class NoiseLevel(Fact, frozen=True, forbid_unknown_fields=True):
         correct: Number of correctly classified images for each lambda of the grid.
         total: Number of images.
         best_lam: The grid value with the most correct images (the smallest one on ties).
+        layer_lams: The best lambda of each layer; empty where all layers were given one.
+        layer_correct: Number of correctly classified images at these.
     """
 
     noise: str
@@ -46,6 +48,8 @@ class NoiseLevel(Fact, frozen=True, forbid_unknown_fields=True):
     correct: tuple[int, ...]
     total: int
     best_lam: float
+    layer_lams: tuple[float, ...] = ()
+    layer_correct: int = 0
 
 
 class Line(Fact, frozen=True, forbid_unknown_fields=True):
@@ -79,11 +83,16 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
         image_definition: Residual definition used per image.
         image_line: Line used per image: fitted either to the noise levels or to single images.
         image_candidates: Held-out accuracy in [0, 1] of each line that was compared for single images, by definition
-            and what it was fitted to: ``{"squared/levels": 0.71, "squared/images": 0.70, ...}``.
+            and what it was fitted to: ``{"squared/levels": 0.71, "squared/images": 0.70, ...}``; ``/layers`` behind it
+            is a line per layer.
         created: UTC time, ISO 8601.
         precision: What the model computed in; only its measurements in the same use the fit.
         pixels: How the noisy images were stored before the model saw them.
         estimator: What estimates the lambda of a single image if nobody says which noise it has.
+        layer_lines: The line of each layer in `dataset_definition`, which stands in for the one of all layers; empty
+            where all layers were given one lambda.
+        layer_image_lines: The line of each layer in `image_definition`, likewise; empty, too, where one line for all
+            layers was right on more images.
 
     Examples:
         >>> import robustcsc as rc
@@ -113,6 +122,8 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     precision: Precision = "fp32"
     pixels: Pixels = Pixels.FLOAT
     estimator: Posterior | None = None
+    layer_lines: tuple[Line, ...] = ()
+    layer_image_lines: tuple[Line, ...] = ()
 
     @property
     def digest(self) -> str:

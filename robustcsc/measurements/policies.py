@@ -38,25 +38,39 @@ class TrainingLambda(Fact, frozen=True, tag="train"):
 
 
 class FixedLambda(Fact, frozen=True, tag="fixed", kw_only=False):
-    """One lambda for all images.
+    """One lambda for all images, or one of each layer.
 
     Attributes:
-        value: The lambda, at least 0.
+        value: The lambda, at least 0, of all layers; or a tuple of those of each layer, in the order of the network.
 
     Raises:
-        PolicyError: The value is negative or not finite.
+        PolicyError: A value is negative or not finite.
 
     Examples:
-        >>> parse_policy("fixed=0.3")
-        FixedLambda(value=0.3)
+        >>> parse_policy("fixed=0.3"), parse_policy("fixed=0.3,0.1")
+        (FixedLambda(value=0.3), FixedLambda(value=(0.3, 0.1)))
     """
 
-    value: float
+    value: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.value < math.inf:
-            raise PolicyError(f"{self.value} is no lambda: write a number of at least 0, such as --lambda fixed=0.5.")
+        for value in self.values:
+            if not 0 <= value < math.inf:
+                raise PolicyError(f"{value} is no lambda: write a number of at least 0, such as --lambda fixed=0.5.")
         as_float(self, "value")
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The lambdas: one, or one of each layer."""
+        return self.value if isinstance(self.value, tuple) else (self.value,)
+
+    def check_layers(self, count: int, model: str) -> None:
+        """Raises a `PolicyError` if these are not the lambdas of a model with that many layers."""
+        if isinstance(self.value, tuple) and len(self.value) != count:
+            raise PolicyError(
+                f"{typed_policy(self)} has {len(self.value)} lambdas, but {model} has {count} layer"
+                f"{'s' * (count != 1)} with a lambda: write one number for all layers, or one for each."
+            )
 
 
 class Adaptive(Fact, frozen=True, tag="adaptive"):
@@ -186,7 +200,8 @@ def parse_policy(text: str) -> LambdaPolicy:
     """
     if text.startswith("fixed="):
         try:
-            return FixedLambda(float(text.removeprefix("fixed=")))
+            values = tuple(map(float, text.removeprefix("fixed=").split(",")))
+            return FixedLambda(values if len(values) > 1 else values[0])
         except ValueError as error:
             raise PolicyError(
                 f"{text!r} is no lambda: write a number of at least 0, such as --lambda fixed=0.5."
@@ -205,7 +220,7 @@ def typed_policy(policy: Policy) -> str:
     """
     policy = lambda_of(policy)
     if isinstance(policy, FixedLambda):
-        return f"fixed={policy.value!r}"
+        return f"fixed={','.join(map(repr, policy.values))}"
     asked = replace(policy, fit="") if isinstance(policy, Fitted) else policy
     return next((word for word, known in _NAMED.items() if known == asked), "")
 

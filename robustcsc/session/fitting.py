@@ -41,6 +41,7 @@ def fit_lambdas(
     images: ImageSet | None = None,
     *,
     grid: Sequence[float] | None = None,
+    per_layer: bool = False,
     limit: int = 5000,
     spec: Spec | None = None,
     as_published: bool = True,
@@ -55,6 +56,8 @@ def fit_lambdas(
         noises: Noise families, as for `fit_lambda`.
         images: The whole training split; that of the run if ``None``.
         grid: Lambdas to try; 1 to 15 times the training lambda, as in the paper, if ``None``.
+        per_layer: Whether each layer gets a lambda of its own: see `robustcsc.adaptive.layer_search`. It takes up to
+            twice as many passes over the images as there are layers.
         limit: Number of held-out images to use at most.
         spec: Severity table that the noise levels bracket; the one for the image size if ``None``.
         as_published: Whether noisy images are stored as those of the table; as for `Session.sweep`.
@@ -84,6 +87,7 @@ def fit_lambdas(
             trained_on_images=trained_on,
             as_published=as_published,
             grid=grid,
+            per_layer=per_layer,
             seed=seed,
             batch_size=size,
             device=session.device,

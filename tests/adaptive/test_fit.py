@@ -11,8 +11,8 @@ import torch
 from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
-from robustcsc.adaptive import fit as fit_module
 from robustcsc.adaptive.fit import fit_lambda
+from robustcsc.adaptive.lines import least_squares
 from robustcsc.adaptive.policies import predict
 from robustcsc.corruptions import Spec, load_spec, noise_levels
 from robustcsc.data import MemoryImages
@@ -130,14 +130,14 @@ def test_a_line_is_that_of_scikit_learn(scale: float) -> None:
         residuals = scale * (10 + draws.standard_normal(count))
         lambdas = 0.1 + 0.3 * residuals / scale + draws.standard_normal(count)
         theirs = LinearRegression().fit(residuals[:, None], lambdas)
-        line = fit_module._line(residuals.tolist(), lambdas.tolist())
+        line = least_squares(residuals.tolist(), lambdas.tolist())
         expected = (theirs.coef_[0], theirs.intercept_, theirs.score(residuals[:, None], lambdas))
         assert (line.slope, line.intercept, line.r2) == pytest.approx(expected, rel=1e-11)
 
 
 def test_a_line_through_what_does_not_vary_is_level() -> None:
-    assert fit_module._line([0.1, 0.1, 0.1], [1.0, 2.0, 6.0]) == Line(slope=0.0, intercept=3.0, r2=0.0)
-    assert fit_module._line([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]).r2 == 0.0
+    assert least_squares([0.1, 0.1, 0.1], [1.0, 2.0, 6.0]) == Line(slope=0.0, intercept=3.0, r2=0.0)
+    assert least_squares([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]).r2 == 0.0
 
 
 def test_on_ties_the_smaller_lambda_is_best(spec: Spec) -> None:

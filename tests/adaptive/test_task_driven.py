@@ -68,7 +68,9 @@ def test_the_gradient_of_an_image_flows_through_its_lambda(
     step = 1e-6
     slope_of = (along(step, policy) - along(-step, policy)).item() / (2 * step)
     assert (gradient * direction).sum().item() == pytest.approx(slope_of, rel=1e-4)
-    lam = policy.lambda_for(images).detach()
+    lam = policy.lambda_for(images)
+    assert isinstance(lam, Tensor)
+    lam = lam.detach()
     frozen = (along(step, lambda x: logits_at(tddl, x, lam)) - along(-step, lambda x: logits_at(tddl, x, lam))).item()
     assert abs(frozen / (2 * step) - slope_of) > 1e-3 * abs(slope_of)
 

@@ -161,5 +161,12 @@ def test_help_shows_the_defaults(
     assert "By default train, and adaptive and blind if there are fits." in " ".join(text.replace("│", " ").split())
 
 
+def test_a_lambda_per_layer_stands_between_other_policies() -> None:
+    found = ("train", "fixed=0.3,0.1, .1", "fixed=0.5", "oracle")
+    assert options.policies("train,fixed=0.3,0.1, .1,,fixed=0.5,oracle,train") == found
+    with pytest.raises(RobustCSCError, match="--lambda is empty"):
+        options.policies(" , ")
+
+
 def test_a_noise_may_be_called_like_its_corruption() -> None:
     assert options.noises("gaussian_noise,shot,impulse_noise") == ("gaussian", "shot", "impulse")

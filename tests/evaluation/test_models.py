@@ -93,10 +93,10 @@ def test_a_real_gpu_has_a_driver() -> None:
 
 
 def test_facts_name_the_training_lambdas_of_all_layers(model: LoadedModel, plain: LoadedModel) -> None:
-    assert (model.facts.training_lambdas, model.facts.lam0) == ((0.1,), 0.1)
+    assert (model.facts.training_lambdas, model.facts.lam0) == ((0.1, 0.1), 0.1)
     assert (plain.facts.training_lambdas, plain.facts.lam0) == ((), None)
     several = nn.Sequential(CSCConv2d(1, 4, 3, lam=0.3), CSCConv2d(4, 4, 3, lam=0.1))
-    assert replace(plain, model=several).facts.training_lambdas == (0.1, 0.3)
+    assert replace(plain, model=several).facts.training_lambdas == (0.3, 0.1)
 
 
 def test_the_device_and_the_versions_are_named() -> None:

@@ -96,6 +96,16 @@ def test_policies_that_cannot_be_measured_are_refused(
             unfitted.policies((policy,))
 
 
+def test_lambdas_per_layer_are_as_many_as_the_layers(facts: ModelFacts) -> None:
+    several = replace(facts, training_lambdas=(0.1, 0.1, 0.1))
+    assert several.policies(("fixed=0.3,0.1,0.2", "fixed=0.3")) == (FixedLambda((0.3, 0.1, 0.2)), FixedLambda(0.3))
+    assert several.lam0 == 0.1
+    with pytest.raises(PolicyError, match=r"fixed=0\.3,0\.1 has 2 lambdas, but \S+ has 3 layers with a lambda"):
+        several.policies(("fixed=0.3,0.1",))
+    with pytest.raises(PolicyError, match="has 1 layer with a lambda"):
+        facts.policies((FixedLambda((0.3, 0.1)),))
+
+
 def test_different_training_lambdas_are_refused_where_one_is_needed(facts: ModelFacts) -> None:
     several = replace(facts, training_lambdas=(0.1, 0.3))
     assert several.has_lambda

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -103,6 +104,19 @@ def test_every_policy_counts_what_a_naive_loop_counts(
     # The numbers can tell the policies apart.
     assert len({record.lam for record in corrupted[2:5]}) == 3
     assert len({record.met for record in corrupted}) > 1
+
+
+def test_a_lambda_per_layer_is_counted_as_one_that_is_set_in_each(
+    model: LoadedModel, images: ImageSet, measure: Measure
+) -> None:
+    records = measure(model, lambda planner: [planner.clean([FixedLambda((0.1, 0.9)), FixedLambda(0.9)])])
+    network: Any = copy.deepcopy(model.model)
+    network.first.lam, network.second.lam = 0.1, 0.9
+    (batch,) = images.batches(60)
+    with torch.no_grad():
+        right = (network(batch.images).argmax(1) == batch.labels).tolist()
+    assert records[0].outcomes is not None and records[0].outcomes.to_list() == right
+    assert [record.lam for record in records] == [0.5, 0.9] and records[0].met != records[1].met
 
 
 def test_a_model_without_lambda_is_measured_as_it_is(

@@ -134,7 +134,7 @@ ADAPTATIONS: st.SearchStrategy[Adaptation] = st.one_of(
 )
 LAMBDA_POLICIES: st.SearchStrategy[LambdaPolicy] = st.one_of(
     st.sampled_from([NoLambda(), TrainingLambda(), Oracle()]),
-    st.builds(FixedLambda, LAMBDA),
+    st.builds(FixedLambda, LAMBDA | st.lists(LAMBDA, min_size=2, max_size=3).map(tuple)),
     st.builds(Adaptive, scope=st.sampled_from(Scope), fit=LABEL),
     st.builds(Blind, fit=LABEL),
     st.builds(WorstOf, st.lists(LAMBDA, min_size=1, max_size=4).map(tuple)),

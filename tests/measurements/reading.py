@@ -32,7 +32,9 @@ def record_of(row: dict[str, str]) -> Record:
             place = plain
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[name] = json.loads(cell) if column in LISTS else cell
+            place[name] = (
+                json.loads(cell) if column in LISTS or (cell.startswith("[") and column == "policy.value") else cell
+            )
     policy = plain["measurement"]["policy"]
     if "by" in policy:
         plain["measurement"]["policy"] = {"type": "adapted", "by": policy.pop("by"), "policy": policy}

@@ -36,13 +36,16 @@ from robustcsc.measurements.policies import (
         ("fixed=0", FixedLambda(0.0)),
         ("fixed=1.25", FixedLambda(1.25)),
         ("fixed=0.50", FixedLambda(0.5)),
+        ("fixed=0.3, 1", FixedLambda((0.3, 1.0))),
     ],
 )
 def test_policies_are_read_as_typed(text: str, policy: Policy) -> None:
     assert parse_policy(text) == policy
 
 
-@pytest.mark.parametrize("text", ["fixed=", "fixed=x", "fixed=-0.1", "fixed=nan", "fixed=inf"])
+@pytest.mark.parametrize(
+    "text", ["fixed=", "fixed=x", "fixed=-0.1", "fixed=nan", "fixed=inf", "fixed=0.1,", "fixed=0.1,-1"]
+)
 def test_a_fixed_lambda_is_a_number_of_at_least_zero(text: str) -> None:
     with pytest.raises(PolicyError, match=r"write .*fixed=0\.5"):
         parse_policy(text)

@@ -64,8 +64,9 @@ def policy_words(policy: Policy) -> str:
             return "no lambda"
         case TrainingLambda():
             return "training lambda"
-        case FixedLambda(value=value):
-            return f"fixed lambda {value:g}"
+        case FixedLambda(values=values):
+            several = "s" if len(values) > 1 else ""
+            return f"fixed lambda{several} {', '.join(f'{value:g}' for value in values)}"
         case Adaptive(scope=scope):
             return _SCOPES[scope]
         case Blind():
@@ -83,8 +84,8 @@ def policy_rank(policy: Policy) -> tuple[float, float, str]:
         case Adapted(by=by, policy=chosen):
             first, value, words = policy_rank(chosen)
             return (8, 0.0, f"{type(by).__name__} {typed_adaptation(by)} {first} {value:012.6f} {words}")
-        case FixedLambda(value=value):
-            return (2, value, "")
+        case FixedLambda(values=(first, *others)):
+            return (2, first, " ".join(map(repr, others)))
         case Adaptive(scope=scope):
             return (3 + list(Scope).index(scope), 0.0, "")
         case Blind():

@@ -107,7 +107,7 @@ def _lambda_curves(rows: Rows, labels: Labels) -> dict[str, Curves]:
     """Returns by run (in words) the accuracies over fixed lambdas, for each severity that has at least two of them."""
     found: dict[str, dict[int, dict[float, Record]]] = defaultdict(lambda: defaultdict(dict))
     for variant, measured in rows.items():
-        if isinstance(variant.policy, FixedLambda):
+        if isinstance(variant.policy, FixedLambda) and isinstance(variant.policy.value, float):
             for severity, record in measured.items():
                 found[labels[variant][0]][severity][variant.policy.value] = record
     curves = {

@@ -30,7 +30,8 @@ _RESIDUALS: Mapping[Definition, str] = {
 def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     """Returns two tables for fits that were made alike: their lines, and the best lambda at each noise level.
 
-    For each blind fit a table says what it does to images without noise.
+    Fits with a lambda per layer have a third one, of the best lambdas of the layers. For each blind fit a table says
+    what it does to images without noise.
 
     Alike are fits to the same model, images, pixels, grid and precision. A noise level that several of them were fitted
     to stands once.
@@ -39,9 +40,13 @@ def fit_tables(fits: Sequence[LambdaFit]) -> list[Table]:
     for fit in _ordered(fits):
         images = (fit.heldout, str(fit.trained_on_heldout), *map(str, _totals([fit])), str(fit.seed))
         computed = (*precision_words(fit.precision), *([] if fit.pixels is Pixels.FLOAT else [fit.pixels.value]))
+        computed += (f"{len(fit.layer_lines)} layers",) if fit.layer_lines else ()
         alike[fit.weights, *images, str(fit.lam0), str(fit.grid), fit.dataset_definition, *computed].append(fit)
-    made = [table for key, members in alike.items() for table in (_lines(members, key), _levels(members, key))]
-    return [*made, *blind_tables(_ordered(fits))]
+    tables = []
+    for key, members in alike.items():
+        tables += [_lines(members, key), _levels(members, key)]
+        tables += [_layers(members, key)] if members[0].layer_lines else []
+    return [*tables, *blind_tables(_ordered(fits))]
 
 
 def _lines(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
@@ -107,6 +112,33 @@ def _levels(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
     )
 
 
+def _layers(fits: Sequence[LambdaFit], key: tuple[str, ...]) -> Table:
+    made = fits[0]
+    levels = {to_json(level): level for fit in fits for level in fit.levels}.values()
+    return Table(
+        name=slug("lambda-layers", made.model, made.dataset, key=key),
+        title=f"Best lambda of each layer at each noise level: {_named(made)}, {made.dataset}",
+        columns=(
+            *(Column("noise"), Column("level"), Column("lambda of each layer")),
+            *(Column(it, percent=True, digits=1) for it in ("accuracy", "at the best of all layers")),
+        ),
+        rows=tuple(
+            (
+                _FAMILIES.get(level.noise, level.noise),
+                ", ".join(f"{name}={value:g}" for name, value in level.parameters.items()),
+                " ".join(f"{lam:g}" for lam in level.layer_lams),
+                estimate(Score(level.layer_correct, level.total)),
+                _accuracy(made, level, level.best_lam),
+            )
+            for level in sorted(levels, key=lambda level: corruption_rank(level.noise))
+        ),
+        notes=(
+            "Layers in the order of the network. Both accuracies are those of the held-out images that the lambdas "
+            "were chosen on, in percent with 95 % intervals. Each layer has a line through its own lambdas.",
+        ),
+    )
+
+
 def _named(fit: LambdaFit) -> str:
     """Returns the model with what it computed in, unless that is float32."""
     return ", ".join([fit.model, *precision_words(fit.precision)])
@@ -122,7 +154,8 @@ def _line_words(fit: LambdaFit) -> str:
 
 def _best_line(fit: LambdaFit) -> str:
     name, accuracy = max(fit.image_candidates.items(), key=lambda candidate: candidate[1])
-    through = "noise levels" if name.endswith("/levels") else "single images"
+    through = "noise levels" if "/levels" in name else "single images"
+    through += ", a line per layer" if fit.layer_image_lines else ""
     return f"{fit.noise}, in {_RESIDUALS[fit.image_definition]} through {through} ({100 * accuracy:.1f} % right)"
 
 

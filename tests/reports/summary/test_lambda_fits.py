@@ -82,6 +82,15 @@ def test_a_blind_fit_says_what_it_costs_on_images_without_noise(fit: FitMaker) -
     assert "75.0 % are right" in table.notes[2]
 
 
+def test_fits_per_layer_have_a_table_of_the_lambdas_of_each(fit: FitMaker) -> None:
+    levels = tuple(replace(level, layer_lams=(0.5, 0.1), layer_correct=400) for level in fit().levels)
+    line = fit().lines["squared"]
+    tables = fit_tables([fit(), fit("shot", levels=levels, layer_lines=(line, line))])
+    assert [table.name.rsplit("-", 1)[0][:13] for table in tables].count("lambda-layers") == 1
+    (layers,) = (table for table in tables if table.name.startswith("lambda-layers"))
+    assert layers.texts[1][2:] == ("0.5 0.1", "80.0 [76.3, 83.3]", "78.0 [74.2, 81.4]")  # 400 and 390 of 500
+
+
 def test_a_training_lambda_beside_the_grid_has_no_accuracy(fit: FitMaker) -> None:
     _, levels = fit_tables([fit(lam0=0.3)])
     assert by_heading(levels, 1)["at training lambda 0.3"] == "–"  # noqa: RUF001
