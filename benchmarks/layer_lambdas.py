@@ -32,6 +32,7 @@ from robustcsc.measurements.perturbations import Corruption
 from robustcsc.measurements.policies import Adaptive, Scope
 from robustcsc.measurements.records import Record
 from robustcsc.reports.comparisons.differences import difference
+from robustcsc.session.measuring import AnyPolicy
 
 GRID = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 WAYS = {
@@ -66,7 +67,7 @@ def measured(session: rc.Session, noise: str, heldout: int, test: int) -> dict[s
     common, layers = (
         session.fit_lambdas([noise], grid=GRID, limit=heldout, per_layer=own)[noise] for own in (False, True)
     )
-    policies = (
+    policies: tuple[AnyPolicy, ...] = (
         "train",
         common,
         layers,
@@ -87,8 +88,8 @@ def rows(run: str, by_noise: dict[str, dict[str, list[Record]]]) -> Iterator[dic
     cells: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for noise, by_way in by_noise.items():
         for way, records in by_way.items():
-            for severity, record in enumerate(records, 1):
-                for cell in ((noise, str(severity)), ("all", str(severity)), (noise, "all"), ("all", "all")):
+            for at, record in enumerate(records, 1):
+                for cell in ((noise, str(at)), ("all", str(at)), (noise, "all"), ("all", "all")):
                     cells[cell][way].append(record)
     for (noise, severity), ways in cells.items():
         for way, beside in WAYS.items():

@@ -157,7 +157,9 @@ def fit_lambda(
             summaries = [level.summary for level in measured]
             common = _lines(measured, [level.best_lam for level in summaries])
             layered = [_lines(measured, [level.layer_lams[at] for level in summaries]) for at in range(apart)]
-            image_lines = {f"{of}/{to}": (of, to, (line,)) for (of, to), line in common.items()}
+            image_lines: dict[str, tuple[Definition, str, tuple[Line, ...]]] = {
+                f"{of}/{to}": (of, to, (line,)) for (of, to), line in common.items()
+            }
             if apart:
                 image_lines |= {
                     f"{of}/{to}/layers": (of, to, tuple(each[of, to] for each in layered)) for of, to in common
