@@ -15,8 +15,8 @@ LambdaPolicies = Annotated[
         autocompletion=completion.policy_lists,
         help="How lambda is chosen, commas between several: train, adaptive (once per data set), adaptive-batch, "
         "adaptive-image, blind (per image, for unknown noise), oracle (uses the test labels), fixed=NUMBER (or with "
-        "commas one per layer), grid (every value, for lambda curves). By default train, and adaptive and blind if there "
-        "are fits.",
+        "commas one per layer), grid (every value, for lambda curves). By default train, and adaptive and blind if "
+        "there are fits.",
     ),
 ]
 TestTime = Annotated[
