@@ -38,13 +38,17 @@ def in_order(records: Iterable[Record]) -> list[Record]:
     whose = _places([it.subject for it in measured], _who_rank)
     what = _places([(it.images, it.perturbation) for it in measured], lambda it: _images_rank(*it))
     how = _places([it.policy for it in measured], _how_rank)
-    rest = ((str(it.measurement.metric), it.measurement.batch_size or 0, it.provenance.created) for it in found)
-    ranks = list(zip(whose, what, how, rest, strict=True))
+    ranks = list(zip(whose, what, how, strict=True))
     ordered = []
     for _, alike in groupby(sorted(range(len(found)), key=ranks.__getitem__), key=ranks.__getitem__):
         several = [found[at] for at in alike]
-        ordered += sorted(several, key=to_json) if len(several) > 1 else several
+        ordered += sorted(several, key=_rest_rank) if len(several) > 1 else several
     return ordered
+
+
+def _rest_rank(record: Record) -> tuple[object, ...]:
+    it = record.measurement
+    return (str(it.metric), it.batch_size or 0, record.provenance.created, to_json(record))
 
 
 def _places(values: Sequence[T], rank: Callable[[T], tuple[object, ...]]) -> Iterator[int]:
