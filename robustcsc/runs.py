@@ -13,7 +13,7 @@ from pathlib import Path
 from robustcsc.errors import CheckpointError, StoreError, hint
 from robustcsc.files import check_writable, write_whole
 from robustcsc.locks import PATIENCE, alone
-from robustcsc.measurements.facts import from_json, replace, to_json
+from robustcsc.measurements.facts import from_sealed_json, replace, to_sealed_json
 from robustcsc.measurements.fits import FAMILIES
 from robustcsc.measurements.records import Location, Precision
 from robustcsc.measurements.store import ResultStore
@@ -111,7 +111,7 @@ class Run:
             StoreError: The file that tells it is damaged.
         """
         try:
-            return from_json(self.places_path.read_bytes(), dict[str, Location])
+            return from_sealed_json(self.places_path.read_bytes(), dict[str, Location])
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -126,7 +126,7 @@ class Run:
         with alone(self.places_path, doing, "choose another --run", patience=PATIENCE):
             places = self.places
             places.pop(place.data, None)
-            write_whole(self.places_path, to_json({**places, place.data: place}))
+            write_whole(self.places_path, to_sealed_json({**places, place.data: place}))
 
     @property
     def experiments(self) -> Path:

@@ -29,7 +29,7 @@ from robustcsc.data import ImageSet
 from robustcsc.errors import DataError
 from robustcsc.files import PARTIAL, clear_partial, replacing, write_whole
 from robustcsc.locks import alone
-from robustcsc.measurements.facts import to_json
+from robustcsc.measurements.facts import to_sealed_json
 from robustcsc.measurements.perturbations import JPEG_QUALITY, SEVERITIES
 from robustcsc.measurements.severity_tables import Spec
 from robustcsc.progress import Progress, parts, silent
@@ -87,7 +87,7 @@ class Export:
         check_applicable(self.images, self.spec, corruptions, severities, device=self.device)
         with _made(root):
             manifest.check_continues(earlier_manifest(root), root)  # another process may have finished in the meantime
-            write_whole(root / MANIFEST, to_json(manifest) + b"\n")
+            write_whole(root / MANIFEST, to_sealed_json(manifest))
             written = [
                 replace(self, progress=progress)._write_corruption(root, corruption, severities)
                 for corruption, progress in zip(corruptions, parts(self.progress, [1] * len(corruptions)), strict=True)

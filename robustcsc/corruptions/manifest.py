@@ -11,7 +11,7 @@ import torch
 from robustcsc.data import DecodedImages, ImageSet, MemoryImages, StreamedImages, load_official
 from robustcsc.data.official import held_corruptions
 from robustcsc.errors import DataError
-from robustcsc.measurements.facts import Fact, from_json
+from robustcsc.measurements.facts import Count, Fact, from_sealed_json
 from robustcsc.measurements.perturbations import Corruption, Pixels, SeverityTable, Source
 
 #: Name of the file, beside ``labels.npy`` or the folders of the corruptions.
@@ -44,10 +44,10 @@ class Manifest(Fact, frozen=True):
     dataset: str
     split: str
     images: str
-    count: int
+    count: Count
     whole: bool
     table: SeverityTable
-    seed: int
+    seed: Count
     device: str
     version: str
     classes: tuple[str, ...] = ()
@@ -93,9 +93,11 @@ def read_manifest(root: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        return from_json(content, Manifest)
+        return from_sealed_json(content, Manifest)
     except ValueError as error:
-        raise DataError(f"{path} is damaged or of another version: delete the folder and export it again.") from error
+        raise DataError(
+            f"{path} is damaged or of another version ({error}): delete the folder and export it again."
+        ) from error
 
 
 def exported_corruptions(root: Path) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 from robustcsc.errors import AttackError, UnknownNameError, hint
 from robustcsc.measurements.facts import Fact
@@ -67,7 +70,7 @@ class AttackStep(Fact, frozen=True):
 
     name: str
     settings: tuple[tuple[str, Value], ...] = ()
-    restarts: int = 1
+    restarts: Annotated[int, Meta(ge=1, le=_MOST)] = 1
 
     def __post_init__(self) -> None:
         kind = self.kind

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustcsc.errors import StoreError
 from robustcsc.files import write_whole
-from robustcsc.measurements.facts import Fact, from_json, to_json
+from robustcsc.measurements.facts import Count, Fact, Share, from_sealed_json, to_sealed_json
 from robustcsc.measurements.perturbations import Perturbation
 from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.records import Images, Subject
@@ -27,7 +27,7 @@ class Answer(Fact, frozen=True):
 
     policy: Policy
     label: str
-    confidence: float
+    confidence: Share
     right: bool
 
 
@@ -54,7 +54,7 @@ class Example(Fact, frozen=True):
         versions: Clean first.
     """
 
-    position: int
+    position: Count
     label: str
     versions: tuple[Version, ...]
 
@@ -79,7 +79,7 @@ class ExampleSheet(Fact, frozen=True):
             StoreError: The file cannot be written.
         """
         try:
-            write_whole(folder / FILE, to_json(self))
+            write_whole(folder / FILE, to_sealed_json(self))
         except OSError as error:
             raise StoreError(f"Examples cannot be written to {folder}: {error.strerror or error}.") from error
 
@@ -91,11 +91,11 @@ def read_examples(folder: Path) -> ExampleSheet | None:
         StoreError: The file is damaged.
     """
     try:
-        return from_json((folder / FILE).read_bytes(), ExampleSheet)
+        return from_sealed_json((folder / FILE).read_bytes(), ExampleSheet)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"The example images in {folder / FILE} are damaged or of another version: delete the file, and make them "
-            "again with `robustcsc report --examples`."
+            f"The example images in {folder / FILE} are damaged or of another version ({error}): delete the file, and "
+            "make them again with `robustcsc report --examples`."
         ) from error

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+
+from robustcsc.errors import RobustCSCError
 
 T = TypeVar("T")
 JSON = msgspec.Raw
 """A part of a document that is not read yet."""
+
+#: A number of things.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+#: A share of things.
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+#: A number that cannot be below zero.
+Size = Annotated[float, msgspec.Meta(ge=0)]
+
+_DIGEST = "sha256"
+#: What reading a damaged or edited fact raises: facts check themselves, and JSON can be too deep.
+_WRONG = (ValueError, RecursionError, RobustCSCError)
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True, gc=False):
@@ -44,23 +58,81 @@ def from_json(content: bytes | str, kind: type[T]) -> T:
     """Returns the fact of a type that `content` holds.
 
     Raises:
-        ValueError: The JSON is damaged, or a field is missing or has a value of another type.
+        ValueError: The JSON is damaged, a field is missing or has a value of another type or outside its range; the
+            words, without an end, name the field.
     """
-    return msgspec.json.decode(content, type=kind)
+    return reader_of(kind)(content)
 
 
 def reader_of(kind: type[T]) -> Callable[[str | bytes], T]:
     """Returns what `from_json` does for many facts of a type in less time."""
-    return msgspec.json.Decoder(kind).decode
+    decode = msgspec.json.Decoder(kind).decode
+
+    def read(content: str | bytes) -> T:
+        try:
+            return decode(content)
+        except _WRONG as error:
+            raise _worded(error) from error
+
+    return read
 
 
 def from_plain(value: object, kind: type[T]) -> T:
     """Returns the fact of a type that dictionaries, lists and numbers describe.
 
     Raises:
-        ValueError: A field is missing or has a value of another type.
+        ValueError: As for `from_json`.
     """
-    return msgspec.convert(value, kind)
+    try:
+        return msgspec.convert(value, kind)
+    except _WRONG as error:
+        raise _worded(error) from error
+
+
+def _worded(error: Exception) -> ValueError:
+    """Returns what is wrong with a file, as part of a sentence that begins with the field."""
+    if isinstance(error, RecursionError):
+        return ValueError("it is nested too deeply")
+    what, _, place = str(error).replace(" - at `$", "\0").partition("\0")
+    field = re.sub(r"^\.|`$", "", place)
+    what = what.rstrip(".").replace("`", "")
+    return ValueError(f"{field}: {what[:1].lower()}{what[1:]}" if field else f"{what[:1].lower()}{what[1:]}")
+
+
+def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields with one more, the SHA-256 over all of them, by which `unsealed` sees that one has changed.
+
+    Examples:
+        >>> unsealed(sealed({"epsilon": 0.5}))
+        {'epsilon': 0.5}
+    """
+    return {**fields, _DIGEST: digest_of(fields)}
+
+
+def unsealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields without their SHA-256; those of a time before there was one are returned as they are.
+
+    Raises:
+        ValueError: The fields are not what they were.
+    """
+    rest = {name: value for name, value in fields.items() if name != _DIGEST}
+    if _DIGEST in fields and fields[_DIGEST] != digest_of(rest):
+        raise ValueError("its content is not what its SHA-256 says, so it was damaged or edited")
+    return rest
+
+
+def to_sealed_json(fact: object) -> bytes:
+    """Returns a fact as JSON for people, with its SHA-256."""
+    return msgspec.json.format(to_json(sealed(to_plain(fact))), indent=2) + b"\n"
+
+
+def from_sealed_json(content: bytes, kind: type[T]) -> T:
+    """Returns the fact of a type that `to_sealed_json` wrote, or JSON of a time before there was a SHA-256.
+
+    Raises:
+        ValueError: As for `from_json`, or the content is not what it was.
+    """
+    return from_plain(unsealed(from_json(content, dict[str, Any])), kind)
 
 
 def to_plain(fact: object) -> Any:
@@ -81,7 +153,7 @@ class Known(dict[bytes, T]):
     """The facts of a type by their JSON: equal texts are read once, and are one object."""
 
     def __init__(self, kind: Any) -> None:
-        self._read: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
+        self._read: Callable[[bytes], T] = reader_of(kind)
 
     def __missing__(self, content: bytes) -> T:
         found = self[content] = self._read(content)

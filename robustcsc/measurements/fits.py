@@ -12,7 +12,7 @@ from robustcsc.errors import PolicyError
 from robustcsc.files import write_whole
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.estimators import Posterior
-from robustcsc.measurements.facts import Fact, from_plain, to_plain
+from robustcsc.measurements.facts import Count, Fact, Share, Size, from_sealed_json, to_plain, to_sealed_json
 from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.records import Precision
 
@@ -44,12 +44,12 @@ class NoiseLevel(Fact, frozen=True, forbid_unknown_fields=True):
 
     noise: str
     parameters: Mapping[str, int | float]  # whole numbers stay whole, so that a digest stays what it is
-    residuals: Mapping[Definition, float]
-    correct: tuple[int, ...]
-    total: int
-    best_lam: float
-    layer_lams: tuple[float, ...] = ()
-    layer_correct: int = 0
+    residuals: Mapping[Definition, Size]
+    correct: tuple[Count, ...]
+    total: Count
+    best_lam: Size
+    layer_lams: tuple[Size, ...] = ()
+    layer_correct: Count = 0
 
 
 class Line(Fact, frozen=True, forbid_unknown_fields=True):
@@ -111,13 +111,13 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     heldout: str
     trained_on_heldout: bool
     lam0: int | float
-    grid: tuple[float, ...]
+    grid: tuple[Size, ...]
     levels: tuple[NoiseLevel, ...]
     lines: Mapping[Definition, Line]
     dataset_definition: Definition
     image_definition: Definition
     image_line: Line
-    image_candidates: Mapping[str, float]
+    image_candidates: Mapping[str, Share]
     created: str
     precision: Precision = "fp32"
     pixels: Pixels = Pixels.FLOAT
@@ -135,18 +135,36 @@ class LambdaFit(Fact, frozen=True, forbid_unknown_fields=True):
     def save(self, path: Path) -> None:
         """Writes the fit as JSON, replacing `path` in one step."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(to_plain(self), indent=2) + "\n").encode())
+        write_whole(path, to_sealed_json(self))
 
     @classmethod
     def load(cls, path: Path) -> LambdaFit:
         """Returns a fit written by `save`.
 
         Raises:
-            PolicyError: If the file is not a complete fit of this version.
+            PolicyError: If the file is not a complete fit of this version, or was changed.
         """
         try:
-            return from_plain(json.loads(path.read_bytes()), cls)
+            return _checked(from_sealed_json(path.read_bytes(), cls))
         except ValueError as error:
             raise PolicyError(
-                f"{path} is damaged or of another version: delete it and run `robustcsc fit-lambda` again."
+                f"{path} is damaged or of another version ({error}): delete it and run `robustcsc fit-lambda` again."
             ) from error
+
+
+def _checked(fit: LambdaFit) -> LambdaFit:
+    """Returns a fit whose parts belong together.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if not fit.grid or list(fit.grid) != sorted(set(fit.grid)):
+        raise ValueError("grid: lambdas stand there in ascending order, each once")
+    if fit.dataset_definition not in fit.lines:
+        raise ValueError(f"lines: there is none for {fit.dataset_definition}")
+    for number, level in enumerate(fit.levels):
+        if len(level.correct) != len(fit.grid) or max(level.correct) > level.total:
+            raise ValueError(f"levels[{number}].correct: one number for each lambda, none above {level.total}")
+        if level.best_lam not in fit.grid:
+            raise ValueError(f"levels[{number}].best_lam: {level.best_lam} is not in the grid")
+    return fit

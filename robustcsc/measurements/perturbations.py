@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.facts import Fact, as_float
+from robustcsc.measurements.facts import Count, Fact, Share, Size, as_float
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.threats import ThreatModel
 
@@ -73,12 +75,12 @@ class Corruption(Fact, frozen=True, tag="corruption"):
     """
 
     name: str
-    severity: int
+    severity: Annotated[int, Meta(ge=1, le=5)]
     table: SeverityTable
     source: Source = Source.GENERATED
     pixels: Pixels = Pixels.FLOAT
     files: str = ""
-    seed: int = 0
+    seed: Count = 0
 
 
 class Surrogate(Fact, frozen=True):
@@ -120,7 +122,7 @@ class Attack(Fact, frozen=True, tag="attack"):
     steps: tuple[AttackStep, ...]
     threat: ThreatModel
     protocol: Protocol
-    seed: int = 0
+    seed: Count = 0
     surrogate: Surrogate | None = None
     saved: SavedImages | None = None
 
@@ -138,7 +140,7 @@ class MinimalBudget(Fact, frozen=True, tag="minimal-budget"):
     step: AttackStep
     threat: ThreatModel
     protocol: Protocol
-    seed: int = 0
+    seed: Count = 0
 
 
 class Crafting(Fact, frozen=True):
@@ -154,11 +156,11 @@ class Crafting(Fact, frozen=True):
     """
 
     images: str
-    count: int
-    delta: float
-    passes: int
-    batch_size: int
-    seed: int = 0
+    count: Count
+    delta: Share
+    passes: Count
+    batch_size: Count
+    seed: Count = 0
 
     def __post_init__(self) -> None:
         as_float(self, "delta")
@@ -195,7 +197,7 @@ class RandomControl(Fact, frozen=True, tag="random-control"):
     name: Control
     threat: ThreatModel
     protocol: Protocol
-    seed: int = 0
+    seed: Count = 0
 
 
 class RandomNoise(Fact, frozen=True, tag="random-noise"):
@@ -206,8 +208,8 @@ class RandomNoise(Fact, frozen=True, tag="random-noise"):
         seed: Seed of the noise.
     """
 
-    rho: float
-    seed: int = 0
+    rho: Size
+    seed: Count = 0
 
     def __post_init__(self) -> None:
         as_float(self, "rho")

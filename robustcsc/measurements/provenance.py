@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from robustcsc.measurements.facts import Fact
+from robustcsc.measurements.facts import Fact, Size
 
 
 class Doubt(StrEnum):
@@ -34,6 +34,6 @@ class Provenance(Fact, frozen=True):
     versions: dict[str, str]
     driver: str = ""
     tf32: bool | None = None
-    seconds: float = 0.0
+    seconds: Size = 0.0
     created: str = ""
     doubts: tuple[Doubt, ...] = ()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from robustcsc.measurements.facts import Fact, digest_of
+from msgspec import Meta
+
+from robustcsc.measurements.facts import Count, Fact, Share, Size, digest_of
 from robustcsc.measurements.perturbations import Perturbation
 from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.provenance import Provenance
@@ -15,6 +17,8 @@ from robustcsc.measurements.provenance import Provenance
 ClassOrder = Literal["number", "text"]
 #: What answers are chosen from, where class folders are only some of a model's classes: all of these, or the folders.
 Answers = Literal["all", "folder"]
+#: A number of things of which there is one.
+Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 #: What a model computes in: float32, or bfloat16 where autocast deems it safe.
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -58,7 +62,7 @@ class Images(Fact, frozen=True):
     dataset: str
     split: str
     fingerprint: str
-    count: int
+    count: Count
 
 
 class Measurement(Fact, frozen=True):
@@ -80,7 +84,7 @@ class Measurement(Fact, frozen=True):
     perturbation: Perturbation
     policy: Policy
     metric: Metric = Metric.ACCURACY
-    batch_size: int | None = None
+    batch_size: Positive | None = None
     precision: Precision = "fp32"
 
     @property
@@ -113,6 +117,11 @@ class Outcomes(Fact, frozen=True):
         return cls(packed=bits.to_bytes(size, "big"), count=len(met))
 
     @property
+    def step(self) -> int:
+        """What the packed bits, as a number, are a multiple of: the last byte may have bits of no image."""
+        return 1 << (8 * len(self.packed) - self.count)
+
+    @property
     def bits(self) -> int:
         """The outcomes as a number, whose bit 0 is the last image.
 
@@ -135,9 +144,9 @@ class Cost(Fact, frozen=True):
         gradient_calls: Images that a gradient was taken for.
     """
 
-    attacked: int
-    forward_calls: int
-    gradient_calls: int
+    attacked: Count
+    forward_calls: Count
+    gradient_calls: Count
 
 
 class Flag(StrEnum):
@@ -186,14 +195,14 @@ class GradientChecks(Fact, frozen=True):
         compared: Its two gradients, for a model that has both; all else is of the stronger one.
     """
 
-    images: int
-    zero_gradients: float
+    images: Count
+    zero_gradients: Share
     deterministic: bool
     one_step: float
     all_steps: float
-    broken_in_one_step: int
-    right_at_large_budget: int
-    lost_at_bounds: float = 0.0
+    broken_in_one_step: Count
+    right_at_large_budget: Count
+    lost_at_bounds: Share = 0.0
     compared: ComparedGradients | None = None
 
     @property
@@ -220,7 +229,7 @@ class AttackDetails(Fact, frozen=True, tag="attack"):
     """
 
     cost: Cost | None = None
-    rounded_correct: int | None = None
+    rounded_correct: Count | None = None
     checks: GradientChecks | None = None
 
 
@@ -234,7 +243,7 @@ class BudgetDetails(Fact, frozen=True, tag="minimal-budget"):
         cost: What the search cost.
     """
 
-    levels: int
+    levels: Annotated[int, Meta(ge=1, le=7)]
     minimal: bytes
     cost: Cost
 
@@ -250,9 +259,9 @@ class CraftingDetails(Fact, frozen=True, tag="crafting"):
     """
 
     converged: bool
-    fooled: int
-    passes: int
-    file: str
+    fooled: Count
+    passes: Count
+    file: Annotated[str, Meta(pattern=r"^[\w.+-]*$")]
 
 
 class Location(Fact, frozen=True):
@@ -309,10 +318,32 @@ class Record(Fact, frozen=True):
     """
 
     measurement: Measurement
-    met: int
-    total: int
+    met: Count
+    total: Positive
     provenance: Provenance
-    lam: float | None = None
+    lam: Size | None = None
     outcomes: Outcomes | None = None
     details: AttackDetails | BudgetDetails | CraftingDetails | None = None
     location: Location = Location()
+
+    def check(self) -> None:
+        """Refuses counts that contradict each other.
+
+        Raises:
+            ValueError: There are more images than there were, or the outcomes give another count.
+        """
+        images, seen, details = self.measurement.images.count, self.outcomes, self.details
+        if not self.met <= self.total <= images:
+            raise ValueError(f"met and total: {self.met} of {self.total} among {images} images cannot be")
+        if seen is not None:
+            whole = (seen.count + 7) // 8 == len(seen.packed) and not int.from_bytes(seen.packed, "big") % seen.step
+            if not whole or seen.count != self.total or seen.bits.bit_count() != self.met:
+                raise ValueError(f"outcomes: they are not those of {self.met} of {self.total} images")
+        if isinstance(details, BudgetDetails):
+            largest = 2**details.levels
+            if len(details.minimal) != self.total or any(largest < it < 255 for it in details.minimal):
+                raise ValueError(f"details.minimal: one number up to {largest} for each of {self.total} images")
+            if details.minimal.count(255) != self.met:
+                raise ValueError(f"details.minimal: other images resist than the {self.met} that are counted")
+        if isinstance(details, AttackDetails) and (details.rounded_correct or 0) > self.total:
+            raise ValueError(f"details.rounded_correct: {details.rounded_correct} of {self.total} images cannot be")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ COLUMNS = {
     "total": "INTEGER NOT NULL",
     "created": "TEXT NOT NULL",
     "record": "TEXT NOT NULL",
+    "digest": "TEXT",  # over key and record; none in stores of earlier versions
 }
 
 _DECLARED = ", ".join(f"{name} {declaration}" for name, declaration in COLUMNS.items())
@@ -40,6 +42,8 @@ _INSERT = (
     f"INSERT INTO records ({', '.join(COLUMNS)}) "
     f"VALUES ({', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT (key) DO "
 )
+#: As many as the index of the keys knows: a damaged page may lose some without a trace.
+_COUNT = "SELECT count(*) FROM records INDEXED BY sqlite_autoindex_records_1"
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
 #: Seconds to wait while another process writes.
 PATIENCE = 30.0
@@ -120,7 +124,16 @@ class ResultStore:
         Raises:
             StoreError: The store cannot be read.
         """
-        return self._select("ORDER BY id")
+        with self._sentences():
+            self._connection.execute("BEGIN")  # one state of the file for both
+            try:
+                found = self._select("ORDER BY id")
+                (known,) = self._connection.execute(_COUNT).fetchone()
+            finally:
+                self._connection.execute("COMMIT")
+            if len(found) != known:
+                raise ValueError(f"{len(found)} are there, and {known} in its index")
+        return found
 
     def close(self) -> None:
         """Closes the file; closing twice is allowed."""
@@ -134,8 +147,12 @@ class ResultStore:
 
     def _select(self, which: str, *parameters: str) -> list[Record]:
         with self._sentences():
-            rows = self._connection.execute(f"SELECT record FROM records {which}", parameters)
-            return list(_read(content for (content,) in rows))
+            digest = "digest" if "digest" in self._columns() else "NULL"
+            rows = self._connection.execute(f"SELECT key, record, {digest} FROM records {which}", parameters)
+            return list(_read(rows))
+
+    def _columns(self) -> set[str]:
+        return {name for _, name, *_ in self._connection.execute("PRAGMA table_info(records)")}
 
     def _prepare(self) -> None:
         """Checks that the file is a store of this version, and makes the table of a new one."""
@@ -151,6 +168,11 @@ class ResultStore:
             if self._is_new():  # nobody was faster
                 run(f"CREATE {_TABLE}")
                 run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            run("COMMIT")
+        elif not self.read_only and "digest" not in self._columns():
+            run("BEGIN IMMEDIATE")
+            if "digest" not in self._columns():
+                run(f"ALTER TABLE records ADD COLUMN digest {COLUMNS['digest']}")
             run("COMMIT")
 
     def _is_new(self) -> bool:
@@ -187,7 +209,7 @@ class ResultStore:
             raise StoreError(_sentence(error, self.path)) from error
         except OSError as error:
             raise StoreError(f"{self.path} cannot be opened: {error.strerror or error}.") from error
-        except (UnicodeError, OverflowError) as error:
+        except (UnicodeEncodeError, OverflowError) as error:
             raise StoreError(f"A field of a record cannot be stored in {self.path}: {error}.") from error
         except ValueError as error:
             message = f"{self.path} holds a damaged record ({error}): restore a copy, or measure again."
@@ -219,21 +241,36 @@ def row_of(record: Record) -> dict[str, object]:
         "total": record.total,
         "created": record.provenance.created,
         "record": content.decode(),
+        "digest": _digest(measurement.key, content.decode()),
     }
 
 
-def _read(contents: Iterable[str]) -> Iterator[Record]:
-    """Yields the records of JSON texts; what many of them say alike is read once, and is there once."""
+def _digest(key: str, content: str) -> str:
+    return hashlib.sha256(f"{key} {content}".encode()).hexdigest()
+
+
+def _digest(key: str, content: str) -> str:
+    return hashlib.sha256(f"{key} {content}".encode()).hexdigest()
+
+
+def _read(rows: Iterable[tuple[str, str, str | None]]) -> Iterator[Record]:
+    """Yields the records of keys, JSON texts and digests; what many of them say alike is read once, and is there once.
+
+    Raises:
+        ValueError: One is not what was written, or contradicts itself.
+    """
     subjects, images, locations = Known[Subject](Subject), Known[Images](Images), Known[Location](Location)
     perturbations, policies = Known[Perturbation](Perturbation), Known[Policy](Policy)
     devices, versions = Known[str](str), Known[dict[str, str]](dict[str, str])
     whats = opened(Measurement, subject=JSON, images=JSON, perturbation=JSON, policy=JSON)
     hows = opened(Provenance, device=JSON, versions=JSON)
     read = reader_of(opened(Record, measurement=whats, provenance=hows, location=JSON))
-    for content in contents:
+    for key, content, digest in rows:
+        if digest is not None and digest != _digest(key, content):
+            raise ValueError("it is not what its SHA-256 says")
         it = read(content)
         what, how = it.measurement, it.provenance
-        yield Record(
+        record = Record(
             measurement=Measurement(
                 subject=subjects[bytes(what.subject)],
                 images=images[bytes(what.images)],
@@ -259,6 +296,10 @@ def _read(contents: Iterable[str]) -> Iterator[Record]:
             details=it.details,
             location=locations[bytes(it.location)],
         )
+        record.check()
+        if digest is None and record.measurement.key != key:
+            raise ValueError("it is not that of its key")
+        yield record
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> str:

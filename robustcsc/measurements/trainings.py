@@ -7,9 +7,57 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from robustcsc.errors import CheckpointError
+from robustcsc.measurements.facts import Count, Fact, Share, Size, from_json, unsealed
+from robustcsc.measurements.records import ClassOrder
 
 #: Names and JSON values of some settings.
 Settings = Mapping[str, object]
+
+
+class _Heldout(Fact, frozen=True):
+    fraction: Share
+    seed: Count
+    fingerprint: str | None = None
+
+
+class _Subset(Fact, frozen=True):
+    images: Count
+    fingerprint: str
+
+
+class _Told(Fact, frozen=True):
+    """What a checkpoint may tell of its training; weights from elsewhere tell the first five at most."""
+
+    data: str | None = None
+    root: str | None = None
+    class_order: ClassOrder | None = None
+    classes: str | None = None
+    published: str | None = None
+    images: str | None = None
+    heldout: _Heldout | None = None
+    subset: _Subset | None = None
+    recipe: dict[str, Any] | None = None
+    augment: str | None = None
+    adversarial: dict[str, Any] | None = None
+    hardware: dict[str, Any] | None = None
+    final_epoch: dict[str, Any] | None = None
+    seed: Count | None = None
+    trained_on: Count | None = None
+    seconds: Size | None = None
+
+
+def checked_training(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what the metadata of a checkpoint tell of the training.
+
+    Raises:
+        ValueError: A field has a value of another type or outside its range; the words name it.
+    """
+    text = metadata.get("training", "{}")
+    from_json(text, _Told)
+    return from_json(text, dict[str, Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +108,21 @@ class Training:
 
     @classmethod
     def read(cls, path: Path) -> Training | None:
-        """Returns the facts in a checkpoint, or ``None`` if there is none or it does not tell all of them."""
+        """Returns the facts in a checkpoint, or ``None`` if there is none or it does not tell all of them.
+
+        Raises:
+            CheckpointError: They are not what was written.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}
-            spec, facts = json.loads(metadata["spec"]), json.loads(metadata["training"])
+            try:
+                metadata = unsealed(metadata)
+            except ValueError as error:
+                raise CheckpointError(f"{path} cannot be used ({error}): restore a copy, or train again.") from error
+            spec, facts = json.loads(metadata["spec"]), checked_training(metadata)
             adversarial = facts.get("adversarial")
             return cls(
                 weights=metadata["weights"],

@@ -17,6 +17,7 @@ from robustcsc.errors import ModelError, RobustCSCError, UnknownNameError, error
 from robustcsc.layers.csc import fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.layers.unit_dictionary import without_estimates
+from robustcsc.measurements.facts import from_json, from_plain
 from robustcsc.models import (
     ddl,
     detrame,
@@ -34,7 +35,7 @@ from robustcsc.models import (
 )
 from robustcsc.models.builder import Builder
 from robustcsc.models.guests import receive
-from robustcsc.models.known import typed_options
+from robustcsc.models.known import check_known, typed_options
 from robustcsc.models.published.names import published
 from robustcsc.models.published.places import network_of
 
@@ -104,11 +105,23 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Reads what `to_json` wrote."""
-        fields = json.loads(text)
-        for name in ("image_shape", "mean", "std"):
-            fields[name] = tuple(fields[name])
-        return cls(**fields)
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: A field is missing, unknown, of another type or outside its range.
+            UnknownNameError: The catalog has no such model, or the model no such option.
+            ModelError: The value of an option is of another kind.
+        """
+        fields = from_json(text, dict[str, Any])
+        if unknown := [name for name in fields if name not in cls.__dataclass_fields__]:
+            raise ValueError(f"{unknown[0]}: there is no such field")
+        spec = from_plain(fields, cls)
+        if spec.num_classes < 1 or min(spec.image_shape) < 1 or len(spec.mean) != len(spec.std):
+            raise ValueError(f"{spec.num_classes} classes of {spec.image_shape} cannot be")
+        if not (isfinite(sum(spec.mean)) and isfinite(sum(spec.std)) and all(it > 0 for it in spec.std)):
+            raise ValueError(f"std: {spec.std} cannot be divided by")
+        check_known(spec.name, spec.options)
+        return spec
 
 
 def default_spec(

@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
-from robustcsc.errors import CheckpointError, UnknownNameError
+from robustcsc.errors import CheckpointError, ModelError, UnknownNameError
 from robustcsc.files import write_whole
 from robustcsc.layers.unit_dictionary import without_estimates
+from robustcsc.measurements.facts import sealed, unsealed
+from robustcsc.measurements.trainings import checked_training
 from robustcsc.models.catalog import ModelSpec, all_options, build
 from robustcsc.models.layouts import fitted, state_dicts_in
 from robustcsc.models.shipped import SHIPPED
@@ -48,8 +50,13 @@ def weights_hash(model: nn.Module, spec: ModelSpec) -> str:
 
     The specification is included because the same weights with another number of steps are another function.
     """
-    digest = hashlib.sha256(spec.to_json().encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    return tensors_digest(model.state_dict(), spec.to_json())
+
+
+def tensors_digest(tensors: Mapping[str, Tensor], about: str = "") -> str:
+    """Returns the SHA-256 (hex) of some text and of names, types, shapes and bytes of tensors."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -66,7 +73,7 @@ def save(path: Path, spec: ModelSpec, model: nn.Module, training: Mapping[str, A
         "weights": weights_hash(model, spec),
         "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
     }
-    write_whole(path, serialized(tensors, metadata))  # not save_file: a full disk stays an OSError
+    write_whole(path, serialized(tensors, sealed(metadata)))  # not save_file: a full disk stays an OSError
 
 
 def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
@@ -86,10 +93,11 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
         raise CheckpointError(f"{path} does not say which model it is for: name the model with --model.")
     try:
         spec = ModelSpec.from_json(metadata["spec"])
-        training = json.loads(metadata.get("training", "{}"))
-    except (ValueError, TypeError, KeyError) as error:
+        training = checked_training(metadata)
+    except (ValueError, UnknownNameError, ModelError) as error:
         raise CheckpointError(
-            f"{path} describes its model in a way that this version cannot read ({error}): name the model with --model."
+            f"{path} describes its model in a way that this version cannot read ({str(error).rstrip('.?')}): name the "
+            "model with --model."
         ) from error
     if spec.own_code and spec.name != trusted:
         raise CheckpointError(
@@ -99,7 +107,13 @@ def load(path: Path, *, trusted: str | None = None) -> Checkpoint:
         model = build(spec)
     if (complete := fitted(tensors, model)) is None:
         raise CheckpointError(_misfit(path, tensors, model, spec))
-    return replace(_complete(model, complete, spec), training=training)
+    loaded = replace(_complete(model, complete, spec), training=training)
+    if loaded.weights != metadata.get("weights", loaded.weights):
+        raise CheckpointError(
+            f"{path} was damaged or edited, as its weights are not what its SHA-256 says: restore a copy, or train "
+            "again."
+        )
+    return loaded
 
 
 def load_foreign(path: Path, spec: ModelSpec) -> Checkpoint:
@@ -209,10 +223,14 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        return metadata, load_file(path)
+        tensors = load_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"There are no weights at {path}: train a model, or choose another --run.") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a safetensors checkpoint: convert it, or give a .pth state dict."
         ) from error
+    try:
+        return unsealed(metadata), tensors
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be used ({error}): restore a copy, or train again.") from error

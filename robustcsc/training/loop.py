@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from robustcsc.attacks.guard import seeded
 from robustcsc.data import DecodedImages, ImageSet, MemoryImages, StreamedImages
 from robustcsc.data.images import as_floats, sent
-from robustcsc.errors import CheckpointError, ModelError, RobustCSCError
+from robustcsc.errors import CheckpointError, ModelError, RobustCSCError, error_words
 from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
 from robustcsc.layers.fixed_point import set_warm
 from robustcsc.layers.logits import checked_logits
+from robustcsc.measurements.facts import from_plain
 from robustcsc.models.guests import memory_format_of
 from robustcsc.progress import Progress, parts, silent
 from robustcsc.training.adversarial import AdversarialTraining
@@ -40,6 +41,8 @@ from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
 from robustcsc.training.recipes import Recipe
 
 Augmentation = Literal["none", "gaussian"]
+#: The first bytes of what `torch.save` writes.
+_ARCHIVE = b"PK\x03\x04"
 #: Largest standard deviation of ``--augment gaussian``, in pixel units of [0, 1].
 GAUSSIAN_MAX_STD = 0.2
 
@@ -231,23 +234,49 @@ def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.O
     }
     content = io.BytesIO()
     torch.save(state, content)
-    write_whole(path, content.getvalue())  # torch.save to a file would hide the OSError of a full disk
+    # torch.save to a file would hide the OSError of a full disk, and torch.load checks no checksum of the archive.
+    write_whole(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
 def _restore(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
     try:
+        content = path.read_bytes()
+        if not content.startswith(_ARCHIVE):  # as in states of a time before there was a digest
+            digest, content = content[:32], content[32:]
+            if digest != hashlib.sha256(content).digest():
+                raise ValueError("it is not what its SHA-256 says")
         # To the host, where Adam counts its steps; the rest goes to the places of the parameters.
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        told = state["signature"]
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: delete it to train from the start.") from error
-    if state.get("signature") != signature:
+    if told != signature:
         raise CheckpointError(
             f"{path} belongs to a training run with another model, data, recipe or seed: "
             "use the same settings, or train without --resume."
         )
-    model.load_state_dict(state["model"])
-    buffers = dict(model.named_buffers())
-    for name, value in state["buffers"].items():
-        buffers[name].copy_(value)
-    optimizer.load_state_dict(state["optimizer"])
-    return [Epoch(**epoch) for epoch in state["history"]]
+    try:
+        model.load_state_dict(state["model"])
+        buffers = dict(model.named_buffers())
+        for name, value in state["buffers"].items():
+            buffers[name].copy_(value)
+        optimizer.load_state_dict(state["optimizer"])
+        history = from_plain(state["history"], list[Epoch])
+        if [epoch.number for epoch in history] != list(range(1, len(history) + 1)):
+            raise ValueError("its epochs do not follow each other")
+        if not all(map(_finite, (*model.state_dict().values(), *_tensors(optimizer.state_dict()["state"])))):
+            raise ValueError("it holds numbers that are not finite")
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} was damaged or edited ({error_words(error)}): delete it to train from the start."
+        ) from error
+    return history
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())
+
+
+def _tensors(states: dict[int, dict[str, Any]]) -> Iterator[Tensor]:
+    """Yields what an optimiser keeps of its parameters."""
+    yield from (value for state in states.values() for value in state.values() if isinstance(value, Tensor))

@@ -79,10 +79,14 @@ def records(place: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+#: Times, and digests over them.
+_TIMED = ("seconds", "created", "digest", "sha256")
+
+
 def timeless(value: Any) -> Any:
     """Returns a JSON value without the times and dates in it."""
     if isinstance(value, dict):
-        return {key: timeless(entry) for key, entry in value.items() if key not in ("seconds", "created", "digest")}
+        return {key: timeless(entry) for key, entry in value.items() if key not in _TIMED}
     return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
 
@@ -100,6 +104,7 @@ def _content(path: Path) -> object:
     if path.name == "weights.safetensors":
         header = int.from_bytes(content[:8], "little")
         facts = json.loads(content[8 : 8 + header])
+        facts["__metadata__"] = timeless(facts["__metadata__"])
         facts["__metadata__"]["training"] = timeless(json.loads(facts["__metadata__"]["training"]))
         return facts, content[8 + header :]
     if path.suffix == ".pt":

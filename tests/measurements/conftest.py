@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Order, Tent
 from robustcsc.measurements.attacks import ATTACKS, AttackStep
+from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import (
     Attack,
     Clean,
@@ -155,8 +156,19 @@ CHECKS = st.builds(
 DETAILS = st.one_of(
     st.none(),
     st.builds(AttackDetails, cost=st.none() | COSTS, rounded_correct=st.none() | COUNT, checks=st.none() | CHECKS),
-    st.builds(BudgetDetails, levels=COUNT, minimal=st.binary(min_size=1, max_size=9), cost=COSTS),
-    st.builds(CraftingDetails, converged=st.booleans(), fooled=COUNT, passes=COUNT, file=TEXT),
+    st.builds(
+        BudgetDetails,
+        levels=st.just(7),
+        minimal=st.lists(st.integers(0, 128) | st.just(255), min_size=1, max_size=9).map(bytes),
+        cost=COSTS,
+    ),
+    st.builds(
+        CraftingDetails,
+        converged=st.booleans(),
+        fooled=COUNT,
+        passes=COUNT,
+        file=st.from_regex(r"\A[\w.+-]+\Z"),
+    ),
 )
 MEASUREMENTS = st.builds(
     Measurement,
@@ -224,8 +236,18 @@ def any_measurement(draw: st.DrawFn) -> Measurement:
 
 @st.composite
 def any_record(draw: st.DrawFn) -> Record:
-    """Has a short name in messages."""
-    return draw(RECORDS)
+    """Has a short name in messages; its counts agree."""
+    record = draw(RECORDS)
+    seen, details, met, total = record.outcomes, record.details, record.met, record.total
+    if isinstance(details, BudgetDetails):
+        seen, met, total = None, details.minimal.count(255), len(details.minimal)
+    elif seen is not None:
+        met, total = sum(seen.to_list()), seen.count
+    if isinstance(details, AttackDetails) and details.rounded_correct is not None:
+        details = replace(details, rounded_correct=min(details.rounded_correct, total))
+    images = replace(record.measurement.images, count=total)
+    measurement = replace(record.measurement, images=images)
+    return replace(record, measurement=measurement, met=met, total=total, outcomes=seen, details=details)
 
 
 @pytest.fixture(scope="session")

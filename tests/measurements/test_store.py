@@ -1,3 +1,4 @@
+import hashlib
 import inspect
 import os
 import shutil
@@ -23,11 +24,13 @@ from robustcsc.measurements.records import Images, Measurement, Record, Subject
 from robustcsc.measurements.store import COLUMNS, SCHEMA_VERSION, ResultStore
 
 
-def make(severity: int, seed: int = 0, met: int = 5) -> Record:
+def make(seed: int, files: int = 0, met: int = 5) -> Record:
     measurement = Measurement(
         subject=Subject(run="r", model="m", weights="w"),
         images=Images(dataset="d", split="test", fingerprint="i", count=10),
-        perturbation=Corruption(name="fog", severity=severity, table=SeverityTable(name="t", digest="1a"), seed=seed),
+        perturbation=Corruption(
+            name="fog", severity=1, table=SeverityTable(name="t", digest="1a"), files=str(files), seed=seed
+        ),
         policy=TrainingLambda(),
     )
     provenance = Provenance(device="cpu", versions={"torch": "v"}, seconds=0.1, created="now")
@@ -79,10 +82,12 @@ def test_people_who_open_the_file_see_what_was_measured(path: Path) -> None:
     connection.row_factory = sqlite3.Row
     row = dict(connection.execute("SELECT * FROM records").fetchone())
     connection.close()
-    assert from_json(row.pop("record"), Record) == make(1)
+    content, digest = row.pop("record"), row.pop("digest")
+    assert from_json(content, Record) == make(1)
+    assert digest == hashlib.sha256(f"{make(1).measurement.key} {content}".encode()).hexdigest()
     told = {"run": "r", "model": "m", "dataset": "d", "kind": "corruption", "metric": "accuracy", "created": "now"}
     assert row == {"id": 1, "key": make(1).measurement.key, **told, "met": 5, "total": 10}
-    assert [*row, "record"] == ["id", *COLUMNS]
+    assert [*row, "record", "digest"] == ["id", *COLUMNS]
 
 
 @settings(max_examples=50, deadline=None)
@@ -113,7 +118,7 @@ def test_replacing_a_record_keeps_its_place(path: Path) -> None:
         store.add(make(1))
         assert store.add(make(2, met=9), remeasure=True)
         assert store.add(make(3), remeasure=True)
-        assert [corruption(record).severity for record in store.records()] == [2, 1, 3]
+        assert [corruption(record).seed for record in store.records()] == [2, 1, 3]
         assert [record.met for record in store.records()] == [9, 5, 5]
 
 
@@ -168,17 +173,17 @@ def test_two_processes_write_at_once_and_nothing_is_lost(path: Path) -> None:
         MAKE_RECORD
         + """
 with ResultStore(Path(sys.argv[1])) as store:
-    for severity in range(12):
-        store.add(make(severity, seed=int(sys.argv[2])))
-        store.add(make(severity, seed=99))  # both processes measured these
+    for seed in range(12):
+        store.add(make(seed, files=int(sys.argv[2])))
+        store.add(make(seed, files=99))  # both processes measured these
 """
     )
-    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), str(seed)]) for seed in (1, 2)]
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), str(files)]) for files in (1, 2)]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     with ResultStore(path) as store:
-        found = {(corruption(record).seed, corruption(record).severity) for record in store.records()}
+        found = {(corruption(record).files, corruption(record).seed) for record in store.records()}
         assert len(store.records()) == len(found)
-    assert found == {(seed, severity) for seed in (1, 2, 99) for severity in range(12)}
+    assert found == {(str(files), seed) for files in (1, 2, 99) for seed in range(12)}
 
 
 def test_a_store_that_another_process_is_making_is_waited_for(path: Path, tmp_path: Path) -> None:
@@ -210,9 +215,9 @@ def test_a_killed_process_loses_nothing_it_had_added(path: Path) -> None:
         MAKE_RECORD
         + """
 with ResultStore(Path(sys.argv[1])) as store:
-    for severity in range(1_000_000):
-        store.add(make(severity))
-        print(severity, flush=True)
+    for seed in range(1_000_000):
+        store.add(make(seed))
+        print(seed, flush=True)
 """
     )
     writer = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
@@ -224,11 +229,11 @@ with ResultStore(Path(sys.argv[1])) as store:
     printed = 20 + len(writer.stdout.readlines())
     writer.stdout.close()
     with ResultStore(path, read_only=True) as store:
-        stored = [corruption(record).severity for record in store.records()]
+        stored = [corruption(record).seed for record in store.records()]
     assert stored == list(range(len(stored)))
     assert printed <= len(stored) <= printed + 1
     with ResultStore(path) as store:
-        assert store.add(make(-1))
+        assert store.add(make(1_000_000))
 
 
 def test_a_half_written_transaction_is_rolled_back_by_a_reader(path: Path) -> None:
@@ -288,13 +293,46 @@ def test_a_file_that_is_no_database_is_refused_and_kept(path: Path, read_only: b
 
 def test_a_damaged_store_is_a_sentence(path: Path) -> None:
     with ResultStore(path) as store:
-        for severity in range(10):
-            store.add(on_device(make(severity), "x" * 3000))
+        for seed in range(10):
+            store.add(on_device(make(seed), "x" * 3000))
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
     with ResultStore(path) as store, pytest.raises(StoreError, match="damaged"):
         store.records()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"met":5', '"met":6'), ('"name":"fog"', '"name":"fig"'), ('"device":"cpu"', '"device":"gpu"'), ("5", "5 ")],
+)
+def test_a_record_that_was_changed_is_refused(path: Path, old: str, new: str) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+    connection = sqlite3.connect(path)
+    with connection:
+        assert connection.execute("UPDATE records SET record = replace(record, ?, ?)", (old, new)).rowcount == 1
+    connection.close()
+    with ResultStore(path) as store, pytest.raises(StoreError, match="holds a damaged record"):
+        store.records()
+
+
+def test_a_store_without_digests_is_read_and_gets_them_for_what_is_added(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.add(make(1))
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("ALTER TABLE records DROP COLUMN digest")
+    connection.close()
+    with ResultStore(path, read_only=True) as store:
+        assert store.records() == [make(1)]
+    with ResultStore(path) as store:
+        store.add(make(2))
+        assert store.records() == [make(1), make(2)]
+    connection = sqlite3.connect(path)
+    digests = [digest is None for (digest,) in connection.execute("SELECT digest FROM records ORDER BY id")]
+    connection.close()
+    assert digests == [True, False]
 
 
 def test_a_locked_store_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,12 @@ from robustcsc.data import Batch
 from robustcsc.data.images import sent
 from robustcsc.errors import StoreError
 from robustcsc.files import replacing
-from robustcsc.measurements.facts import from_json, replace, to_json
+from robustcsc.measurements.facts import from_json, replace, sealed, to_json, unsealed
 from robustcsc.measurements.perturbations import Attack, SavedImages, Surrogate
 from robustcsc.measurements.records import Measurement
+from robustcsc.models.checkpoint import tensors_digest
 
-_MEASUREMENT, _CLASSES = "measurement", "classes"
+_MEASUREMENT, _CLASSES, _DIGEST = "measurement", "classes", "tensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +64,11 @@ def save_adversarial(path: Path, batches: Iterable[Batch], measurement: Measurem
     """
     parts = zip(*batches, strict=True)
     tensors = {name: torch.cat(part).cpu().contiguous() for name, part in zip(Batch._fields, parts, strict=True)}
-    facts = {_MEASUREMENT: to_json(measurement).decode(), _CLASSES: str(num_classes)}
+    facts = {_MEASUREMENT: to_json(measurement).decode(), _CLASSES: str(num_classes), _DIGEST: tensors_digest(tensors)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            save_file(tensors, partial, facts)
+            save_file(tensors, partial, sealed(facts))
     except OSError as error:
         raise StoreError(f"The images cannot be written to {path}: {error.strerror or error}.") from error
 
@@ -76,20 +77,43 @@ def load_adversarial(path: Path) -> AdversarialFile:
     """Returns saved images and how they were made.
 
     Raises:
-        StoreError: There is no such file, or it holds something else.
+        StoreError: There is no such file, it holds something else, or is not what was written.
         AttackError: The images do not lie in [0, 1].
     """
     if not path.is_file():
         raise StoreError(f"There is no file {path}: `robustcsc attack --save FILE` writes one.")
     try:
         with safetensors.safe_open(path, "pt") as opened:
-            facts = opened.metadata() or {}
+            facts = unsealed(opened.metadata() or {})
             measurement = from_json(facts[_MEASUREMENT], Measurement)
-            batch = Batch(*(opened.get_tensor(name) for name in Batch._fields))
-            held = AdversarialFile(batch, measurement, int(facts[_CLASSES]))
-        if not isinstance(measurement.perturbation, Attack) or len(batch.labels) != measurement.images.count:
-            raise ValueError
-    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise StoreError(f"{path} holds no adversarial images of `robustcsc attack --save`.") from error
-    check_images(batch.images, batch.labels, held.num_classes)
+            tensors = {name: opened.get_tensor(name) for name in Batch._fields}
+        held = AdversarialFile(Batch(**tensors), measurement, int(facts[_CLASSES]))
+        if facts.get(_DIGEST, "") not in ("", tensors_digest(tensors)):
+            raise ValueError("its images are not what its SHA-256 says, so they were damaged or edited")
+        _check_form(held)
+    except KeyError as error:
+        raise StoreError(
+            f"{path} holds no adversarial images of `robustcsc attack --save`: it has no {error}."
+        ) from error
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        reason = error_words(error) if isinstance(error, OSError) else str(error).rstrip(".")
+        raise StoreError(f"{path} holds no adversarial images of `robustcsc attack --save` ({reason}).") from error
+    check_images(held.batch.images, held.batch.labels, held.num_classes)
     return held
+
+
+def _check_form(held: AdversarialFile) -> None:
+    """Refuses what is no batch of images, or another one than the file says.
+
+    Raises:
+        ValueError: It is.
+    """
+    images, labels, indices = held.batch
+    if not isinstance(held.measurement.perturbation, Attack):
+        raise ValueError("they were not attacked")
+    if images.dtype != torch.float32 or images.ndim != 4 or labels.dtype != torch.int64 or indices.dtype != torch.int64:
+        raise ValueError("images are float32, (n, C, H, W), and labels and indices int64")
+    if len(images) != held.measurement.images.count or (len(images),) != labels.shape or labels.shape != indices.shape:
+        raise ValueError(f"there are not {held.measurement.images.count} images, labels and indices")
+    if held.num_classes < 1 or int(indices.min()) < 0:
+        raise ValueError("classes and indices cannot be")

@@ -11,7 +11,6 @@ stand random perturbations of norm xi, the norm of a perturbation that uses up i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import safetensors
@@ -26,13 +25,14 @@ from robustcsc.data import ImageSet
 from robustcsc.errors import StoreError
 from robustcsc.evaluation.attacks.victims import Victim
 from robustcsc.files import replacing
-from robustcsc.measurements.facts import digest_of, from_plain, to_json
+from robustcsc.measurements.facts import Count, Fact, Size, digest_of, from_json, sealed, to_json, unsealed
 from robustcsc.measurements.perturbations import Universal
 from robustcsc.measurements.records import Precision
 from robustcsc.measurements.threats import ThreatModel
+from robustcsc.models.checkpoint import tensors_digest
 from robustcsc.progress import Progress, silent
 
-_TENSOR, _FACTS = "perturbation", "crafting"
+_TENSOR, _FACTS, _DIGEST = "perturbation", "crafting", "tensor"
 _PICTURE_WIDTH, _CAPTION_HEIGHT = 288, 16  # pixels; small images are enlarged to at least this width
 
 
@@ -61,6 +61,8 @@ def crafted_or_kept(
     key = digest_of((victim.weights, victim.policy, threat, crafting, *more))
     path = folder / f"uap-{threat.norm}-{threat.epsilon:g}-{key[:8]}.safetensors"
     found = None if remeasure else load_perturbation(path, key)
+    if found is not None and found.values.shape != images.image_shape:
+        raise StoreError(f"{path} holds a perturbation of other images: delete it, and it is crafted again.")
     if found is None:
         found = universal_perturbation(
             victim.model,
@@ -86,7 +88,7 @@ def save_perturbation(path: Path, found: UniversalPerturbation, key: str) -> Non
         StoreError: The files cannot be written.
     """
     facts = {name: getattr(found, name) for name in ("threat", "images", "fooled", "converged", "passes", "seconds")}
-    metadata = {_FACTS: to_json(facts).decode(), "key": key}
+    metadata = {_FACTS: to_json(facts).decode(), "key": key, _DIGEST: tensors_digest({_TENSOR: found.values})}
     drawn, scale = draw_perturbation(found.values)
     told = PngInfo()
     told.add_text("Scale", scale)
@@ -94,7 +96,7 @@ def save_perturbation(path: Path, found: UniversalPerturbation, key: str) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, replacing(path.with_suffix(".png")) as picture:
             drawn.save(picture, format="png", pnginfo=told)
-            save_file({_TENSOR: found.values.contiguous()}, partial, metadata)
+            save_file({_TENSOR: found.values.contiguous()}, partial, sealed(metadata))
     except OSError as error:
         raise StoreError(f"The perturbation cannot be written to {path}: {error.strerror or error}.") from error
 
@@ -109,14 +111,32 @@ def load_perturbation(path: Path, key: str) -> UniversalPerturbation | None:
         return None
     try:
         with safetensors.safe_open(path, "pt") as opened:
-            metadata = opened.metadata() or {}
-            if metadata.get("key") != key:
-                return None
-            facts = json.loads(metadata[_FACTS])
-            threat = from_plain(facts.pop("threat"), ThreatModel)
-            return UniversalPerturbation(values=opened.get_tensor(_TENSOR), threat=threat, **facts)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is damaged or of another version: delete it, and it is crafted again.") from error
+            metadata, values = unsealed(opened.metadata() or {}), opened.get_tensor(_TENSOR)
+        if metadata.get("key") != key:
+            return None
+        if metadata.get(_DIGEST, "") not in ("", tensors_digest({_TENSOR: values})):
+            raise ValueError("its values are not what its SHA-256 says")
+        facts = from_json(metadata[_FACTS], _Crafted)
+        found = UniversalPerturbation(values=values, **{name: getattr(facts, name) for name in facts.__struct_fields__})
+        if values.dtype != torch.float32 or values.ndim != 3 or not values.isfinite().all():
+            raise ValueError("its values are no image of finite numbers")
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise StoreError(
+            f"{path} is damaged or of another version ({reason}): delete it, and it is crafted again."
+        ) from error
+    return found
+
+
+class _Crafted(Fact, frozen=True):
+    """What a file tells of a perturbation beside its values."""
+
+    threat: ThreatModel
+    images: Count
+    fooled: Count
+    converged: bool
+    passes: Count
+    seconds: Size
 
 
 def draw_perturbation(values: Tensor) -> tuple[Image.Image, str]:

@@ -33,7 +33,7 @@ def provenance_table(records: Sequence[Record]) -> Table:
         images = (f"{cohort.images} for files {cohort.files}" if cohort.files else cohort.images, cohort.total)
         groups[(*made, *images, source, table, cohort.seed, cohort.precision, device, packages)] += members
     rows = []
-    for key in sorted(groups, key=lambda key: tuple((cell is None, cell or 0) for cell in key)):
+    for key in sorted(groups, key=lambda key: tuple((cell is None, 0 if cell is None else cell) for cell in key)):
         times = [record.provenance.created for record in groups[key]]
         seconds = sum(record.provenance.seconds for record in groups[key])
         rows.append((*key, len(groups[key]), seconds, min(times), max(times)))

@@ -75,8 +75,10 @@ def score(measure: Measure) -> Callable[..., list[Record]]:
 
 
 def _contents(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and facts of a file, without their digests, as in files of a time before there were any."""
     with safetensors.safe_open(path, "pt") as opened:
-        return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+        facts = {name: text for name, text in opened.metadata().items() if name not in ("tensors", "sha256")}
+        return {name: opened.get_tensor(name) for name in opened.keys()}, facts  # noqa: SIM118
 
 
 def test_saved_images_are_those_that_were_scored(
@@ -147,6 +149,23 @@ def test_a_file_that_claims_to_be_no_attack_is_refused(wrong: dict[str, object],
     tensors, facts = _contents(path)
     save_file(tensors, path, {**facts, "measurement": json.dumps({**json.loads(facts["measurement"]), **wrong})})
     with pytest.raises(StoreError, match="holds no adversarial images"):
+        load_adversarial(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"norm":"linf"', '"norm":"l2"'), ('"dataset":"digits"', '"dataset":"digit5"'), ("", "")],
+    ids=["another budget", "other images", "another pixel"],
+)
+def test_a_file_that_was_edited_is_refused(old: str, new: str, path: Path) -> None:
+    with safetensors.safe_open(path, "pt") as opened:
+        facts, (tensors, _) = opened.metadata(), _contents(path)
+    if not old:
+        tensors["images"][0, 0, 0, 0] = 0.5
+    changed = {**facts, "measurement": facts["measurement"].replace(old, new)}
+    assert not old or changed != facts, facts
+    save_file(tensors, path, changed)
+    with pytest.raises(StoreError, match=r"SHA-256 says, so .* damaged or edited"):
         load_adversarial(path)
 
 
