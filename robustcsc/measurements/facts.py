@@ -17,6 +17,8 @@ JSON = msgspec.Raw
 
 #: A number of things.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+#: A number of things of which there is one.
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 #: A share of things.
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 #: A number that cannot be below zero.
@@ -96,7 +98,8 @@ def _worded(error: Exception) -> ValueError:
     what, _, place = str(error).replace(" - at `$", "\0").partition("\0")
     field = re.sub(r"^\.|`$", "", place)
     what = what.rstrip(".").replace("`", "")
-    return ValueError(f"{field}: {what[:1].lower()}{what[1:]}" if field else f"{what[:1].lower()}{what[1:]}")
+    what = what if what.startswith("JSON") else what[:1].lower() + what[1:]
+    return ValueError(f"{field}: {what}" if field else what)
 
 
 def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from robustcsc.measurements.facts import Count, Fact, Share, Size, digest_of
+from robustcsc.measurements.facts import Count, Fact, Positive, Share, Size, digest_of
 from robustcsc.measurements.perturbations import Perturbation
 from robustcsc.measurements.policies import Policy
 from robustcsc.measurements.provenance import Provenance
@@ -17,8 +17,6 @@ from robustcsc.measurements.provenance import Provenance
 ClassOrder = Literal["number", "text"]
 #: What answers are chosen from, where class folders are only some of a model's classes: all of these, or the folders.
 Answers = Literal["all", "folder"]
-#: A number of things of which there is one.
-Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 #: What a model computes in: float32, or bfloat16 where autocast deems it safe.
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -115,11 +113,6 @@ class Outcomes(Fact, frozen=True):
         size = (len(met) + 7) // 8
         bits = int("0" + "".join("1" if each else "0" for each in met), 2) << (8 * size - len(met))
         return cls(packed=bits.to_bytes(size, "big"), count=len(met))
-
-    @property
-    def step(self) -> int:
-        """What the packed bits, as a number, are a multiple of: the last byte may have bits of no image."""
-        return 1 << (8 * len(self.packed) - self.count)
 
     @property
     def bits(self) -> int:
@@ -243,7 +236,7 @@ class BudgetDetails(Fact, frozen=True, tag="minimal-budget"):
         cost: What the search cost.
     """
 
-    levels: Annotated[int, Meta(ge=1, le=7)]
+    levels: Annotated[int, Meta(ge=1, le=8)]
     minimal: bytes
     cost: Cost
 
@@ -325,25 +318,3 @@ class Record(Fact, frozen=True):
     outcomes: Outcomes | None = None
     details: AttackDetails | BudgetDetails | CraftingDetails | None = None
     location: Location = Location()
-
-    def check(self) -> None:
-        """Refuses counts that contradict each other.
-
-        Raises:
-            ValueError: There are more images than there were, or the outcomes give another count.
-        """
-        images, seen, details = self.measurement.images.count, self.outcomes, self.details
-        if not self.met <= self.total <= images:
-            raise ValueError(f"met and total: {self.met} of {self.total} among {images} images cannot be")
-        if seen is not None:
-            whole = (seen.count + 7) // 8 == len(seen.packed) and not int.from_bytes(seen.packed, "big") % seen.step
-            if not whole or seen.count != self.total or seen.bits.bit_count() != self.met:
-                raise ValueError(f"outcomes: they are not those of {self.met} of {self.total} images")
-        if isinstance(details, BudgetDetails):
-            largest = 2**details.levels
-            if len(details.minimal) != self.total or any(largest < it < 255 for it in details.minimal):
-                raise ValueError(f"details.minimal: one number up to {largest} for each of {self.total} images")
-            if details.minimal.count(255) != self.met:
-                raise ValueError(f"details.minimal: other images resist than the {self.met} that are counted")
-        if isinstance(details, AttackDetails) and (details.rounded_correct or 0) > self.total:
-            raise ValueError(f"details.rounded_correct: {details.rounded_correct} of {self.total} images cannot be")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from robustcsc.errors import StoreError
+from robustcsc.measurements.checks import check_counts
 from robustcsc.measurements.facts import JSON, Known, from_json, opened, reader_of, tag_of, to_json
 from robustcsc.measurements.perturbations import Perturbation
 from robustcsc.measurements.policies import Policy
@@ -296,7 +297,7 @@ def _read(rows: Iterable[tuple[str, str, str | None]]) -> Iterator[Record]:
             details=it.details,
             location=locations[bytes(it.location)],
         )
-        record.check()
+        check_counts(record)
         if digest is None and record.measurement.key != key:
             raise ValueError("it is not that of its key")
         yield record

@@ -91,12 +91,8 @@ def load_adversarial(path: Path) -> AdversarialFile:
         if facts.get(_DIGEST, "") not in ("", tensors_digest(tensors)):
             raise ValueError("its images are not what its SHA-256 says, so they were damaged or edited")
         _check_form(held)
-    except KeyError as error:
-        raise StoreError(
-            f"{path} holds no adversarial images of `robustcsc attack --save`: it has no {error}."
-        ) from error
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
-        reason = error_words(error) if isinstance(error, OSError) else str(error).rstrip(".")
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise StoreError(f"{path} holds no adversarial images of `robustcsc attack --save` ({reason}).") from error
     check_images(held.batch.images, held.batch.labels, held.num_classes)
     return held
