@@ -250,10 +250,6 @@ def _digest(key: str, content: str) -> str:
     return hashlib.sha256(f"{key} {content}".encode()).hexdigest()
 
 
-def _digest(key: str, content: str) -> str:
-    return hashlib.sha256(f"{key} {content}".encode()).hexdigest()
-
-
 def _read(rows: Iterable[tuple[str, str, str | None]]) -> Iterator[Record]:
     """Yields the records of keys, JSON texts and digests; what many of them say alike is read once, and is there once.
 
