@@ -2,7 +2,7 @@
 
     cd benchmarks
     robustcsc train layer_lambdas:textures_all --data textures --recipe textures --run textures-all --threads 1
-    python layer_lambdas.py textures-all
+    python layer_lambdas.py textures-all --float
     robustcsc train layer_lambdas:sdnet8_all --data imagefolder --root FOLDER --image-size 32 --recipe cpu --epochs 3 \
         --run sdnet8-all --threads 1
     python layer_lambdas.py sdnet8-all --factory sdnet8_all --noises gaussian,impulse --heldout 500 --test 1000
@@ -62,10 +62,11 @@ def textures_all(lam: float = 0.1) -> nn.Module:
     return nn.Sequential(Normalize((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), network)
 
 
-def measured(session: rc.Session, noise: str, heldout: int, test: int) -> dict[str, list[Record]]:
+def measured(session: rc.Session, noise: str, heldout: int, test: int, as_published: bool) -> dict[str, list[Record]]:
     """Returns the records under a noise by what they say of lambda, severities 1 to 5 in each."""
     common, layers = (
-        session.fit_lambdas([noise], grid=GRID, limit=heldout, per_layer=own)[noise] for own in (False, True)
+        session.fit_lambdas([noise], grid=GRID, per_layer=own, limit=heldout, as_published=as_published)[noise]
+        for own in (False, True)
     )
     policies: tuple[AnyPolicy, ...] = (
         "train",
@@ -75,7 +76,7 @@ def measured(session: rc.Session, noise: str, heldout: int, test: int) -> dict[s
         "oracle",
     )
     images = evenly_spaced(session.images(), test)
-    records = session.sweep(images, corruptions=NOISE_KERNELS[noise], policies=policies)
+    records = session.sweep(images, corruptions=NOISE_KERNELS[noise], policies=policies, as_published=as_published)
     found: dict[str, list[Record]] = {way: [] for way in WAYS}
     for number, record in enumerate(records):
         if isinstance(record.measurement.perturbation, Corruption):
@@ -111,11 +112,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--noises", default=",".join(NOISE_KERNELS))
     parser.add_argument("--heldout", type=int, default=400, help="held-out images, of which a half is for the levels")
     parser.add_argument("--test", type=int, default=500, help="test images")
+    parser.add_argument("--float", action="store_true", help="leave noisy images floats")
     asked = parser.parse_args(argv)
     session = rc.open(asked.run, model=f"layer_lambdas:{asked.factory}", device="cpu")
     by_noise = {}
     for noise in asked.noises.split(","):
-        by_noise[noise] = measured(session, noise, asked.heldout, asked.test)
+        by_noise[noise] = measured(session, noise, asked.heldout, asked.test, not asked.float)
         found = list(rows(asked.run, by_noise))  # what there is so far
         write_csv(
             RESULTS / "layer-lambdas-cpu" / f"{asked.run}.csv", found, dict.fromkeys(k for it in found for k in it)

@@ -297,9 +297,15 @@ def labels_of(records: Iterable[Record]) -> Labels:
 
 
 def without_fixed(variants: Sequence[Variant]) -> list[Variant]:
-    """Leaves out fixed lambdas of every run that has another policy: they belong to the lambda curves."""
-    others = {it.subject for it in variants if not isinstance(lambda_of(it.policy), FixedLambda)}
-    return [it for it in variants if not isinstance(lambda_of(it.policy), FixedLambda) or it.subject not in others]
+    """Leaves out fixed lambdas of all layers of every run that has another policy: they belong to the lambda curves."""
+    fixed = {it for it in variants if isinstance(lambda_of(it.policy), FixedLambda)}
+    others = {it.subject for it in variants if it not in fixed}
+    return [it for it in variants if it not in fixed or it.subject not in others or _by_layer(it.policy)]
+
+
+def _by_layer(policy: Policy) -> bool:
+    chosen = lambda_of(policy)
+    return isinstance(chosen, FixedLambda) and isinstance(chosen.value, tuple)
 
 
 def _age(record: Record) -> tuple[str, str, int, int]:
