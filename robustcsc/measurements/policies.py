@@ -147,6 +147,12 @@ def lambda_of(policy: Policy) -> LambdaPolicy:
     return policy.policy if isinstance(policy, Adapted) else policy
 
 
+def on_curve(policy: Policy) -> bool:
+    """Returns whether a policy is a point of a lambda curve: one lambda that is fixed, of all layers."""
+    chosen = lambda_of(policy)
+    return isinstance(chosen, FixedLambda) and isinstance(chosen.value, float)
+
+
 def with_lambda(policy: Policy, chosen: LambdaPolicy) -> Policy:
     """Returns a policy with another way of choosing lambda, and what else is done at test time unchanged."""
     return replace(policy, policy=chosen) if isinstance(policy, Adapted) else chosen

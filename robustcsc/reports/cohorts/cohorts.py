@@ -14,7 +14,7 @@ from itertools import chain
 
 from robustcsc.measurements.facts import Fact
 from robustcsc.measurements.perturbations import Corruption, Perturbation
-from robustcsc.measurements.policies import Fitted, FixedLambda, NoLambda, Policy, lambda_of
+from robustcsc.measurements.policies import Fitted, NoLambda, Policy, lambda_of, on_curve
 from robustcsc.measurements.records import Answers, Images, Metric, Precision, Record, Subject
 from robustcsc.measurements.statistics import Score, Shares
 from robustcsc.presentation.words import About, Title, slug, told_apart
@@ -298,14 +298,8 @@ def labels_of(records: Iterable[Record]) -> Labels:
 
 def without_fixed(variants: Sequence[Variant]) -> list[Variant]:
     """Leaves out fixed lambdas of all layers of every run that has another policy: they belong to the lambda curves."""
-    fixed = {it for it in variants if isinstance(lambda_of(it.policy), FixedLambda)}
-    others = {it.subject for it in variants if it not in fixed}
-    return [it for it in variants if it not in fixed or it.subject not in others or _by_layer(it.policy)]
-
-
-def _by_layer(policy: Policy) -> bool:
-    chosen = lambda_of(policy)
-    return isinstance(chosen, FixedLambda) and isinstance(chosen.value, tuple)
+    others = {it.subject for it in variants if not on_curve(it.policy)}
+    return [it for it in variants if not on_curve(it.policy) or it.subject not in others]
 
 
 def _age(record: Record) -> tuple[str, str, int, int]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from robustcsc.measurements.records import BudgetDetails, Cost, Record
+from robustcsc.measurements.policies import FixedLambda, TrainingLambda
+from robustcsc.measurements.records import BudgetDetails, Cost, Record, Subject
 from robustcsc.reports.attacks.adversarial import worst_case_tables
 from robustcsc.reports.attacks.fooling import fooling_tables
 from robustcsc.reports.attacks.minimal import minimal_tables
-from robustcsc.reports.cohorts.cohorts import Cohort, by_cohort, labels_of, pool
+from robustcsc.reports.cohorts.cohorts import Cohort, Variant, by_cohort, labels_of, pool, without_fixed
 from robustcsc.reports.cohorts.settings import is_basic, setting_of
+from robustcsc.reports.cohorts.words import policy_words
 from robustcsc.reports.comparisons.differences import difference_tables
 
 RecordMaker = Callable[..., Record]
@@ -93,3 +95,13 @@ def test_weights_are_named_where_a_run_has_several(clean: RecordMaker) -> None:
         "sdnet (sdnet18, weights 5d5d5d5d)",
         "sdnet (sdnet18, weights abababab)",
     }
+
+
+def test_lambdas_fixed_per_layer_are_no_points_of_a_curve() -> None:
+    subject = Subject(run="r", model="m", weights="w")
+    train, point, layers = (
+        Variant(subject, it) for it in (TrainingLambda(), FixedLambda(0.3), FixedLambda((0.3, 0.1)))
+    )
+    assert without_fixed([train, point, layers]) == [train, layers]
+    assert without_fixed([point]) == [point]
+    assert policy_words(layers.policy) == "fixed lambdas 0.3, 0.1"
