@@ -103,26 +103,28 @@ class Candidate:
         """(P, N, F) float64, the signature of each image in each pass."""
         return torch.stack([signatures(self.clean, images) for images in self.images()])
 
-    def ratio(self, errors: Tensor) -> Ratio:
-        """Returns how the (N,) squared errors of some images compare with those of this corruption."""
-        mean = float(self.errors.mean())
-        value = float(errors.mean()) / max(mean, 1e-12)
-        scatter = float(_standard_error(self.errors[..., None])) if self.passes > 1 else 0.0
-        return Ratio(self.definition, value, scatter / max(mean, 1e-12))
+    def ratio(self, *passes: Tensor) -> Ratio:
+        """Returns how the squared errors of some images, (N,) in each pass, compare with those of this corruption."""
+        mean = max(float(self.errors.mean()), 1e-12)
+        error = float(_standard_error(self.errors[..., None], len(passes))) if self.passes > 1 else 0.0
+        return Ratio(self.definition, float(torch.stack(passes).mean()) / mean, error / mean)
 
-    def compare(self, corrupted: Tensor) -> tuple[Match, float] | None:
+    def compare(self, *passes: Tensor) -> tuple[Match, float] | None:
         """Returns how corrupted images match this corruption, and how far they are, in standard errors or levels.
 
         None stands for images that do not follow it.
+
+        Args:
+            passes: (N, C, H, W) uint8, the clean images, corrupted once or several times.
         """
-        errors = squared_errors(self.clean, corrupted)
+        errors = torch.stack([squared_errors(self.clean, it) for it in passes])
         logs, own = ((it + 0.05).log() for it in (errors, self.errors))
         if self.deterministic:
-            return self._same(corrupted) if abs(float(logs.mean() - own.mean())) < 0.2 else None
-        if _deviations(logs[:, None], own[..., None], torch.tensor([0.01], dtype=torch.float64)).abs().max() > LIMIT:
+            return self._same(passes[0]) if abs(float(logs.mean() - own.mean())) < 0.2 else None
+        if _deviations(logs[..., None], own[..., None], [FEATURES["log error"]]).abs().max() > LIMIT:
             return None
-        tolerance = torch.tensor([*FEATURES.values()], dtype=torch.float64)
-        distance = float(_deviations(signatures(self.clean, corrupted), self.signatures, tolerance).abs().max())
+        found = torch.stack([signatures(self.clean, it) for it in passes])
+        distance = float(_deviations(found, self.signatures, [*FEATURES.values()]).abs().max())
         return (Match.ALIKE, distance) if distance <= LIMIT else None
 
     def _same(self, corrupted: Tensor) -> tuple[Match, float] | None:
@@ -173,12 +175,14 @@ def foreign(height: int) -> Spec:
     return Spec("imagecorruptions", height, "imagecorruptions 1.1.2", "", {"elastic_transform": entry})
 
 
-def _deviations(values: Tensor, draws: Tensor, tolerance: Tensor) -> Tensor:
-    """(F,), mean over images of values (N, F) minus those of draws (P, N, F), in standard errors."""
-    return (values - draws.mean(dim=0)).mean(dim=0) / (_standard_error(draws).square() + tolerance.square()).sqrt()
+def _deviations(values: Tensor, draws: Tensor, tolerances: Sequence[float]) -> Tensor:
+    """(F,), mean over images of values (Q, N, F) minus those of draws (P, N, F), in standard errors."""
+    tolerance = torch.tensor(tolerances, dtype=torch.float64)
+    error = (_standard_error(draws, len(values)).square() + tolerance.square()).sqrt()
+    return (values.mean(dim=(0, 1)) - draws.mean(dim=(0, 1))) / error
 
 
-def _standard_error(draws: Tensor) -> Tensor:
-    """(F,), standard error of a mean over images less that of draws (P, N, F), both of the same clean images."""
+def _standard_error(draws: Tensor, others: int) -> Tensor:
+    """(F,), standard error of the mean of as many other passes less that of draws (P, N, F), for the same images."""
     passes, images = draws.shape[:2]
-    return (draws.var(dim=0).mean(dim=0) / images * (1.0 + 1.0 / passes)).sqrt()
+    return (draws.var(dim=0).mean(dim=0) / images * (1.0 / others + 1.0 / passes)).sqrt()
