@@ -181,7 +181,7 @@ def answers(library: Library, python: Path, clean: Tensor, spec: Spec, folder: P
     plan = {"levels": levels, "severities": SEVERITIES, "passes": passes, "more": 2}
     (folder / "plan.json").write_text(json.dumps(plan))
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    command = ["nice", python, ADAPTERS, library.name, folder]
+    command = ["nice", "-n", "3", python, ADAPTERS, library.name, folder]
     subprocess.run(command, check=True, env=os.environ | threads, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     told: dict[str, str] = json.loads((folder / "answers.json").read_text())
     return told
