@@ -19,7 +19,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -158,14 +157,14 @@ class Cell:
 def environment(library: Library, cache: Path) -> Path:
     """Returns the Python of an environment that holds a library, made on the first call."""
     pinned = f"{library.name}=={library.version}"
-    digest = hashlib.sha256(repr((library, sys.version)).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr((library.beside, sys.version)).encode()).hexdigest()[:8]
     folder = cache / f"{library.name}-{library.version}-{digest}"
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         if library.borrows:
             (site,) = folder.glob("lib/python*/site-packages")
-            (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+            (site / "borrowed.pth").write_text(str(Path(torch.__file__).parents[1]))
         install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--no-compile"]
         subprocess.run([*install, *library.beside, *(() if library.alone else (pinned,))], check=True)
         if library.alone:
