@@ -70,7 +70,7 @@ LIBRARIES = (
     Library("imgaug", "0.4.0", (*OLD_NUMERICS, OLD_TOOLS, "imagecorruptions==1.1.2")),
     Library("corrupt-tta", "0.1.7", NUMERICS),
     Library("torch-uncertainty", "0.13.0", ("kornia==0.9.0", *NUMERICS[:2], "lightning"), borrows=True),
-    Library("albumentationsx", "2.5.1", ("opencv-python-headless",), exact=False),
+    Library("albumentationsx", "2.5.1", ("opencv-python-headless",), borrows=True, exact=False),
     Library("kornia", "0.9.0", borrows=True, exact=False),
 )
 
@@ -198,7 +198,10 @@ def judged(library: Library, candidate: Candidate, passes: Sequence[Tensor]) -> 
         difference = (next(candidate.images()).to(torch.int16) - passes[0].to(torch.int16)).abs()
         largest, mean = int(difference.max()), float(difference.double().mean())
     found = candidate.compare(*passes)
-    kind, note = READ.get((library.name, its.corruption), (ALGORITHM, "differs; its source was not read"))
+    unread = (ALGORITHM, "its source was not read")
+    if its.table != "imagenet_c":
+        unread = (CONSTANTS, "those of ImageNet-C")
+    kind, note = READ.get((library.name, its.corruption), unread)
     if found is not None:
         kind = "same in distribution" if found[0] is Match.ALIKE else "same"
         note = (
