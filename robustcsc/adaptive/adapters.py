@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from robustcsc.adaptive.batch_norm import EntropyMinimiser, batch_statistics
+from robustcsc.adaptive.batch_norm import EntropyMinimiser, batch_statistics, gated
 from robustcsc.adaptive.denoise import denoised
 from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Tent
 
@@ -34,8 +34,10 @@ class Adapter:
     def of(cls, model: nn.Module, made: Adaptation | None) -> Adapter:
         """Returns the adapter of a model; that of `None` does nothing."""
         match made:
-            case BatchStatistics(prior=prior):
+            case BatchStatistics(prior=prior, gate=None):
                 return cls(looking=partial(batch_statistics, model, prior))
+            case BatchStatistics(prior=prior, gate=float(gate)):
+                return cls(learning=partial(gated, model, prior, gate))
             case Tent():
                 return cls(looking=partial(batch_statistics, model), learning=EntropyMinimiser(model, made))
             case Denoise():

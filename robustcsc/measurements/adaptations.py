@@ -52,22 +52,29 @@ class BatchStatistics(Fact, frozen=True, tag="bn"):
         prior: The weight of the stored statistics, as a number of images: N of Schneider et al., section 3.
         order: Which images are in a batch together.
         seed: Seed of a shuffled order.
+        gate: A batch is answered by the model as it is if its statistics raise the mean entropy of the answers (in
+            nats) by more than this; ``None`` for statistics in every batch.
 
     Raises:
         PolicyError: A number is out of range.
 
     Examples:
         >>> parse_adaptation("bn:batch=16:prior=64")
-        BatchStatistics(batch=16, prior=64, order=<Order.SHUFFLED: 'shuffled'>, seed=0)
+        BatchStatistics(batch=16, prior=64, order=<Order.SHUFFLED: 'shuffled'>, seed=0, gate=None)
     """
 
     batch: int = 250
     prior: int = 0
     order: Order = Order.SHUFFLED
     seed: int = 0
+    gate: float | None = None
 
     def __post_init__(self) -> None:
         _check(self, "bn", batch=1, prior=0, seed=0)
+        if self.gate is not None:
+            if not math.isfinite(self.gate):
+                raise PolicyError(f"gate={self.gate} is no entropy: write a number, such as --test-time bn:gate=0.05.")
+            as_float(self, "gate")
 
 
 class Tent(Fact, frozen=True, tag="tent"):
@@ -165,8 +172,8 @@ def parse_adaptation(text: str) -> Adaptation | None:
         return msgspec.convert(values, _NAMED[name], strict=False)
     except msgspec.ValidationError as error:
         raise PolicyError(
-            f"--test-time {text}: batch, prior, steps and seed are whole numbers, order is one of {', '.join(Order)}, "
-            "and episodic is true or false."
+            f"--test-time {text}: batch, prior, steps and seed are whole numbers, gate and learning_rate are numbers, "
+            f"order is one of {', '.join(Order)}, and episodic is true or false."
         ) from error
 
 

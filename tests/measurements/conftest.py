@@ -121,7 +121,14 @@ KINDS: dict[str, st.SearchStrategy[Perturbation]] = {
 }
 ORDERS, SEEDS = st.sampled_from(Order), st.integers(0, 9)
 ADAPTATIONS: st.SearchStrategy[Adaptation] = st.one_of(
-    st.builds(BatchStatistics, batch=st.integers(1, 999), prior=st.integers(0, 999), order=ORDERS, seed=SEEDS),
+    st.builds(
+        BatchStatistics,
+        batch=st.integers(1, 999),
+        prior=st.integers(0, 999),
+        order=ORDERS,
+        seed=SEEDS,
+        gate=st.none() | st.floats(-9, 9),
+    ),
     st.builds(
         Tent,
         batch=st.integers(1, 999),

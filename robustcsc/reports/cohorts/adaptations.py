@@ -32,6 +32,7 @@ def adaptation_words(made: Adaptation) -> str:
     if isinstance(made, BatchStatistics):
         words = f"batch-norm statistics of {made.batch} images"
         more += [f"prior {made.prior}"] if made.prior else []
+        more += [] if made.gate is None else [f"unless they raise the entropy by {made.gate:g}"]
     else:
         words = f"TENT on batches of {made.batch}"
         more += [f"learning rate {made.learning_rate:g}"] if made.learning_rate != Tent().learning_rate else []
