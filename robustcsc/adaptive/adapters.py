@@ -34,9 +34,9 @@ class Adapter:
     def of(cls, model: nn.Module, made: Adaptation | None) -> Adapter:
         """Returns the adapter of a model; that of `None` does nothing."""
         match made:
-            case BatchStatistics(prior=prior, gate=None):
-                return cls(looking=partial(batch_statistics, model, prior))
-            case BatchStatistics(prior=prior, gate=float(gate)):
+            case BatchStatistics(prior=prior, gate=gate):
+                if gate is None:
+                    return cls(looking=partial(batch_statistics, model, prior))
                 return cls(learning=partial(gated, model, prior, gate))
             case Tent():
                 return cls(looking=partial(batch_statistics, model), learning=EntropyMinimiser(model, made))
