@@ -36,6 +36,8 @@ LAMBDAS = ("train", "oracle")
 STAGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (RESNET, (), ("none", "bn")),
     (SDNET, ("train",), ("none", "bn")),
+    (RESNET, (), ("bn:prior=250", "bn:prior=250:gate=0.08")),
+    (SDNET, ("train",), ("bn:prior=250", "bn:prior=250:gate=0.08")),
     (RESNET, (), ("bn:prior=64", "bn:batch=16", "bn:batch=16:prior=64")),
     (SDNET, ("train",), ("bn:prior=64", "bn:batch=16", "bn:batch=16:prior=64")),
     (RESNET, (), ("bn:order=class", "bn:prior=64:order=class", "bn:batch=1", "bn:batch=1:prior=16")),
