@@ -58,14 +58,18 @@ class BlindLambda(nn.Module):
         self.register_buffer("gains", accuracies - trained[:, None])
         self.register_buffer("grid", torch.tensor(grid, dtype=torch.float64))
 
-    def expected(self, found: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the best lambda of every image, and what the best is expected to gain in accuracy, both ``(N,)``.
+    def expected_gains(self, found: Tensor) -> Tensor:
+        """Returns what each lambda of the grid is expected to gain in accuracy, ``(N, len(grid))``.
 
         Args:
             found: Features, ``(N, len(FEATURES))``.
         """
         forms = found.double()[:, self.columns] @ self.weights.T + self.intercepts
-        gains = forms.softmax(1) @ self.gains
+        return forms.softmax(1) @ self.gains
+
+    def expected(self, found: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the best lambda of every image, and what the best is expected to gain in accuracy, both ``(N,)``."""
+        gains = self.expected_gains(found)
         return (gains / self.estimator.temperature).softmax(1) @ self.grid, gains.amax(1)
 
     def forward(self, found: Tensor) -> Tensor:
@@ -121,11 +125,16 @@ def fit_posterior(measured: Sequence[tuple[NoiseLevel, Tensor]], grid: Sequence[
 def _smoothed(
     levels: Sequence[NoiseLevel], grid: Sequence[float], lam0: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns the accuracy of each level at each lambda of the grid, and at the training lambda, as polynomials."""
+    """Returns the accuracy of each level at each lambda of the grid, and at the training lambda.
+
+    They are polynomials in the logarithm of lambda plus the training lambda, or plus 0.1 where it is 0: below it,
+    accuracy changes little.
+    """
     lambdas = np.asarray(grid, dtype=np.float64)
     found = np.array([np.array(level.correct) / level.total for level in levels])
     degree = min(_DEGREE, len(lambdas) - 1)
-    at = (lambdas - lambdas[0]) / np.ptp(lambdas)
+    at = np.log(lambdas + (lam0 or 0.1))
+    at = (at - at[0]) / np.ptp(at)
     smooth = np.polynomial.polynomial.polyval(at, np.polynomial.polynomial.polyfit(at, found.T, degree))
     return smooth, np.array([np.interp(lam0, lambdas, each) for each in smooth])
 

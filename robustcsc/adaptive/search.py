@@ -73,7 +73,7 @@ class Search:
             nonlocal done
             right = []
             for batch in images.batches(self.batch_size, device=self.device, as_bytes=True):
-                noisy = self._noisy(batch, kernel, level)
+                noisy = self.noisy(batch, kernel, level)
                 if first:
                     seen.append(features(noisy).cpu())
                     squared, energy = layer_residuals(self.model, noisy)
@@ -127,7 +127,7 @@ class Search:
                 chosen = turn == index
                 part = Batch(batch.images[chosen], batch.labels[chosen], batch.indices[chosen])
                 if len(part.labels):
-                    mixed[chosen] = self._noisy(part, level.noise, level.parameters)
+                    mixed[chosen] = self.noisy(part, level.noise, level.parameters)
             residuals = layer_residuals(self.model, mixed)
             for name, choose in choices.items():
                 correct[name] += int(self._right(batch, mixed, choose(mixed, *residuals)).sum())
@@ -152,7 +152,8 @@ class Search:
             progress("what blind costs", done, len(names))
         return guarded(estimator, found)
 
-    def _noisy(self, batch: Batch, kernel: str, level: Mapping[str, float]) -> Tensor:
+    def noisy(self, batch: Batch, kernel: str, level: Mapping[str, float]) -> Tensor:
+        """Returns images of a batch of bytes at a noise level."""
         if kernel == "clean":
             return as_floats(batch.images, self.device)
         # The name in the seed makes these draws differ from those of every test corruption.
