@@ -11,7 +11,7 @@ from tests.faults.examples import EXAMPLES
 
 pytestmark = pytest.mark.slow
 
-TRIES = 30 if FULL else 1
+TRIES = 10 if FULL else 1
 ERRORS = ("ENOSPC", "EIO", "EROFS", "EDQUOT")
 
 

@@ -11,7 +11,7 @@ from tests.faults.examples import EXAMPLES
 pytestmark = pytest.mark.slow
 
 #: Kills at random moments, and before opening, renaming or deleting a file, of each command; `None` is each of these.
-MOMENTS, EVENTS = (50, None) if FULL else (1, 3)
+MOMENTS, EVENTS = (50, None) if FULL else (1, 2)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

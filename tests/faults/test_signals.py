@@ -17,7 +17,7 @@ from tests.faults.examples import EXAMPLES
 pytestmark = pytest.mark.slow
 
 SENTENCES = {signal.SIGINT: "Interrupted; what was finished is kept.", signal.SIGTERM: "Terminated; what was finished"}
-MOMENTS, STARTS = (10, 40) if FULL else (1, 1)
+MOMENTS, STARTS = (5, 20) if FULL else (1, 1)
 PROGRAM = [sys.executable, "-m", "robustcsc.cli.start"]
 EVALUATE = [*PROGRAM, "evaluate", "--run", "sdnet-digits", "--limit", "10"]
 
@@ -55,7 +55,7 @@ def test_a_program_that_is_stopped_while_it_starts_says_so(tmp_path: Path) -> No
             assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("closed", ["<&- >&-", ">&- 2>&-", "2>/dev/full"])
 def test_streams_that_lead_nowhere_disturb_no_measurement(closed: str, tmp_path: Path) -> None:
     typed = f"{' '.join(EVALUATE)} {closed}"
     done = subprocess.run(["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True)
@@ -66,7 +66,7 @@ def test_streams_that_lead_nowhere_disturb_no_measurement(closed: str, tmp_path:
 
 
 def test_little_memory_is_one_sentence(tmp_path: Path) -> None:
-    for megabytes in (100, 300, 1000, 2000):
+    for megabytes in (100, 300, 1000, 2000) if FULL else (300, 2000):
         limit = partial_limit(megabytes << 20)
         done = subprocess.run(EVALUATE, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit)
         assert done.returncode == 2, done
