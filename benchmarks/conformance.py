@@ -7,7 +7,8 @@ judged by changing its line in `LIBRARIES`. With ``--size 32`` the errors are co
 
 Classes: ``same`` (every pixel within one level), ``same in distribution``, ``other constants``, ``other algorithm``,
 ``does not run``, ``not offered``. Whether other images come from constants or from the algorithm cannot be seen in
-pixels: that was read in the libraries' source, and is in `READ` with the reason.
+pixels, nor can a small difference between random draws: that was read in the libraries' source, and is in `READ` with
+the reason.
 """
 
 from __future__ import annotations
@@ -202,13 +203,12 @@ def judged(library: Library, candidate: Candidate, passes: Sequence[Tensor]) -> 
     if its.table != "imagenet_c":
         unread = (CONSTANTS, "those of ImageNet-C")
     kind, note = READ.get((library.name, its.corruption), unread)
-    if found is not None:
-        kind = "same in distribution" if found[0] is Match.ALIKE else "same"
-        note = (
-            f"not told apart here, but {note}"
-            if (library.name, its.corruption) in READ and not candidate.deterministic
-            else ""
-        )
+    if found is not None and found[0] is not Match.ALIKE:
+        kind, note = "same", ""
+    elif found is not None and (library.name, its.corruption) in READ:
+        note = f"{note}: read in the source, too little to be seen on these images"
+    elif found is not None:
+        kind, note = "same in distribution", ""
     place = (library.name, library.version, candidate.clean.shape[2], its.corruption, its.severity)
     return Cell(*place, kind, ratio, scatter, largest, mean, len(passes), note)
 
