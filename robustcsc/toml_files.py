@@ -77,6 +77,9 @@ class TomlFile:
             return tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
             raise self.refused(f"{self.path}{_toml_words(self.text, str(error), self.several)}") from error
+        except RecursionError as error:
+            advice = "write lists and tables without so many others"
+            raise self.refused(f"{self.path} is nested too deeply: {advice}.") from error
 
     def line(self, place: Place) -> int:
         """Returns the line, from 1, at which a value, or the last part of its place that exists, is written.

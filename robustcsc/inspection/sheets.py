@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from robustcsc.presentation.drawing import Drawing, verbatim
+from robustcsc.presentation.drawing import Drawing, own_style, verbatim
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -45,6 +45,7 @@ def sheet(pictures: Array, columns: int | None = None) -> Array:
     return grid.reshape(rows * (height + 1), columns * (width + 1), channels)
 
 
+@own_style()
 def draw_sheet(
     name: str,
     title: str,

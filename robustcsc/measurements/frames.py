@@ -11,6 +11,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from robustcsc.files import no_formula
 from robustcsc.measurements.facts import Fact, tag_of, to_json, to_plain
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.statistics import wilson_interval
@@ -155,7 +156,7 @@ def records_frame(records: Sequence[Record], *, timing: bool = True) -> pd.DataF
 
 
 def records_csv(records: Sequence[Record], *, timing: bool = True) -> str:
-    """Returns what ``records_frame(...).to_csv(index=False)`` does, without pandas, which takes a while to import.
+    """Returns what ``records_frame(...).to_csv(index=False)`` does, with no formulas, and without the slow pandas.
 
     Args:
         records: What was measured.
@@ -176,4 +177,4 @@ def _texts(values: Sequence[Any]) -> list[str]:
     """Returns the cells of a column: a whole number is written with a point where others of the column have one."""
     kinds = {type(value) for value in values}
     floats = float in kinds and kinds <= {int, float, type(None)}
-    return ["" if it is None or it != it else str(float(it) if floats else it) for it in values]
+    return ["" if it is None or it != it else no_formula(str(float(it) if floats else it)) for it in values]

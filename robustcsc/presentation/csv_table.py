@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from robustcsc.files import no_formula
 from robustcsc.presentation.table import Cell, Coded, Column, Estimate, Plain, Table, facts, is_scaled
 from robustcsc.presentation.words import one_line
 
@@ -84,7 +85,7 @@ def tsv_text(table: Table) -> str:
         >>> tsv_text(Table("t", "t", (Column("run"), Column("clean", percent=True)), (("sdnet", 0.98),)))
         'run\tclean (%)\nsdnet\t98.0\n'
     """
-    return "".join(f"{line}\n" for line in _lines(table, lambda values: "\t".join(map(one_line, values)), "\t"))
+    return "".join(f"{line}\n" for line in _lines(table, _tabbed, "\t"))
 
 
 def _lines(table: Table, joined: Callable[[Iterable[str]], str], separator: str) -> Iterator[str]:
@@ -97,8 +98,12 @@ def _lines(table: Table, joined: Callable[[Iterable[str]], str], separator: str)
 
 
 def csv_line(values: Iterable[str]) -> str:
-    """Returns fields as one line without its end, quoted where needed."""
-    return ",".join(map(_quoted, values))
+    """Returns fields as one line without its end, quoted where needed, none of which is a formula."""
+    return ",".join(map(_quoted, map(no_formula, values)))
+
+
+def _tabbed(values: Iterable[str]) -> str:
+    return "\t".join(no_formula(one_line(value)) for value in values)
 
 
 def _quoted(text: str) -> str:

@@ -78,8 +78,16 @@ class Drawing:
 
 
 @contextmanager
+def own_style() -> Iterator[None]:
+    """Leaves out what a ``matplotlibrc`` says, of the working directory say: the same facts give the same figure."""
+    changed = {it: usual for it, usual in mpl.rcParamsDefault.items() if it != "backend" and mpl.rcParams[it] != usual}
+    with mpl.rc_context(changed):
+        yield
+
+
+@contextmanager
 def _reproducible(salt: str) -> Iterator[None]:
-    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}), warnings.catch_warnings():
+    with own_style(), mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in any script
         yield
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from robustcsc.presentation.chart import Chart, Dashes, Dots, HeatMap, Line, Marker, Panel, Series
 from robustcsc.presentation.colours import COLOURS, SHADES, ink_on, shade
-from robustcsc.presentation.drawing import Drawing, grid, make_panels, title_panel, verbatim
+from robustcsc.presentation.drawing import Drawing, grid, make_panels, own_style, title_panel, verbatim
 
 _MARKERS: dict[Marker, str] = {
     "circle": "o",
@@ -67,6 +67,7 @@ _NARROW = _Look(
 )  # fmt: skip
 
 
+@own_style()
 def draw(chart: Chart, *, narrow: bool = False) -> Drawing:
     """Returns a chart as a drawing.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from robustcsc.files import no_formula
 from robustcsc.measurements.frames import DERIVED, NAMES
 from robustcsc.measurements.provenance import Provenance
 from robustcsc.measurements.records import Measurement, Record
@@ -32,8 +33,9 @@ def record_of(row: dict[str, str]) -> Record:
             place = plain
             for parent in parents:
                 place = place.setdefault(parent, {})
+            text = cell[1:] if cell[:1] == "'" and no_formula(cell[1:]) == cell else cell
             place[name] = (
-                json.loads(cell) if column in LISTS or (cell.startswith("[") and column == "policy.value") else cell
+                json.loads(text) if column in LISTS or (cell.startswith("[") and column == "policy.value") else text
             )
     policy = plain["measurement"]["policy"]
     if "by" in policy:

@@ -324,3 +324,9 @@ def test_a_drawing_has_150_dots_per_inch() -> None:
     drawing = Drawing("d", "t", "d", Figure(figsize=(2, 1), dpi=150))
     with Image.open(io.BytesIO(drawing.to_png())) as image:
         assert image.size == (300, 150)
+
+
+def test_a_matplotlibrc_changes_no_figure() -> None:
+    before = draw(severity_chart()).to_svg()
+    with mpl.rc_context({"axes.facecolor": "black", "font.size": 20, "lines.linewidth": 9, "text.color": "red"}):
+        assert draw(severity_chart()).to_svg() == before

@@ -189,3 +189,12 @@ def test_tables_load_nothing_heavy() -> None:
     code = f"import sys; {imports}; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "matplotlib", "pandas", "numpy", "plotly", "rich"} & set(found.stdout.split())
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-2+3", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"])
+def test_a_name_is_no_formula_of_a_spreadsheet(text: str) -> None:
+    assert [row["run"] for row in read_csv(one_column(Column("run"), text))] == [f"'{text}"]
+
+
+def test_numbers_in_a_csv_file_stay_numbers() -> None:
+    assert csv_text(one_column(Column("gain"), -0.25, -1e-9, 3)) == "gain\n-0.25\n-1e-09\n3\n"

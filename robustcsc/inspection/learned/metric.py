@@ -32,7 +32,7 @@ from robustcsc.inspection.layers import chosen, shown
 from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.layers.qmetric import QMetricReLU, responses
 from robustcsc.presentation.colours import COLOURS
-from robustcsc.presentation.drawing import Drawing, panels, title_panel
+from robustcsc.presentation.drawing import Drawing, own_style, panels, title_panel
 from robustcsc.presentation.table import Column, Table
 from robustcsc.presentation.words import slug
 
@@ -165,6 +165,7 @@ def _three(values: tuple[float, float, float]) -> str:
     return " ".join(f"{value:.3g}" for value in values)
 
 
+@own_style()
 def draw_metric(name: str, layer: QMetricReLU, subject: str) -> Drawing:
     """Returns W~ as a picture, its singular values, its eigenvalues, and h and b, of one layer."""
     weight = whole_weight(layer)

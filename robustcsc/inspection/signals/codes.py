@@ -22,7 +22,7 @@ from robustcsc.inspection.layers import chosen, coding_layers, shown, watch
 from robustcsc.inspection.specimen import Findings, Specimen
 from robustcsc.presentation.chart import MOST_PANELS, left_out
 from robustcsc.presentation.colours import COLOURS
-from robustcsc.presentation.drawing import Drawing, panels, title_panel
+from robustcsc.presentation.drawing import Drawing, own_style, panels, title_panel
 from robustcsc.presentation.table import Cell, Column, Table
 
 #: Number of bins on either side of 0, at least half of which are in use.
@@ -231,6 +231,7 @@ def histogram_table(found: Sequence[LayerCodes], subject: str) -> Table:
     return Table("codes-histogram", f"Histogram of the values of the codes: {subject}", columns, tuple(rows))
 
 
+@own_style()
 def draw_codes(found: Sequence[LayerCodes], subject: str) -> Drawing:
     """Returns the histograms, one panel per layer, on a logarithmic scale (figure 6)."""
     drawn = found[:MOST_PANELS]

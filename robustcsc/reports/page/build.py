@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
+from typing import Any
 
 from robustcsc.errors import StoreError
 from robustcsc.files import PARTIAL, check_writable
 from robustcsc.locks import alone
+from robustcsc.measurements.facts import from_json
 from robustcsc.measurements.frames import TIMING
 from robustcsc.measurements.records import Record
 from robustcsc.presentation.csv_table import csv_text
@@ -35,6 +37,7 @@ from robustcsc.reports.page.page import render_page
 from robustcsc.reports.page.sections import Report, Section, closing_sections, report_sections
 
 MANIFEST = "manifest.json"
+_MADE_BY = "robustcsc report"
 _OUTCOMES = ("outcomes", "outcome_count")
 """Columns of `records.csv` that the page leaves out: they are long, and for comparing records."""
 
@@ -110,7 +113,7 @@ def _write(report: Report, folder: Path, png: bool) -> ReportPaths:
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 (fresh / name).write_bytes(content)
                 files.append(name)
-            manifest = {"made by": "robustcsc report", "files": sorted(files)}
+            manifest = {"made by": _MADE_BY, "files": sorted(files)}
             (fresh / MANIFEST).write_bytes(f"{json.dumps(manifest, indent=2)}\n".encode())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -191,15 +194,19 @@ def check_folder(folder: Path) -> None:
     Raises:
         StoreError: It cannot be written, or replacing it would delete something that no report wrote.
     """
+    if folder.expanduser().is_symlink():
+        raise StoreError(f"{folder} is a link, which a report would replace: name the folder itself, or another --out.")
     folder = folder.expanduser().resolve()
     check_writable(folder, "The folder of the report", folder=True)
     check_writable(folder.parent, "The folder of the report", folder=True)  # the old and the new one lie side by side
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     try:
-        known = set(json.loads((folder / MANIFEST).read_text("utf-8"))["files"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        manifest = from_json((folder / MANIFEST).read_bytes(), dict[str, Any])
+        known = set(manifest["files"]) if manifest["made by"] == _MADE_BY else set()
+    except (OSError, ValueError, KeyError, TypeError):
         known = set()
-    foreign = sorted(present - known)
+    names = {path: path.relative_to(folder).as_posix() for path in found}
+    foreign = sorted(name for path, name in names.items() if path.is_symlink() or name not in known)
     if foreign:
         raise StoreError(
             f"The report would replace {folder}, which holds {foreign[0]!r} and was not written by a report: "

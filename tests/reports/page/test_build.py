@@ -15,7 +15,7 @@ from robustcsc.errors import StoreError
 from robustcsc.measurements.corruptions import STANDARD_CORRUPTIONS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import Record
-from robustcsc.reports.page.build import ReportPaths, write_report
+from robustcsc.reports.page.build import ReportPaths, check_folder, write_report
 from robustcsc.reports.page.sections import Report
 
 RecordMaker = Callable[..., Record]
@@ -244,6 +244,20 @@ def test_a_folder_with_other_files_is_never_replaced(clean: RecordMaker, tmp_pat
     assert (folder / "thesis.tex").read_text() == "years of work"
     with pytest.raises(StoreError, match="is a file"):
         write_report(made, folder / "thesis.tex")
+
+
+def test_neither_a_link_nor_what_another_manifest_names_is_replaced(clean: RecordMaker, tmp_path: Path) -> None:
+    folder = write_report(Report(title="t", records=[clean(met=1, total=2)]), tmp_path / "r").folder
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(StoreError, match="link is a link, which a report would replace"):
+        check_folder(tmp_path / "link")
+    (folder / "tables" / "mine").symlink_to(tmp_path)
+    with pytest.raises(StoreError, match="holds 'tables/mine'"):
+        check_folder(folder)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "manifest.json").write_text('{"made by": "a web site", "files": ["manifest.json"]}')
+    with pytest.raises(StoreError, match=r"holds 'manifest\.json' and was not written by a report"):
+        check_folder(tmp_path / "site")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
