@@ -53,9 +53,8 @@ def test_pictures_are_the_images_that_are_measured(sheet: ExampleSheet) -> None:
     images = load("digits", split="test")
     example = sheet.examples[2]
     (batch,) = images.subset(torch.tensor([example.position])).batches(1)
-    noisy = corrupt(
-        batch.images, load_spec("cifar10_c"), "gaussian_noise", SEVERITY, seed=0, indices=batch.indices, as_published=True
-    )
+    spec, indices = load_spec("cifar10_c"), batch.indices
+    noisy = corrupt(batch.images, spec, "gaussian_noise", SEVERITY, seed=0, indices=indices, as_published=True)
     for version, image in zip(example.versions, (batch.images, noisy), strict=False):
         assert torch.equal(pixels(version.png), image[0, 0])
     adversarial = pixels(example.versions[3].png)
