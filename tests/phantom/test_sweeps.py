@@ -76,10 +76,10 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     read = predictions._Tally.read
 
-    def noted(tally: predictions._Tally) -> Predictions:
+    def noted(tally: predictions._Tally, rows: Tensor | None) -> Predictions:
         made.append("read")
         with watched([]):
-            return read(tally)
+            return read(tally, rows)
 
     monkeypatch.setattr(predictions._Tally, "read", noted)
     return made
