@@ -64,7 +64,7 @@ def test_an_unchanged_fit_is_found_and_measured_again_on_request(
         raise RobustCSCError("A fit was measured.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("robustcsc.adaptive.fit._Search.family", measured)
+        patched.setattr("robustcsc.adaptive.search.Search.family", measured)
         assert robustcsc(typed).out == first.out
         assert robustcsc(typed.replace("gaussian,shot", "shot")).code == 0
         for changed in ("--remeasure", "--seed 1", "--grid 0.1,0.4"):
