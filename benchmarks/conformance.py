@@ -70,7 +70,7 @@ LIBRARIES = (
     Library("imagecorruptions", "1.1.2", (*NUMERICS, OLD_TOOLS, "numba")),
     Library("imgaug", "0.4.0", (*OLD_NUMERICS, OLD_TOOLS, "imagecorruptions==1.1.2")),
     Library("corrupt-tta", "0.1.7", NUMERICS),
-    Library("torch-uncertainty", "0.13.0", ("kornia==0.9.0", *NUMERICS[:2], "lightning"), borrows=True),
+    Library("torch-uncertainty", "0.13.0", ("kornia==0.9.0", *NUMERICS[:2], "opencv-python-headless"), borrows=True),
     Library("albumentationsx", "2.5.1", ("opencv-python-headless",), borrows=True, exact=False),
     Library("kornia", "0.9.0", borrows=True, exact=False),
 )
@@ -102,6 +102,7 @@ READ = {
     ("albumentationsx", "gaussian_noise"): (CONSTANTS, "noise cut to integers towards zero"),
     ("albumentationsx", "shot_noise"): (ALGORITHM, "counts photons in linear light, which darkens"),
     ("albumentationsx", "impulse_noise"): (ALGORITHM, "whole pixels, where the original takes single values"),
+    ("albumentationsx", "glass_blur"): (ALGORITHM, "rounds where the original truncates: one level brighter"),
     ("albumentationsx", "motion_blur"): (ALGORITHM, "box kernel"),
     ("albumentationsx", "zoom_blur"): (ALGORITHM, "another interpolation"),
     ("albumentationsx", "snow"): (ALGORITHM, "no counterpart; its defaults"),

@@ -91,7 +91,7 @@ def albumentationsx():
         "defocus_blur": lambda it: A.Defocus((int(it["radius"]),) * 2, (it["alias_sigma"],) * 2, p=1),
         "glass_blur": lambda it: A.GlassBlur(it["sigma"], int(it["distance"]), int(it["passes"]), "exact", p=1),
         "motion_blur": lambda it: A.MotionBlur(
-            (2 * int(it["radius"]) + 1,) * 2, allow_shifted=False, angle_range=(-45, 45), direction_range=(0, 0), p=1
+            (2 * int(it["radius"]) + 1,) * 2, allow_shifted=False, angle_range=(0, 45), direction_range=(0, 0), p=1
         ),
         "zoom_blur": lambda it: A.ZoomBlur((it["last"] + it["step"],) * 2, (it["step"],) * 2, p=1),
         "snow": lambda it: A.RandomSnow(p=1),
@@ -102,7 +102,7 @@ def albumentationsx():
         "pixelate": lambda it: A.Downscale((it["scale"],) * 2, area, p=1),
         "jpeg_compression": lambda it: A.ImageCompression("jpeg", (int(it["quality"]),) * 2, p=1),
         "speckle_noise": lambda it: A.MultiplicativeNoise(
-            (1 - wide * it["std"], 1 + wide * it["std"]), per_channel=True, elementwise=True, p=1
+            (max(0.0, 1 - wide * it["std"]), 1 + wide * it["std"]), per_channel=True, elementwise=True, p=1
         ),
         "gaussian_blur": lambda it: A.GaussianBlur((0, 0), (it["sigma"],) * 2, p=1),
         "spatter": lambda it: A.Spatter(
@@ -178,6 +178,8 @@ def main(library, folder):
         (folder / "answers.json").write_text(json.dumps({"": f"{type(error).__name__}: {error}"[:200]}))
         return
     for name, function in functions.items():
+        if name not in plan["levels"]:
+            continue
         for severity in plan["severities"]:
             key = f"{name}-{severity}"
             try:
