@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -80,7 +81,9 @@ class Drawing:
 @contextmanager
 def own_style() -> Iterator[None]:
     """Leaves out what a ``matplotlibrc`` says, of the working directory say: the same facts give the same figure."""
-    changed = {it: usual for it, usual in mpl.rcParamsDefault.items() if it != "backend" and mpl.rcParams[it] != usual}
+    changed: Any = {
+        it: usual for it, usual in mpl.rcParamsDefault.items() if it != "backend" and mpl.rcParams[it] != usual
+    }
     with mpl.rc_context(changed):
         yield
 
