@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = [*(sys.argv[1:] if arguments is None else arguments)]
     with stoppable() as stop:
         try:
-            code = _run(typed)
+            code: int = _run(typed)
             sys.stdout.flush()
             return code
         except BrokenPipeError:
@@ -160,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _close_output()
             if stop.number or isinstance(error, KeyboardInterrupt):
                 note(stop.sentence)
-                return stop.code
+                code = stop.code
+                return code
             if DEBUG in typed:
                 traceback.print_exception(error)
             sentence = _sentence(error)

@@ -9,7 +9,8 @@ def main() -> int:
     """Runs the command line; see `robustcsc.cli.main.main`."""
     with stopped_at_once():
         from robustcsc.cli.main import main as run
-    return run()
+    code: int = run()
+    return code
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def test_every_policy_counts_what_a_naive_loop_counts(
 ) -> None:
     model = with_fit(grid=(0.4, 0.77))  # cuts off some lambdas, so that the means differ
     fit, policies = model.fits["gaussian"], model.facts.policies(ALL)
-    made = list(planned_corruptions(Inputs(images=images, spec=spec), ["gaussian_noise"], [5], seed=4, as_published=False))
+    inputs = Inputs(images=images, spec=spec)
+    made = list(planned_corruptions(inputs, ["gaussian_noise"], [5], seed=4, as_published=False))
     clean = measure(model, lambda planner: [planner.clean(policies)], batch_size=25)
     corrupted = measure(model, lambda planner: planner.sweep(made, policies), batch_size=25, spec=spec)
     (batch,) = images.batches(60)

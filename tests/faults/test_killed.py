@@ -20,7 +20,8 @@ def test_a_killed_command_is_resumed_to_the_undisturbed_result(
 ) -> None:
     example, whole, chance = EXAMPLES[name], undisturbed(name), random.Random(name)
     events = range(1, whole.events + 1)
-    kills = [{"kill_at": at} for at in (events if EVENTS is None else sorted(chance.sample(events, EVENTS)))]
+    tried = events if EVENTS is None else sorted(chance.sample(events, EVENTS))
+    kills: list[dict[str, float]] = [{"kill_at": at} for at in tried]
     kills += [{"kill_after": whole.seconds * (number + chance.random()) / MOMENTS} for number in range(MOMENTS)]
     for number, kill in enumerate(kills):
         place = whole.copy(tmp_path / str(number))

@@ -204,7 +204,7 @@ def test_a_fault_planted_in_a_model_is_found_in_its_cell(model: nn.Module, error
     ids=["cpu()", "a tensor of the host"],
 )
 def test_a_fault_planted_in_a_policy_is_found(
-    fault: Callable[[Tensor], Tensor],
+    fault: Callable[[Any], Tensor],
     error: type[Exception],
     sdnet: LoadedModel,
     make_fit: Callable[..., LambdaFit],
