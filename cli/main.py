@@ -34,6 +34,7 @@ _SYSTEM_ERRORS = {
     errno.EDQUOT: "Your disk quota is used up{place}: free some space, then rerun the command to resume it.",
     errno.EFBIG: "A file is larger than is allowed here{place}: raise the limit, or run the command in another folder.",
     errno.EROFS: "The file system is read-only{place}: run the command in a folder you can write to.",
+    errno.EIO: "The disk cannot be read or written{place}: check it, then rerun the command to resume it.",
     errno.EACCES: "Permission is missing{place}: change it, or run the command in a folder you can write to.",
     errno.ENAMETOOLONG: "The name of a file or folder is too long{place}: choose a shorter one.",
 }
