@@ -9,14 +9,14 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from robustcsc.attacks.threat import check_images
 from robustcsc.data import Batch
 from robustcsc.data.images import sent
 from robustcsc.errors import StoreError
-from robustcsc.files import replacing
+from robustcsc.files import write_whole
 from robustcsc.measurements.facts import from_json, replace, sealed, to_json, unsealed
 from robustcsc.measurements.perturbations import Attack, SavedImages, Surrogate
 from robustcsc.measurements.records import Measurement
@@ -67,8 +67,7 @@ def save_adversarial(path: Path, batches: Iterable[Batch], measurement: Measurem
     facts = {_MEASUREMENT: to_json(measurement).decode(), _CLASSES: str(num_classes), _DIGEST: tensors_digest(tensors)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            save_file(tensors, partial, sealed(facts))
+        write_whole(path, serialized(tensors, sealed(facts)))  # not save_file: a full disk stays an OSError
     except OSError as error:
         raise StoreError(f"The images cannot be written to {path}: {error.strerror or error}.") from error
 

@@ -17,7 +17,7 @@ import safetensors
 import torch
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from robustcsc.attacks.universal import UniversalPerturbation, universal_perturbation
@@ -96,7 +96,7 @@ def save_perturbation(path: Path, found: UniversalPerturbation, key: str) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, replacing(path.with_suffix(".png")) as picture:
             drawn.save(picture, format="png", pnginfo=told)
-            save_file({_TENSOR: found.values.contiguous()}, partial, sealed(metadata))
+            partial.write_bytes(serialized({_TENSOR: found.values.contiguous()}, sealed(metadata)))
     except OSError as error:
         raise StoreError(f"The perturbation cannot be written to {path}: {error.strerror or error}.") from error
 

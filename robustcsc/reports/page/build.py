@@ -236,8 +236,10 @@ def _in_two_steps(folder: Path) -> Iterator[Path]:
 
 
 def _clear(scratch: Path, old: Path, folder: Path) -> None:
-    """Deletes a half-made report; the one that was to be replaced comes back to its place, if that is empty."""
+    """Deletes a half-made report; the one that was to be replaced comes back to its place, if that is empty.
+
+    What cannot be deleted waits for the next report, as the new one is whole.
+    """
     if old.exists() and not folder.exists():
         old.rename(folder)
-    if scratch.exists():
-        shutil.rmtree(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
