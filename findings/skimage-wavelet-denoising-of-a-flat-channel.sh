@@ -7,8 +7,8 @@
 # Seen: estimate_sigma is about 1e-33 there and warns about an empty mean; denoise_wavelet, which divides by it, returns
 # NaN in every pixel of the channel without an error, while the other channels are fine. Images with a channel that is
 # constant are common: drawings, scans, saturated photographs. The estimate is a median over the finest diagonal
-# coefficients that are not zero or nearly so: 2 % of salt on a flat image gives no sigma at all, 20 % gives 0.17, and an
-# image of which one half has noise of 0.1 gives 0.006.
+# coefficients that are not zero or nearly so: 2 % of salt on a flat image gives no sigma at all, 20 % gives 0.15, and an
+# image of which one half has noise of 0.1 gives 0.008.
 # Exits with 1 if that changes.
 set -euo pipefail
 folder=$(mktemp -d)
