@@ -41,7 +41,9 @@ def test_records_say_what_was_measured(
         it = record.measurement
         assert it.subject == Subject(run="r", model="tiny", weights="5d" * 32)
         assert it.images == Images(dataset="digits", split="test", fingerprint=images.fingerprint, count=60)
-        assert it.perturbation == Corruption(name="impulse_noise", severity=2, table=spec.table, seed=9)
+        assert it.perturbation == Corruption(
+            name="impulse_noise", severity=2, table=spec.table, pixels=spec.pixels, seed=9
+        )
         assert (it.policy, it.metric, it.batch_size) == (policy, Metric.ACCURACY, None)
         assert record.total == 60 and record.location == location and record.details is None
         assert record.provenance.device.startswith("cpu")
