@@ -140,7 +140,7 @@ def test_an_error_in_code_of_the_users_own_is_a_sentence_with_its_line(
 
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]])
-@pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), OSError(errno.EIO, "a broken disk")])
+@pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), OSError(errno.EBADF, "a closed file")])
 def test_a_defect_is_a_sentence_with_its_command_and_code_70(
     error: Exception, debug: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
