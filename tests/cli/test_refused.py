@@ -172,7 +172,7 @@ def test_a_refused_command_does_not_block_the_name_of_its_run(filled: Path) -> N
 
 def test_records_that_were_counted_before_an_error_are_kept(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The model fails on images with many grey levels, which the digits get by noise."""
-    source = OWN.replace("len(logits) > 2", "self.seen.unique().numel() > 40").replace(
+    source = OWN.replace("len(logits) > 2", "self.seen.unique().numel() > 130").replace(
         "return self.answer(self.head", "self.seen = images\n        return self.answer(self.head"
     )
     (filled / "own.py").write_text(source)
