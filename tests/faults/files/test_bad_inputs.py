@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robustcsc.cli import main as cli_main
+from tests.faults.conftest import FULL
 from tests.faults.files.edits import edit_file
 
 Case = dict[str, Any]
@@ -27,6 +28,8 @@ READ_BY = {
     "exported/robustcsc.json": "sweep --run sdnet --corrupted-root exported --corruptions gaussian_noise --json",
     "adv.safetensors": "attack --run sdnet --score adv.safetensors --json",
 }
+#: Bits that are flipped in each kind of file, and edits of each structured one.
+FLIPS, EDITS = (143, 40) if FULL else (20, 10)
 TIMED = ("seconds", "created", "final_epoch")
 
 
@@ -89,22 +92,22 @@ def answer(place: Path, file: str, content: bytes | None, capsys: pytest.Capture
 @pytest.mark.parametrize("file", READ_BY)
 def test_a_flipped_bit_is_refused_or_harmless(file: str, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, draws = (copied / file).read_bytes(), random.Random(file)
-    expected, refused, flips = answer(copied, file, None, capsys), 0, 143
+    expected, refused = answer(copied, file, None, capsys), 0
     assert expected[0] == 0
-    for _ in range(flips):
+    for _ in range(FLIPS):
         content, bit = bytearray(whole), draws.randrange(8 * len(whole))
         content[bit // 8] ^= 1 << bit % 8
         found = answer(copied, file, bytes(content), capsys)
         assert found in ((2, None), expected), f"bit {bit}"
         refused += found[0] == 2
     with capsys.disabled():
-        print(f"\n{file}: {flips} flipped bits, {refused} refused, {flips - refused} harmless")  # noqa: T201
+        print(f"\n{file}: {FLIPS} flipped bits, {refused} refused, {FLIPS - refused} harmless")  # noqa: T201
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", [it for it in READ_BY if it.endswith(".json")])
 @settings(
-    max_examples=40,
+    max_examples=EDITS,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
