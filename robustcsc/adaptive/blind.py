@@ -30,6 +30,8 @@ from robustcsc.measurements.fits import NoiseLevel
 TEMPERATURE = 0.002
 #: Expected gains that the guard may ask for, in [0, 1].
 LEAST_GAINS = (0.001, 0.002, 0.005, 0.01, 0.02)
+#: One that nothing reaches, so that the training lambda is kept for all images.
+ALL_KEPT = 1.0
 #: Steps of the logistic regression at most.
 _STEPS = 100
 #: Degree of the polynomials over lambda that smooth accuracies.
@@ -164,7 +166,10 @@ class Seen(NamedTuple):
 
 
 def guarded(estimator: Posterior, seen: Sequence[Seen]) -> Posterior:
-    """Returns the estimator with the smallest guard that costs nothing on clean images, nor on all others together."""
+    """Returns the estimator with the smallest guard that costs nothing on clean images, nor on all others together.
+
+    If none of `LEAST_GAINS` is enough, it is `ALL_KEPT`.
+    """
 
     def costly(least: float) -> bool:
         lost: Counter[bool] = Counter()
@@ -172,5 +177,5 @@ def guarded(estimator: Posterior, seen: Sequence[Seen]) -> Posterior:
             lost[harm.severity > 0] += harm.training - harm.blind
         return max(lost.values(), default=0) > 0
 
-    least = next((it for it in LEAST_GAINS if not costly(it)), LEAST_GAINS[-1])
+    least = next((it for it in LEAST_GAINS if not costly(it)), ALL_KEPT)
     return replace(estimator, least_gain=least, harm=tuple(it.harm(least) for it in seen))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.blind import LEAST_GAINS, BlindLambda, Seen, fit_posterior, guarded
+from robustcsc.adaptive.blind import ALL_KEPT, BlindLambda, Seen, fit_posterior, guarded
 from robustcsc.adaptive.features import FEATURES, features
 from robustcsc.adaptive.policies import AdaptiveModel, BlindModel, per_image
 from robustcsc.errors import PolicyError
@@ -88,7 +88,7 @@ def test_the_guard_is_the_smallest_that_harms_neither_clean_nor_other_images() -
     assert found.least_gain == 0.001  # one image lost, one won
     assert [(it.name, it.training, it.blind, it.total) for it in found.harm] == [("clean", 4, 4, 4), ("fog", 2, 2, 4)]
     assert guarded(TOLD, [fine._replace(blind=torch.tensor([True, False, True, True])), lost]).least_gain == 0.002
-    assert guarded(TOLD, [fine._replace(gains=gains + 1, blind=torch.zeros(4).bool())]).least_gain == LEAST_GAINS[-1]
+    assert guarded(TOLD, [fine._replace(gains=gains + 1, blind=torch.zeros(4).bool())]).least_gain == ALL_KEPT
 
 
 @pytest.fixture

@@ -40,10 +40,21 @@ def blind_tables(fits: Iterable[LambdaFit]) -> Iterator[Table]:
             rows=tuple(rows),
             notes=(
                 "Accuracy on held-out training images, in percent with 95 % intervals.",
-                f"The training lambda is kept where another is expected to gain less than {100 * made.least_gain:g} "
-                "points, the least that costs neither the clean images anything nor all others together.",
+                _guard_words(made.least_gain),
                 f"With mixed noise levels, {100 * made.accuracy:.1f} % are right at the estimated lambda, "
                 f"{100 * best:.1f} % at that of the best line.",
                 f"{len(made.features)} features of single images; fit {fit.digest}.",
             ),
         )
+
+
+def _guard_words(least_gain: float) -> str:
+    if least_gain >= 1:
+        return (
+            "The training lambda is kept for all images: each guard that was tried costs clean images something, or "
+            "all others together."
+        )
+    return (
+        f"The training lambda is kept where another is expected to gain less than {100 * least_gain:g} points, the "
+        "least that costs neither the clean images anything nor all others together."
+    )
