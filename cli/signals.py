@@ -54,34 +54,49 @@ def stoppable() -> Iterator[Stop]:
         yield stop
 
 
+def stop_at_once() -> None:
+    """Lets signals end the process from now on, where nothing else does: nothing has begun that is to be kept."""
+    for number in _open_signals():
+        signal.signal(number, _end)
+
+
 @contextmanager
 def stopped_at_once() -> Iterator[None]:
-    """Lets signals end the process while the block runs, which imports: nothing has begun, so nothing is to be kept.
+    """Lets signals end the process while the block runs, which imports: nothing has begun that is to be kept.
 
     An exception would not do: modules that are imported catch any.
     """
-
-    def answer(number: int, _: FrameType | None) -> None:
-        with suppress(OSError):
-            os.write(2, f"{SENTENCES[signal.Signals(number)]}\n".encode())
-        os._exit(128 + number)
-
-    with _answered(answer):
+    with _answered(_end):
         yield
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(2, f"{SENTENCES[signal.Signals(number)]}\n".encode())
+    os._exit(128 + number)
+
+
+def stop_no_more() -> None:
+    """Ignores signals from now on: all is done, and Python has no words for one that comes while it ends itself."""
+    for number in _open_signals():
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def _answered(answer: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Sets what answers signals; those that are ignored, as by `nohup`, stay so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in SENTENCES}
-    chosen = [number for number, its in before.items() if its is not signal.SIG_IGN]
+    """Sets what answers signals."""
+    before = {number: signal.getsignal(number) for number in _open_signals()}
     try:
-        for number in chosen:
+        for number in before:
             signal.signal(number, answer)
         yield
     finally:
-        for number in chosen:
-            signal.signal(number, before[number])
+        for number, its in before.items():
+            signal.signal(number, its)
+
+
+def _open_signals() -> list[signal.Signals]:
+    """Returns the signals that may be answered here: those that are ignored, as by `nohup`, stay so."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in SENTENCES if signal.getsignal(number) is not signal.SIG_IGN]

@@ -2,14 +2,16 @@
 
 import sys
 
-from robustcsc.cli.signals import stopped_at_once
+from robustcsc.cli.signals import stop_at_once, stop_no_more
 
 
 def main() -> int:
     """Runs the command line; see `robustcsc.cli.main.main`."""
-    with stopped_at_once():
-        from robustcsc.cli.main import main as run
+    stop_at_once()
+    from robustcsc.cli.main import main as run
+
     code: int = run()
+    stop_no_more()
     return code
 
 

@@ -16,7 +16,10 @@ from tests.faults.examples import EXAMPLES
 
 pytestmark = pytest.mark.slow
 
-SENTENCES = {signal.SIGINT: "Interrupted; what was finished is kept.", signal.SIGTERM: "Terminated; what was finished"}
+SENTENCES = {
+    signal.SIGINT: "Interrupted; what was finished is kept.",
+    signal.SIGTERM: "Terminated; what was finished is kept.",
+}
 MOMENTS, STARTS = (5, 20) if FULL else (1, 1)
 PROGRAM = [sys.executable, "-m", "robustcsc.cli.start"]
 EVALUATE = [*PROGRAM, "evaluate", "--run", "sdnet-digits", "--limit", "10"]
@@ -42,17 +45,32 @@ def test_a_command_that_is_stopped_says_so_and_is_resumed(
 
 
 def test_a_program_that_is_stopped_while_it_starts_says_so(tmp_path: Path) -> None:
-    """The first tenth of a second belongs to Python, which has no words for it."""
+    """The first tenth of a second belongs to Python, which has no words for it; its last one says nothing either."""
     chance = random.Random(0)
     for _ in range(STARTS):
         for sent, sentence in SENTENCES.items():
             begun = subprocess.Popen(EVALUATE, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            time.sleep(chance.uniform(0.3, 3.0))
+            while not caught(signal.SIGTERM, begun):
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0.0, 3.0))
             begun.send_signal(sent)
             _, err = begun.communicate()
             assert begun.returncode in (0, 128 + sent), err
             assert begun.returncode == 0 or err.startswith(sentence), err
             assert "Traceback" not in err
+
+
+def test_a_signal_while_a_program_ends_changes_nothing(tmp_path: Path) -> None:
+    written, chance = [*PROGRAM, "--version"], random.Random(0)
+    whole = subprocess.run(written, cwd=tmp_path, capture_output=True, text=True).stdout
+    for sent in SENTENCES:
+        for _ in range(STARTS):
+            begun = subprocess.Popen(written, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            assert begun.stdout is not None and begun.stdout.readline() == whole
+            time.sleep(chance.uniform(0.0, 0.2))
+            begun.send_signal(sent)
+            _, err = begun.communicate()
+            assert (begun.returncode, err) in [(0, ""), (128 + sent, f"{SENTENCES[sent]}\n")]
 
 
 @pytest.mark.parametrize("closed", [">&- 2>&-", "2>/dev/full", *(["<&- >&-", "2>&-"] if FULL else [])])
@@ -77,3 +95,11 @@ def test_little_memory_is_one_sentence(tmp_path: Path) -> None:
 def partial_limit(size: int) -> Callable[[], None]:
     """Returns what limits the memory of a process that is about to begin."""
     return lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def caught(number: int, begun: subprocess.Popen[str]) -> bool:
+    """Returns whether a process answers a signal, or has ended."""
+    if begun.poll() is not None:
+        return True
+    (mask,) = [line for line in Path(f"/proc/{begun.pid}/status").read_text().splitlines() if line.startswith("SigCgt")]
+    return bool(int(mask.split()[1], 16) >> (number - 1) & 1)
