@@ -1,8 +1,6 @@
 """How long work reports its progress: a plain callable, so that the library itself never prints."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import accumulate, pairwise
 
 #: Called as ``progress(description, done, total)`` whenever a piece of work is finished: what is being done, and how
 #: much of the whole is done, in any unit.
@@ -11,6 +9,34 @@ Progress = Callable[[str, float, float], None]
 
 def silent(description: str, done: float, total: float) -> None:
     """Ignores all progress."""
+
+
+class Whole:
+    """Work in pieces, one after the other, each of which tells its progress as that of the whole.
+
+    Args:
+        progress: Told of the whole.
+        size: How much work that is, in any unit.
+    """
+
+    def __init__(self, progress: Progress, size: float) -> None:
+        self._progress, self._size, self._begun = progress, size, 0.0
+
+    def part(self, size: float) -> Progress:
+        """Returns what the next piece of work reports to."""
+        begun, self._begun = self._begun, self._begun + size
+
+        def tell(description: str, done: float, total: float) -> None:
+            self._progress(description, begun + size * done / total, self._size)
+
+        return tell
+
+    def drop(self, size: float) -> None:
+        """Leaves out a piece of work that turns out to be done already, or not to be needed.
+
+        Taken for work that was done in no time, it would make what is left look short.
+        """
+        self._size -= size
 
 
 def parts(progress: Progress, sizes: Sequence[float]) -> list[Progress]:
@@ -27,14 +53,8 @@ def parts(progress: Progress, sizes: Sequence[float]) -> list[Progress]:
         >>> second("fog", 100, 100)
         fog 4.0 4
     """
-    ends = [*accumulate(sizes, initial=0)]
-    return [partial(_told, progress, start, end, ends[-1]) for start, end in pairwise(ends)]
-
-
-def _told(
-    progress: Progress, start: float, end: float, whole: float, description: str, done: float, total: float
-) -> None:
-    progress(description, start + (end - start) * done / total, whole)
+    whole = Whole(progress, sum(sizes))
+    return [whole.part(size) for size in sizes]
 
 
 #: Told a sentence that is not a result.

@@ -20,6 +20,7 @@ from robustcsc.errors import AttackError
 from robustcsc.layers.gradients import implicit_layers, unrolled_gradients
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.facts import replace
+from robustcsc.measurements.passes import Passes
 from robustcsc.measurements.records import ComparedGradients, GradientChecks
 from robustcsc.measurements.threats import ThreatModel
 
@@ -99,6 +100,15 @@ def check_masking(
     compared = _compared(model, images, labels, threat, loss) if implicit_layers(model) else None
     with unrolled_gradients(model) if compared and compared.unrolled_is_stronger else nullcontext():
         return replace(_checks(model, images, labels, threat, loss), compared=compared)
+
+
+def check_passes(images: int, *, implicit: bool) -> Passes:
+    """Returns what `check_masking` asks of a model at most; `implicit` if it can be differentiated in two ways."""
+    look, gradient = Passes(forward=1), Passes(forward=1, gradient=1)
+    steps = STEPS + sum(LARGE_STEPS) + 2  # those two are the gradients at the images, and inside their bounds
+    attacks = (gradient * steps + look * 3) * images + gradient * 3
+    compared = (gradient * (STEPS + 1) + look) * images + gradient
+    return (attacks + compared * (2 if implicit else 0)).at_most
 
 
 def _compared(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, loss: str) -> ComparedGradients:

@@ -14,7 +14,7 @@ from robustcsc.measurements.adaptations import Adaptation, check_suited
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
-from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation, Universal
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Perturbation
 from robustcsc.measurements.policies import (
     Adapted,
     Adaptive,
@@ -213,17 +213,6 @@ class Cell:
     def perturbation(self) -> Perturbation:
         """What is done to the images."""
         return self.measurements[0].perturbation
-
-    @property
-    def effort(self) -> float:
-        """About how many times a model sees the images, for progress only; of attacks in turn the last is new."""
-        match self.perturbation:
-            case Attack(steps=(*_, step)) | MinimalBudget(step=step):
-                return float((step.effort or 1) * step.restarts)
-            case Universal(crafting=crafting):
-                return 10.0 * crafting.passes  # a step of DeepFool takes several passes
-            case _:
-                return 1.0
 
 
 #: Cells to be measured one after the other: attacks in turn get the images that the ones before them left.

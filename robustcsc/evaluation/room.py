@@ -58,7 +58,7 @@ class Room:
 
 def slice_size(images: ImageSet) -> int:
     """Returns how many images of a set have at most `SLICE_BYTES`, at least one."""
-    return max(1, SLICE_BYTES // _bytes(images))
+    return max(1, SLICE_BYTES // image_bytes(images))
 
 
 def room_for(model: LoadedModel, images: ImageSet, asked: BatchSize) -> Room:
@@ -72,14 +72,14 @@ def room_for(model: LoadedModel, images: ImageSet, asked: BatchSize) -> Room:
     most, on_gpu = slice_size(images), model.device.type == "cuda"
     if asked != "auto":
         return Room(asked if on_gpu else min(asked, most), fixed=True)
-    room = Room(min(most if on_gpu else max(FEWEST, CACHE_BYTES // _bytes(images)), len(images)))
+    room = Room(min(most if on_gpu else max(FEWEST, CACHE_BYTES // image_bytes(images)), len(images)))
     if on_gpu:
         each = room.used(lambda size: _taken(model, images, size))
-        room.size = max(1, int(BUDGET * _free(model.device) / max(each, BETWEEN * _bytes(images))))
+        room.size = max(1, int(BUDGET * _free(model.device) / max(each, BETWEEN * image_bytes(images))))
     return room
 
 
-def _bytes(images: ImageSet) -> int:
+def image_bytes(images: ImageSet) -> int:
     """Returns the size of one image in float32."""
     return 4 * math.prod(images.image_shape)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from robustcsc.adaptive.layer_search import MOST_PASSES
 from robustcsc.adaptive.search import levels_of
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import Cell
+from robustcsc.evaluation.sources import Inputs
 from robustcsc.experiments.doing import done, fits_of
 from robustcsc.experiments.steps import Fit, Step
 from robustcsc.measurements.fits import DEFINITIONS, FAMILIES, LambdaFit, Line
+from robustcsc.measurements.passes import Piece, Plan
 from robustcsc.measurements.policies import MULTIPLES
 from robustcsc.measurements.records import Precision
 from robustcsc.models.catalog import build
@@ -32,14 +33,14 @@ class Planned:
         run: The run.
         missing: How many weights, fits or records are to be made.
         stored: How many the run has already.
-        passes: About how many times a model sees an image for those that are missing.
+        effort: About how long those that are missing take, where one image through the model takes 1.
     """
 
     step: str
     run: str
     missing: int
     stored: int
-    passes: float
+    effort: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,10 @@ class Understudy(Session):
         )
         return dataclasses.replace(understudy, test_images=understudy.images(), measuring=Measuring(dry_run=True))
 
+    def plan(self, pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs) -> Plan:
+        """Returns the plan of some pieces of work, which is not timed."""
+        return Plan(pieces=tuple(pieces))
+
     @property
     def model(self) -> LoadedModel:
         """The model with the fits it will have."""
@@ -106,9 +111,9 @@ def rehearse(
                 counts = (len(promised), len(stored), passes)
             else:
                 results = done(step, understudy, cast)
-                efforts = (Cell((it,)).effort * it.images.count for it in results.missing)
-                counts = (len(results.missing), len(results), sum(efforts))
-        found.append(Planned(step=str(place[0]), run=run, missing=counts[0], stored=counts[1], passes=counts[2]))
+                pieces = results.plan.pieces if results.plan else ()
+                counts = (len(results.missing), len(results), sum(it.effort for it in pieces))
+        found.append(Planned(step=str(place[0]), run=run, missing=counts[0], stored=counts[1], effort=counts[2]))
     return found
 
 

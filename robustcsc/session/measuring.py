@@ -14,6 +14,7 @@ from robustcsc.measurements.adaptations import NONE, Adaptation, parse_adaptatio
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
+from robustcsc.measurements.passes import Plan
 from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import Adaptive, Blind, Fitted, Policy, Scope
 from robustcsc.measurements.records import Measurement, Precision, Record
@@ -45,7 +46,7 @@ class Measuring:
         test_time: What else is done at test time, each beside every lambda policy: adaptations, or words such as
             ``"bn"``, ``"tent"``, ``"denoise-wavelet"`` or ``"none"``.
         remeasure: Whether to measure again what the run has.
-        dry_run: Whether to measure and write nothing; `Results.missing` then says what would be measured.
+        dry_run: Whether to measure and write nothing; `Results.plan` then says what would be measured.
         progress: Told after each batch.
         note: Told what is worth knowing but no result.
 
@@ -79,6 +80,7 @@ class Results(Sequence[Record]):
 
     Attributes:
         missing: What would have been measured in a dry run.
+        plan: What that would have asked of the model; ``None`` if it was no dry run.
 
     Examples:
         >>> import robustcsc as rc
@@ -93,9 +95,11 @@ class Results(Sequence[Record]):
         2  gaussian_noise         5  0.98
     """
 
-    def __init__(self, records: Iterable[Record], missing: Iterable[Measurement] = ()) -> None:
+    def __init__(
+        self, records: Iterable[Record], missing: Iterable[Measurement] = (), plan: Plan | None = None
+    ) -> None:
         self._records = tuple(records)
-        self.missing = tuple(missing)
+        self.missing, self.plan = tuple(missing), plan
 
     @overload
     def __getitem__(self, index: int) -> Record: ...

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import torch
@@ -21,8 +21,11 @@ from robustcsc.evaluation.doubts import looked_at
 from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
+from robustcsc.evaluation.planned import planned
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
+from robustcsc.evaluation.timing import timing
 from robustcsc.locks import PATIENCE
+from robustcsc.measurements.passes import Piece, Plan
 from robustcsc.measurements.perturbations import Pixels, Surrogate
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.severity_tables import default_spec_name
@@ -156,11 +159,9 @@ class Session:
         note_other_pixels(setup, spec.pixels if as_published else Pixels.FLOAT)
         made = planned_corruptions(setup.inputs, names, severities, seed=seed, as_published=as_published)
 
-        def plan() -> Iterator[Chain]:
-            yield setup.planner.clean(setup.policies)
-            yield from setup.planner.sweep(made, setup.policies)
-
-        return self.measured(setup, plan(), cells=1 + len(names) * len(severities))
+        plan = chain([setup.planner.clean(setup.policies)], setup.planner.sweep(made, setup.policies))
+        # Files are read for their fingerprints when their turn comes.
+        return self.measured(setup, plan, cells=1 + len(names) * len(severities) if corrupted_root else None)
 
     # Defined in files of their own.
     fit_lambda = fitting.fit_lambda
@@ -250,6 +251,10 @@ class Session:
             return setup
         return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model.answering(images))
 
+    def plan(self, pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs) -> Plan:
+        """Returns the plan of some pieces of work, with about how long they take."""
+        return Plan(pieces=tuple(pieces), timing=timing(pieces, model, inputs, self.measuring.batch_size))
+
     def measured(self, setup: Setup, plan: Iterable[Chain], cells: int | None = None) -> Results:
         """Measures a plan, as `local.run` does, and keeps its records; what the run has is not measured again.
 
@@ -258,7 +263,13 @@ class Session:
         """
         if self.measuring.dry_run:
             with ResultStore(self.run.store_path, read_only=True) as store:
-                return Results(*local.planned(plan, store, remeasure=self.measuring.remeasure))
+                found = list(planned(plan, setup.evaluator, store))
+            pieces = [it for each in found for it in each.pieces]
+            return Results(
+                (it for each in found for it in each.stored),
+                (it for each in found for it in each.missing),
+                self.plan(pieces, setup.model, setup.inputs),
+            )
         with self.kept(setup.images) as run, ResultStore(run.store_path) as store:
             results = Results(local.run(plan, setup.evaluator, store, cells))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)

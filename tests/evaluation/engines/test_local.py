@@ -6,9 +6,11 @@ import pytest
 
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
+from robustcsc.evaluation.engines import local
+from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
-from robustcsc.evaluation.sources import Inputs, planned_corruptions
+from robustcsc.evaluation.sources import Inputs, images_fact, planned_corruptions
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, Corruption
 from robustcsc.measurements.policies import Adaptive, Scope, TrainingLambda
@@ -99,23 +101,28 @@ def test_a_stopped_sweep_keeps_every_finished_cell(
     resumed = measure(model, chains, spec=spec, batch_size=30, progress=lambda *told: measured.append(told))
     assert resumed[:4] == kept and len(resumed) == 5
     assert {label for label, _, _ in measured} == {"impulse_noise 4"}
-    assert [measured[0][1] > 4, measured[-1]] == [True, ("impulse_noise 4", 5, 5)]  # the fifth of five cells
+    # One of two batches of the one cell that is left, whose images are read and classified; what is stored is no work.
+    assert measured == [("impulse_noise 4", 60, 120), ("impulse_noise 4", 120, 120)]
 
 
 def test_progress_is_that_of_the_whole_plan_and_an_attack_counts_with_its_steps(
     model: LoadedModel, spec: Spec, measure: Measure
 ) -> None:
     threat, policy = ThreatModel("linf", 0.1), TrainingLambda()
-    shares: list[float] = []
+    told: list[tuple[str, float, float]] = []
 
     def plan(planner: Planner) -> list[Chain]:
         steps = (AttackStep.of("pgd", steps=4), AttackStep.of("pgd", steps=5))
         attacks = [Attack(steps=(step,), threat=threat, protocol=Protocol.PLAIN) for step in steps]
         return [planner.clean([policy]), *((planner.cell(attack, [policy], batched=True),) for attack in attacks)]
 
-    measure(model, plan, batch_size=1000, progress=lambda label, done, total: shares.append(done / total))
-    assert [shares[0], shares[-1]] == [0.1, 1.0]
-    assert 0.5 in shares and shares == sorted(shares)
+    measure(model, plan, batch_size=1000, progress=lambda *each: told.append(each))
+    # 60 images are read and classified, or attacked: forwards 1, backwards 2, one image first; scored twice.
+    clean, four, five = 120, *(60 + (60 * steps + 1) * 3 + 120 for steps in (4, 5))
+    checks = (whole := told[0][2]) - clean - four - five  # of gradients, at most
+    assert (told[0][1], told[-1][1]) == (clean, whole) and 0 < checks < 10 * 150
+    assert [it for _, it, _ in told] == sorted(it for _, it, _ in told)
+    assert clean + checks + four in [it for _, it, _ in told]
 
 
 def test_policies_of_a_batch_are_another_measurement_in_other_batches(
@@ -125,3 +132,16 @@ def test_policies_of_a_batch_are_another_measurement_in_other_batches(
         policies = [Adaptive(scope=Scope.BATCH), Adaptive(scope=Scope.IMAGE)]
         measure(model, lambda planner, policies=policies: [planner.clean(policies)], batch_size=size)
     assert [record.measurement.batch_size for record in store.records()] == [7, None, 60]
+
+
+def test_of_a_plan_that_is_made_on_the_way_what_is_stored_is_no_work(
+    model: LoadedModel, images: ImageSet, spec: Spec, store: ResultStore, plan: Callable[..., Plan]
+) -> None:
+    planner = Planner(model=model.facts, images=images_fact(images), batch_size=60)
+    told: list[tuple[str, float, float]] = []
+    inputs = Inputs(images=images, spec=spec)
+    evaluator = Evaluator(model=model, inputs=inputs, batch_size=60, progress=lambda *each: told.append(each))
+    chains = plan("train")(planner)
+    list(local.run(chains[1:3], Evaluator(model=model, inputs=inputs, batch_size=60), store))
+    list(local.run(iter(chains), evaluator, store, cells=5))
+    assert told == [("clean", 1, 5), ("speckle_noise 1", 2, 3), ("speckle_noise 4", 3, 3)]
