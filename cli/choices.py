@@ -75,6 +75,7 @@ class Chosen:
         precision: options.Precision = "fp32",
         test_time: Sequence[str] = (),
         remeasure: bool = False,
+        dry_run: bool = False,
         writes: bool = True,
     ) -> Iterator[Session]:
         """Opens the session, with progress and notes on standard error.
@@ -86,6 +87,7 @@ class Chosen:
             precision: What the model computes in.
             test_time: What else is done at test time.
             remeasure: Whether to measure again what the run has.
+            dry_run: Whether to measure and write nothing.
             writes: Whether the run has to be one that can be written to.
 
         Raises:
@@ -132,6 +134,7 @@ class Chosen:
                     precision=precision,
                     test_time=test_time,
                     remeasure=remeasure,
+                    dry_run=dry_run,
                     progress=progress,
                     note=note,
                 ),

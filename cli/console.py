@@ -198,10 +198,9 @@ class Pace:
         self.share = max(self.share, share)
         if self.share <= self._first:
             return ""
-        left = (now - self._began) * (1 - self.share) / (self.share - self._first)
-        if left < 90:
-            return f"{left:.0f} s left"
-        return f"{left / 60:.0f} min left" if left < 5400 else f"{left / 3600:.1f} h left"
+        from robustcsc.presentation.words import duration_words
+
+        return f"{duration_words((now - self._began) * (1 - self.share) / (self.share - self._first))} left"
 
 
 class ProgressBar:

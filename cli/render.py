@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from robustcsc.cli.console import TSV, note, print_json, print_line, print_title, results_width
 from robustcsc.presentation.words import one_line
 
 if TYPE_CHECKING:
-    from robustcsc.measurements.records import Record
+    from robustcsc.measurements.passes import Plan
     from robustcsc.presentation.table import Table
     from robustcsc.reports.page.sections import Section
     from robustcsc.runs import Run
+    from robustcsc.session.measuring import Results
 
 
 def print_tables(tables: Iterable[Table]) -> None:
@@ -52,8 +53,27 @@ def print_sentences(sentences: Iterable[str]) -> None:
         print_line(f"# {sentence}" if TSV.get() else "\n".join(sentence_lines(sentence, results_width())))
 
 
-def show_results(run: Run, records: Sequence[Record], as_json: bool) -> None:
-    """Prints the verdict on `records` (or all as JSON) and writes all records of the run to its ``results.csv``."""
+def show_plan(plan: Plan, as_json: bool) -> None:
+    """Prints what would be measured."""
+    from msgspec.structs import asdict
+
+    from robustcsc.measurements.facts import to_plain
+    from robustcsc.reports.summary.plans import plan_table
+
+    if as_json:
+        print_json({"missing": plan.missing, "stored": plan.stored, "passes": asdict(plan.passes), **to_plain(plan)})
+    else:
+        print_tables([plan_table(plan)])
+
+
+def show_results(run: Run, records: Results, as_json: bool) -> None:
+    """Prints the verdict on `records` (or all as JSON) and writes all records of the run to its ``results.csv``.
+
+    Of a dry run it prints the plan, and writes nothing.
+    """
+    if records.plan is not None:
+        show_plan(records.plan, as_json)
+        return
     from robustcsc.measurements.frames import flat
     from robustcsc.reports.summary.short import short_section
     from robustcsc.session.results import keep_results

@@ -130,6 +130,7 @@ def attack(
     batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy under attack; PGD (linf) if nothing is named."""
@@ -170,7 +171,13 @@ def attack(
     counted_size(batch_size)
     asked, adapted = options.policies(policies), options.adaptations(test_time)
     with chosen.session(
-        device, limit, batch_size=batch_size, precision=precision, test_time=adapted, remeasure=remeasure
+        device,
+        limit,
+        batch_size=batch_size,
+        precision=precision,
+        test_time=adapted,
+        remeasure=remeasure,
+        dry_run=dry_run,
     ) as session:
         if score is not None:
             results = session.score(score, policies=asked)
@@ -179,7 +186,7 @@ def attack(
             results = session.suite(suite, norms=norm and [norm], epsilon=sizes, surrogate=source, seed=seed)
         else:
             results = session.attack(request=request, surrogate=source, save=save)
-    if save is not None:
+    if save is not None and not dry_run:
         note(f"The adversarial images: {save}")
     show_results(session.run, results, as_json)
 

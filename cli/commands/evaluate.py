@@ -18,12 +18,19 @@ def evaluate(
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
     remeasure: options.Remeasure = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
     asked, adapted = options.policies(policies), options.adaptations(test_time)
     with chosen.session(
-        device, limit, batch_size=batch_size, precision=precision, test_time=adapted, remeasure=remeasure
+        device,
+        limit,
+        batch_size=batch_size,
+        precision=precision,
+        test_time=adapted,
+        remeasure=remeasure,
+        dry_run=dry_run,
     ) as session:
         results = session.evaluate(policies=asked)
     show_results(session.run, results, as_json)
@@ -47,6 +54,7 @@ def sweep(
     batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy under corruptions at five severities, and on clean images.
@@ -60,7 +68,13 @@ def sweep(
     options.check_corruptions(corruptions, spec, frost_root)
     asked, adapted = options.policies(policies), options.adaptations(test_time)
     with chosen.session(
-        device, limit, batch_size=batch_size, precision=precision, test_time=adapted, remeasure=remeasure
+        device,
+        limit,
+        batch_size=batch_size,
+        precision=precision,
+        test_time=adapted,
+        remeasure=remeasure,
+        dry_run=dry_run,
     ) as session:
         results = session.sweep(
             corruptions=corruptions,

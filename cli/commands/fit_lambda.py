@@ -7,7 +7,7 @@ from typing import Annotated
 from robustcsc.cli import options
 from robustcsc.cli.choices import Chosen, choosing
 from robustcsc.cli.console import note, print_json
-from robustcsc.cli.render import print_tables
+from robustcsc.cli.render import print_tables, show_plan
 from robustcsc.measurements.facts import to_plain
 
 
@@ -43,6 +43,7 @@ def fit_lambda(
     batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Fit the line from the residual of the CSC layers to the best lambda, on held-out training images.
@@ -51,7 +52,9 @@ def fit_lambda(
     """
     families, lambdas = options.noises(noise), None if grid is None else options.numbers("--grid", grid)
     options.check_corruptions(None, spec)
-    with chosen.session(device, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
+    with chosen.session(
+        device, batch_size=batch_size, precision=precision, remeasure=remeasure, dry_run=dry_run
+    ) as session:
         table = session.severity_table(spec)
         found = session.fit_lambdas(
             families,
@@ -63,6 +66,9 @@ def fit_lambda(
             seed=seed,
         )
 
+    if found.plan is not None:
+        show_plan(found.plan, as_json)
+        return
     from robustcsc.reports.summary.lambda_fits import fit_tables
     from robustcsc.session.reporting import keep_fit_tables
 

@@ -65,6 +65,7 @@ def uap(
     ] = 25,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Craft one universal perturbation on training images: how many predictions does it change?"""
@@ -77,14 +78,16 @@ def uap(
     crafting = Crafting(images="", count=crafting_images, delta=delta, passes=passes, batch_size=batch_size, seed=seed)
     met = options.protocols(protocols, ("plain", "static", "adaptive"))
     check_uap(threats, None if only_controls else crafting)
-    with chosen.session(device, limit, batch_size=_BATCH_SIZE, precision=precision, remeasure=remeasure) as session:
+    with chosen.session(
+        device, limit, batch_size=_BATCH_SIZE, precision=precision, remeasure=remeasure, dry_run=dry_run
+    ) as session:
         results = session.uap(
             threats=threats,
             crafting=None if only_controls else crafting,
             protocols=met,
             control_seeds=range(seed, seed + seeds),
         )
-    if not only_controls:
+    if not only_controls and not dry_run:
         note(f"The perturbations, as safetensors and PNG: {session.run.folder / 'perturbations'}")
     show_results(session.run, results, as_json)
 
@@ -108,6 +111,7 @@ def random_noise(
     batch_size: options.AnyBatchSize = _BATCH_SIZE,
     seed: options.Seed = 0,
     remeasure: options.Remeasure = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Add Gaussian noise of a given energy: how many predictions does it change?"""
@@ -115,6 +119,8 @@ def random_noise(
 
     rhos, asked = options.numbers("--rho", rho), options.policies(policies)
     check_noise(rhos, [parse_policy(word) for word in asked if word != "grid"])
-    with chosen.session(device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure) as session:
+    with chosen.session(
+        device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure, dry_run=dry_run
+    ) as session:
         results = session.random_noise(rhos=rhos, policies=asked, seeds=range(seed, seed + seeds))
     show_results(session.run, results, as_json)

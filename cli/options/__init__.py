@@ -27,6 +27,7 @@ from robustcsc.cli.options.measuring import (
     AnyBatchSize,
     BatchSize,
     Device,
+    DryRun,
     Json,
     LambdaPolicies,
     Precision,

@@ -64,4 +64,8 @@ AnyBatchSize = Annotated[
 ]
 Seed = Annotated[int, in_compute("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
 Remeasure = Annotated[bool, in_output("--remeasure", help="Measure again what the run has measured already.")]
+DryRun = Annotated[
+    bool,
+    in_output("--dry-run", help="Show what would be measured, and about how long it takes; write nothing."),
+]
 Json = Annotated[bool, in_output("--json", help="Print the result as JSON.")]

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from robustcsc.adaptive.blind import BlindLambda, fit_posterior
 from robustcsc.adaptive.features import features
+from robustcsc.adaptive.layer_search import MOST_PASSES
 from robustcsc.adaptive.lines import least_squares
 from robustcsc.adaptive.policies import predict_all
 from robustcsc.adaptive.residuals import Lambda, mean_residual
-from robustcsc.adaptive.search import Choice, Level, Search, levels_of
+from robustcsc.adaptive.search import Choice, Level, Search, guarded_against, levels_of
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError, UnknownNameError
@@ -38,6 +39,7 @@ from robustcsc.layers.lambdas import lambda_layers
 from robustcsc.layers.modes import evaluation_mode
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import DEFINITIONS, FAMILIES, Definition, LambdaFit, Line
+from robustcsc.measurements.passes import Fits, LambdaFitting, Passes, Piece, Plan
 from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import multiples_of
 from robustcsc.measurements.records import Precision
@@ -64,7 +66,7 @@ def fit_lambda(
     progress: Progress = silent,
     known: Mapping[str, LambdaFit] | None = None,
     measure: bool = True,
-) -> dict[str, LambdaFit]:
+) -> Fits:
     """Returns, by noise family, the line that predicts the best lambda from the residual (Algorithm 1, steps 3-12).
 
     One half of the images gives the levels and the lines; the other half decides which line is used per image.
@@ -142,15 +144,16 @@ def fit_lambda(
         return weights, precision, seed, images.fingerprint, trained_on_images, (pixels, grid, apart), levels
 
     fits = {it: known[it] for it in families if known and it in known and settings(known[it]) == asked(it)}
-    if not measure:
-        return fits
     lacking = [noise for noise in families if noise not in fits]
+    pieces = fit_pieces(lacking, len(images), len(grid), apart, spec)
+    if not measure:
+        stored = (Piece(what=LambdaFitting(noise=it), missing=0, stored=1, images=len(images)) for it in fits)
+        return Fits(fits, Plan(pieces=(*stored, *pieces)))
     model.to(device)  # outside inference mode, in which the moved parameters could not take gradients any more
     with evaluation_mode(model), torch.inference_mode():
         search = Search(model, grid, apart, spec, pixels, seed, batch_size, device)
         used = dict.fromkeys(family for noise in lacking for family in families[noise])
-        steps = sum(len(levels_of(family, spec)) for family in used) + len(lacking) + ("blind" in lacking)
-        told = iter(parts(progress, [1] * steps))
+        told = iter(parts(progress, [it.effort for it in pieces]))
         levels = {family: search.family(family, images.subset(rows[::2]), told) for family in used}
         for noise in lacking:
             measured = [level for family in families[noise] for level in levels[family]]
@@ -199,7 +202,39 @@ def fit_lambda(
                 layer_lines=tuple(each["squared", "levels"] for each in layered),
                 layer_image_lines=lines if len(lines) > 1 else (),
             )
-    return {noise: fits[noise] for noise in families}
+    return Fits({noise: fits[noise] for noise in families})
+
+
+def fit_pieces(noises: Sequence[str], images: int, lambdas: int, layers: int, spec: Spec) -> list[Piece]:
+    """Returns what lambda fits ask of the model, in the order in which it is done.
+
+    Args:
+        noises: The noise families to fit.
+        images: How many held-out images there are.
+        lambdas: How many lambdas are tried.
+        layers: How many layers get lambdas of their own; 0 for one lambda of all.
+        spec: As for `fit_lambda`.
+    """
+    half, others = images - images // 2, images // 2
+    tries = MOST_PASSES * layers  # at most, each of which tries every other lambda of a layer
+    level = Passes(residual=1, forward=lambdas + tries * (lambdas - 1), exact=not layers) * half
+    used = dict.fromkeys(family for noise in noises for family in FAMILIES[noise])
+    pieces = [
+        Piece(
+            what=LambdaFitting(noise=it), missing=0, stored=0, images=half, perturbed=(1 + tries) * half, passes=level
+        )
+        for it in used
+        for _ in levels_of(it, spec)
+    ]
+    for noise in noises:
+        blind, lines = noise == "blind", 2 * len(DEFINITIONS) * (1 + bool(layers))
+        what, judged = LambdaFitting(noise=noise), Passes(residual=1, forward=lines + blind) * others
+        if blind:  # at the training lambda and at the one that is estimated
+            seen = others * len(guarded_against(spec))
+            guard = Passes(forward=2, exact=False) * seen
+            pieces.append(Piece(what=what, missing=0, stored=0, images=others, perturbed=seen, passes=guard))
+        pieces.append(Piece(what=what, missing=1, stored=0, images=others, perturbed=others, passes=judged))
+    return pieces
 
 
 def _by_lines(

@@ -138,9 +138,7 @@ class Search:
     def guarded(self, estimator: Posterior, images: ImageSet, lam0: float, progress: Progress) -> Posterior:
         """Returns an estimator with the guard that clean images and corruptions that are no noise ask for."""
         estimate = BlindLambda(estimator, lam0, self.grid).to(self.device)
-        noises = NOISE_KERNELS.values()
-        names = ["clean", *(name for name, it in self.spec.corruptions.items() if it.kernel not in noises)]
-        found = []
+        names, found = guarded_against(self.spec), []
         for done, name in enumerate(names, 1):
             severity, parts = (_SEVERITY if name != "clean" else 0), []
             with suppress(DataError):  # it cannot be applied to such images
@@ -172,6 +170,11 @@ class Search:
     def _right(self, batch: Batch, images: Tensor, lam: Lambda) -> Tensor:
         logits = finite_logits(logits_at(self.model, images, lam), len(images))
         return logits.argmax(1) == batch.labels
+
+
+def guarded_against(spec: Spec) -> list[str]:
+    """Returns on what an estimator is tried that it was not fitted to: clean images, and corruptions but noise."""
+    return ["clean", *(name for name, it in spec.corruptions.items() if it.kernel not in NOISE_KERNELS.values())]
 
 
 def levels_of(family: str, spec: Spec) -> list[tuple[str, Mapping[str, float]]]:

@@ -29,11 +29,13 @@ class PlannedCell:
     """A cell before it is measured.
 
     Attributes:
+        cell: The cell.
         stored: Its records that the store has.
         missing: What is to be measured.
         pieces: What that asks of the model.
     """
 
+    cell: Cell
     stored: tuple[Record, ...] = ()
     missing: tuple[Measurement, ...] = ()
     pieces: tuple[Piece, ...] = ()
@@ -61,7 +63,7 @@ def planned(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore) -> 
         standing: int | None = None  # how many images the attacks before leave at most
         for cell in chain:
             if standing == 0:  # the cells after it are left out
-                yield PlannedCell()
+                yield PlannedCell(cell)
                 continue
             remeasure = evaluator.remeasure
             stored = () if remeasure else tuple(it for each in cell.measurements if (it := store.get(each)) is not None)
@@ -72,7 +74,7 @@ def planned(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore) -> 
             # The metrics of a cell come together.
             missing = tuple(it for it in cell.measurements if it not in known) if asked else ()
             pieces = tuple(forecast.pieces(cell, asked, len(missing), len(stored), standing))
-            yield PlannedCell(stored, missing, pieces)
+            yield PlannedCell(cell, stored, missing, pieces)
             if len(chain) > 1:
                 standing = stored[0].met if stored and not asked else cell.measurements[0].images.count
 
@@ -130,8 +132,8 @@ class _Forecast:
 
     def _answers(self, policies: Iterable[Policy], images: int, *, rounded: bool = False) -> Passes:
         """Returns what `predict_as_read` asks."""
-        model, whole = self.evaluator.model.facts, Passes()
-        for policy in dict.fromkeys(it for each in policies for it in tried(model, each)):
+        grid, whole = self.evaluator.model.facts.grid, Passes()
+        for policy in dict.fromkeys(it for each in policies for it in tried(grid, each)):
             chosen = lambda_of(policy)
             if isinstance(chosen, Adaptive) and chosen.scope is Scope.DATASET:
                 whole += Passes(residual=images)

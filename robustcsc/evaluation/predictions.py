@@ -15,7 +15,6 @@ from robustcsc.adaptive.policies import dataset_lambda, per_image
 from robustcsc.adaptive.residuals import Lambda, logits_at
 from robustcsc.data import Batch
 from robustcsc.evaluation.models import LoadedModel
-from robustcsc.evaluation.plan import ModelFacts
 from robustcsc.evaluation.sources import rows_of
 from robustcsc.layers.logits import checked_logits, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
@@ -125,7 +124,7 @@ def predict(
     answers: dict[Policy, tuple[_Answers, ...]] = {}
     tallies: dict[Policy, _Tally] = {}
     with evaluation_mode(loaded.model), torch.inference_mode():
-        for policy in dict.fromkeys(single for each in policies for single in tried(loaded.facts, each)):
+        for policy in dict.fromkeys(single for each in policies for single in tried(loaded.facts.grid, each)):
             tallies[policy] = _Tally()
             choose = _lambda_choice(loaded, policy, stream, tallies[policy])
             answers[policy] = tuple(_Answers(loaded, policy, choose, num_classes) for _ in range(1 + rounded))
@@ -145,7 +144,7 @@ def predict(
     found = {policy: tally.read(rows) for policy, tally in tallies.items()}
     for each in found.values():
         refuse_not_finite(each.not_finite, len(each.right) + len(each.rounded), model=loaded.subject.model)
-    return {policy: _joined(policy, [found[it] for it in tried(loaded.facts, policy)]) for policy in policies}
+    return {policy: _joined(policy, [found[it] for it in tried(loaded.facts.grid, policy)]) for policy in policies}
 
 
 class _Answers:
@@ -208,11 +207,11 @@ class _Tally:
         )
 
 
-def tried(model: ModelFacts, policy: Policy) -> list[Policy]:
-    """Returns the policies that have to be tried for one."""
+def tried(grid: Sequence[float], policy: Policy) -> list[Policy]:
+    """Returns the policies that have to be tried for one, an oracle over a grid for example."""
     match lambda_of(policy):
         case Oracle():
-            return [with_lambda(policy, FixedLambda(lam)) for lam in model.grid]
+            return [with_lambda(policy, FixedLambda(lam)) for lam in grid]
         case WorstOf(values=values):
             return [with_lambda(policy, FixedLambda(lam)) for lam in values]
         case _:

@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from robustcsc.adaptive.layer_search import MOST_PASSES
-from robustcsc.adaptive.search import levels_of
+from robustcsc.adaptive.fit import fit_pieces
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import Inputs
 from robustcsc.experiments.doing import done, fits_of
 from robustcsc.experiments.steps import Fit, Step
-from robustcsc.measurements.fits import DEFINITIONS, FAMILIES, LambdaFit, Line
-from robustcsc.measurements.passes import Piece, Plan
+from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
+from robustcsc.measurements.passes import Passes, Piece, Plan
 from robustcsc.measurements.policies import MULTIPLES
 from robustcsc.measurements.records import Precision
 from robustcsc.models.catalog import build
@@ -33,14 +32,14 @@ class Planned:
         run: The run.
         missing: How many weights, fits or records are to be made.
         stored: How many the run has already.
-        effort: About how long those that are missing take, where one image through the model takes 1.
+        passes: About how many times a model sees an image for those that are missing.
     """
 
     step: str
     run: str
     missing: int
     stored: int
-    effort: float
+    passes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,23 +106,23 @@ def rehearse(
                 stored = fits_of(step, understudy) if understudy.trained_yet else {}
                 promised = tuple((noise, step.precision) for noise in step.noise if noise not in stored)
                 cast[run] = dataclasses.replace(understudy, promised=(*understudy.promised, *promised))
-                passes = sum(_fit_passes(step, noise, understudy) for noise, _ in promised)
-                counts = (len(promised), len(stored), passes)
+                passes = _fit_passes(step, [noise for noise, _ in promised], understudy)
+                counts = (len(promised), len(stored), passes.total)
             else:
                 results = done(step, understudy, cast)
-                pieces = results.plan.pieces if results.plan else ()
-                counts = (len(results.missing), len(results), sum(it.effort for it in pieces))
-        found.append(Planned(step=str(place[0]), run=run, missing=counts[0], stored=counts[1], effort=counts[2]))
+                asked = results.plan.passes if results.plan else Passes()
+                counts = (len(results.missing), len(results), asked.total)
+        found.append(Planned(step=str(place[0]), run=run, missing=counts[0], stored=counts[1], passes=counts[2]))
     return found
 
 
-def _fit_passes(step: Fit, noise: str, understudy: Understudy) -> float:
-    """Returns how often a fit sees an image: half of them, taken to be as many as the test images, at each lambda."""
-    levels = sum(len(levels_of(it, understudy.severity_table(step.spec))) for it in FAMILIES[noise])
-    lambdas = 1 + len(step.grid or MULTIPLES)
-    if step.per_layer and (layers := len(understudy.model.facts.training_lambdas)) > 1:
-        lambdas += MOST_PASSES * layers * (lambdas - 2)
-    return levels * lambdas * min(step.limit, len(understudy.images())) / 2
+def _fit_passes(step: Fit, noises: Sequence[str], understudy: Understudy) -> Passes:
+    """Returns what fits ask of the model, if as many images are held out as there are test images."""
+    facts = understudy.model.facts
+    layers = len(facts.training_lambdas) if step.per_layer and len(facts.training_lambdas) > 1 else 0
+    images, spec = min(step.limit, len(understudy.images())), understudy.severity_table(step.spec)
+    pieces = fit_pieces(noises, images, len(step.grid or MULTIPLES), layers, spec)
+    return sum((it.passes for it in pieces), Passes())
 
 
 def _promise(noise: str, trained: Checkpoint) -> LambdaFit:

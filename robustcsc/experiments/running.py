@@ -156,7 +156,7 @@ class _Laboratory:
             self.measuring.note(f"[{next(counted)}/{total}] {words}")
 
         # Something of each, so that what is measured against expectation has a place.
-        told = iter(parts(self.measuring.progress, [1 + it.effort for it in self.planned]))
+        told = iter(parts(self.measuring.progress, [1 + it.passes for it in self.planned]))
         sessions: dict[str, Session] = {}
         for run, (place, subject) in self.subjects.items():
             progress = next(told) if place[0] == "train" else silent

@@ -7,6 +7,7 @@ from typing import Self
 
 from robustcsc.measurements.attacks import AttackStep, Value
 from robustcsc.measurements.facts import Count, Fact, Size, replace
+from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Crafting, Perturbation
 
 
@@ -46,6 +47,11 @@ class Passes(Fact, frozen=True):
             gradient=self.gradient * times,
             exact=self.exact,
         )
+
+    @property
+    def total(self) -> int:
+        """All of them, of whatever kind."""
+        return self.forward + self.residual + self.gradient
 
     @property
     def at_most(self) -> Self:
@@ -137,6 +143,18 @@ class Plan(Fact, frozen=True):
     def passes(self) -> Passes:
         """All passes together."""
         return sum((it.passes for it in self.pieces), Passes())
+
+
+class Fits(dict[str, LambdaFit]):
+    """Lambda fits by noise family.
+
+    Attributes:
+        plan: What the others would have asked of the model, in a dry run; ``None`` if it was none.
+    """
+
+    def __init__(self, fits: Mapping[str, LambdaFit], plan: Plan | None = None) -> None:
+        super().__init__(fits)
+        self.plan = plan
 
 
 #: Settings of an attack, defaults included.

@@ -86,3 +86,16 @@ def enumerated(words: Iterable[str], *, last: str = "and") -> str:
     """
     *before, end = words
     return f"{', '.join(before)} {last} {end}" if before else end
+
+
+def duration_words(seconds: float) -> str:
+    """Returns a time in words, rounded so that two digits tell it.
+
+    Examples:
+        >>> duration_words(0.2), duration_words(89), duration_words(600), duration_words(7200), duration_words(3e5)
+        ('1 s', '89 s', '10 min', '2.0 h', '3.5 days')
+    """
+    for unit, size, most, digits in (("s", 1, 90, 0), ("min", 60, 5400, 0), ("h", 3600, 172800, 1)):
+        if seconds < most:
+            return f"{max(seconds, 1) / size:.{digits}f} {unit}"
+    return f"{seconds / 86400:.1f} days"

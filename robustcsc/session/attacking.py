@@ -73,8 +73,9 @@ def attack(
                 f"--save keeps the images of one lambda policy, but the protocol {request.protocols[0]} meets "
                 f"{len(plan)} of this run: name one lambda of the protocol fixed with --lambdas."
             )
-        with alone(save, f"{save} is being written", "name another file"):
-            _save(save, setup, plan[0][0].measurements[0])
+        if not session.measuring.dry_run:
+            with alone(save, f"{save} is being written", "name another file"):
+                _save(save, setup, plan[0][0].measurements[0])
     return session.measured(setup, [setup.planner.clean(facts.adapted([facts.own_policy])), *plan])
 
 

@@ -11,8 +11,10 @@ from robustcsc.adaptive.fit import fit_lambda as fit_lines
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
 from robustcsc.evaluation.room import room_for
+from robustcsc.evaluation.sources import Inputs
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
+from robustcsc.measurements.passes import Fits
 from robustcsc.session.choices import note_slow, note_unreadable
 from robustcsc.training.parts import heldout_images
 
@@ -46,10 +48,11 @@ def fit_lambdas(
     spec: Spec | None = None,
     as_published: bool = True,
     seed: int = 0,
-) -> dict[str, LambdaFit]:
+) -> Fits:
     """Returns the lines from the residual to the best lambda, and keeps them in the run.
 
-    A fit of the same weights, images and settings is not measured again; a dry run returns such fits only.
+    A fit of the same weights, images and settings is not measured again; a dry run returns such fits only, with a plan
+    of the others.
 
     Args:
         session: The model and its run.
@@ -72,7 +75,7 @@ def fit_lambdas(
     if limit < len(heldout):
         order = torch.randperm(len(heldout), generator=torch.Generator().manual_seed(seed))
         heldout = heldout.subset(order[:limit].sort().values)
-    model = session.model.answering(images)
+    model, spec = session.model.answering(images), spec or session.severity_table()
     note_slow(model.precision, session.device, session.measuring.note)
     known = {} if session.measuring.remeasure else model.fits
     fits = room_for(model, heldout, session.measuring.batch_size).used(
@@ -83,7 +86,7 @@ def fit_lambdas(
             weights=session.trained.weights,
             precision=model.precision,
             noises=noises,
-            spec=spec or session.severity_table(),
+            spec=spec,
             trained_on_images=trained_on,
             as_published=as_published,
             grid=grid,
@@ -96,8 +99,9 @@ def fit_lambdas(
             measure=not session.measuring.dry_run,
         )
     )
-    if session.measuring.dry_run:
-        return fits
+    if session.measuring.dry_run and fits.plan:
+        inputs = Inputs(images=heldout, spec=spec)
+        return Fits(fits, session.plan(fits.plan.pieces, model, inputs))
     note_unreadable(images.unreadable, session.measuring.note)
     with session.kept(images) as run:
         for name, fitted in fits.items():

@@ -89,7 +89,7 @@ def test_a_dry_run_shows_what_is_to_be_done_and_writes_nothing(
         ["evaluate", "sdnet-digits", "2", "0"]
     ]
     assert json.loads(robustcsc("run mine.toml --dry-run --json").out) == [
-        {"step": "evaluate", "run": "sdnet-digits", "missing": 2, "stored": 0, "passes": 1000.0}
+        {"step": "evaluate", "run": "sdnet-digits", "missing": 2, "stored": 0, "passes": 1000}
     ]
     assert contents() == before
     done = json.loads(robustcsc("run mine.toml --json").out)

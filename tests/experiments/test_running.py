@@ -106,8 +106,9 @@ def test_progress_is_of_the_whole_file_and_steps_count_by_their_passes(place: Pa
     Path("small.toml").write_text(MEASURED)
     planned = {(it.step, it.run): it.passes for it in rc.plan_experiment("small.toml")}
     assert planned["train", "sdnet"] == 3 * 3 * 16  # forth and back, three batches of 16
-    assert planned["fit-lambda", "sdnet"] == 10 * 3 * 20 / 2  # levels, two lambdas and the residual, half of the images
-    assert planned["sweep", "sdnet"] == 3 * 2 * 20  # clean and two severities, two policies
+    # Ten levels, two lambdas and the residual, half of the images; six lines and the residual on the other half.
+    assert planned["fit-lambda", "sdnet"] == 10 * 3 * 10 + 7 * 10
+    assert planned["sweep", "sdnet"] == 3 * 3 * 20  # clean and two severities, two policies, of which one looks first
     told: list[tuple[float, float]] = []
     rc.run_experiment("small.toml", measuring=rc.Measuring(progress=lambda _, done, total: told.append((done, total))))
     (whole,) = {total for _, total in told}
