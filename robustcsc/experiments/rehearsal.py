@@ -39,7 +39,7 @@ class Planned:
     run: str
     missing: int
     stored: int
-    passes: int
+    passes: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,10 @@ from robustcsc.corruptions import Spec, load_spec, noise_levels
 from robustcsc.data import MemoryImages
 from robustcsc.errors import PolicyError, UnknownNameError
 from robustcsc.layers.csc import CSCConv2d
+from robustcsc.layers.tracing import traced
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit, Line
+from robustcsc.measurements.passes import Fits, Passes
 from robustcsc.measurements.perturbations import Pixels
 from robustcsc.measurements.policies import multiples_of
 
@@ -272,3 +274,35 @@ def test_the_lambdas_tried_are_multiples_of_that_of_the_training(lam0: float | N
     assert (len(grid), grid[0], grid[-1]) == (15, first, last)
     if lam0 == 0.1:
         assert grid == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+
+
+@pytest.mark.parametrize("noises", [["shot", "pooled"], pytest.param(["blind"], marks=pytest.mark.slow)])
+def test_a_dry_run_says_what_a_fit_asks_of_the_model(spec: Spec, noises: list[str]) -> None:
+    model, few = Planted(), grey(9)
+    entered = left = 0
+
+    def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal entered
+        entered += len(inputs[0])
+
+    def after(module: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
+        nonlocal left
+        left += len(inputs[0])
+
+    def fitting(**more: object) -> Fits:
+        settings: dict[str, object] = {"model_name": "planted", "weights": "ab", "trained_on_images": False, **more}
+        return fit_lambda(model, few, noises=noises, spec=spec, grid=(0.1, 0.2, 0.4), **settings)  # type: ignore[arg-type]
+
+    told = fitting(measure=False).plan
+    assert told is not None
+    with traced([model], before=before, after=after):
+        known = fitting()
+    asked = told.passes
+    assert asked.exact == (noises == ["shot", "pooled"])
+    assert told.missing == len(noises)
+    if asked.exact:
+        assert (asked.forward, asked.residual) == (left, entered - left)
+    assert asked.forward >= left and asked.residual >= entered - left
+    again = fitting(measure=False, known=known).plan
+    assert again is not None
+    assert (again.missing, again.stored, again.passes) == (0, len(noises), Passes())
