@@ -27,7 +27,7 @@ from torch import nn
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.corruptions import SEVERITIES, load_spec, select
 from robustcsc.data.memory import MemoryImages
-from robustcsc.evaluation.engines import local
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
 from robustcsc.layers.precision import Bfloat16, reproducible
@@ -97,7 +97,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     def whole(severities: Sequence[int] = SEVERITIES) -> None:
         with tempfile.TemporaryDirectory() as folder, ResultStore(Path(folder) / "results.sqlite") as store:
             corruptions = planned_corruptions(setup.inputs, names, severities)
-            for _ in local.run(setup.planner.sweep(corruptions, setup.policies), setup.evaluator, store):
+            for _ in driver.run(setup.planner.sweep(corruptions, setup.policies), setup.evaluator, store):
                 pass
 
     def bare() -> float:

@@ -108,3 +108,7 @@ class PolicyError(RobustCSCError):
 
 class AttackError(RobustCSCError):
     """An attack was asked for with images, labels or budgets that make no sense."""
+
+
+class EngineError(RobustCSCError):
+    """Workers cannot be started or reached, or died of what they measured."""

@@ -13,7 +13,7 @@ from row import Row
 
 from robustcsc.corruptions import load_spec
 from robustcsc.data.memory import MemoryImages
-from robustcsc.evaluation.engines import local
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Planner
@@ -68,7 +68,7 @@ def _sweep(model: LoadedModel, count: int, policies: list[Policy]) -> tuple[floa
         plan = list(planner.sweep(planned_corruptions(inputs, ["gaussian_noise"], [3]), policies))
         (PROCESS / "clear_refs").write_text("5")  # the peak starts again
         started = time.process_time()
-        made = list(local.run(plan, Evaluator(model=model, inputs=inputs), store))
+        made = list(driver.run(plan, Evaluator(model=model, inputs=inputs), store))
         seconds = time.process_time() - started
     assert len(made) == len(policies)
     status = dict(line.split(":", 1) for line in (PROCESS / "status").read_text().splitlines())

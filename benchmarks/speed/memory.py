@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from robustcsc.corruptions import load_spec
 from robustcsc.data.memory import MemoryImages
-from robustcsc.evaluation.engines import local
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Planner
@@ -35,7 +35,7 @@ planner = Planner(model=loaded.facts, images=images_fact(images), batch_size=250
 made = planned_corruptions(inputs, ["gaussian_noise", "motion_blur", "snow", "elastic_transform"], [3])
 with ResultStore(Path("results.sqlite")) as store:
     plan = list(planner.sweep(made, loaded.facts.policies([])))
-    assert len(list(local.run(plan, Evaluator(model=loaded, inputs=inputs), store))) == 4
+    assert len(list(driver.run(plan, Evaluator(model=loaded, inputs=inputs), store))) == 4
 """
 PLAIN = """
 import torch

@@ -9,6 +9,7 @@ from row import Row, in_turn
 
 import robustcsc as rc
 from robustcsc.data import ImageSet
+from robustcsc.evaluation.jobs import Job
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import BatchSize, Planner
@@ -52,5 +53,6 @@ def _cell(model: LoadedModel, images: ImageSet, batch_size: BatchSize) -> int:
     spec = rc.load_spec("cifar10_c")
     noise = Corruption(name="gaussian_noise", severity=3, table=spec.table)
     cell = Planner(model=model.facts, images=images_fact(images), batch_size=batch_size).cell(noise, [TrainingLambda()])
-    (record,) = Evaluator(model=model, inputs=Inputs(images=images, spec=spec), batch_size=batch_size).measure(cell)
+    evaluator = Evaluator(model=model, inputs=Inputs(images=images, spec=spec), batch_size=batch_size)
+    (record,) = evaluator.measure(Job(cells=(cell,))).records
     return record.met

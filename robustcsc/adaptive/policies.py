@@ -120,7 +120,6 @@ def per_image(model: nn.Module, fit: LambdaFit, policy: Fitted) -> AdaptiveModel
     return BlindModel(model, fit) if isinstance(policy, Blind) else AdaptiveModel(model, fit, policy.scope)
 
 
-@torch.no_grad()
 def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) -> float | tuple[float, ...]:
     """Returns the lambda of a whole data set, from the mean residual over all its images (Algorithm 1, step 14).
 
@@ -129,15 +128,25 @@ def dataset_lambda(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) 
     Raises:
         PolicyError: If there are no images.
     """
-    count, sums = 0, []
-    for images in batches:
-        squared, energy = layer_residuals(model, images)
-        sums.append(mean_residual(squared, energy, fit.dataset_definition).double().sum())
-        count += len(images)
-    if not count:
+    return lambda_at(fit, image_residuals(model, fit, batches))
+
+
+@torch.no_grad()
+def image_residuals(model: nn.Module, fit: LambdaFit, batches: Iterable[Tensor]) -> list[float]:
+    """Returns the residual of each image, in the definition that the lambda of a data set is predicted from."""
+    found = [mean_residual(*layer_residuals(model, images), fit.dataset_definition).double() for images in batches]
+    return torch.cat(found).tolist() if found else []  # read once: each read would wait for the device
+
+
+def lambda_at(fit: LambdaFit, residuals: Sequence[float]) -> float | tuple[float, ...]:
+    """Returns the lambda of a data set with these `image_residuals`, whose order and grouping change no bit of it.
+
+    Raises:
+        PolicyError: If there are none.
+    """
+    if not residuals:
         raise PolicyError("There are no images to compute a residual from: give at least one.")
     lines = fit.layer_lines or [fit.lines[fit.dataset_definition]]
-    total = math.fsum(torch.stack(sums).tolist())  # read once: each read would wait for the device
-    residual = torch.tensor(total / count, dtype=torch.float64)
+    residual = torch.tensor(math.fsum(residuals) / len(residuals), dtype=torch.float64)
     lambdas = tuple(predict(line, residual, fit.grid).item() for line in lines)
     return lambdas if len(lambdas) > 1 else lambdas[0]

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -77,6 +77,10 @@ class DecodedImages:
     # The set this is a part of and its rows there, whose pixels serve if they are decoded already.
     _whole: tuple[DecodedImages, Tensor] | None = None
     _damaged: set[str] = field(default_factory=set)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leaves the pixels behind: other processes read the files themselves."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"_whole": None}
 
     @property
     def unreadable(self) -> tuple[str, ...]:

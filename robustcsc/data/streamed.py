@@ -112,6 +112,10 @@ class StreamedImages:
     _damaged: set[str] = field(default_factory=set)
     _digests: dict[str, bytes] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leaves the digests of files behind, but not the fingerprint that they made."""
+        return self.__dict__ | {"_digests": {}}
+
     @property
     def unreadable(self) -> tuple[str, ...]:
         """Paths of the files that could not be decoded so far; they stay in `len` but are in no batch."""

@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from robustcsc.attacks.random_noise import CONTROLS
-from robustcsc.data import Batch, ImageSet
+from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError
 from robustcsc.evaluation.attacks.crafting import RESISTED, Crafted, best_gradient, check_gradients, smallest_budgets
 from robustcsc.evaluation.attacks.victims import Victim, victim_of
-from robustcsc.evaluation.fooling.universal import crafted_or_kept
+from robustcsc.evaluation.counting import Details, record_of
+from robustcsc.evaluation.fooling.counting import Fooling
+from robustcsc.evaluation.jobs import Answer, Job, Part
 from robustcsc.evaluation.models import LoadedModel, provenance
-from robustcsc.evaluation.plan import BatchSize, Cell, counted_size
-from robustcsc.evaluation.predictions import Predictions, Source, Stream, predict, predict_as_read
+from robustcsc.evaluation.plan import BatchSize, Cell, Chain, counted_size
+from robustcsc.evaluation.predictions import (
+    Predictions,
+    Source,
+    Stream,
+    predict_as_read,
+    predict_each,
+    residuals_of,
+    tried,
+)
 from robustcsc.evaluation.room import Room, room_for
-from robustcsc.evaluation.sources import Inputs, added, corrupted_batches, kept, noisy, required, rows_of
+from robustcsc.evaluation.sources import Inputs, corrupted_batches, kept, required, rows_of, told
 from robustcsc.layers.precision import reproducible
+from robustcsc.measurements.adaptations import Reading
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import (
     Attack,
     Clean,
     Corruption,
     MinimalBudget,
-    RandomControl,
-    RandomNoise,
-    Universal,
 )
-from robustcsc.measurements.policies import Adaptive, Policy, Scope, batches_of, lambda_of
+from robustcsc.measurements.policies import Policy, batches_of, by_data_set
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import (
     AttackDetails,
-    BudgetDetails,
-    CraftingDetails,
     GradientChecks,
     Measurement,
-    Metric,
     Outcomes,
     Record,
 )
@@ -68,48 +72,58 @@ class Evaluator:
     remeasure: bool = False
     progress: Progress = silent
     right: dict[Policy, Outcomes] = field(default_factory=dict)
-    _crafted: dict[tuple[Victim, ThreatModel, int, int], dict[AttackStep, Crafted]] = field(
+    _crafted: dict[tuple[Victim, ThreatModel, int, int, Reading | None], dict[AttackStep, Crafted]] = field(
         default_factory=dict, init=False
     )
     _checks: dict[tuple[Victim, ThreatModel], GradientChecks] = field(default_factory=dict, init=False)
-    _clean: dict[Policy, Predictions] = field(default_factory=dict, init=False)
 
     @reproducible()
-    def measure(self, cell: Cell, standing: Outcomes | None = None) -> list[Record]:
-        """Returns a record of every measurement of a cell that counts any image.
-
-        Args:
-            cell: What to measure.
-            standing: The images that earlier attacks of the chain left; all if ``None``.
+    def measure(self, job: Job) -> Answer:
+        """Returns what comes of a job.
 
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
         """
-        return self._room.used(lambda _: self._measured(cell, standing))
+        self.right |= job.right
+        records: list[Record] = []
+        parts: dict[Policy, Part] = {}
+        for cell in job.cells:
+            if job.rows is None:
+                records += self._room.used(partial(self._measured, cell, job.standing))
+            else:
+                parts |= self._room.used(partial(self._shard, cell, torch.arange(job.rows.start, job.rows.stop)))
+        return Answer(
+            records=tuple(records),
+            parts=parts,
+            unreadable=tuple(dict.fromkeys([*self.inputs.images.unreadable, *self.inputs.unreadable])),
+        )
+
+    def __reduce__(self) -> tuple[partial[Evaluator], tuple[()]]:
+        """Leaves what is kept, and whoever is told of progress, behind."""
+        made = partial(
+            Evaluator, model=self.model, inputs=self.inputs, batch_size=self.batch_size, remeasure=self.remeasure
+        )
+        return made, ()
+
+    @cached_property
+    def _fooling(self) -> Fooling:
+        """What counts changed predictions, and keeps those for the clean images."""
+        return Fooling(model=self.model, inputs=self.inputs, remeasure=self.remeasure)
+
+    @property
+    def step(self) -> int:
+        """How many images are corrupted and classified at once where counts do not depend on it."""
+        return self._room.size
 
     @cached_property
     def _room(self) -> Room:
         """How many images at a time where counts do not depend on it."""
         return room_for(self.model, self.inputs.images, self.batch_size)
 
-    def _measured(self, cell: Cell, standing: Outcomes | None) -> list[Record]:
+    def _measured(self, cell: Cell, standing: Outcomes | None, _: int) -> list[Record]:
         match cell.perturbation:
-            case Clean():
-                found = self._predicted(cell, lambda size, rows: partial(self._clean_images, size, rows=rows))
-                return [self._record(*each) for each in found]
-            case Corruption() as corruption:
-                label = f"{corruption.name} {corruption.severity}"
-
-                def corrupted(size: int, rows: Tensor | None) -> Stream:
-                    device = self.model.device
-                    batches: Stream = partial(corrupted_batches, self.inputs, corruption, size, device, rows)
-                    lambdas = [lambda_of(it.policy) for it in cell.measurements]
-                    if Scope.DATASET in {it.scope for it in lambdas if isinstance(it, Adaptive)}:
-                        batches = kept(batches)  # read for the lambda and for the predictions
-                    return lambda: self._told(batches(), label)
-
-                found = self._predicted(cell, corrupted)
-                return [self._record(*each) for each in found]
+            case Clean() | Corruption():
+                return [self._record(*each) for each in self._predicted(cell, self._source(cell))]
             case Attack(saved=None) as attack:
                 return self._attacked(cell, attack, standing)
             case Attack():
@@ -118,13 +132,38 @@ class Evaluator:
                 return [self._record(*each, AttackDetails(rounded_correct=sum(each[1].rounded))) for each in found]
             case MinimalBudget() as search:
                 return [self._minimal(cell.measurements[0], search)]
-            case Universal() as universal:
-                return self._universal(cell, universal)
-            case RandomControl(name=name, threat=threat, seed=seed):
-                perturbation = CONTROLS[name](self.inputs.images.image_shape, threat, seed)
-                return self._fooled(cell, partial(added, perturbation, threat), f"random control, seed {seed}")
-            case RandomNoise() as noise:
-                return self._fooled(cell, partial(noisy, noise), f"random noise {noise.rho:g}")
+            case _:
+                return self._fooling.records(cell, self._at_once(cell), self.progress)
+
+    def _source(self, cell: Cell) -> Source:
+        """Returns the images of a cell, clean or corrupted."""
+        images, device, corruption = self.inputs.images, self.model.device, cell.perturbation
+
+        def source(size: int, rows: Tensor | None) -> Stream:
+            label, count = "clean", len(images if rows is None else rows)
+            batches: Stream = partial(images.batches, size, order=rows, device=device)
+            if isinstance(corruption, Corruption):
+                label = f"{corruption.name} {corruption.severity}"
+                batches = partial(corrupted_batches, self.inputs, corruption, size, device, rows)
+                if any(by_data_set(it.policy) for it in cell.measurements):
+                    batches = kept(batches)  # read for the lambda and for the predictions
+            return lambda: told(batches(), label, count, self.progress)
+
+        return source
+
+    def _shard(self, cell: Cell, rows: Tensor, size: int) -> dict[Policy, Part]:
+        """Returns what some images of a cell give under each policy, without what takes all images."""
+        stream = self._source(cell)(size, rows)
+        parts: dict[Policy, Part] = {}
+        asked: list[Policy] = []
+        for policy in dict.fromkeys(it.policy for it in cell.measurements):
+            if by_data_set(policy):
+                residuals, seconds = residuals_of(self.model, policy, stream)
+                parts[policy] = Part(Predictions(seconds=seconds), provenance(self.model, 0.0, policy), residuals)
+            else:
+                asked += tried(self.model.facts.grid, policy)
+        found = predict_each(self.model, dict.fromkeys(asked), stream, len(self.inputs.images.classes)) if asked else {}
+        return parts | {policy: Part(its, provenance(self.model, 0.0, policy)) for policy, its in found.items()}
 
     def crafted(self, measurement: Measurement, standing: Outcomes | None = None) -> Crafted:
         """Returns the adversarial images of an attack; those on all images are kept for equal attacks and victims.
@@ -150,10 +189,25 @@ class Evaluator:
         )
         if standing is not None:
             return crafted
-        shared = (victim, attack.threat, attack.seed, crafted.batch_size)
+        shared = (victim, attack.threat, attack.seed, crafted.batch_size, reading)
         if shared not in self._crafted:
             self._crafted = {shared: {}}  # those of one victim fit into memory
         return self._crafted[shared].setdefault(attack.steps[-1], crafted)
+
+    def shared(self, chain: Chain) -> Hashable:
+        """Returns what the crafted images of a chain have in common with those of others; ``None`` for its own."""
+        attack, measurement = chain[0].perturbation, chain[0].measurements[0]
+        if not isinstance(attack, Attack) or attack.saved or len(chain) > 1:
+            return None
+        victim = victim_of(self.model, attack.protocol, measurement.policy, self.inputs.surrogate)
+        reading = batches_of(measurement.policy)
+        if reading is None and self._scores(victim, measurement.policy) and not attack.steps[-1].kind.wrong_too:
+            return None
+        return victim, attack.threat, attack.seed, measurement.batch_size, reading, attack.steps[-1]
+
+    def _scores(self, victim: Victim, policy: Policy) -> bool:
+        """Returns whether the victim is the very model that is scored."""
+        return victim.weights == self.model.subject.weights and victim.policy == policy and not victim.averaged
 
     def _predicted(self, cell: Cell, source: Source, *, rounded: bool = False) -> list[tuple[Measurement, Predictions]]:
         """Returns what is predicted under each policy of the cell."""
@@ -169,7 +223,7 @@ class Evaluator:
     def _attacked(self, cell: Cell, attack: Attack, standing: Outcomes | None) -> list[Record]:
         policy, alone = cell.measurements[0].policy, standing is None
         victim = victim_of(self.model, attack.protocol, policy, self.inputs.surrogate)
-        scored = victim.weights == self.model.subject.weights and victim.policy == policy and not victim.averaged
+        scored = self._scores(victim, policy)
         if alone and scored and not attack.steps[-1].kind.wrong_too:
             standing = Outcomes.of(self._right_when_clean(policy, [True] * len(self.inputs.images)))
         crafted = self.crafted(cell.measurements[0], standing)
@@ -234,80 +288,18 @@ class Evaluator:
         resisted = [level == RESISTED for level in details.minimal]
         return self._record(measurement, Predictions(resisted, seconds=time.perf_counter() - started), details)
 
-    def _universal(self, cell: Cell, universal: Universal) -> list[Record]:
-        found, file = crafted_or_kept(
-            universal,
-            victim_of(self.model, universal.protocol, cell.measurements[0].policy, self.inputs.surrogate),
-            required(self.inputs.crafting_images, "crafting_images"),
-            required(self.inputs.perturbations, "perturbations"),
-            precision=self.model.precision,
-            device=self.model.device,
-            remeasure=self.remeasure,
-            progress=self.progress,
-        )
-        details = CraftingDetails(converged=found.converged, fooled=found.fooled, passes=found.passes, file=file)
-        change, label = partial(added, found.values, universal.threat), f"uap {universal.threat.epsilon:g}"
-        return self._fooled(cell, change, label, details, found.seconds)
-
-    def _fooled(
-        self,
-        cell: Cell,
-        change: Callable[[Batch], Tensor],
-        label: str,
-        details: CraftingDetails | None = None,
-        seconds: float = 0.0,
-    ) -> list[Record]:
-        """Returns how many predictions differ from those of the clean images; the first record has the time of all."""
-        started, policy = time.perf_counter(), cell.measurements[0].policy
-        classes, size = len(self.inputs.images.classes), self._at_once(cell)
-        if policy not in self._clean:
-            self._clean[policy] = predict(self.model, [policy], partial(self._clean_images, size), classes)[policy]
-        stream = partial(self._changed, change, label, size)
-        before, after = self._clean[policy], predict(self.model, [policy], stream, classes)[policy]
-        seconds += time.perf_counter() - started
-        records: list[Record] = []
-        for each in cell.measurements:
-            pairs = zip(before.classes, after.classes, before.right, strict=True)
-            changed = [old != new for old, new, right in pairs if right or each.metric is Metric.FOOLING]
-            if changed:
-                fooled = replace(after, right=changed, seconds=0.0 if records else seconds)
-                records.append(self._record(each, fooled, details))
-        return records
-
     def _record(
         self,
         measurement: Measurement,
         found: Predictions,
-        details: AttackDetails | BudgetDetails | CraftingDetails | None = None,
+        details: Details | None = None,
     ) -> Record:
-        return Record(
-            measurement=measurement,
-            met=sum(found.right),
-            total=len(found.right),
-            lam=None if found.lam is None else round(found.lam, 6),
-            outcomes=Outcomes.of(found.right) if measurement.metric is Metric.ACCURACY else None,
-            details=details,
-            provenance=provenance(self.model, found.seconds, measurement.policy),
-            location=self.inputs.location,
-        )
+        how = provenance(self.model, found.seconds, measurement.policy)
+        return record_of(measurement, found, how, self.inputs.location, details)
 
     def _at_once(self, cell: Cell) -> int:
         """Returns how many images are corrupted and classified at once: a batch where its size counts, else a slice."""
         return next((it.batch_size for it in cell.measurements if it.batch_size), self._room.size)
 
-    def _clean_images(self, size: int, label: str = "clean", rows: Tensor | None = None) -> Iterator[Batch]:
-        return self._told(self.inputs.images.batches(size, order=rows, device=self.model.device), label)
-
     def _stream_of(self, images: ImageSet) -> Source:
         return lambda size, rows: partial(images.batches, size, order=rows, device=self.model.device)
-
-    def _changed(self, change: Callable[[Batch], Tensor], label: str, size: int) -> Iterator[Batch]:
-        for batch in self._clean_images(size, label):
-            yield batch._replace(images=change(batch))
-
-    def _told(self, batches: Iterator[Batch], label: str) -> Iterator[Batch]:
-        done = 0
-        for batch in batches:
-            yield batch
-            done += len(batch.labels)
-            self.progress(label, done, len(self.inputs.images))

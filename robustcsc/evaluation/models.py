@@ -66,6 +66,10 @@ class LoadedModel:
             fits={name: fit for name, fit in fits.items() if fit.weights == checkpoint.weights},
         )
 
+    def on(self, device: torch.device) -> LoadedModel:
+        """Returns the model on a device, to which it is moved."""
+        return replace(self, model=self.model.to(device), device=device)
+
     def answering(self, images: ImageSet) -> LoadedModel:
         """Returns the model with those logits only that answers about the images are chosen from."""
         if not images.logits:

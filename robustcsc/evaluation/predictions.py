@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
 from robustcsc.adaptive.adapters import Adapter
-from robustcsc.adaptive.policies import dataset_lambda, per_image
+from robustcsc.adaptive.policies import image_residuals, lambda_at, per_image
 from robustcsc.adaptive.residuals import Lambda, logits_at
 from robustcsc.data import Batch
 from robustcsc.evaluation.models import LoadedModel
@@ -51,7 +51,7 @@ class Predictions:
         right: Whether each image was classified as labelled.
         rounded: The same after rounding the images to 8 bits; empty if nobody asked.
         classes: The predicted class of each image.
-        lam: Mean lambda, over layers too; ``None`` without one.
+        lams: The lambda of each image, the mean over layers; empty without one.
         seconds: Time spent on the model.
         not_finite: Number of answers with a logit that is infinite or not a number.
     """
@@ -59,9 +59,18 @@ class Predictions:
     right: list[bool] = field(default_factory=list)
     rounded: list[bool] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
-    lam: float | None = None
+    lams: list[float] = field(default_factory=list)
     seconds: float = 0.0
     not_finite: int = 0
+
+    @property
+    def lam(self) -> float | None:
+        """The mean of the lambdas, whose grouping changes no bit of it; ``None`` without one."""
+        return math.fsum(self.lams) / len(self.lams) if self.lams else None
+
+    def __add__(self, other: Predictions) -> Predictions:
+        """Returns what was predicted for some images and then for others."""
+        return Predictions(*(getattr(self, it.name) + getattr(other, it.name) for it in fields(self)))
 
 
 def predict_as_read(
@@ -121,10 +130,25 @@ def predict(
         ModelError: The model does not return one finite logit per class.
     """
     policies = list(policies)
+    singles = dict.fromkeys(single for each in policies for single in tried(loaded.facts.grid, each))
+    found = predict_each(loaded, singles, stream, num_classes, rows=rows, rounded=rounded)
+    return {policy: best_of(policy, [found[it] for it in tried(loaded.facts.grid, policy)]) for policy in policies}
+
+
+def predict_each(
+    loaded: LoadedModel,
+    policies: Iterable[Policy],
+    stream: Stream,
+    num_classes: int,
+    *,
+    rows: Tensor | None = None,
+    rounded: bool = False,
+) -> dict[Policy, Predictions]:
+    """As `predict`, for policies that are not several in one, as `tried` returns them."""
     answers: dict[Policy, tuple[_Answers, ...]] = {}
     tallies: dict[Policy, _Tally] = {}
     with evaluation_mode(loaded.model), torch.inference_mode():
-        for policy in dict.fromkeys(single for each in policies for single in tried(loaded.facts.grid, each)):
+        for policy in policies:
             tallies[policy] = _Tally()
             choose = _lambda_choice(loaded, policy, stream, tallies[policy])
             answers[policy] = tuple(_Answers(loaded, policy, choose, num_classes) for _ in range(1 + rounded))
@@ -144,7 +168,7 @@ def predict(
     found = {policy: tally.read(rows) for policy, tally in tallies.items()}
     for each in found.values():
         refuse_not_finite(each.not_finite, len(each.right) + len(each.rounded), model=loaded.subject.model)
-    return {policy: _joined(policy, [found[it] for it in tried(loaded.facts.grid, policy)]) for policy in policies}
+    return found
 
 
 class _Answers:
@@ -196,12 +220,11 @@ class _Tally:
             back = rows.argsort().to(parts["classes"].device)
             parts |= {name: parts[name][back] for name in ("classes", "right", "rounded") if name in parts}
         whole = {name: it.tolist() for name, it in parts.items()}
-        lams = whole.get("lam", [])
         return Predictions(
             right=whole.get("right", []),
             rounded=whole.get("rounded", []),
             classes=whole.get("classes", []),
-            lam=math.fsum(lams) / len(lams) if lams else None,
+            lams=whole.get("lam", []),
             seconds=self.seconds + time.perf_counter() - started,
             not_finite=whole.get("finite", []).count(False),
         )
@@ -218,16 +241,16 @@ def tried(grid: Sequence[float], policy: Policy) -> list[Policy]:
             return [policy]
 
 
-def _joined(policy: Policy, tried: Sequence[Predictions]) -> Predictions:
-    """Returns what a policy predicts from what was tried for it."""
-    best = replace(max(tried, key=lambda each: sum(each.right)), seconds=sum(each.seconds for each in tried))
+def best_of(policy: Policy, found: Sequence[Predictions]) -> Predictions:
+    """Returns what a policy predicts, from what was predicted under those that were `tried` for it."""
+    best = replace(max(found, key=lambda each: sum(each.right)), seconds=sum(each.seconds for each in found))
     if not isinstance(lambda_of(policy), WorstOf):
         return best
     right, rounded = (
         [all(outcomes) for outcomes in zip(*lists, strict=True)]
-        for lists in ([each.right for each in tried], [each.rounded for each in tried])
+        for lists in ([each.right for each in found], [each.rounded for each in found])
     )
-    return replace(best, right=right, rounded=rounded, lam=None)
+    return replace(best, right=right, rounded=rounded, lams=[])
 
 
 def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: _Tally) -> _Choice:
@@ -239,13 +262,27 @@ def _lambda_choice(loaded: LoadedModel, policy: Policy, stream: Stream, tally: _
         case FixedLambda(value=value):
             lam = value
         case Adaptive(scope=Scope.DATASET, fit=digest):
-            adapter, images = Adapter.of(loaded.model, _adaptation(policy)), _timed_between(stream(), tally)
-            with adapter.looking():
-                fit = loaded.facts.fit_by_digest(digest)
-                lam = dataset_lambda(loaded.model, fit, map(adapter.shown, images))
+            images = _timed_between(stream(), tally)
+            lam = lambda_at(loaded.facts.fit_by_digest(digest), _residuals(loaded, policy, images))
         case (Adaptive() | Blind()) as chosen:
             return per_image(loaded.model, loaded.facts.fit_by_digest(chosen.fit), chosen).lambda_for
     return lambda images: lam
+
+
+def residuals_of(loaded: LoadedModel, policy: Policy, stream: Stream) -> tuple[tuple[float, ...], float]:
+    """Returns the residuals that a policy chooses lambda by, one for each image, and the seconds that they took."""
+    tally = _Tally()
+    with evaluation_mode(loaded.model), torch.inference_mode():
+        found = _residuals(loaded, policy, _timed_between(stream(), tally))
+    return tuple(found), tally.seconds
+
+
+def _residuals(loaded: LoadedModel, policy: Policy, images: Iterator[Tensor]) -> list[float]:
+    chosen, adapter = lambda_of(policy), Adapter.of(loaded.model, _adaptation(policy))
+    assert isinstance(chosen, Adaptive)
+    with adapter.looking():
+        fit = loaded.facts.fit_by_digest(chosen.fit)
+        return image_residuals(loaded.model, fit, map(adapter.shown, images))
 
 
 def _timed_between(batches: Iterator[Batch], tally: _Tally) -> Iterator[Tensor]:

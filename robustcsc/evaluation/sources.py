@@ -26,6 +26,7 @@ from robustcsc.measurements.adaptations import Order, Reading
 from robustcsc.measurements.perturbations import Corruption, Pixels, RandomNoise, Source
 from robustcsc.measurements.records import Location
 from robustcsc.measurements.threats import ThreatModel
+from robustcsc.progress import Progress
 
 T = TypeVar("T")
 _KEPT = 1 << 27  # bytes of images: 10,000 of 3 x 32 x 32 pixels are 123 MB
@@ -156,6 +157,15 @@ def kept(batches: Callable[[], Iterator[Batch]], most: int = _KEPT) -> Callable[
         held.extend(passed)
 
     return again
+
+
+def told(batches: Iterator[Batch], label: str, total: int, progress: Progress) -> Iterator[Batch]:
+    """Yields batches, and tells of each once it is used how many of `total` images that makes."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch.labels)
+        progress(label, done, total)
 
 
 def noisy(noise: RandomNoise, batch: Batch) -> Tensor:

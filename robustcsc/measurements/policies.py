@@ -168,6 +168,12 @@ def batches_of(policy: Policy) -> Reading | None:
     return reading_of(policy.by) if isinstance(policy, Adapted) else None
 
 
+def by_data_set(policy: Policy) -> bool:
+    """Returns whether a policy chooses one lambda for a whole set of images, by all of them."""
+    chosen = lambda_of(policy)
+    return isinstance(chosen, Adaptive) and chosen.scope is Scope.DATASET
+
+
 #: Policies by the word that people type.
 _NAMED: dict[str, LambdaPolicy] = {
     "train": TrainingLambda(),

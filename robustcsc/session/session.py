@@ -17,8 +17,8 @@ from robustcsc.corruptions.trial import chosen_corruptions
 from robustcsc.data import ImageSet
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import PolicyError, StoreError
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.doubts import looked_at
-from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
 from robustcsc.evaluation.planned import planned
@@ -256,7 +256,7 @@ class Session:
         return Plan(pieces=tuple(pieces), timing=timing(pieces, model, inputs, self.measuring.batch_size))
 
     def measured(self, setup: Setup, plan: Iterable[Chain], cells: int | None = None) -> Results:
-        """Measures a plan, as `local.run` does, and keeps its records; what the run has is not measured again.
+        """Measures a plan, as `driver.run` does, and keeps its records; what the run has is not measured again.
 
         Raises:
             RobustCSCError: The model, the images or the files do not suit what is measured.
@@ -271,6 +271,6 @@ class Session:
                 self.plan(pieces, setup.model, setup.inputs),
             )
         with self.kept(setup.images) as run, ResultStore(run.store_path) as store:
-            results = Results(local.run(plan, setup.evaluator, store, cells))
+            results = Results(driver.run(plan, setup.evaluator, store, cells))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
         return results

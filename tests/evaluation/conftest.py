@@ -17,7 +17,7 @@ from robustcsc.adaptive.residuals import residuals
 from robustcsc.attacks import catalog
 from robustcsc.corruptions import Spec, load_spec
 from robustcsc.data import ImageSet, load
-from robustcsc.evaluation.engines import local
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
@@ -182,7 +182,7 @@ def measure(images: ImageSet, store: ResultStore) -> Callable[..., list[Record]]
             remeasure=remeasure,
             progress=progress,
         )
-        return list(local.run(plan(planner), evaluator, store))
+        return list(driver.run(plan(planner), evaluator, store))
 
     return run
 

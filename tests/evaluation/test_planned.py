@@ -14,8 +14,8 @@ from torch import Tensor
 
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan
-from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.fooling.plans import noise_plan, uap_plan
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
@@ -78,7 +78,7 @@ def carried_out(store: ResultStore, few: ImageSet, spec: Spec, tmp_path: Path) -
         chains = list(plan(planner))
         pieces = [it for cell in planned(chains, evaluator, store) for it in cell.pieces]
         with counting(model.model) as seen:
-            records = list(local.run(chains, evaluator, store))
+            records = list(driver.run(chains, evaluator, store))
         assert records
         told = sum((it.passes for it in pieces if not isinstance(it.what, GradientChecking)), Passes())
         again = [it for cell in planned(chains, evaluator, store) for it in cell.pieces]
@@ -240,7 +240,7 @@ def test_checks_of_gradients_ask_no_more_than_is_planned_for_them(
     (checks, attack) = (it for cell in cells for it in cell.pieces)
     assert isinstance(checks.what, GradientChecking) and not checks.passes.exact
     with counting(model.model) as seen:
-        list(local.run(plan, evaluator, store))
+        list(driver.run(plan, evaluator, store))
     assert covers(checks.passes + attack.passes, counted(seen))
     assert seen["gradient"] > attack.passes.gradient
 
@@ -269,7 +269,7 @@ def test_what_is_stored_is_not_planned_again_and_a_broken_chain_ends(
     planner = Planner(model=model.facts, images=images_fact(few), batch_size=12)
     evaluator = Evaluator(model=model, inputs=Inputs(images=few, spec=spec), batch_size=12)
     chain = [planner.clean(model.facts.policies(["train"]))]
-    (record,) = local.run(chain, evaluator, store)
+    (record,) = driver.run(chain, evaluator, store)
     both = model.facts.policies(["train", "oracle"])
     (cell,) = planned([planner.clean(both)], evaluator, store)
     assert cell.stored == (record,) and [it.policy for it in cell.missing] == list(both[1:])

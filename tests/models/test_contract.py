@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from robustcsc.corruptions import load_spec
 from robustcsc.data import MemoryImages
 from robustcsc.errors import RobustCSCError
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan
-from robustcsc.evaluation.engines import local
 from robustcsc.evaluation.fooling.plans import uap_plan
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
@@ -206,7 +206,7 @@ def test_it_is_swept_attacked_and_reported_like_any_other(
         *uap_plan(planner, crafting, [threat], [Protocol.PLAIN], [0]),
     ]
     with ResultStore(tmp_path / "results.sqlite") as store:
-        records = list(local.run(plan, Evaluator(model=model, inputs=inputs), store))
+        records = list(driver.run(plan, Evaluator(model=model, inputs=inputs), store))
     clean, noisy, attacked = records[:3]
     assert (clean.met, clean.total) == (right, 3)
     assert noisy.total == 3 and attacked.met <= clean.met

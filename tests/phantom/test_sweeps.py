@@ -177,7 +177,7 @@ def test_a_lambda_for_the_data_set_is_read_once(
     policies = [Adaptive(Scope.DATASET, fit.digest)]
     with watched(waits):
         predict(replace(sdnet, fits={"gaussian": fit}), policies, lambda: SHORT.batches(1, device=PHANTOM), 10)
-    assert [wait.place for wait in waits] == ["policies.dataset_lambda"]
+    assert [wait.place for wait in waits] == ["policies.image_residuals"]
     assert reads == ["read"]
 
 

@@ -15,6 +15,7 @@ from robustcsc.data import ImageSet
 from robustcsc.errors import AttackError, StoreError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan
 from robustcsc.evaluation.attacks.saved import AdversarialFile, load_adversarial, save_adversarial
+from robustcsc.evaluation.jobs import Job
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Cell, Chain, Planner
@@ -90,7 +91,7 @@ def test_saved_images_are_those_that_were_scored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("robustcsc.evaluation.attacks.crafting.craft", None)  # nothing is crafted again
-    (record,) = evaluator.measure(Cell((measurement,)))
+    (record,) = evaluator.measure(Job(cells=(Cell((measurement,)),))).records
     saved = load_adversarial(path)
     assert torch.equal(saved.batch.labels, images.labels) and torch.equal(saved.batch.indices, images.positions)
     assert (saved.num_classes, saved.measurement) == (10, measurement)
@@ -129,7 +130,7 @@ def test_batches_are_of_the_size_that_the_record_says(
     assert small[0] == large[0] and small[1].lam != large[1].lam
     assert [record.measurement.batch_size for record in (*small, *large)] == [None, 7, None, 60]
     other = Evaluator(model=model, inputs=Inputs(images=evaluator.inputs.images, saved=saved), batch_size=60)
-    (again,) = other.measure(Cell((small[1].measurement,)))
+    (again,) = other.measure(Job(cells=(Cell((small[1].measurement,)),))).records
     assert (again.lam, again.outcomes) == (small[1].lam, small[1].outcomes)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
-from robustcsc.evaluation.engines import local
+from robustcsc.evaluation import driver
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
@@ -142,6 +142,6 @@ def test_of_a_plan_that_is_made_on_the_way_what_is_stored_is_no_work(
     inputs = Inputs(images=images, spec=spec)
     evaluator = Evaluator(model=model, inputs=inputs, batch_size=60, progress=lambda *each: told.append(each))
     chains = plan("train")(planner)
-    list(local.run(chains[1:3], Evaluator(model=model, inputs=inputs, batch_size=60), store))
-    list(local.run(iter(chains), evaluator, store, cells=5))
+    list(driver.run(chains[1:3], Evaluator(model=model, inputs=inputs, batch_size=60), store))
+    list(driver.run(iter(chains), evaluator, store, cells=5))
     assert told == [("clean", 1, 5), ("speckle_noise 1", 2, 3), ("speckle_noise 4", 3, 3)]

@@ -1,0 +1,320 @@
+"""The driver: makes jobs of a plan, has an engine carry them out, and alone writes the store."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
+
+from robustcsc.errors import EngineError
+from robustcsc.evaluation.engines.local import Here
+from robustcsc.evaluation.jobs import Answer, Engine, Failed, Job, Lost, Outcome
+from robustcsc.evaluation.measure import Evaluator
+from robustcsc.evaluation.plan import Cell, Chain
+from robustcsc.evaluation.planned import lacking, planned
+from robustcsc.evaluation.shards import Steps, cuttable, measured_in_shards, shards
+from robustcsc.measurements.perturbations import Attack, Clean
+from robustcsc.measurements.policies import Policy
+from robustcsc.measurements.records import Metric, Outcomes, Record
+from robustcsc.measurements.store import ResultStore
+from robustcsc.progress import Progress
+
+#: How many workers may die of a job before it is left out.
+DEATHS = 3
+
+
+def run(
+    plan: Iterable[Chain],
+    evaluator: Evaluator,
+    store: ResultStore,
+    cells: int | None = None,
+    *,
+    engine: Engine | None = None,
+    shard: int | None = None,
+) -> Iterator[Record]:
+    """Yields the records of a plan in its order; what the store has is not measured again, unless asked for.
+
+    The records are the same to the bit whatever the engine, the number of its workers and the size of shards. Each is
+    on the disk as soon as it is known, so that an interrupted command loses only what workers are at. Of attacks in
+    turn, those after the last image was broken are left out. Progress is that of what is left of the whole plan: each
+    cell counts with its effort, or all alike if the plan is made on the way.
+
+    Where fewer cells are left than the engine has slots, a cell that is `cuttable` is cut into shards of images, which
+    end where a step of the evaluator does.
+
+    Args:
+        plan: What to measure.
+        evaluator: What measures a job, here or in the workers of the engine.
+        store: Where records are kept.
+        cells: How many cells a plan has that is made on the way; ``None`` for one that is there.
+        engine: Who measures; this process if ``None``.
+        shard: Images of a shard, whatever the number of cells.
+
+    Raises:
+        EngineError: Workers died of some jobs; all else was measured.
+        RobustCSCError: As `Evaluator.measure`, or the store cannot be written.
+    """
+    chains = plan if cells else list(plan)
+    forecast = [] if cells else list(planned(chains, evaluator, store))
+    driver = _Driver(
+        evaluator=evaluator,
+        store=store,
+        engine=engine or Here(evaluator),
+        shard=shard,
+        progress=evaluator.progress,
+        efforts={id(it.cell): it.effort for it in forecast},
+        left=cells or sum(bool(it.missing) for it in forecast),
+        whole=cells or sum(it.effort for it in forecast),
+    )
+    return driver.records(chains)
+
+
+@dataclass(eq=False)
+class _Course:
+    """Cells that are measured in turn, some of them at once.
+
+    Attributes:
+        after: Courses that have to be over before this one begins.
+        steps: Makes their jobs, and takes the answers.
+        records: Records of cells that nobody has asked for yet, by the identity of the cell.
+        asked: Jobs that it waits for, with what came of them.
+        effort: How much work the cells are that are measured now.
+        shares: How much of it these and earlier jobs have done.
+        over: Whether nothing comes any more.
+    """
+
+    after: tuple[_Course, ...]
+    steps: Steps[None] = field(init=False)
+    records: dict[int, list[Record]] = field(default_factory=dict)
+    asked: dict[Job, Answer | Failed | None] = field(default_factory=dict)
+    effort: float = 0.0
+    shares: dict[Job, float] = field(default_factory=dict)
+    over: bool = False
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether nothing has to be over first."""
+        return all(it.over for it in self.after)
+
+
+@dataclass(eq=False, kw_only=True)
+class _Driver:
+    """What is under way.
+
+    Attributes:
+        evaluator, store, engine, shard: As for `run`.
+        progress: Told of the whole plan.
+        efforts: How much work a cell is, by its identity, of a plan that is there.
+        left: How many cells are to be measured and have not begun.
+        whole: How much work there is, without what turned out not to be needed.
+        done: How much of it is done.
+        order: The chains that have records to come, in the order of the plan: their courses and cells.
+        ready: Jobs that wait for a slot.
+        flying: Jobs that the engine has.
+        right: Which clean images are classified as labelled.
+        deaths: How many workers died of a job.
+        given_up: What was left out, in sentences.
+    """
+
+    evaluator: Evaluator
+    store: ResultStore
+    engine: Engine
+    shard: int | None
+    progress: Progress
+    efforts: Mapping[int, float]
+    left: int
+    whole: float
+    done: float = 0.0
+    order: deque[tuple[_Course, deque[Cell]]] = field(default_factory=deque)
+    ready: deque[tuple[Job, _Course]] = field(default_factory=deque)
+    flying: dict[Job, _Course] = field(default_factory=dict)
+    right: dict[Policy, Outcomes] = field(default_factory=dict)
+    deaths: Counter[Job] = field(default_factory=Counter)
+    given_up: list[str] = field(default_factory=list)
+
+    def records(self, chains: Iterable[Chain]) -> Iterator[Record]:
+        """Yields the records of chains, in their order."""
+        coming, waiting = self._courses(chains), list[_Course]()
+        while True:
+            while len(self.flying) < self.engine.slots:
+                if self.ready:
+                    self._submit(*self.ready.popleft())
+                elif (course := _startable(coming, waiting)) is not None:
+                    self._advance(course)
+                    yield from self._in_order()
+                else:
+                    break
+            yield from self._in_order()
+            if not self.flying:
+                break
+            self._take(*self.engine.next())
+        if self.given_up:
+            raise EngineError(f"{' '.join(self.given_up)} All else was measured and is kept.")
+
+    def _courses(self, chains: Iterable[Chain]) -> Iterator[_Course]:
+        """Yields the courses of chains; those of one cell that share crafted images are one course.
+
+        An attack comes after the clean images, as it leaves those alone that are misclassified anyway.
+        """
+        known = chains if isinstance(chains, list) else []  # what is made on the way has no attacks
+        keys = [self.evaluator.shared(its) for its in known]
+        sharing: dict[Hashable, list[Cell]] = {}
+        for key, its in zip(keys, known, strict=True):
+            sharing.setdefault(key, []).extend(its)
+        begun: dict[Hashable, _Course] = {}
+        clean: list[_Course] = []
+        for its, key in zip(chains, keys or repeat(None), strict=False):
+            if key in begun:
+                self.order.append((begun[key], deque(its)))
+                continue
+            perturbation = its[0].perturbation
+            clean = [it for it in clean if not it.over]
+            course = _Course(tuple(clean) if isinstance(perturbation, Attack) else ())
+            course.steps = self._steps(course, [(it,) for it in its] if key is None else [tuple(sharing[key])])
+            if key is not None:
+                begun[key] = course
+            if isinstance(perturbation, Clean):
+                clean.append(course)
+            self.order.append((course, deque(its)))
+            yield course
+
+    def _steps(self, course: _Course, turns: Sequence[tuple[Cell, ...]]) -> Steps[None]:
+        """Measures cells in turn: attacks get the images that the ones before them left."""
+        standing: Outcomes | None = None
+        broken = False
+        for cells in turns:
+            asked = [] if broken else [it for it in map(self._lacking, cells) if it is not None]
+            course.effort = sum(self.efforts.get(id(cell), 1.0) for cell in cells)
+            if asked:
+                self.left -= len(asked)
+                yield from self._measured(asked, standing)
+                self.done += course.effort
+                course.shares.clear()
+            else:
+                self.whole -= course.effort  # taken for work that was done, it would make what is left look short
+            if broken:
+                continue
+            for cell in cells:
+                its = [it for each in cell.measurements if (it := self.store.get(each)) is not None]
+                course.records[id(cell)] = its
+                if isinstance(cell.perturbation, Clean):
+                    self.right |= {it.measurement.policy: it.outcomes for it in its if it.outcomes is not None}
+            if len(turns) > 1:
+                standing, broken = its[0].outcomes, not its[0].met
+
+    def _lacking(self, cell: Cell) -> Cell | None:
+        """Returns what of a cell is to be measured, ``None`` if nothing is; the metrics of fooling come together."""
+        asked = lacking(cell, self.store, remeasure=self.evaluator.remeasure)
+        return cell if asked and asked[0].metric is not Metric.ACCURACY else Cell(asked) if asked else None
+
+    def _measured(self, cells: Sequence[Cell], standing: Outcomes | None) -> Steps[None]:
+        """Measures cells, and writes what comes of them to the store."""
+        rows = self._shards(cells[0]) if len(cells) == 1 else []
+        if rows:
+            facts, location = self.evaluator.model.facts, self.evaluator.inputs.location
+            try:
+                records = yield from measured_in_shards(cells[0], facts, rows, location)
+            except Exception:  # the whole cell tells what is wrong, if it is not one of the shards alone
+                records = yield from self._whole(cells, standing)
+        else:
+            records = yield from self._whole(cells, standing)
+        # The first metric of a cell is stored last: where it is, the others are too.
+        fooling = cells[0].measurements[0].metric is not Metric.ACCURACY
+        for record in reversed(records) if fooling else records:
+            self.store.add(record, remeasure=self.evaluator.remeasure)
+
+    def _whole(self, cells: Sequence[Cell], standing: Outcomes | None) -> Steps[Sequence[Record]]:
+        policies = {it.policy for cell in cells for it in cell.measurements}
+        right = {policy: its for policy, its in self.right.items() if policy in policies}
+        (answer,) = yield [Job(cells=tuple(cells), standing=standing, right=right)]
+        return answer.records
+
+    def _shards(self, cell: Cell) -> list[range]:
+        """Returns the shards of a cell; none if it is not to be cut."""
+        count = len(self.evaluator.inputs.images)
+        if not cuttable(cell):
+            return []
+        if self.shard is not None:
+            return shards(count, self.shard)
+        pieces = -(-self.engine.slots // (1 + self.left))
+        if pieces == 1:
+            return []
+        step = self.evaluator.step
+        cut = shards(count, -(-count // (pieces * step)) * step)
+        return cut if len(cut) > 1 else []
+
+    def _advance(self, course: _Course) -> None:
+        """Lets a course take the answers it waited for, and go on."""
+        outcomes = list(course.asked.values())
+        wrong = next((it.error for it in outcomes if isinstance(it, Failed)), None)
+        try:
+            if wrong is not None:
+                jobs = course.steps.throw(wrong)
+            else:
+                answers = [it for it in outcomes if isinstance(it, Answer)]
+                jobs = course.steps.send(answers) if answers else next(course.steps)
+        except StopIteration:
+            course.over, jobs = True, ()
+        course.asked = dict.fromkeys(jobs)
+        self.ready.extend((job, course) for job in jobs)
+
+    def _submit(self, job: Job, course: _Course) -> None:
+        self.flying[job] = course
+        size = course.effort
+        if job.rows is not None:  # perhaps there is another round
+            size *= len(job.rows) / len(self.evaluator.inputs.images) / 2
+        self.engine.submit(job, partial(self._tell, course, job, size))
+
+    def _tell(self, course: _Course, job: Job, size: float, description: str, done: float, total: float) -> None:
+        course.shares[job] = size * done / total
+        under_way = sum(share for it in {*self.flying.values()} for share in it.shares.values())
+        self.progress(description, self.done + under_way, self.whole)
+
+    def _take(self, job: Job, outcome: Outcome) -> None:
+        """Takes what came of a job; a course goes on when all jobs that it waits for are over."""
+        course = self.flying[job]
+        if isinstance(outcome, Lost):
+            self._lose(job, course, outcome)
+        elif not course.over:
+            course.asked[job] = outcome
+            if isinstance(outcome, Answer):
+                unreadable = self.evaluator.inputs.unreadable
+                unreadable += [it for it in outcome.unreadable if it not in unreadable]
+            if None not in course.asked.values():
+                self._advance(course)
+        del self.flying[job]
+
+    def _lose(self, job: Job, course: _Course, lost: Lost) -> None:
+        """Has another worker do the job of one that died, unless too many have died of it."""
+        self.deaths[job] += 1
+        if self.deaths[job] < DEATHS:
+            self.ready.appendleft((job, course))
+        elif not course.over:
+            self.given_up.append(f"{DEATHS} workers died of {job.words}, the last time {lost.words}.")
+            course.steps.close()
+            course.over = True
+            self.ready = deque(it for it in self.ready if it[1] is not course)
+
+    def _in_order(self) -> Iterator[Record]:
+        """Yields the records that are next in the order of the plan."""
+        while self.order:
+            course, cells = self.order[0]
+            while cells and id(cells[0]) in course.records:
+                yield from course.records.pop(id(cells.popleft()))
+            if not course.over:
+                return
+            self.order.popleft()  # what is left of its cells was left out
+
+
+def _startable(coming: Iterator[_Course], waiting: list[_Course]) -> _Course | None:
+    """Returns the next course that may begin; those that have to wait are put with those that do."""
+    if (first := next((it for it in waiting if it.may_begin), None)) is not None:
+        waiting.remove(first)
+        return first
+    for course in coming:
+        if course.may_begin:
+            return course
+        waiting.append(course)
+    return None
