@@ -1,4 +1,4 @@
-"""One cell becomes records: the only place where the answers that reports show are counted."""
+"""One job becomes records: what is done to images, and what a model says of them."""
 
 from __future__ import annotations
 
