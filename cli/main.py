@@ -55,6 +55,7 @@ COMMANDS = {
     "random-noise": (_MEASURE, "uap.random_noise"),
     "report": (_MEASURE, "report.report"),
     "compare": (_MEASURE, "compare.compare"),
+    "merge": (_MEASURE, "merge.merge"),
     "run": (_MEASURE, "run.run"),
     "leaderboard": (_MEASURE, "leaderboard.leaderboard"),
     "inspect": (_LOOK, "inspect.app"),

@@ -15,6 +15,7 @@ from .models.convert import convert
 from .session.choices import DataChoice
 from .session.comparing import compare
 from .session.measuring import Measuring, Results
+from .session.merging import merge
 from .session.models import BuildChoice
 from .session.opening import open
 from .session.reporting import report
@@ -46,6 +47,7 @@ __all__ = [
     "fit_lambda",
     "load",
     "load_spec",
+    "merge",
     "open",
     "pgd",
     "plan_experiment",

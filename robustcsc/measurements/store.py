@@ -110,6 +110,13 @@ class ResultStore:
             cursor = self._connection.execute(_INSERT + (_REPLACE if remeasure else "NOTHING"), row)
             return cursor.rowcount > 0
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Makes all that the block adds one transaction: the disk has everything of it, or nothing."""
+        with self._sentences(), self._connection:  # which commits, or rolls back
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+
     def get(self, measurement: Measurement) -> Record | None:
         """Returns the record of `measurement` (in whatever run it was measured), or ``None`` if there is none.
 
@@ -164,17 +171,13 @@ class ResultStore:
         run("COMMIT")
         if new and self.read_only:
             run(f"CREATE TEMPORARY {_TABLE}")  # no records, and the file stays empty
-        elif new:
-            run("BEGIN IMMEDIATE")
-            if self._is_new():  # nobody was faster
-                run(f"CREATE {_TABLE}")
-                run(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            run("COMMIT")
-        elif not self.read_only and "digest" not in self._columns():
-            run("BEGIN IMMEDIATE")
-            if "digest" not in self._columns():
-                run(f"ALTER TABLE records ADD COLUMN digest {COLUMNS['digest']}")
-            run("COMMIT")
+        elif new or (not self.read_only and "digest" not in self._columns()):
+            with self.transaction():
+                if self._is_new():  # nobody was faster
+                    run(f"CREATE {_TABLE}")
+                    run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                elif "digest" not in self._columns():
+                    run(f"ALTER TABLE records ADD COLUMN digest {COLUMNS['digest']}")
 
     def _is_new(self) -> bool:
         """Returns whether the file is empty; refuses what is no store of this version."""

@@ -230,7 +230,7 @@ def test_data_sets_say_what_they_need(robustcsc: Command) -> None:
     "command",
     [
         *("quickstart", "train", "evaluate", "sweep", "fit-lambda", "attack", "uap", "random-noise"),
-        *("report", "leaderboard", "models", "corruptions", "data", "data corrupt"),
+        *("report", "merge", "leaderboard", "models", "corruptions", "data", "data corrupt"),
     ],
 )
 def test_every_command_explains_itself(command: str, robustcsc: Command) -> None:

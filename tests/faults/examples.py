@@ -33,4 +33,5 @@ EXAMPLES = {
     ),
     "export": Example(EXPORT),
     "report": Example(REPORT.format("new"), first=(ONE_SWEEP, REPORT.format("old"))),
+    "merge": Example("merge sdnet-digits --into all", first=(ONE_SWEEP,)),
 }
