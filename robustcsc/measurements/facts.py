@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
@@ -34,8 +34,12 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, cache_
 
     Fields at their defaults are left out of the JSON, so that a key stays what it is when a later version adds a field.
     Facts never refer to what refers to them, so the search for cycles, which takes longer than reading them, leaves
-    them out.
+    them out. They go to other processes as JSON, as a default is left out if it is the very object that the class has:
+    text that was pickled is equal to it only, and the key would be another one.
     """
+
+    def __reduce__(self) -> tuple[Callable[[bytes, type[Self]], Self], tuple[bytes, type[Self]]]:
+        return from_json, (to_json(self), type(self))
 
 
 def tag_of(fact: Fact) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from typing import Any, get_args
 
 import pytest
@@ -26,6 +27,16 @@ def test_records_come_back_from_json(data: st.DataObject, records: st.SearchStra
     assert back == record and type(back.measurement.perturbation) is type(record.measurement.perturbation)
     assert back.measurement.key == record.measurement.key
     assert from_plain(json.loads(to_json(record)), Record) == record
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_records_from_another_process_have_the_same_json(
+    data: st.DataObject, records: st.SearchStrategy[Record]
+) -> None:
+    record = data.draw(records)
+    again = pickle.loads(pickle.dumps(record))
+    assert (again, to_json(again)) == (record, to_json(record))
 
 
 @pytest.mark.parametrize("union", [Perturbation, Policy])
