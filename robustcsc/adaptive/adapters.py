@@ -9,9 +9,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from robustcsc.adaptive.batch_norm import EntropyMinimiser, batch_statistics, gated
+from robustcsc.adaptive.batch_norm import EntropyMinimiser, batch_statistics
 from robustcsc.adaptive.denoise import denoised
-from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Tent
+from robustcsc.adaptive.shift import Undone
+from robustcsc.errors import PolicyError
+from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Shift, Tent
+from robustcsc.measurements.references import Reference
 
 Classify = Callable[[Tensor], Tensor]
 
@@ -31,13 +34,24 @@ class Adapter:
     learning: Callable[[Classify, Tensor], Tensor] = lambda classify, images: classify(images)
 
     @classmethod
-    def of(cls, model: nn.Module, made: Adaptation | None) -> Adapter:
-        """Returns the adapter of a model; that of `None` does nothing."""
+    def of(cls, model: nn.Module, made: Adaptation | None, reference: Reference | None = None) -> Adapter:
+        """Returns the adapter of a model; that of `None` does nothing.
+
+        Args:
+            model: The model.
+            made: What is done beside lambda.
+            reference: What the model makes of clean images, for `Shift`.
+
+        Raises:
+            PolicyError: The reference is not the one that is named.
+        """
         match made:
-            case BatchStatistics(prior=prior, gate=gate):
-                if gate is None:
-                    return cls(looking=partial(batch_statistics, model, prior))
-                return cls(learning=partial(gated, model, prior, gate))
+            case BatchStatistics(prior=prior):
+                return cls(looking=partial(batch_statistics, model, prior))
+            case Shift(reference=named):
+                if reference is None or reference.digest != named:
+                    raise PolicyError(f"The statistics {named} of clean images are not there: measure shift again.")
+                return cls(learning=Undone(model, reference))
             case Tent():
                 return cls(looking=partial(batch_statistics, model), learning=EntropyMinimiser(model, made))
             case Denoise():
@@ -57,11 +71,12 @@ class AdaptedModel(nn.Module):
     Args:
         model: How images are classified, with a lambda policy for example.
         made: What is done beside that.
+        reference: As for `Adapter.of`.
     """
 
-    def __init__(self, model: nn.Module, made: Adaptation) -> None:
+    def __init__(self, model: nn.Module, made: Adaptation, reference: Reference | None = None) -> None:
         super().__init__()
-        self.model, self._adapter = model, Adapter.of(model, made)
+        self.model, self._adapter = model, Adapter.of(model, made, reference)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of images ``(N, C, H, W)``."""

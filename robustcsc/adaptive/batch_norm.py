@@ -62,17 +62,6 @@ def batch_statistics(model: nn.Module, prior: int = 0) -> Iterator[None]:
             layer.running_mean, layer.running_var = mean, variance
 
 
-def gated(model: nn.Module, prior: int, gate: float, classify: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Returns the logits with the statistics of the batch, or without if those raise the mean entropy above the gate.
-
-    An attacker follows the gradient of the answer that is given.
-    """
-    plain = classify(images)
-    with batch_statistics(model, prior):
-        seen = classify(images)
-    return torch.where(entropy(seen).mean() <= entropy(plain).mean() + gate, seen, plain)
-
-
 def entropy(logits: Tensor) -> Tensor:
     """Returns the entropy of each answer in nats, ``(N,)``."""
     probabilities = logits.log_softmax(dim=1)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import robustcsc
+from robustcsc.adaptive.adapters import Adapter
 from robustcsc.adaptive.batch_norm import batch_norms
 from robustcsc.adaptive.denoise import denoiser_versions
 from robustcsc.data import ImageSet
@@ -26,6 +27,7 @@ from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.policies import Adapted, Policy
 from robustcsc.measurements.provenance import Doubt, Provenance
 from robustcsc.measurements.records import Precision, Subject
+from robustcsc.measurements.references import Reference
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.guests import memory_format_of
 from robustcsc.runs import Run
@@ -41,6 +43,7 @@ class LoadedModel:
         device: Where it is evaluated.
         precision: What it computes in.
         fits, given_fits, test_time: As in `ModelFacts`.
+        reference: What it makes of clean images, as far as its run knows.
         doubts: What was seen when it was tried, for its records.
     """
 
@@ -52,11 +55,13 @@ class LoadedModel:
     given_fits: tuple[LambdaFit, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     test_time: tuple[Adaptation | None, ...] = (None,)
+    reference: Reference | None = None
 
     @classmethod
     def of(cls, run: Run, checkpoint: Checkpoint, device: torch.device, precision: Precision = "fp32") -> LoadedModel:
         """Returns the model of a run, on `device`, with those fits that belong to its weights and the precision."""
         fits = {name: LambdaFit.load(path) for name, path in run.fit_paths(precision).items()}
+        reference = Reference.load(run.folder, precision)
         model = checkpoint.model.to(device).to(memory_format=memory_format_of(checkpoint.model))
         return cls(
             subject=Subject(run=run.name, model=checkpoint.spec.name, weights=checkpoint.weights),
@@ -64,11 +69,20 @@ class LoadedModel:
             device=device,
             precision=precision,
             fits={name: fit for name, fit in fits.items() if fit.weights == checkpoint.weights},
+            reference=reference if reference and reference.weights == checkpoint.weights else None,
         )
 
     def on(self, device: torch.device) -> LoadedModel:
         """Returns the model on a device, to which it is moved."""
         return replace(self, model=self.model.to(device), device=device)
+
+    def adapter(self, policy: Policy) -> Adapter:
+        """Returns what else a policy does at test time, for one stream of batches.
+
+        Raises:
+            PolicyError: As for `Adapter.of`.
+        """
+        return Adapter.of(self.model, policy.by if isinstance(policy, Adapted) else None, self.reference)
 
     def answering(self, images: ImageSet) -> LoadedModel:
         """Returns the model with those logits only that answers about the images are chosen from."""
@@ -89,6 +103,7 @@ class LoadedModel:
             given_fits=self.given_fits,
             has_batch_norm=bool(batch_norms(self.model)),
             test_time=self.test_time,
+            reference=self.reference.digest if self.reference else "",
         )
 
 

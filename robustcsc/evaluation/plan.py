@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, overload
 
 from robustcsc.errors import PolicyError
-from robustcsc.measurements.adaptations import Adaptation, check_suited
+from robustcsc.measurements.adaptations import Adaptation, Shift, check_suited
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
@@ -55,6 +55,7 @@ class ModelFacts:
         given_fits: More fits of its weights, which policies name by their digests.
         has_batch_norm: Whether it has batch normalisation with stored statistics.
         test_time: What else is done at test time, each beside every lambda policy; `None` is the model as it is.
+        reference: Digest of what it makes of clean images; ``""`` if that is not known.
 
     Raises:
         PolicyError: An adaptation does not suit the model, or needs a package that is missing.
@@ -67,6 +68,7 @@ class ModelFacts:
     given_fits: tuple[LambdaFit, ...] = ()
     has_batch_norm: bool = False
     test_time: tuple[Adaptation | None, ...] = (None,)
+    reference: str = ""
 
     def __post_init__(self) -> None:
         for made in self.test_time:
@@ -195,7 +197,9 @@ class ModelFacts:
     @overload
     def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy: ...
     def resolved(self, policy: Policy, perturbation: Perturbation) -> Policy:
-        """Returns the policy with the lambda fit that belongs to a perturbation."""
+        """Returns the policy with the lambda fit that belongs to a perturbation, and what clean images are."""
+        if isinstance(policy, Adapted) and isinstance(policy.by, Shift) and not policy.by.reference:
+            policy = replace(policy, by=replace(policy.by, reference=self.reference))
         chosen = lambda_of(policy)
         if not isinstance(chosen, Fitted) or chosen.fit:
             return policy

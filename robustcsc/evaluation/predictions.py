@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from robustcsc.adaptive.adapters import Adapter
 from robustcsc.adaptive.policies import image_residuals, lambda_at, per_image
 from robustcsc.adaptive.residuals import Lambda, logits_at
 from robustcsc.data import Batch
@@ -18,9 +17,7 @@ from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import rows_of
 from robustcsc.layers.logits import checked_logits, refuse_not_finite
 from robustcsc.layers.modes import evaluation_mode
-from robustcsc.measurements.adaptations import Adaptation
 from robustcsc.measurements.policies import (
-    Adapted,
     Adaptive,
     Blind,
     FixedLambda,
@@ -182,7 +179,7 @@ class _Answers:
 
     def __init__(self, loaded: LoadedModel, policy: Policy, choose: _Choice, num_classes: int) -> None:
         self._loaded, self._choose, self._num_classes = loaded, choose, num_classes
-        self._adapter = Adapter.of(loaded.model, _adaptation(policy))
+        self._adapter = loaded.adapter(policy)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the predicted classes of a batch, and whether finite logits stand behind each."""
@@ -278,7 +275,7 @@ def residuals_of(loaded: LoadedModel, policy: Policy, stream: Stream) -> tuple[t
 
 
 def _residuals(loaded: LoadedModel, policy: Policy, images: Iterator[Tensor]) -> list[float]:
-    chosen, adapter = lambda_of(policy), Adapter.of(loaded.model, _adaptation(policy))
+    chosen, adapter = lambda_of(policy), loaded.adapter(policy)
     assert isinstance(chosen, Adaptive)
     with adapter.looking():
         fit = loaded.facts.fit_by_digest(chosen.fit)
@@ -298,7 +295,3 @@ def _mean(lam: Lambda) -> Tensor:
     if isinstance(lam, tuple):
         return torch.stack([_mean(each) for each in lam]).mean(0)
     return torch.as_tensor(lam, dtype=torch.float64).detach()
-
-
-def _adaptation(policy: Policy) -> Adaptation | None:
-    return policy.by if isinstance(policy, Adapted) else None

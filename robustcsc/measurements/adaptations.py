@@ -52,29 +52,50 @@ class BatchStatistics(Fact, frozen=True, tag="bn"):
         prior: The weight of the stored statistics, as a number of images: N of Schneider et al., section 3.
         order: Which images are in a batch together.
         seed: Seed of a shuffled order.
-        gate: A batch is answered by the model as it is if its statistics raise the mean entropy of the answers (in
-            nats) by more than this; ``None`` for statistics in every batch.
 
     Raises:
         PolicyError: A number is out of range.
 
     Examples:
         >>> parse_adaptation("bn:batch=16:prior=64")
-        BatchStatistics(batch=16, prior=64, order=<Order.SHUFFLED: 'shuffled'>, seed=0, gate=None)
+        BatchStatistics(batch=16, prior=64, order=<Order.SHUFFLED: 'shuffled'>, seed=0)
     """
 
     batch: int = 250
     prior: int = 0
     order: Order = Order.SHUFFLED
     seed: int = 0
-    gate: float | None = None
 
     def __post_init__(self) -> None:
         _check(self, "bn", batch=1, prior=0, seed=0)
-        if self.gate is not None:
-            if not math.isfinite(self.gate):
-                raise PolicyError(f"gate={self.gate} is no entropy: write a number, such as --test-time bn:gate=0.05.")
-            as_float(self, "gate")
+
+
+class Shift(Fact, frozen=True, tag="shift"):
+    """Batch normalisation that undoes the shift of a batch against clean images, as far as it is no chance.
+
+    See `robustcsc.adaptive.shift`.
+
+    Attributes:
+        batch: Images in a batch, at least 1.
+        order: Which images are in a batch together.
+        seed: Seed of a shuffled order.
+        reference: Digest of what the model makes of clean images, ``""`` for what its run has.
+
+    Raises:
+        PolicyError: A number is out of range.
+
+    Examples:
+        >>> parse_adaptation("shift:batch=16") == Shift(batch=16)
+        True
+    """
+
+    batch: int = 250
+    order: Order = Order.SHUFFLED
+    seed: int = 0
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self, "shift", batch=1, seed=0)
 
 
 class Tent(Fact, frozen=True, tag="tent"):
@@ -136,9 +157,11 @@ def check_denoisers() -> None:
         raise PolicyError("--test-time denoise needs the package scikit-image: pip install 'robustcsc[denoise]'.")
 
 
-Adaptation = BatchStatistics | Tent | Denoise
+Adaptation = BatchStatistics | Shift | Tent | Denoise
 
-_NAMED: dict[str, type[BatchStatistics | Tent]] = {"bn": BatchStatistics, "tent": Tent}
+_NAMED: dict[str, type[BatchStatistics | Shift | Tent]] = {"bn": BatchStatistics, "shift": Shift, "tent": Tent}
+#: A setting that nobody types.
+_REFERENCE = "reference"
 _DENOISERS: dict[str, Denoise] = {f"denoise-{method}": Denoise(method=method) for method in get_args(Denoiser)}
 #: The word for the model as it is.
 NONE = "none"
@@ -156,7 +179,7 @@ def parse_adaptation(text: str) -> Adaptation | None:
     name, *settings = text.split(":")
     if name not in ADAPTATION_WORDS:
         raise UnknownNameError("adaptation at test time", name, ADAPTATION_WORDS)
-    known = _NAMED[name].__struct_fields__ if name in _NAMED else ()
+    known = [it for it in _NAMED[name].__struct_fields__ if it != _REFERENCE] if name in _NAMED else []
     values: dict[str, str] = {}
     for setting in settings:
         key, _, values[key] = setting.partition("=")
@@ -172,7 +195,7 @@ def parse_adaptation(text: str) -> Adaptation | None:
         return msgspec.convert(values, _NAMED[name], strict=False)
     except msgspec.ValidationError as error:
         raise PolicyError(
-            f"--test-time {text}: batch, prior, steps and seed are whole numbers, gate and learning_rate are numbers, "
+            f"--test-time {text}: batch, prior, steps and seed are whole numbers, learning_rate is a number, "
             f"order is one of {', '.join(Order)}, and episodic is true or false."
         ) from error
 
@@ -187,7 +210,7 @@ def typed_adaptation(made: Adaptation) -> str:
     if isinstance(made, Denoise):
         return f"denoise-{made.method}"
     name = next(name for name, kind in _NAMED.items() if isinstance(made, kind))
-    values = {setting: getattr(made, setting) for setting in made.__struct_fields__}
+    values = {it: getattr(made, it) for it in made.__struct_fields__ if it != _REFERENCE}
     changed = {it: value for it, value in values.items() if value != getattr(_NAMED[name](), it)}
     return ":".join([name, *(f"{it}={str(value).lower()}" for it, value in changed.items())])
 

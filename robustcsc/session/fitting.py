@@ -1,25 +1,37 @@
-"""Lambda fits of a session's model; these functions are methods of `Session`."""
+"""What a session fits to its model on held-out training images; some of these functions are methods of `Session`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import torch
 
 from robustcsc.adaptive.fit import fit_lambda as fit_lines
+from robustcsc.adaptive.shift import clean_statistics
 from robustcsc.corruptions import Spec
 from robustcsc.data import ImageSet
+from robustcsc.data.splits import evenly_spaced
+from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.room import room_for
 from robustcsc.evaluation.sources import Inputs
+from robustcsc.layers.modes import evaluation_mode
+from robustcsc.measurements.adaptations import Shift
 from robustcsc.measurements.corruptions import NOISE_KERNELS
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.passes import Fits
+from robustcsc.measurements.policies import Adapted, Policy
+from robustcsc.measurements.references import Reference
 from robustcsc.session.choices import note_slow, note_unreadable
 from robustcsc.training.parts import heldout_images
 
 if TYPE_CHECKING:
     from robustcsc.session.session import Session
+
+#: Clean images that `Shift` compares batches with.
+_CLEAN_IMAGES = 1000
 
 
 def fit_lambda(session: Session, noise: str = "gaussian", images: ImageSet | None = None) -> LambdaFit:
@@ -108,3 +120,38 @@ def fit_lambdas(
             if fitted is not known.get(name):
                 fitted.save(run.fit_path(name, fitted.precision))
     return fits
+
+
+def with_reference(session: Session, model: LoadedModel, policies: Iterable[Policy]) -> LoadedModel:
+    """Returns a model with what it makes of clean images, if a policy needs it; a dry run measures nothing.
+
+    Args:
+        session: The session of the model.
+        model: The model.
+        policies: What it is to be measured under.
+
+    Raises:
+        RobustCSCError: The training images cannot be read.
+    """
+    needed = any(isinstance(it, Adapted) and isinstance(it.by, Shift) for it in policies)
+    if not needed or model.reference is not None or session.measuring.dry_run:
+        return model
+    heldout, trained_on = heldout_images(session.images("train"), session.trained)
+    heldout = evenly_spaced(heldout, _CLEAN_IMAGES)
+    session.measuring.note(f"What the model makes of {len(heldout):,} clean training images is measured first.")
+    asked = model.answering(heldout).model
+    with evaluation_mode(asked):
+        layers, agreement = room_for(model, heldout, session.measuring.batch_size).used(
+            lambda size: clean_statistics(asked, (batch.images for batch in heldout.batches(size, device=model.device)))
+        )
+    reference = Reference(
+        weights=model.subject.weights,
+        precision=model.precision,
+        heldout=heldout.fingerprint,
+        trained_on_heldout=trained_on,
+        images=len(heldout),
+        agreement=agreement,
+        layers=layers,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return replace(model, reference=reference)

@@ -246,6 +246,7 @@ class Session:
             self.measuring.note(seen_words(model.subject.model, seen))
             model = dataclasses.replace(model, doubts=seen.doubts)
         note_slow(model.precision, self.device, self.measuring.note)
+        model = fitting.with_reference(self, model, chosen)
         setup = Setup(model=model.answering(images), inputs=inputs, policies=chosen, measuring=self.measuring)
         if surrogate is None:
             return setup
@@ -271,6 +272,8 @@ class Session:
                 self.plan(pieces, setup.model, setup.inputs),
             )
         with self.kept(setup.images) as run, ResultStore(run.store_path) as store:
+            if reference := setup.model.reference:
+                reference.save(run.folder)
             results = Results(driver.run(plan, setup.evaluator, store, cells))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
         return results

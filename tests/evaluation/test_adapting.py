@@ -133,7 +133,7 @@ def test_attacks_in_turn_attack_whole_batches(
     [
         (Tent(), (Protocol.PLAIN,), False, "write --test-time tent:episodic=true"),
         (Tent(), (Protocol.BLACK_BOX,), False, "write --test-time tent:episodic=true"),
-        (BatchStatistics(), (Protocol.PLAIN,), True, "leave bn and tent out of --test-time"),
+        (BatchStatistics(), (Protocol.PLAIN,), True, "leave bn, shift and tent out of --test-time"),
     ],
 )
 def test_attacks_that_cannot_meet_an_adaptation_are_refused(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Order, Tent
+from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Order, Shift, Tent
 from robustcsc.measurements.attacks import ATTACKS, AttackStep
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import (
@@ -127,8 +127,8 @@ ADAPTATIONS: st.SearchStrategy[Adaptation] = st.one_of(
         prior=st.integers(0, 999),
         order=ORDERS,
         seed=SEEDS,
-        gate=st.none() | st.floats(-9, 9),
     ),
+    st.builds(Shift, batch=st.integers(1, 999), order=ORDERS, seed=SEEDS),
     st.builds(
         Tent,
         batch=st.integers(1, 999),

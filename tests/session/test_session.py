@@ -15,15 +15,18 @@ import robustcsc as rc
 from robustcsc.data import ImageSet, load
 from robustcsc.errors import DataError, PolicyError, StoreError
 from robustcsc.evaluation.attacks.plans import AttackRequest
+from robustcsc.measurements.adaptations import Shift
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.facts import replace as replace_fact
 from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.measurements.perturbations import Pixels
-from robustcsc.measurements.policies import Adaptive, Scope
+from robustcsc.measurements.policies import Adapted, Adaptive, Scope, TrainingLambda
+from robustcsc.measurements.references import Reference
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.session.choices import DataChoice
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session
+from robustcsc.training.parts import heldout_images
 
 CLASSES = ("cat", "dog")
 
@@ -199,3 +202,21 @@ def test_paths_may_be_text(sdnet: Session, place: Path) -> None:
     assert record.location.files == str(place / "kept.safetensors")
     paths = rc.report(["sdnet-digits"], folder="out", html="page.html")
     assert (place / "page.html").read_bytes() == paths.page.read_bytes()
+
+
+def test_shift_is_measured_with_clean_training_images_that_the_run_keeps(sdnet: Session) -> None:
+    told: list[str] = []
+    shift = replace(sdnet, measuring=Measuring(test_time=("shift:batch=10",), note=told.append))
+    planned = replace(shift, measuring=replace(shift.measuring, dry_run=True))
+    assert len(planned.evaluate(policies=["train"]).missing) == 1 and not sdnet.run.folder.exists()
+    (record,) = shift.evaluate(policies=["train"])
+    kept = Reference.load(sdnet.run.folder)
+    assert kept is not None
+    assert record.measurement.policy == Adapted(by=Shift(batch=10, reference=kept.digest), policy=TrainingLambda())
+    images, trained_on = heldout_images(sdnet.images("train"), sdnet.trained)
+    assert (kept.heldout, kept.images, kept.trained_on_heldout) == (images.fingerprint, len(images), trained_on)
+    assert [it for it in told if "clean training images" in it] == [
+        f"What the model makes of {len(images)} clean training images is measured first."
+    ]
+    again = shift.evaluate(policies=["train"])
+    assert list(again) == [record] and len([it for it in told if "clean training" in it]) == 1

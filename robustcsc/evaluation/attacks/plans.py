@@ -93,8 +93,8 @@ def attack_plan(planner: Planner, request: AttackRequest) -> list[Chain]:
     Raises:
         PolicyError: A protocol needs a lambda, a fit or another model that is not there.
     """
-    if request.smallest and any(made is not None and reading_of(made) for made in planner.model.test_time):
-        raise PolicyError("--min-epsilon tries images apart from their batch: leave bn and tent out of --test-time.")
+    if request.smallest and any(made and reading_of(made) for made in planner.model.test_time):
+        raise PolicyError("--min-epsilon tries images one by one: leave bn, shift and tent out of --test-time.")
     if Protocol.TRANSFER in request.protocols:
         if request.surrogate is None:
             raise PolicyError("The protocol transfer needs a run to craft on: name it with --from.")

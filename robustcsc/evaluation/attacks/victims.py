@@ -74,7 +74,7 @@ def victim_of(loaded: LoadedModel, protocol: Protocol, policy: Policy, surrogate
         case Adapted(by=by, policy=chosen):
             it = victim_of(loaded, protocol, chosen, surrogate)
             scored, name = Adapted(by=by, policy=lambda_of(it.policy)), f"{it.name} with {typed_adaptation(by)}"
-            return Victim(weights, scored, name, AdaptedModel(it.model, by))
+            return Victim(weights, scored, name, AdaptedModel(it.model, by, loaded.reference))
         case Adaptive(fit=fit) | Blind(fit=fit) if protocol in (Protocol.ADAPTIVE, Protocol.BLACK_BOX):
             asked = policy if isinstance(policy, Blind) else Adaptive(scope=Scope.IMAGE, fit=fit)
             name = "the blind policy" if isinstance(policy, Blind) else "the adaptive policy"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Order, Tent
+from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Denoise, Order, Shift, Tent
 
 #: What gradients an attacker takes through what is done at test time.
 GRADIENTS: Mapping[type[Adaptation], str] = {
     BatchStatistics: "gradients pass through the statistics of the attacked batch",
+    Shift: "gradients pass through the statistics of the attacked batch, and follow the answer that is given",
     Tent: "gradients pass through the statistics of the attacked batch, and hold the adapted parameters fixed",
     Denoise: "gradients pass the denoiser as if it changed nothing (BPDA)",
 }
@@ -32,7 +33,8 @@ def adaptation_words(made: Adaptation) -> str:
     if isinstance(made, BatchStatistics):
         words = f"batch-norm statistics of {made.batch} images"
         more += [f"prior {made.prior}"] if made.prior else []
-        more += [] if made.gate is None else [f"unless they raise the entropy by {made.gate:g}"]
+    elif isinstance(made, Shift):
+        words = f"shift of batches of {made.batch} undone"
     else:
         words = f"TENT on batches of {made.batch}"
         more += [f"learning rate {made.learning_rate:g}"] if made.learning_rate != Tent().learning_rate else []
