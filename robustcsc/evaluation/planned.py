@@ -13,7 +13,7 @@ from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.plan import Cell, Chain, counted_size
 from robustcsc.evaluation.predictions import tried
 from robustcsc.layers.gradients import implicit_layers
-from robustcsc.measurements.adaptations import BatchStatistics, Tent
+from robustcsc.measurements.adaptations import Shift, Tent
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.passes import GradientChecking, Passes, Piece, attack_passes, crafting_passes
 from robustcsc.measurements.perturbations import Attack, Clean, MinimalBudget, Universal
@@ -219,11 +219,11 @@ def _asked(policy: Policy) -> tuple[Passes, int]:
     chosen = lambda_of(policy)
     times = len(chosen.values) if isinstance(chosen, WorstOf) else 1
     looks = isinstance(chosen, Adaptive) and chosen.scope is not Scope.DATASET
-    answers, learning, backward = 1, 0, 1
+    answers, learning = 1, 0
     match policy.by if isinstance(policy, Adapted) else None:
-        case BatchStatistics(gate=float()):
-            answers, backward = 2, 2
+        case Shift():
+            answers = 2  # the second one where few classes are seen
         case Tent(steps=steps, episodic=episodic):
             answers, learning = steps, steps - episodic
     forward = Passes(forward=answers * times, residual=answers * looks, gradient=learning * times)
-    return forward, backward * times
+    return (forward.at_most if isinstance(policy, Adapted) and isinstance(policy.by, Shift) else forward), times

@@ -123,7 +123,7 @@ def fit_lambdas(
 
 
 def with_reference(session: Session, model: LoadedModel, policies: Iterable[Policy]) -> LoadedModel:
-    """Returns a model with what it makes of clean images, if a policy needs it; a dry run measures nothing.
+    """Returns a model with what it makes of clean images, if a policy needs it; nothing is written.
 
     Args:
         session: The session of the model.
@@ -134,7 +134,7 @@ def with_reference(session: Session, model: LoadedModel, policies: Iterable[Poli
         RobustCSCError: The training images cannot be read.
     """
     needed = any(isinstance(it, Adapted) and isinstance(it.by, Shift) for it in policies)
-    if not needed or model.reference is not None or session.measuring.dry_run:
+    if not needed or model.reference is not None:
         return model
     heldout, trained_on = heldout_images(session.images("train"), session.trained)
     heldout = evenly_spaced(heldout, _CLEAN_IMAGES)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.adaptive.residuals import residuals
+from robustcsc.adaptive.shift import clean_statistics
 from robustcsc.attacks import catalog
 from robustcsc.corruptions import Spec, load_spec
 from robustcsc.data import ImageSet, load
@@ -28,6 +29,7 @@ from robustcsc.layers.normalize import Normalize
 from robustcsc.measurements import facts
 from robustcsc.measurements.fits import LambdaFit, Line
 from robustcsc.measurements.records import GradientChecks, Record, Subject
+from robustcsc.measurements.references import Reference
 from robustcsc.measurements.store import ResultStore
 from robustcsc.progress import Progress, silent
 
@@ -118,6 +120,22 @@ def model(trained: nn.Module, fit: LambdaFit) -> LoadedModel:
         model=copy.deepcopy(trained),
         device=torch.device("cpu"),
         fits={"gaussian": fit},
+    )
+
+
+@pytest.fixture
+def reference(model: LoadedModel, images: ImageSet) -> Reference:
+    """What the model makes of the test digits, which stand in for training images."""
+    layers, agreement = clean_statistics(model.model.eval(), [batch.images for batch in images.batches(60)])
+    return Reference(
+        weights=model.subject.weights,
+        precision="fp32",
+        heldout=images.fingerprint,
+        trained_on_heldout=False,
+        images=len(images),
+        agreement=agreement,
+        layers=layers,
+        created="",
     )
 
 

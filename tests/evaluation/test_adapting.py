@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from robustcsc.adaptive.adapters import AdaptedModel
 from robustcsc.adaptive.batch_norm import batch_norms
+from robustcsc.adaptive.policies import ModelAtLambda
 from robustcsc.adaptive.residuals import logits_at
 from robustcsc.attacks.catalog import craft
 from robustcsc.data import ImageSet
@@ -20,12 +22,13 @@ from robustcsc.evaluation.fooling.plans import noise_plan
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Planner, Target
 from robustcsc.evaluation.sources import images_fact
-from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Order, Tent
+from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Order, Shift, Tent
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack
 from robustcsc.measurements.policies import Adapted, FixedLambda, TrainingLambda
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Record
+from robustcsc.measurements.references import Reference
 from robustcsc.measurements.threats import ThreatModel
 
 Measure = Callable[..., list[Record]]
@@ -72,6 +75,22 @@ def test_batches_are_read_in_their_size_and_order_and_outcomes_stay_in_that_of_t
             assert outcomes[Adapted(by=by, policy=chosen)] == expected(model.model, images, list(its), lam)
     assert len(set(map(tuple, outcomes.values()))) > 3
     assert {it.lam for it in records if it.measurement.policy == Adapted(by=made[0], policy=FixedLambda(0.3))} == {0.3}
+
+
+def test_shift_compares_each_batch_with_the_clean_images_of_the_model(
+    model: LoadedModel, images: ImageSet, reference: Reference, measure: Measure
+) -> None:
+    shift = Shift(batch=20, order=Order.GIVEN)
+    asked = replace(adapting(model, shift), reference=reference)
+    records = measure(asked, lambda planner: [planner.clean(planner.model.policies(["train", "fixed=0.9"]))])
+    named = Shift(batch=20, order=Order.GIVEN, reference=reference.digest)
+    for record, lam in zip(records, (0.1, 0.9), strict=True):
+        network = AdaptedModel(ModelAtLambda(model.model, lam), named, reference)
+        right = [network(it.images).argmax(1) == it.labels for it in images.batches(20)]
+        assert isinstance(record.measurement.policy, Adapted) and record.measurement.policy.by == named
+        assert record.outcomes is not None and record.outcomes.to_list() == torch.cat(right).tolist()
+    with pytest.raises(PolicyError, match="statistics beef of clean images are not there"):
+        measure(asked, lambda planner: [planner.clean([Adapted(by=Shift(reference="beef"), policy=TrainingLambda())])])
 
 
 def test_tent_goes_on_from_batch_to_batch_and_the_order_is_a_setting(model: LoadedModel, measure: Measure) -> None:
