@@ -48,7 +48,9 @@ class Cluster:
         right = [bool(it) for it in torch.randint(0, 2, (images,), generator=torch.Generator().manual_seed(0))]
         self._outcomes, self._met = Outcomes.of(right), sum(right)
         versions = {"robustcsc": "0.1.0", "torch": "2.11.0", "python": "3.12.3"}
-        self._how = Provenance(device="NVIDIA H200", versions=versions, seconds=1.0, created="2026-01-01T00:00:00+00:00")
+        self._how = Provenance(
+            device="NVIDIA H200", versions=versions, seconds=1.0, created="2026-01-01T00:00:00+00:00"
+        )
         self._jobs: deque[tuple[Job, Progress]] = deque()
 
     def submit(self, job: Job, progress: Progress) -> None:
@@ -73,7 +75,6 @@ class Cluster:
         )
 
 
-# What each number is stands beside it.
 def main() -> None:
     """Prints what was measured as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,7 +102,8 @@ def main() -> None:
         def cells(count: int, first: int = 0) -> list[driver.Chain]:
             each = range(first, first + count)
             return [
-                (planner.cell(Corruption(name="fog", severity=3, table=TABLE, seed=seed), [NoLambda()]),) for seed in each
+                (planner.cell(Corruption(name="fog", severity=3, table=TABLE, seed=seed), [NoLambda()]),)
+                for seed in each
             ]
 
         def driven(count: int, first: int) -> float:

@@ -110,6 +110,7 @@ class _Driver:
         left: How many cells are to be measured and have not begun.
         whole: How much work there is, without what turned out not to be needed.
         done: How much of it is done.
+        under_way: How much of it jobs have done whose courses are not over.
         order: The chains that have records to come, in the order of the plan: their courses and cells.
         ready: Jobs that wait for a slot.
         flying: Jobs that the engine has.
@@ -127,6 +128,7 @@ class _Driver:
     left: int
     whole: float
     done: float = 0.0
+    under_way: float = 0.0
     order: deque[tuple[_Course, deque[Cell]]] = field(default_factory=deque)
     ready: deque[tuple[Job, _Course]] = field(default_factory=deque)
     flying: dict[Job, _Course] = field(default_factory=dict)
@@ -191,7 +193,7 @@ class _Driver:
                 self.left -= len(asked)
                 yield from self._measured(asked, standing)
                 self.done += course.effort
-                course.shares.clear()
+                self._settle(course)
             else:
                 self.whole -= course.effort  # taken for work that was done, it would make what is left look short
             if broken:
@@ -268,9 +270,15 @@ class _Driver:
         self.engine.submit(job, partial(self._tell, course, job, size))
 
     def _tell(self, course: _Course, job: Job, size: float, description: str, done: float, total: float) -> None:
-        course.shares[job] = size * done / total
-        under_way = sum(share for it in {*self.flying.values()} for share in it.shares.values())
-        self.progress(description, self.done + under_way, self.whole)
+        share = size * done / total
+        self.under_way += share - course.shares.get(job, 0.0)  # not summed up anew: there may be a thousand jobs
+        course.shares[job] = share
+        self.progress(description, self.done + self.under_way, self.whole)
+
+    def _settle(self, course: _Course) -> None:
+        """Forgets how much of the present cells of a course is done."""
+        self.under_way -= sum(course.shares.values())
+        course.shares.clear()
 
     def _take(self, job: Job, outcome: Outcome) -> None:
         """Takes what came of a job; a course goes on when all jobs that it waits for are over."""
@@ -295,6 +303,7 @@ class _Driver:
             self.given_up.append(f"{DEATHS} workers died of {job.words}, the last time {lost.words}.")
             course.steps.close()
             course.over = True
+            self._settle(course)
             self.ready = deque(it for it in self.ready if it[1] is not course)
 
     def _in_order(self) -> Iterator[Record]:
