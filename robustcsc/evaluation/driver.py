@@ -109,8 +109,7 @@ class _Driver:
         efforts: How much work a cell is, by its identity, of a plan that is there.
         left: How many cells are to be measured and have not begun.
         whole: How much work there is, without what turned out not to be needed.
-        done: How much of it is done.
-        under_way: How much of it jobs have done whose courses are not over.
+        done: How much of it is done, by jobs under way, too.
         order: The chains that have records to come, in the order of the plan: their courses and cells.
         ready: Jobs that wait for a slot.
         flying: Jobs that the engine has.
@@ -128,7 +127,6 @@ class _Driver:
     left: int
     whole: float
     done: float = 0.0
-    under_way: float = 0.0
     order: deque[tuple[_Course, deque[Cell]]] = field(default_factory=deque)
     ready: deque[tuple[Job, _Course]] = field(default_factory=deque)
     flying: dict[Job, _Course] = field(default_factory=dict)
@@ -192,8 +190,8 @@ class _Driver:
             if asked:
                 self.left -= len(asked)
                 yield from self._measured(asked, standing)
-                self.done += course.effort
-                self._settle(course)
+                self.done += course.effort - sum(course.shares.values())
+                course.shares.clear()
             else:
                 self.whole -= course.effort  # taken for work that was done, it would make what is left look short
             if broken:
@@ -270,15 +268,9 @@ class _Driver:
         self.engine.submit(job, partial(self._tell, course, job, size))
 
     def _tell(self, course: _Course, job: Job, size: float, description: str, done: float, total: float) -> None:
-        share = size * done / total
-        self.under_way += share - course.shares.get(job, 0.0)  # not summed up anew: there may be a thousand jobs
-        course.shares[job] = share
-        self.progress(description, self.done + self.under_way, self.whole)
-
-    def _settle(self, course: _Course) -> None:
-        """Forgets how much of the present cells of a course is done."""
-        self.under_way -= sum(course.shares.values())
-        course.shares.clear()
+        before, course.shares[job] = course.shares.get(job, 0.0), size * done / total
+        self.done += course.shares[job] - before  # not summed up anew: there may be a thousand jobs
+        self.progress(description, self.done, self.whole)
 
     def _take(self, job: Job, outcome: Outcome) -> None:
         """Takes what came of a job; a course goes on when all jobs that it waits for are over."""
@@ -303,7 +295,6 @@ class _Driver:
             self.given_up.append(f"{DEATHS} workers died of {job.words}, the last time {lost.words}.")
             course.steps.close()
             course.over = True
-            self._settle(course)
             self.ready = deque(it for it in self.ready if it[1] is not course)
 
     def _in_order(self) -> Iterator[Record]:
