@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from robustcsc.cli.signals import is_first_process
+from robustcsc.errors import RobustCSCError
 from robustcsc.progress import Progress
 
 if TYPE_CHECKING:
@@ -147,6 +149,17 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Leaves errors to the first of the processes that train together, as what was typed is the same for all."""
+    try:
+        yield
+    except RobustCSCError as error:
+        if is_first_process():
+            raise
+        raise typer.Exit(2) from error
 
 
 @contextmanager

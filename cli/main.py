@@ -20,7 +20,7 @@ import typer
 from robustcsc import __version__
 from robustcsc.allocator import keep_freed_memory
 from robustcsc.cli.console import TSV, allow_any_terminal, note
-from robustcsc.cli.signals import stoppable
+from robustcsc.cli.signals import is_first_process, stoppable
 from robustcsc.cli.usage import Commands, UsageError, bounded, usage_words
 from robustcsc.errors import RobustCSCError, defect_words, error_words, own_line
 
@@ -161,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt) as error:
             _close_output()
             if stop.number or isinstance(error, KeyboardInterrupt):
-                note(stop.sentence)
+                if is_first_process():
+                    note(stop.sentence)
                 code = stop.code
                 return code
             if DEBUG in typed:

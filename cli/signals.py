@@ -15,6 +15,11 @@ SENTENCES = {
 }
 
 
+def is_first_process() -> bool:
+    """Tells whether this process prints: of those that train together only the first one does."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 class Stopped(KeyboardInterrupt):
     """A signal came. Python ends itself with SIGINT if its own exception, not one of this class, ever left `exec`."""
 
@@ -72,7 +77,8 @@ def stopped_at_once() -> Iterator[None]:
 
 def _end(number: int, _: FrameType | None) -> None:
     with suppress(OSError):
-        os.write(2, f"{SENTENCES[signal.Signals(number)]}\n".encode())
+        if is_first_process():
+            os.write(2, f"{SENTENCES[signal.Signals(number)]}\n".encode())
     os._exit(128 + number)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Annotated, Literal
 
@@ -10,8 +9,9 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.console import note, print_json, print_line, progress_display
+from robustcsc.cli.console import note, print_json, print_line, progress_display, told_once
 from robustcsc.cli.options import completion
+from robustcsc.cli.signals import is_first_process
 from robustcsc.cli.threads import start_torch
 from robustcsc.files import check_writable
 from robustcsc.measurements.datasets import check_asked
@@ -85,7 +85,14 @@ def train(
         ),
     ] = None,
     device: options.Device = "auto",
-    devices: Annotated[int, options.in_compute(metavar="N", min=1, help="GPUs, one process each.")] = 1,
+    devices: Annotated[
+        int | None,
+        options.in_compute(
+            metavar="N",
+            min=1,
+            help="GPUs, or with --device cpu processors, one process each; by default 1, or what torchrun says.",
+        ),
+    ] = None,
     threads: options.Threads = None,
     precision: Annotated[
         Literal["auto", "32-true", "bf16-mixed"], options.in_compute(help="auto: bfloat16 on a GPU, 32 bit elsewhere.")
@@ -107,44 +114,46 @@ def train(
     from robustcsc.training.request import TrainingRequest, check_unfinished
 
     # Mistakes are told before torch is imported or images are read.
-    request = TrainingRequest(
-        model=model,
-        run=run,
-        options=options.builder_options(model_option),
-        heldout=heldout,
-        train_images=train_images,
-        recipe=recipe,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        augment=augment,
-        adversarial=adversarial,
-        epsilon=None if epsilon is None else parse_epsilon(epsilon),
-        seed=seed,
-        devices=devices,
-        precision=precision,
-        compile=compile_model,
-    )
-    data = data or images_for(model)
-    check_asked(data, image_size=image_size, class_order=class_order, download=download, workers=workers)
-    if run is not None:
-        check_unfinished(Run(runs.RUNS / run), resume=resume)
-    check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)
+    with told_once():
+        request = TrainingRequest(
+            model=model,
+            run=run,
+            options=options.builder_options(model_option),
+            heldout=heldout,
+            train_images=train_images,
+            recipe=recipe,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            augment=augment,
+            adversarial=adversarial,
+            epsilon=None if epsilon is None else parse_epsilon(epsilon),
+            seed=seed,
+            devices=devices,
+            precision=precision,
+            compile=compile_model,
+        )
+        data = data or images_for(model)
+        check_asked(data, image_size=image_size, class_order=class_order, download=download, workers=workers)
+        if run is not None:
+            check_unfinished(Run(runs.RUNS / run), resume=resume)
+        check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)
 
     start_torch(threads)
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
-    from robustcsc.session.training import PreparedTraining
+    from robustcsc.session.training import train as train_session
+    from robustcsc.training.processes import EndedElsewhereError
 
+    choice = DataChoice(data, root, download, image_size, class_order, workers)
     with progress_display() as progress:
-        choice = DataChoice(data, root, download, image_size, class_order, workers)
-        training = PreparedTraining.of(request, choice, device, Measuring(progress=progress, note=note))
+        measuring = Measuring(progress=progress, note=note)
         try:
-            session = training.trained(resume=resume, tensorboard=tensorboard)
-        except KeyboardInterrupt:
-            if training.run.training_path.exists():
-                note("Training was interrupted: rerun the command with --resume to continue after the last epoch.")
-            raise
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # of several processes, the first one speaks
+            session = train_session(
+                request, choice, device=device, resume=resume, tensorboard=tensorboard, measuring=measuring
+            )
+        except EndedElsewhereError as ended:
+            raise typer.Exit(2) from ended
+    if not is_first_process():
         return
     trained, weights = session.trained, session.run.weights_path
     result = {"run": session.run.name, "weights": weights, "sha256": trained.weights}

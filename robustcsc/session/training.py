@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -16,6 +15,7 @@ from robustcsc.errors import CheckpointError
 from robustcsc.models.catalog import ModelSpec, default_spec
 from robustcsc.models.checkpoint import Checkpoint
 from robustcsc.models.known import images_for
+from robustcsc.progress import quiet, silent
 from robustcsc.runs import Run
 from robustcsc.session.choices import DataChoice, DeviceName, choose_device, note_unreadable, written
 from robustcsc.session.measuring import Measuring
@@ -24,6 +24,7 @@ from robustcsc.session.session import Session
 from robustcsc.training.adversarial import AdversarialTraining
 from robustcsc.training.log import quiet_fabric, tensorboard_log
 from robustcsc.training.loop import Epoch
+from robustcsc.training.processes import Processes, together
 from robustcsc.training.recipes import Recipe, adapted_recipe, default_recipe
 from robustcsc.training.request import TrainingRequest, check_unfinished
 from robustcsc.training.run import Hardware, Precision, train_run
@@ -48,6 +49,9 @@ def train(
         tensorboard: Whether to log to the folder ``tensorboard`` of the run.
         measuring: How the session measures; its notes get a line for each epoch.
 
+    Several processes (`TrainingRequest.devices`) are started by running the whole script in each, or by torchrun; only
+    the first one writes and notes.
+
     Raises:
         RobustCSCError: The run has weights already, or model, images and settings do not suit each other.
 
@@ -57,10 +61,24 @@ def train(
         >>> sdnet.run.name, sdnet.trained.training["recipe"]["epochs"]
         ('short', 1)
     """
-    prepared = PreparedTraining.of(
-        request, data or DataChoice(images_for(request.model)), device, measuring or Measuring()
+    measuring = measuring or Measuring()
+    quiet_fabric()
+    fabric = _hardware(request, choose_device(device)).fabric()
+    with together(fabric):
+        if fabric.global_rank:
+            measuring = replace(measuring, note=quiet, progress=silent)
+        prepared = PreparedTraining.of(request, data or DataChoice(images_for(request.model)), device, measuring)
+        return prepared.trained(resume=resume, tensorboard=tensorboard)
+
+
+def _hardware(request: TrainingRequest, place: torch.device) -> Hardware:
+    automatic: Precision = "bf16-mixed" if place.type == "cuda" else "32-true"
+    return Hardware(
+        device=place.type,
+        processes=Processes.asked(request.devices),
+        precision=automatic if request.precision == "auto" else request.precision,
+        compile=request.compile,
     )
-    return prepared.trained(resume=resume, tensorboard=tensorboard)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +126,6 @@ class PreparedTraining:
         images = data.load(None, "train", note=measuring.note) if images is None else images
         classes, shape = len(images.classes), images.image_shape
         recipe = request.recipe or default_recipe(request.model, name, place.type, request.train_images or len(images))
-        automatic: Precision = "bf16-mixed" if place.type == "cuda" else "32-true"
-        precision = automatic if request.precision == "auto" else request.precision
         return cls(
             run=Run(runs.RUNS / (request.run or re.sub(r"[^\w.-]+", "-", f"{request.model}-{images.name}"))),
             request=request,
@@ -118,7 +134,7 @@ class PreparedTraining:
             spec=default_spec(request.model, classes, shape, normalization=name, options=request.options),
             recipe=adapted_recipe(recipe, request.epochs, request.learning_rate),
             device=place,
-            hardware=Hardware(device=place.type, devices=request.devices, precision=precision, compile=request.compile),
+            hardware=_hardware(request, place),
             measuring=measuring,
         )
 
@@ -162,16 +178,18 @@ class PreparedTraining:
 
     def trained(self, *, resume: bool = False, tensorboard: bool = False) -> Session:
         """Trains, and returns the session of the trained model. Arguments and errors are those of `train`."""
-        check_unfinished(self.run, resume=resume, note=self.measuring.note)
         quiet_fabric()
-        first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes that train together
+        first = self.hardware.fabric().global_rank == 0  # of several processes that train together, one writes
+        if first:
+            check_unfinished(self.run, resume=resume, note=self.measuring.note)
         asked, of_epochs = self.request, f"/{self.recipe.epochs}" * (self.recipe.epochs > 0)
         with ExitStack() as stack:
-            run = stack.enter_context(written(self.run))
+            run, log = self.run, None
             if first:
+                stack.enter_context(written(run))
                 stack.enter_context(run.making_weights())
-                check_unfinished(run, resume=resume)  # another process may have finished in the meantime
-            log = stack.enter_context(tensorboard_log(run.folder / "tensorboard")) if tensorboard else None
+                check_unfinished(run, resume=resume)  # another command may have finished in the meantime
+                log = stack.enter_context(tensorboard_log(run.folder / "tensorboard")) if tensorboard else None
 
             def tell(epoch: Epoch) -> None:
                 self.measuring.note(
@@ -181,24 +199,30 @@ class PreparedTraining:
                 if log is not None:
                     log(epoch)
 
-            made = train_run(
-                run,
-                self.spec,
-                self.images,
-                self.recipe,
-                data=self.data.name or "",
-                heldout_fraction=asked.heldout,
-                train_images=asked.train_images,
-                seed=asked.seed,
-                augment=asked.augment,
-                adversarial=self.adversary,
-                hardware=self.hardware,
-                resume=resume,
-                on_epoch=tell,
-                progress=self.measuring.progress,
-            )
-        if first:
-            note_unreadable(self.images.unreadable, self.measuring.note)
+            try:
+                made = train_run(
+                    run,
+                    self.spec,
+                    self.images,
+                    self.recipe,
+                    data=self.data.name or "",
+                    heldout_fraction=asked.heldout,
+                    train_images=asked.train_images,
+                    seed=asked.seed,
+                    augment=asked.augment,
+                    adversarial=self.adversary,
+                    hardware=self.hardware,
+                    resume=resume,
+                    on_epoch=tell,
+                    progress=self.measuring.progress,
+                )
+            except KeyboardInterrupt:
+                if run.training_path.exists():
+                    self.measuring.note(
+                        "Training was interrupted: rerun the command with --resume to continue after the last epoch."
+                    )
+                raise
+        note_unreadable(self.images.unreadable, self.measuring.note)
         return Session(
             run=run,
             trained=made,

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from math import isfinite
 from pathlib import Path
-from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from robustcsc.attacks.guard import seeded
-from robustcsc.data import DecodedImages, ImageSet, MemoryImages, StreamedImages
-from robustcsc.data.images import as_floats, sent
+from robustcsc.data import ImageSet
 from robustcsc.errors import CheckpointError, ModelError, RobustCSCError, error_words
 from robustcsc.files import write_whole
 from robustcsc.layers.constraints import project_parameters
@@ -37,14 +36,12 @@ from robustcsc.measurements.facts import from_plain
 from robustcsc.models.guests import memory_format_of
 from robustcsc.progress import Progress, parts, silent
 from robustcsc.training.adversarial import AdversarialTraining
-from robustcsc.training.augment import add_gaussian_noise, crop_and_flip
+from robustcsc.training.batch_norm import share_batch_norm
+from robustcsc.training.batches import Augmentation, Batches
 from robustcsc.training.recipes import Recipe
 
-Augmentation = Literal["none", "gaussian"]
 #: The first bytes of what `torch.save` writes.
 _ARCHIVE = b"PK\x03\x04"
-#: Largest standard deviation of ``--augment gaussian``, in pixel units of [0, 1].
-GAUSSIAN_MAX_STD = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,10 @@ def train(
     interrupted and resumed: everything random is drawn from (seed, epoch). On a GPU it is the same except for the order
     in which cuDNN adds.
 
+    Several processes divide each batch of the recipe: images, their order and augmentation, statistics of batch
+    normalisation and the mean loss are those of one process, so that weights differ by rounding only. What is drawn
+    inside a model (dropout) and the random starts of an attack are drawn anew for each process.
+
     Args:
         model: Images ``(N, C, H, W)`` in [0, 1] to logits; constrained parameters are projected after each step.
         images: Training images. Sets in memory are moved to the device; others are streamed.
@@ -89,32 +90,35 @@ def train(
             images.
         state_path: File for the training state, written after each epoch; ``None`` writes none.
         resume: Whether to resume from `state_path` if it exists.
-        on_epoch: Called after each epoch, in the first process only, with the result of its share of the images.
+        on_epoch: Called after each epoch, in the first process only.
         progress: Called after each batch, in the first process only.
 
     Raises:
-        RobustCSCError: If the loss becomes infinite or not a number.
+        RobustCSCError: If the loss becomes infinite or not a number, or processes have different images, or none.
         ModelError: If the model does not return one logit per image and class, or has no gradient.
         CheckpointError: If `state_path` was written with other settings.
     """
-    signature = _signature(model, images, recipe, seed, augment, adversarial, fabric)
-    device = fabric.device
+    device, first = fabric.device, fabric.global_rank == 0
+    signature = _signature(model, images, recipe, seed, augment, adversarial, fabric) if first else ""
+    batches = Batches(images, recipe, seed, augment, fabric)
     model.to(device).to(memory_format=memory_format_of(model))
     optimizer = _optimizer(model, recipe)
     history: list[Epoch] = []
-    if resume and state_path is not None and state_path.exists():
-        history = _restore(state_path, signature, model, optimizer)
+    # The first process reads for all: the others may be on machines that do not see its file.
+    kept = _kept(state_path, signature) if first and resume and state_path is not None else None
+    if (kept := fabric.broadcast(kept)) is not None:
+        history = _restore(state_path, kept, model, optimizer)
+    if fabric.world_size > 1:
+        model = share_batch_norm(model, device)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.train()
-    batches = _Batches(images, recipe, seed, augment, fabric)
-    first = fabric.global_rank == 0
     epochs = recipe.length(batches.per_epoch)
     told = parts(progress, [1] * epochs)
     for epoch in range(len(history), epochs):
         started = time.perf_counter()
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), device=device, dtype=torch.int64)
-        seen = 0
+        seen = torch.zeros((), device=device, dtype=torch.int64)
         for index, (inputs, labels) in enumerate(batches.of_epoch(epoch)):
             rate = recipe.rate_at(epoch + index / batches.per_epoch, batches.per_epoch)
             for group in optimizer.param_groups:
@@ -129,7 +133,7 @@ def train(
                 raise ModelError("No gradient reaches the weights of the model: make it differentiable.")
             loss = F.cross_entropy(logits, labels)
             wrapped_optimizer.zero_grad()
-            fabric.backward(loss)
+            fabric.backward(batches.weighted(loss, labels))
             wrapped_optimizer.step()
             project_parameters(model)
             loss_sum += loss.detach() * len(labels)
@@ -137,9 +141,10 @@ def train(
             seen += len(labels)
             if first:
                 told[epoch](f"epoch {epoch + 1}/{epochs}", index + 1, batches.steps_in(epoch))
-        if not torch.isfinite(loss_sum):
+        total, right, images_seen = (batches.of_all(it).item() for it in (loss_sum, correct, seen))
+        if not isfinite(total):
             raise RobustCSCError(f"The loss of epoch {epoch + 1} is not finite: lower --learning-rate.")
-        history.append(Epoch(epoch + 1, loss_sum.item() / seen, correct.item() / seen, time.perf_counter() - started))
+        history.append(Epoch(epoch + 1, total / images_seen, right / images_seen, time.perf_counter() - started))
         if first and state_path is not None:
             _keep(state_path, signature, model, optimizer, history)
         if first:
@@ -147,50 +152,6 @@ def train(
     set_warm(model, False)
     model.eval()
     return history
-
-
-class _Batches:
-    """This process's share of the augmented batches of every epoch."""
-
-    def __init__(self, images: ImageSet, recipe: Recipe, seed: int, augment: Augmentation, fabric: Fabric) -> None:
-        images = images.in_memory if isinstance(images, DecodedImages) else images
-        self.images, self.recipe, self.seed, self.augment = images, recipe, seed, augment
-        self.fabric = fabric
-        self.per_epoch = max(1, len(images) // (recipe.batch_size * fabric.world_size))
-        if isinstance(images, MemoryImages):
-            self.pixels = images.pixels.to(fabric.device)
-            self.labels = images.labels.to(fabric.device)
-
-    def steps_in(self, epoch: int) -> int:
-        """Returns the number of batches of an epoch; the last one is shorter if the recipe counts steps."""
-        return min(self.per_epoch, self.recipe.steps(self.per_epoch) - epoch * self.per_epoch)
-
-    def seed_of(self, epoch: int, index: int) -> int:
-        """Returns the seed of what is random on one batch of one process."""
-        return Random(f"{self.seed} {epoch} {index} {self.fabric.global_rank}").getrandbits(62)
-
-    def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
-        order = torch.randperm(len(self.images), generator=generator)
-        order = order[self.fabric.global_rank :: self.fabric.world_size]
-        order = order[: self.steps_in(epoch) * self.recipe.batch_size]
-        for inputs, labels in self._augmented(order, epoch, generator):
-            if self.augment == "gaussian":
-                inputs = add_gaussian_noise(inputs, GAUSSIAN_MAX_STD, generator)
-            yield inputs, labels
-
-    def _augmented(self, order: Tensor, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        recipe = self.recipe
-        if isinstance(self.images, StreamedImages):  # the worker processes make random resized crops
-            for batch in self.images.training_batches(
-                recipe.batch_size, epoch=epoch, seed=self.seed, order=order, device=self.fabric.device
-            ):
-                yield batch.images, batch.labels
-            return
-        for rows in torch.split(order, recipe.batch_size):
-            rows = sent(rows, self.fabric.device)
-            inputs = as_floats(self.pixels[rows], self.fabric.device)
-            yield crop_and_flip(inputs, recipe.crop_padding, recipe.flip, generator), self.labels[rows]
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -218,7 +179,7 @@ def _signature(
     fabric: Fabric,
 ) -> str:
     shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
-    hardware = [fabric.device.type, fabric.world_size, fabric.strategy.precision.precision]
+    hardware = [fabric.device.type, 1, fabric.strategy.precision.precision]  # any number of processes may go on
     facts = [repr(model), shapes, images.fingerprint, recipe.facts, seed, augment, repr(adversarial), hardware]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -238,16 +199,17 @@ def _keep(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.O
     write_whole(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
-def _restore(path: Path, signature: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
+def _kept(path: Path, signature: str) -> bytes | None:
+    """Returns the state that is kept, if any; raises CheckpointError if it is damaged, or of other settings."""
+    if not path.exists():
+        return None
     try:
         content = path.read_bytes()
         if not content.startswith(_ARCHIVE):  # as in states of a time before there was a digest
             digest, content = content[:32], content[32:]
             if digest != hashlib.sha256(content).digest():
                 raise ValueError("it is not what its SHA-256 says")
-        # To the host, where Adam counts its steps; the rest goes to the places of the parameters.
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        told = state["signature"]
+        told = _loaded(content)["signature"]
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: delete it to train from the start.") from error
     if told != signature:
@@ -255,7 +217,19 @@ def _restore(path: Path, signature: str, model: nn.Module, optimizer: torch.opti
             f"{path} belongs to a training run with another model, data, recipe or seed: "
             "use the same settings, or train without --resume."
         )
+    return content
+
+
+def _loaded(content: bytes) -> dict[str, Any]:
+    # To the host, where Adam counts its steps; the rest goes to the places of the parameters.
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
+def _restore(path: Path | None, content: bytes, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
+    """Sets model and optimiser to a kept state, and returns the history; raises CheckpointError."""
     try:
+        state = _loaded(content)
         model.load_state_dict(state["model"])
         buffers = dict(model.named_buffers())
         for name, value in state["buffers"].items():

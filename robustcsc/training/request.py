@@ -11,6 +11,7 @@ from robustcsc.measurements.threats import ThreatModel
 from robustcsc.models.known import check_known
 from robustcsc.progress import Note, quiet
 from robustcsc.runs import Run, check_name
+from robustcsc.training.processes import Processes
 from robustcsc.training.recipes import adapted_recipe
 
 
@@ -31,7 +32,8 @@ class TrainingRequest:
         adversarial: Attack on the training images.
         epsilon: Its budget in the maximum norm, in pixel units of [0, 1]; 8/255 if ``None``.
         seed: Seed of everything random.
-        devices: GPUs, one process each.
+        devices: Devices of this machine, one process each; as many as torchrun has started processes, or 1, if
+            ``None``.
         precision: ``"auto"`` is bfloat16 on a GPU and 32 bit elsewhere.
         compile: Whether the model is compiled with ``torch.compile``.
 
@@ -58,7 +60,7 @@ class TrainingRequest:
     adversarial: Literal["none", "pgd-7", "fgsm"] = "none"
     epsilon: float | None = None
     seed: int = 0
-    devices: int = 1
+    devices: int | None = None
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     compile: bool = False
 
@@ -67,6 +69,7 @@ class TrainingRequest:
             check_name(self.run)
         check_known(self.model, self.options)
         adapted_recipe(self.recipe or "cpu", self.epochs, self.learning_rate)
+        Processes.asked(self.devices)
         if self.epsilon is None:
             return
         if self.adversarial == "none":

@@ -14,7 +14,8 @@ from robustcsc.data import MemoryImages
 from robustcsc.errors import CheckpointError
 from robustcsc.layers.csc import csc_layers
 from robustcsc.models.catalog import ModelSpec, build, default_spec
-from robustcsc.training.loop import Augmentation, Epoch, train
+from robustcsc.training.batches import Augmentation
+from robustcsc.training.loop import Epoch, train
 from robustcsc.training.recipes import Recipe
 
 
