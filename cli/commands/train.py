@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Annotated, Literal
 
@@ -111,6 +112,7 @@ def train(
     """
     from robustcsc.measurements.threats import parse_epsilon
     from robustcsc.models.known import images_for
+    from robustcsc.training.processes import EndedElsewhereError, Processes
     from robustcsc.training.request import TrainingRequest, check_unfinished
 
     # Mistakes are told before torch is imported or images are read.
@@ -138,11 +140,12 @@ def train(
             check_unfinished(Run(runs.RUNS / run), resume=resume)
         check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)
 
+    if Processes.asked(devices) != Processes():  # those that end with another one say nothing, also not in C++
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     start_torch(threads)
     from robustcsc.session.choices import DataChoice
     from robustcsc.session.measuring import Measuring
     from robustcsc.session.training import train as train_session
-    from robustcsc.training.processes import EndedElsewhereError
 
     choice = DataChoice(data, root, download, image_size, class_order, workers)
     with progress_display() as progress:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustcsc.data.embedded import load_digits
-from robustcsc.data.folder import load_folder
+from robustcsc.data.folder import load_folder, load_shards
 from robustcsc.data.images import ImageSet
 from robustcsc.data.memory import MemoryImages
 from robustcsc.data.textures import load_textures
@@ -41,7 +41,8 @@ def load(
 
     Args:
         name: A key of `DATASETS`.
-        root: Folder with the data set's files, by default ``$ROBUSTCSC_DATA/NAME``; the embedded ones need none.
+        root: Folder with the data set's files, by default ``$ROBUSTCSC_DATA/NAME``; the embedded ones need none. For
+            ``"webdataset"`` also a pattern of shards, as for `shards.find_shards`.
         split: ``"train"`` or ``"test"``.
         download: Whether torchvision may download missing files to `root`.
         image_size: Height and width to which images of a folder are resized and cropped (`decode.evaluation_view`);
@@ -66,6 +67,8 @@ def load(
     if name in EMBEDDED:
         return replace(EMBEDDED[name](split), location=Location(data=name))
     folder = find_root(name, download=download) if root is None else Path(root).expanduser()
+    if name == "webdataset":
+        return load_shards(str(folder), split, image_size=image_size, workers=workers)
     if name == "imagefolder":
         return load_folder(folder, split, image_size=image_size, workers=workers, class_order=class_order, note=note)
     location = Location(data=name, root=os.path.abspath(folder), image_size=image_size)

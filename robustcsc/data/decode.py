@@ -46,19 +46,23 @@ def _opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         raise UnreadableImageError(f"{path} is not a readable image.") from error
 
 
-def read_header(path: Path) -> tuple[int, int, int]:
+def read_header(path: Path, content: bytes | None = None) -> tuple[int, int, int]:
     """Returns channels (1 grey, 3 colour), height and width as the file's header states them.
+
+    Args:
+        path: The file.
+        content: What is in it, if it was read already.
 
     Raises:
         UnreadableImageError: The file has no header that Pillow understands.
     """
     # A grey folder, most likely of PNG files, takes the header of each: Pillow needs five times as long for it.
-    with suppress(OSError), path.open("rb", buffering=0) as file:
+    with suppress(OSError), io.BytesIO(content) if content is not None else path.open("rb", buffering=0) as file:
         start = file.read(26)
         if start[:8] == b"\x89PNG\r\n\x1a\n" and start[12:16] == b"IHDR" and len(start) == 26:
             width, height = struct.unpack(">II", start[16:24])
             return 1 if start[25] in _GREY_PNG else 3, height, width
-    with _opened(path) as image:
+    with _opened(path, content) as image:
         width, height = image.size
         return 1 if _is_grey(image.mode) else 3, height, width
 

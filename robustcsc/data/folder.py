@@ -6,6 +6,8 @@ import os
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from robustcsc.data.decode import UnreadableImageError, read_header
 from robustcsc.data.decoded import DecodedImages, differing
+from robustcsc.data.shards import Shards, class_names, find_shards, read_shard
 from robustcsc.data.streamed import StreamedImages
 from robustcsc.data.tree import bare_note, find_split, image_files, ordered_classes
 from robustcsc.errors import DataError
@@ -33,6 +36,7 @@ class Listing:
         order: That order, if their numbers give another one than their text.
         files: ``"<class>/<image>"``, relative to `root`.
         labels: (N,), int64.
+        shards: Where the images lie, if they are not files of their own.
     """
 
     root: Path
@@ -40,6 +44,11 @@ class Listing:
     order: ClassOrder | None
     files: tuple[str, ...]
     labels: Tensor
+    shards: Shards | None = None
+
+    def header(self, row: int) -> tuple[int, int, int]:
+        """Returns channels, height and width of an image; raises `UnreadableImageError` if it has no header."""
+        return read_header(self.root / self.files[row], self.shards and self.shards[row].read())
 
 
 def load_folder(
@@ -70,6 +79,38 @@ def load_folder(
     )
     images = open_listing(listing, split, image_size, workers, MEMORY_LIMIT_BYTES)
     return replace(images, name=root.absolute().name, location=location)
+
+
+def load_shards(root: str, split: str, *, image_size: int | None, workers: int) -> StreamedImages:
+    """Returns one split of WebDataset shards, named after the folder that they lie in.
+
+    Args:
+        root: As for `find_shards`.
+        split: ``"train"`` or ``"test"``.
+        image_size: As for `robustcsc.data.load`.
+        workers: Processes that read images.
+
+    Raises:
+        DataError: As for `find_shards`, `read_shard`, `class_names` and `open_listing`.
+    """
+    paths = find_shards(root, split)
+    shards = [*map(read_shard, paths)]
+    samples = [*chain.from_iterable(shards)]
+    folder = Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths]))
+    names = [os.path.relpath(os.path.abspath(path), folder) for path in paths]
+    numbers = torch.arange(len(paths)).repeat_interleave(torch.tensor([*map(len, shards)]))
+    listing = Listing(
+        folder,
+        class_names(samples),
+        None,
+        tuple(f"{names[number]}/{it.file}" for number, it in zip(numbers.tolist(), samples, strict=True)),
+        torch.tensor([it.label for it in samples]),
+        Shards(tuple(paths), torch.column_stack((numbers, torch.tensor([(it.offset, it.size) for it in samples])))),
+    )
+    images = open_listing(listing, split, image_size, workers, memory_limit=0)
+    assert isinstance(images, StreamedImages)
+    location = Location(data="webdataset", root=os.path.abspath(os.path.expanduser(root)), image_size=image_size)
+    return replace(images, name=folder.name, location=location)
 
 
 def list_images(folder: Path, class_order: ClassOrder | None = None, note: Note = quiet) -> Listing:
@@ -118,9 +159,10 @@ def open_listing(
         kept = fits and image_size in (None, height) and image_size in (None, width)
         if not kept and image_size is None:
             _check_sizes(listing, height, width)
-        if channels == 1 and any(_channels(listing.root / file) == 3 for file in listing.files):
+        if channels == 1 and any(_channels(listing, row) == 3 for row in range(len(listing.files))):
             channels = 3
-    return (DecodedImages if kept else StreamedImages)(
+    kind = DecodedImages if kept else partial(StreamedImages, shards=listing.shards)
+    return kind(
         name="imagefolder",
         split=split,
         classes=listing.classes,
@@ -136,26 +178,26 @@ def open_listing(
 
 def _check_sizes(listing: Listing, height: int, width: int) -> None:
     """Raises DataError if an image has another size."""
-    for file in listing.files:
+    for row in range(len(listing.files)):
         with suppress(UnreadableImageError):
-            _, *size = read_header(listing.root / file)
+            _, *size = listing.header(row)
             if size != [height, width]:
                 raise DataError(differing(listing.root, (height, width), size))
 
 
-def _channels(path: Path) -> int:
+def _channels(listing: Listing, row: int) -> int:
     """Returns the channels of an image; 0 if it has no header."""
     try:
-        return read_header(path)[0]
+        return listing.header(row)[0]
     except UnreadableImageError:
         return 0
 
 
 def _first_header(listing: Listing) -> tuple[int, int, int]:
     """Returns channels, height and width of the first file that has a header."""
-    for file in listing.files:
+    for row in range(len(listing.files)):
         try:
-            return read_header(listing.root / file)
+            return listing.header(row)
         except UnreadableImageError:
             continue
     raise DataError(f"None of the {len(listing.files)} images in {listing.root} can be read.")

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from robustcsc.data.decode import UnreadableImageError, as_array, decode, evaluation_view, training_view
 from robustcsc.data.images import Batch, batch_of, batched_rows, checked_rows, fingerprint_of
+from robustcsc.data.shards import Place, Shards
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import Location
 
@@ -36,6 +37,7 @@ class _Request(NamedTuple):
     row: int
     path: str
     entropy: tuple[int, ...]
+    place: Place
 
 
 class _Loaded(NamedTuple):
@@ -75,7 +77,7 @@ class _Reader(Dataset[_Loaded]):
 
     def _view(self, request: _Request) -> npt.NDArray[np.uint8]:
         channels, height, width = self.image_shape
-        image = decode(Path(request.path))
+        image = decode(Path(request.path), request.place.read())
         if channels == 3:
             image = image.convert("RGB")
         if request.entropy:
@@ -94,6 +96,7 @@ class StreamedImages:
         crop: Whether `batches` resizes and centre-crops to `image_shape` (`decode.evaluation_view`); if not, every
             file must have that shape.
         workers: Worker processes, each of which reads one batch at a time; 0 reads in the calling process.
+        shards: Where the images lie, if they are not files of their own.
     """
 
     name: str
@@ -106,6 +109,7 @@ class StreamedImages:
     image_shape: tuple[int, int, int]
     crop: bool
     workers: int = 2
+    shards: Shards | None = None
     logits: tuple[int, ...] = ()
     location: Location = field(default_factory=Location)
     # Shared by a set and its subsets, so that a damaged file is reported once and every file is hashed once.
@@ -127,11 +131,11 @@ class StreamedImages:
 
         The bytes stand for the pixels, which would take many times as long to decode. The first call reads every file.
         """
-        new = [file for file in self.files if file not in self._digests]
+        new = [row for row, file in enumerate(self.files) if file not in self._digests]
         chunks = [new[start : start + _HASHED_TOGETHER] for start in range(0, len(new), _HASHED_TOGETHER)]
         with ThreadPoolExecutor(_HASHING_THREADS) as pool:
             for chunk, digests in zip(chunks, pool.map(self._hashed, chunks), strict=True):
-                self._digests.update(zip(chunk, digests, strict=True))
+                self._digests.update(zip((self.files[row] for row in chunk), digests, strict=True))
         return fingerprint_of(self, f"files, crop={self.crop}", (self._digests[file] for file in self.files))
 
     def __len__(self) -> int:
@@ -145,6 +149,7 @@ class StreamedImages:
             files=tuple(self.files[row] for row in rows.tolist()),
             labels=self.labels[rows],
             positions=self.positions[rows],
+            shards=self.shards and Shards(self.shards.paths, self.shards.places[rows]),
         )
 
     def batches(
@@ -187,17 +192,12 @@ class StreamedImages:
             order = torch.from_numpy(rng.permutation(len(self)))
         return self._read(batched_rows(len(self), batch_size, order), (_VIEW_STREAM, seed, epoch), device)
 
-    def _hashed(self, files: Sequence[str]) -> list[bytes]:
-        """Returns the digest of the content of each file; one that cannot be read counts as empty."""
-        digests = []
-        for name in files:
-            try:
-                with open(os.path.join(self.root, name), "rb") as file:
-                    content = file.read()
-            except OSError:
-                content = b""
-            digests.append(hashlib.sha256(content).digest())
-        return digests
+    def _place(self, row: int) -> Place:
+        return self.shards[row] if self.shards else Place(os.path.join(self.root, self.files[row]))
+
+    def _hashed(self, rows: Sequence[int]) -> list[bytes]:
+        """Returns the digest of the content of each image; one that cannot be read counts as empty."""
+        return [hashlib.sha256(self._place(row).read()).digest() for row in rows]
 
     def _read(
         self, batches: Iterable[Tensor], entropy: tuple[int, ...], device: str | torch.device, as_bytes: bool = False
@@ -220,7 +220,7 @@ class StreamedImages:
     def _requests(self, rows: Tensor, entropy: tuple[int, ...]) -> list[_Request]:
         """Returns the requests of one batch, without the files that are known to be damaged."""
         return [
-            _Request(row, str(self.root / self.files[row]), (*entropy, position) if entropy else ())
+            _Request(row, str(self.root / self.files[row]), (*entropy, position) if entropy else (), self._place(row))
             for row, position in zip(rows.tolist(), self.positions[rows].tolist(), strict=True)
             if self.files[row] not in self._damaged
         ]

@@ -47,6 +47,9 @@ DATASETS: dict[str, DataSource] = {
     "imagefolder": DataSource(
         "any tree <root>/train|test/<class>/<image>; val counts as test", None, None, can_download=False
     ),
+    "webdataset": DataSource(
+        "WebDataset shards, <root> a pattern such as path/{train,val}-{000..127}.tar", None, None, can_download=False
+    ),
 }
 
 

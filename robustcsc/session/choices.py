@@ -101,10 +101,11 @@ class DataChoice:
         file = self.classes or training.get("classes")
         order = order or place.class_order or found.class_order or ("number" if file else None)
         if root is None and found.root:
-            root = find_root(name, found.root, download=self.download)
+            pattern = found.root if name == "webdataset" else None  # which is no folder
+            root = pattern or find_root(name, found.root, download=self.download)
         # Of a folder it was told when the run first met the images.
         met = bool(found.root) and found.root == os.path.abspath(Path(root or "").expanduser())
-        if size is None and name == "imagefolder" and trained is not None:
+        if size is None and name in ("imagefolder", "webdataset") and trained is not None:
             size = trained.spec.image_shape[1]
         images = load(
             name,

@@ -158,7 +158,7 @@ def _adopted(
             )
         return run, _run_of_hub(facts, model)
     known = run.weights_path.exists()
-    if data.image_size is None and data.name == "imagefolder":
+    if data.image_size is None and data.name in ("imagefolder", "webdataset"):
         data = replace(data, image_size=facts.image_size)
     images = data.load(None, "test", note=quiet if known else note)
     at = images.location
