@@ -48,7 +48,7 @@ class Listing:
 
     def header(self, row: int) -> tuple[int, int, int]:
         """Returns channels, height and width of an image; raises `UnreadableImageError` if it has no header."""
-        return read_header(self.root / self.files[row], self.shards and self.shards[row].read())
+        return read_header(self.root / self.files[row], None if self.shards is None else self.shards[row].read())
 
 
 def load_folder(
