@@ -45,7 +45,7 @@ class Chosen:
     class_order: options.ClassOrder = None
     classes: options.Classes = None
     answers: options.AnswersAmong = None
-    workers: options.Workers = 2
+    readers: options.Readers = 2
     threads: options.Threads = None
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Chosen:
                 image_size=self.image_size,
                 class_order=self.class_order,
                 download=self.download,
-                workers=self.workers,
+                readers=self.readers,
             )
 
         if self.classes is not None:
@@ -123,7 +123,7 @@ class Chosen:
                     self.download,
                     self.image_size,
                     self.class_order,
-                    self.workers,
+                    self.readers,
                     limit,
                     self.classes,
                     self.answers,

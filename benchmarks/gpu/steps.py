@@ -81,7 +81,7 @@ class Place:
             with tarfile.open(self.images) as archive:
                 archive.extractall(part := folder.with_suffix(".part"), filter="data")
             part.rename(folder)  # it is whole, or not there
-        return rc.DataChoice("imagefolder", folder, workers=8, limit=self.scale.test_images)
+        return rc.DataChoice("imagefolder", folder, readers=8, limit=self.scale.test_images)
 
     def opened(self, network: str) -> rc.Session:
         """Returns the session of a network that was trained."""

@@ -50,7 +50,7 @@ def write(root: Path) -> None:
 
 def opened(root: Path) -> ImageSet:
     """Returns the images of the folder, to be decoded in one thread."""
-    return load("imagefolder", root, "train", image_size=32, workers=1)
+    return load("imagefolder", root, "train", image_size=32, readers=1)
 
 
 def pixels_of(images: ImageSet) -> NDArray[np.uint8]:

@@ -54,7 +54,7 @@ def corrupt(
     split: Annotated[Literal["train", "test"], options.in_data(help="Which images.")] = "test",
     image_size: options.ImageSize = None,
     class_order: options.ClassOrder = None,
-    workers: options.Workers = 2,
+    readers: options.Readers = 2,
     limit: options.Limit = None,
     corruptions: options.Corruptions = None,
     severities: options.Severities = options.ALL_SEVERITIES,
@@ -79,7 +79,7 @@ def corrupt(
 
     Rerun an interrupted command to resume it. `robustcsc sweep --corrupted-root` reads the files.
     """
-    check_asked(name, image_size=image_size, class_order=class_order, download=download, workers=workers)
+    check_asked(name, image_size=image_size, class_order=class_order, download=download, readers=readers)
     options.check_corruptions(corruptions, spec, frost_root)
 
     start_torch(threads)
@@ -89,7 +89,7 @@ def corrupt(
 
     place = choose_device(device)
     earlier_manifest(out)  # a mistake is told before images are read
-    images = DataChoice(name, root, download, image_size, class_order, workers).load(None, split, limit, note)
+    images = DataChoice(name, root, download, image_size, class_order, readers).load(None, split, limit, note)
     table_name = default_spec_name(images.image_shape)
     table = load_spec(spec or table_name, frost_root)
     names = chosen_corruptions(images, table, corruptions, severities, device=place, note=note)

@@ -46,7 +46,7 @@ def train(
     download: options.Download = False,
     image_size: options.ImageSize = None,
     class_order: options.ClassOrder = None,
-    workers: options.Workers = 2,
+    readers: options.Readers = 2,
     heldout: Annotated[
         float, options.in_data(min=0, max=0.9, help="Share of training images kept back for the lambda fit.")
     ] = 0.1,
@@ -135,7 +135,7 @@ def train(
             compile=compile_model,
         )
         data = data or images_for(model)
-        check_asked(data, image_size=image_size, class_order=class_order, download=download, workers=workers)
+        check_asked(data, image_size=image_size, class_order=class_order, download=download, readers=readers)
         if run is not None:
             check_unfinished(Run(runs.RUNS / run), resume=resume)
         check_writable(runs.RUNS if run is None else runs.RUNS / run, "The run folder", folder=True)
@@ -147,7 +147,7 @@ def train(
     from robustcsc.session.measuring import Measuring
     from robustcsc.session.training import train as train_session
 
-    choice = DataChoice(data, root, download, image_size, class_order, workers)
+    choice = DataChoice(data, root, download, image_size, class_order, readers)
     with progress_display() as progress:
         measuring = Measuring(progress=progress, note=note)
         try:

@@ -46,5 +46,5 @@ AnswersAmong = Annotated[
         "(without it), or those of the folder, as is published for ImageNet-A and ImageNet-R.",
     ),
 ]
-Workers = Annotated[int, in_data("--workers", metavar="N", min=0, help="Processes that read images.")]
+Readers = Annotated[int, in_data("--readers", metavar="N", min=0, help="Processes that read images.")]
 Limit = Annotated[int | None, in_data("--limit", metavar="N", min=1, help="Use N test images only, evenly spaced.")]

@@ -33,7 +33,7 @@ def load(
     *,
     download: bool = False,
     image_size: int | None = None,
-    workers: int = 2,
+    readers: int = 2,
     class_order: ClassOrder | None = None,
     note: Note = warnings.warn,
 ) -> ImageSet:
@@ -47,7 +47,7 @@ def load(
         download: Whether torchvision may download missing files to `root`.
         image_size: Height and width to which images of a folder are resized and cropped (`decode.evaluation_view`);
             by default all must have the same size.
-        workers: Threads that decode a small image folder when its images are used, or processes that read a large one;
+        readers: Threads that decode a small image folder when its images are used, or processes that read a large one;
             at least 0.
         class_order: Order of the class folders 0, 1, 10, 2 and the like as labels: ``"number"`` (also if ``None``, and
             `note` is told), or ``"text"``, which is the one of torchvision's ImageFolder.
@@ -61,15 +61,15 @@ def load(
         >>> load("digits").image_shape
         (1, 8, 8)
     """
-    check_asked(name, image_size=image_size, class_order=class_order, download=download, workers=workers)
+    check_asked(name, image_size=image_size, class_order=class_order, download=download, readers=readers)
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     if name in EMBEDDED:
         return replace(EMBEDDED[name](split), location=Location(data=name))
     folder = find_root(name, download=download) if root is None else Path(root).expanduser()
     if name == "webdataset":
-        return load_shards(str(folder), split, image_size=image_size, workers=workers)
+        return load_shards(str(folder), split, image_size=image_size, readers=readers)
     if name == "imagefolder":
-        return load_folder(folder, split, image_size=image_size, workers=workers, class_order=class_order, note=note)
+        return load_folder(folder, split, image_size=image_size, readers=readers, class_order=class_order, note=note)
     location = Location(data=name, root=os.path.abspath(folder), image_size=image_size)
     return replace(load_torchvision(name, folder, split, download), location=location)

@@ -37,7 +37,7 @@ class DecodedImages:
         root: Folder that `files` are relative to. The attributes not listed here are those of `ImageSet`.
         crop: Whether images of another size are resized and cropped (`decode.evaluation_view`); if not, they are an
             error.
-        workers: Threads that decode; at least one does.
+        readers: Threads that decode; at least one does.
 
     Examples:
         >>> import numpy as np, tempfile, torch
@@ -71,7 +71,7 @@ class DecodedImages:
     positions: Tensor
     image_shape: tuple[int, int, int]
     crop: bool
-    workers: int = 2
+    readers: int = 2
     logits: tuple[int, ...] = ()
     location: Location = field(default_factory=Location)
     # The set this is a part of and its rows there, whose pixels serve if they are decoded already.
@@ -151,7 +151,7 @@ class DecodedImages:
         known = self._known(torch.arange(len(self))) if self._whole else None
         if known is not None:
             return known
-        pixels, readable = _Reader(self.root, self.files, self.image_shape, self.crop).read(max(self.workers, 1))
+        pixels, readable = _Reader(self.root, self.files, self.image_shape, self.crop).read(max(self.readers, 1))
         self._damaged.update(self.files[row] for row in np.flatnonzero(~readable))
         return torch.from_numpy(pixels), torch.from_numpy(readable)
 

@@ -56,7 +56,7 @@ def load_folder(
     split: str,
     *,
     image_size: int | None,
-    workers: int,
+    readers: int,
     class_order: ClassOrder | None,
     note: Note,
 ) -> DecodedImages | StreamedImages:
@@ -77,18 +77,18 @@ def load_folder(
     location = Location(
         data="imagefolder", root=os.path.abspath(root), image_size=image_size, class_order=listing.order
     )
-    images = open_listing(listing, split, image_size, workers, MEMORY_LIMIT_BYTES)
+    images = open_listing(listing, split, image_size, readers, MEMORY_LIMIT_BYTES)
     return replace(images, name=root.absolute().name, location=location)
 
 
-def load_shards(root: str, split: str, *, image_size: int | None, workers: int) -> StreamedImages:
+def load_shards(root: str, split: str, *, image_size: int | None, readers: int) -> StreamedImages:
     """Returns one split of WebDataset shards, named after the folder that they lie in.
 
     Args:
         root: As for `find_shards`.
         split: ``"train"`` or ``"test"``.
         image_size: As for `robustcsc.data.load`.
-        workers: Processes that read images.
+        readers: Processes that read images.
 
     Raises:
         DataError: As for `find_shards`, `read_shard`, `class_names` and `open_listing`.
@@ -107,7 +107,7 @@ def load_shards(root: str, split: str, *, image_size: int | None, workers: int) 
         torch.tensor([it.label for it in samples]),
         Shards(tuple(paths), torch.column_stack((numbers, torch.tensor([(it.offset, it.size) for it in samples])))),
     )
-    images = open_listing(listing, split, image_size, workers, memory_limit=0)
+    images = open_listing(listing, split, image_size, readers, memory_limit=0)
     assert isinstance(images, StreamedImages)
     location = Location(data="webdataset", root=os.path.abspath(os.path.expanduser(root)), image_size=image_size)
     return replace(images, name=folder.name, location=location)
@@ -139,7 +139,7 @@ def list_images(folder: Path, class_order: ClassOrder | None = None, note: Note 
 
 
 def open_listing(
-    listing: Listing, split: str, image_size: int | None, workers: int, memory_limit: int
+    listing: Listing, split: str, image_size: int | None, readers: int, memory_limit: int
 ) -> DecodedImages | StreamedImages:
     """Returns the listed images, to be kept in memory or streamed; only headers are read.
 
@@ -172,7 +172,7 @@ def open_listing(
         positions=torch.arange(len(listing.files)),
         image_shape=(channels, image_size or height, image_size or width),
         crop=image_size is not None,
-        workers=workers,
+        readers=readers,
     )
 
 

@@ -164,7 +164,7 @@ def _from_tree(folder: Path, clean: ImageSet) -> StreamedImages:
         positions=clean.positions,
         image_shape=clean.image_shape,
         crop=False,
-        workers=clean.workers if isinstance(clean, DecodedImages | StreamedImages) else 2,
+        readers=clean.readers if isinstance(clean, DecodedImages | StreamedImages) else 2,
     )
 
 

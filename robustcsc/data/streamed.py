@@ -1,4 +1,4 @@
-"""Image sets that worker processes read from their files, batch by batch."""
+"""Image sets that other processes read from their files, batch by batch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Request(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """What a worker returns for one batch: plain arrays, which need no shared memory."""
+    """What a reader returns for one batch: plain arrays, which need no shared memory."""
 
     rows: list[int]
     pixels: npt.NDArray[np.uint8]  # (n, C, H, W)
@@ -50,7 +50,7 @@ class _Loaded(NamedTuple):
 
 
 class _Reader(Dataset[_Loaded]):
-    """Reads the requested images; this is all the state of a worker process."""
+    """Reads the requested images; this is all the state of a process."""
 
     def __init__(self, image_shape: tuple[int, int, int], crop: bool) -> None:
         self.image_shape = image_shape
@@ -95,7 +95,7 @@ class StreamedImages:
         root: Folder that `files` are relative to. The attributes not listed here are those of `ImageSet`.
         crop: Whether `batches` resizes and centre-crops to `image_shape` (`decode.evaluation_view`); if not, every
             file must have that shape.
-        workers: Worker processes, each of which reads one batch at a time; 0 reads in the calling process.
+        readers: Processes, each of which reads one batch at a time; 0 reads in the calling process.
         shards: Where the images lie, if they are not files of their own.
     """
 
@@ -108,7 +108,7 @@ class StreamedImages:
     positions: Tensor
     image_shape: tuple[int, int, int]
     crop: bool
-    workers: int = 2
+    readers: int = 2
     shards: Shards | None = None
     logits: tuple[int, ...] = ()
     location: Location = field(default_factory=Location)
@@ -160,7 +160,7 @@ class StreamedImages:
         device: str | torch.device = "cpu",
         as_bytes: bool = False,
     ) -> Iterator[Batch]:
-        """As `ImageSet.batches`; the images do not depend on the number of workers either.
+        """As `ImageSet.batches`; the images do not depend on the number of readers either.
 
         Raises:
             DataError: Also if an image does not have the set's shape.
@@ -173,7 +173,7 @@ class StreamedImages:
         """Yields the images in random order, each randomly cropped, resized and mirrored (`decode.training_view`).
 
         The order depends on (seed, epoch) only, an image's crop on (seed, epoch, position) only: both are the same for
-        any batch size and any number of workers.
+        any batch size and any number of readers.
 
         Args:
             batch_size: Images in a batch; the last one, and one with unreadable files, may have fewer.
@@ -226,15 +226,15 @@ class StreamedImages:
         ]
 
     def _loader(self, requests: Iterable[list[_Request]]) -> Iterator[_Loaded]:
-        """Starts the workers and returns what they read, one item per batch of requests, in the same order."""
+        """Starts the readers and returns what they read, one item per batch of requests, in the same order."""
         with warnings.catch_warnings():
-            # Python 3.12 and later warn about fork in a process with threads; the workers only use Pillow and NumPy.
+            # Python 3.12 and later warn about fork in a process with threads; the readers only use Pillow and NumPy.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
             reader = DataLoader(
                 _Reader(self.image_shape, self.crop),
                 batch_size=None,
                 sampler=requests,
-                num_workers=min(self.workers, _usable_cpus()),
+                num_workers=min(self.readers, _usable_cpus()),
                 collate_fn=_unchanged,
                 generator=torch.Generator(),  # leaves the global random state alone
             )
@@ -243,7 +243,7 @@ class StreamedImages:
 
 
 def _usable_cpus() -> int:
-    """Returns the number of CPUs this process may use; DataLoader warns about more workers."""
+    """Returns the number of CPUs this process may use; DataLoader warns about more readers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

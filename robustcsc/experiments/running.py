@@ -214,7 +214,7 @@ def _subjects(
         its.download,
         its.image_size,
         its.class_order,
-        its.workers,
+        its.readers,
         classes=its.classes,
         answers=its.answers,
     )

@@ -59,7 +59,7 @@ class Data(Table, frozen=True):
     class_order: ClassOrder | None = None
     classes: Path | None = None
     answers: Answers | None = None
-    workers: Annotated[int, Meta(ge=0)] = 2
+    readers: Annotated[int, Meta(ge=0)] = 2
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -68,7 +68,7 @@ class Data(Table, frozen=True):
                 image_size=self.image_size,
                 class_order=self.class_order,
                 download=self.download,
-                workers=self.workers,
+                readers=self.readers,
             )
 
 

@@ -59,7 +59,7 @@ def check_asked(
     image_size: int | None = None,
     class_order: ClassOrder | None = None,
     download: bool = False,
-    workers: int = 0,
+    readers: int = 0,
 ) -> None:
     """Refuses what no files of a data set could make right; the arguments are those of `robustcsc.data.load`.
 
@@ -69,8 +69,8 @@ def check_asked(
     """
     if name not in DATASETS:
         raise UnknownNameError("data set", name, DATASETS)
-    if workers < 0:
-        raise DataError(f"The number of workers is {workers}: it must be at least 0.")
+    if readers < 0:
+        raise DataError(f"The number of readers is {readers}: it must be at least 0.")
     source = DATASETS[name]
     if source.image_shape is not None and image_size not in (None, source.image_shape[1]):
         size = source.image_shape[1]

@@ -41,7 +41,7 @@ class DataChoice:
         download: Whether missing files may be fetched.
         image_size: Size that images of a folder are resized and cropped to.
         class_order: Order of class folders with numbers, as for `robustcsc.data.load`.
-        workers: Threads or processes that read images.
+        readers: Threads or processes that read images.
         limit: Number of test images to take, evenly spaced; all if ``None``.
         classes: File that names the model's classes by logit, as for `robustcsc.measurements.classes.read_classes`;
             not needed for synsets of ImageNet.
@@ -59,7 +59,7 @@ class DataChoice:
     download: bool = False
     image_size: int | None = None
     class_order: ClassOrder | None = None
-    workers: int = 2
+    readers: int = 2
     limit: int | None = None
     classes: str | Path | None = None
     answers: Answers | None = None
@@ -113,7 +113,7 @@ class DataChoice:
             split,
             download=self.download,
             image_size=size,
-            workers=self.workers,
+            readers=self.readers,
             class_order=order,
             note=quiet if met else note,
         )

@@ -331,7 +331,7 @@ def test_unreadable_images_are_named_and_the_others_measured(
     for shade in range(7):
         (folder_of_ten / "test" / str(shade) / "1.png").write_bytes(b"no image")
     for typed in ("evaluate", "sweep --corruptions gaussian_noise --severities 1", "attack --steps 1"):
-        done = robustcsc(f"{typed} --data imagefolder --root images --workers 1 --json")
+        done = robustcsc(f"{typed} --data imagefolder --root images --readers 1 --json")
         assert done.code == 0
         assert {row["total"] for row in json.loads(done.out)} == {13}
         named = ", ".join(f"images/test/{shade}/1.png" for shade in range(5))

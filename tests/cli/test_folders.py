@@ -159,7 +159,7 @@ def test_what_is_written_is_read_with_the_counts_of_its_files(
     for label, name in enumerate(CLASSES):
         for number in range(3):
             write(place / "photos/test" / nested.format(name, number), 20 * label + 3 * number, 9)
-    chosen = "--root photos --workers 0"
+    chosen = "--root photos --readers 0"
     severities = "" if form == "cifar-c" else "--severities 2,5"
     written = robustcsc(
         f"data corrupt --data imagefolder {chosen} --corruptions gaussian_noise,shot_noise --seed 3 --out files "
@@ -196,7 +196,7 @@ def test_a_damaged_file_is_missing_from_both_trees(
         for number in range(3):
             write(place / f"photos/test/{name}/{number}.png", 20 * label)
     (place / "photos/test/7/1.png").write_bytes(b"no image")
-    chosen = "--root photos --workers 0"
+    chosen = "--root photos --readers 0"
     corrupt = "--corruptions gaussian_noise --severities 1"
     done = robustcsc(f"data corrupt --data imagefolder {chosen} {corrupt} --format imagenet-c --out files")
     assert (done.code, len(list((place / "files").rglob("*.JPEG")))) == (0, 11)

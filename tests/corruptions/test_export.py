@@ -144,7 +144,7 @@ def test_a_part_of_a_data_set_is_read_back_for_that_part_only(seven: MemoryImage
 
 @pytest.mark.usefixtures("streamed")
 def test_a_tree_is_stored_as_imagenet_c_was(tree: Path, spec: Spec, tmp_path: Path) -> None:
-    images = load("imagefolder", tree, workers=0)
+    images = load("imagefolder", tree, readers=0)
     out = tmp_path / "out"
     paths = Export(images=images, spec=spec, form="imagenet-c").write(out, ["gaussian_noise"], (2, 5))
     assert paths == [out / "gaussian_noise" / "2", out / "gaussian_noise" / "5"]
@@ -171,9 +171,9 @@ def test_a_tree_is_stored_as_imagenet_c_was(tree: Path, spec: Spec, tmp_path: Pa
 
 
 def test_png_trees_are_read_back_to_the_pixel(tree: Path, spec: Spec, tmp_path: Path) -> None:
-    images = load("imagefolder", tree, workers=0)
+    images = load("imagefolder", tree, readers=0)
     Export(images=images, spec=spec, form="imagenet-c", png=True, batch_size=2).write(tmp_path / "out", NOISES, (4,))
-    read = next(replace(load_corrupted(tmp_path / "out", "impulse_noise", 4, images), workers=0).batches(5))  # type: ignore[type-var]
+    read = next(replace(load_corrupted(tmp_path / "out", "impulse_noise", 4, images), readers=0).batches(5))  # type: ignore[type-var]
     for row in range(5):
         expected = alone(images, spec, "impulse_noise", 4, row, seed=0)
         np.testing.assert_array_equal(read.images[row].mul(255).round().permute(1, 2, 0).numpy(), expected)
@@ -234,7 +234,7 @@ def test_a_second_run_writes_nothing_and_adds_what_is_new(seven: MemoryImages, s
 def test_the_manifest_says_what_was_done_to_the_images(
     settings: dict[str, Any], pixels: Pixels, tree: Path, spec: Spec, tmp_path: Path
 ) -> None:
-    export = Export(images=load("imagefolder", tree, workers=0), spec=spec, seed=6, **settings)
+    export = Export(images=load("imagefolder", tree, readers=0), spec=spec, seed=6, **settings)
     export.write(tmp_path / "out", ["shot_noise"])
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
@@ -359,7 +359,7 @@ def test_damaged_images_are_left_out_of_a_tree_and_refused_for_an_array(tree: Pa
     (tree / "test" / "dog" / "m2.jpg").write_bytes(b"no image")
 
     def export(form: Any) -> Export:
-        return Export(images=load("imagefolder", tree, workers=0), spec=spec, form=form, batch_size=2)
+        return Export(images=load("imagefolder", tree, readers=0), spec=spec, form=form, batch_size=2)
 
     with pytest.raises(DataError, match=r"m2\.jpg is not a readable image, but the form cifar-c needs all of them"):
         export("cifar-c").write(tmp_path / "array", ["gaussian_noise"])

@@ -33,8 +33,8 @@ def test_all_other_sets_need_a_root() -> None:
 def test_options_that_do_not_suit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cifar10 has images of 32x32 pixels"):
         load("cifar10", tmp_path, image_size=224)
-    with pytest.raises(DataError, match="number of workers is -1"):
-        load("digits", workers=-1)
+    with pytest.raises(DataError, match="number of readers is -1"):
+        load("digits", readers=-1)
     with pytest.raises(DataError, match="imagefolder cannot be downloaded"):
         load("imagefolder", tmp_path, download=True)
     assert len(load("digits", image_size=8)) == 500

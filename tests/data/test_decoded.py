@@ -45,7 +45,7 @@ def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def opened(root: Path) -> DecodedImages:
-    images = load("imagefolder", root, workers=0)
+    images = load("imagefolder", root, readers=0)
     assert isinstance(images, DecodedImages)
     return images
 

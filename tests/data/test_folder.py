@@ -122,7 +122,7 @@ def test_mixed_sizes_need_an_image_size(tmp_path: Path, write_image: Writer) -> 
     with pytest.raises(DataError, match=r"20x20 and 30x30 pixels.*add --image-size"):
         kept.batches(2)
     assert next(kept.subset(torch.tensor([0])).batches(2)).images[0, 0, 0].mul(255).tolist() == [50] * 20
-    images = load("imagefolder", tmp_path, image_size=16, workers=0)
+    images = load("imagefolder", tmp_path, image_size=16, readers=0)
     assert isinstance(images, StreamedImages)
     batch = next(images.batches(2))
     assert batch.images.shape == (2, 3, 16, 16)

@@ -123,9 +123,9 @@ def corrupted_tree(tmp_path: Path, tree: tuple[Path, dict[str, Pixels]], write_i
 
 
 def test_a_tree_is_matched_by_class_and_name(tree: tuple[Path, dict[str, Pixels]], corrupted_tree: Path) -> None:
-    clean = load("imagefolder", tree[0], workers=0)
+    clean = load("imagefolder", tree[0], readers=0)
     official = load_official(corrupted_tree, "blur", 4, clean)
-    assert isinstance(official, StreamedImages) and official.workers == 0
+    assert isinstance(official, StreamedImages) and official.readers == 0
     original, corrupted = next(clean.batches(12)), next(official.batches(12))
     torch.testing.assert_close(corrupted.images, 1 - original.images)
     assert torch.equal(corrupted.labels, original.labels)

@@ -56,7 +56,7 @@ def shards(tree: Tree, tmp_path: Path) -> str:
 def test_shards_hold_the_images_of_a_folder(tree: Tree, shards: str) -> None:
     """The same pixels, labels, names and positions, and so the same fingerprint as the folder read as a stream."""
     folder = open_listing(list_images(tree[0] / "test"), "test", None, 0, 0)
-    images = load("webdataset", shards, workers=0)
+    images = load("webdataset", shards, readers=0)
     assert isinstance(images, StreamedImages)
     assert (images.classes, images.labels.tolist()) == (folder.classes, folder.labels.tolist())
     (one,), (other,) = images.batches(12), folder.batches(12)
@@ -67,7 +67,7 @@ def test_shards_hold_the_images_of_a_folder(tree: Tree, shards: str) -> None:
 
 
 def test_some_of_the_images_are_read_alone(tree: Tree, shards: str) -> None:
-    images = evenly_spaced(load("webdataset", shards, workers=0), 5)
+    images = evenly_spaced(load("webdataset", shards, readers=0), 5)
     folder = evenly_spaced(load("imagefolder", tree[0]), 5)
     (one,), (other,) = images.batches(5), folder.batches(5)
     assert torch.equal(one.images, other.images) and torch.equal(one.indices, other.indices)
@@ -75,7 +75,7 @@ def test_some_of_the_images_are_read_alone(tree: Tree, shards: str) -> None:
 
 def test_training_views_are_those_of_the_folder(tree: Tree, shards: str) -> None:
     folder = open_listing(list_images(tree[0] / "test"), "train", 8, 0, 0)
-    images = load("webdataset", shards, image_size=8, workers=2)
+    images = load("webdataset", shards, image_size=8, readers=2)
     assert isinstance(images, StreamedImages) and isinstance(folder, StreamedImages)
     (one,), (other,) = (it.training_batches(12, epoch=3, seed=1) for it in (images, folder))
     assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
@@ -103,7 +103,7 @@ def png(level: int) -> bytes:
 
 def test_labels_without_names_are_named_by_number_and_images_stay_grey(tmp_path: Path) -> None:
     samples = [{"__key__": f"{level}", "png": png(level), "json": {"label": level}} for level in (2, 0)]
-    images = load("webdataset", write_shard(tmp_path / "0.tar", samples), workers=0)
+    images = load("webdataset", write_shard(tmp_path / "0.tar", samples), readers=0)
     assert (images.classes, images.labels.tolist(), images.image_shape) == (("0", "1", "2"), [2, 0], (1, 4, 4))
     assert (next(images.batches(2)).images[:, 0, 0, 0] * 255).tolist() == [2, 0]
 
@@ -157,6 +157,6 @@ def test_a_missing_shard_and_other_files_are_named(tmp_path: Path) -> None:
 
 def test_a_damaged_image_is_left_out_and_named(tmp_path: Path) -> None:
     samples = [*SAMPLES, {"__key__": "bad", "png": b"no image", "cls": b"0"}]
-    images = load("webdataset", write_shard(tmp_path / "0.tar", samples), workers=0)
+    images = load("webdataset", write_shard(tmp_path / "0.tar", samples), readers=0)
     assert len(next(images.batches(4)).images) == 3
     assert images.unreadable == (str(tmp_path / "0.tar/bad.png"),)

@@ -16,9 +16,9 @@ Pixels = npt.NDArray[np.uint8]
 Tree = tuple[Path, dict[str, Pixels]]
 
 
-def stream(root: Path, *, workers: int = 0, image_size: int | None = None) -> StreamedImages:
+def stream(root: Path, *, readers: int = 0, image_size: int | None = None) -> StreamedImages:
     """Returns the test split of a tree as a stream, however small it is."""
-    images = open_listing(list_images(root / "test"), "test", image_size, workers, 0)
+    images = open_listing(list_images(root / "test"), "test", image_size, readers, 0)
     assert isinstance(images, StreamedImages)
     return images
 
@@ -31,11 +31,11 @@ def same(left: Batch, right: Batch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-@pytest.mark.parametrize("batch_size, workers", [(1, 0), (5, 1), (5, 2), (100, 2)])
-def test_a_stream_equals_the_same_tree_in_memory(tree: Tree, batch_size: int, workers: int) -> None:
+@pytest.mark.parametrize("batch_size, readers", [(1, 0), (5, 1), (5, 2), (100, 2)])
+def test_a_stream_equals_the_same_tree_in_memory(tree: Tree, batch_size: int, readers: int) -> None:
     root, _ = tree
     memory = next(load("imagefolder", root).batches(12))
-    assert same(joined(list(stream(root, workers=workers).batches(batch_size))), memory)
+    assert same(joined(list(stream(root, readers=readers).batches(batch_size))), memory)
 
 
 def test_batches_of_bytes_are_255_times_those_of_floats(tree: Tree) -> None:
@@ -55,12 +55,12 @@ def test_order_and_subsets_keep_positions(tree: Tree) -> None:
     assert part.subset(torch.tensor([2])).files == ("emu/0.png",)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_report_unreadable_files_and_skip_them(
-    tree: Tree, cut_short: Callable[[Path], None], workers: int
+@pytest.mark.parametrize("readers", [0, 2])
+def test_readers_report_unreadable_files_and_skip_them(
+    tree: Tree, cut_short: Callable[[Path], None], readers: int
 ) -> None:
     root, _ = tree
-    images = stream(root, workers=workers)
+    images = stream(root, readers=readers)
     part = images.subset(torch.tensor([0, 1, 2]))
     for file in ("dog/0.png", "cat/1.png"):
         cut_short(root / "test" / file)
@@ -86,12 +86,12 @@ def test_a_stream_without_a_readable_image_is_refused(tree: Tree, cut_short: Cal
     assert list(images.batches(4, order=torch.tensor([], dtype=torch.int64))) == []
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("readers", [0, 1])
 def test_an_image_of_another_size_stops_the_stream_with_its_name(
-    tree: Tree, write_image: Callable[[Path, Pixels], Pixels], workers: int
+    tree: Tree, write_image: Callable[[Path, Pixels], Pixels], readers: int
 ) -> None:
     root, _ = tree
-    images = stream(root, workers=workers)
+    images = stream(root, readers=readers)
     write_image(root / "test" / "dog" / "2.png", np.zeros((6, 9, 3), dtype=np.uint8))
     with pytest.raises(DataError, match=r"dog/2.png has 9x6 pixels with 3 channels, but .* should be 8x10 pixels"):
         list(images.batches(3))
@@ -150,10 +150,10 @@ def test_a_file_that_cannot_be_opened_has_a_place_in_the_fingerprint(tree: Tree)
     assert images.fingerprint not in (whole, rest)
 
 
-def test_training_batches_do_not_depend_on_batch_size_and_workers(tree: Tree) -> None:
+def test_training_batches_do_not_depend_on_batch_size_and_readers(tree: Tree) -> None:
     root, _ = tree
     alone = joined(list(stream(root, image_size=6).training_batches(1, epoch=2, seed=5)))
-    parallel = joined(list(stream(root, image_size=6, workers=2).training_batches(5, epoch=2, seed=5)))
+    parallel = joined(list(stream(root, image_size=6, readers=2).training_batches(5, epoch=2, seed=5)))
     assert same(alone, parallel)
     assert alone.images.shape == (12, 3, 6, 6)
     assert alone.indices.tolist() != list(range(12))
@@ -194,20 +194,20 @@ def test_a_given_order_changes_no_crop(tree: Tree) -> None:
 def test_reading_leaves_the_global_random_state_alone(tree: Tree) -> None:
     root, _ = tree
     before = torch.random.get_rng_state()
-    list(stream(root, workers=1).batches(6))
+    list(stream(root, readers=1).batches(6))
     next(stream(root).training_batches(6, epoch=0, seed=0))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_reader_can_stop_early(tree: Tree) -> None:
     root, _ = tree
-    batches = stream(root, workers=2).batches(1)
+    batches = stream(root, readers=2).batches(1)
     assert next(batches).indices.tolist() == [0]
     del batches
 
 
-def test_more_workers_than_processors_are_not_started(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_readers_than_processors_are_not_started(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     root, _ = tree
     monkeypatch.setattr("robustcsc.data.streamed._usable_cpus", lambda: 1)
-    images = replace(stream(root), workers=64)  # DataLoader would warn, and warnings are errors here
+    images = replace(stream(root), readers=64)  # DataLoader would warn, and warnings are errors here
     assert len(next(images.batches(12)).labels) == 12

@@ -78,7 +78,7 @@ def test_no_batch_of_an_image_folder_is_held_but_the_current_one(
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((8, 8), 20 * label + number, np.uint8)).save(path)
     monkeypatch.setattr("robustcsc.data.folder.MEMORY_LIMIT_BYTES", 0)
-    images = load("imagefolder", tmp_path / "tree", workers=0)
+    images = load("imagefolder", tmp_path / "tree", readers=0)
     assert isinstance(images, StreamedImages)
     given: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
