@@ -65,6 +65,7 @@ class Chosen:
         if self.classes is not None:
             read_classes(self.classes)
 
+    # Each parameter is an option of its own.
     @contextmanager
     def session(
         self,
@@ -75,6 +76,7 @@ class Chosen:
         precision: options.Precision = "fp32",
         test_time: Sequence[str] = (),
         remeasure: bool = False,
+        workers: int = 1,
         dry_run: bool = False,
         writes: bool = True,
     ) -> Iterator[Session]:
@@ -87,6 +89,7 @@ class Chosen:
             precision: What the model computes in.
             test_time: What else is done at test time.
             remeasure: Whether to measure again what the run has.
+            workers: How many processes measure at once.
             dry_run: Whether to measure and write nothing.
             writes: Whether the run has to be one that can be written to.
 
@@ -134,6 +137,7 @@ class Chosen:
                     precision=precision,
                     test_time=test_time,
                     remeasure=remeasure,
+                    workers=workers,
                     dry_run=dry_run,
                     progress=progress,
                     note=note,

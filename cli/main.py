@@ -22,7 +22,7 @@ from robustcsc.allocator import keep_freed_memory
 from robustcsc.cli.console import TSV, allow_any_terminal, note
 from robustcsc.cli.signals import is_first_process, stoppable
 from robustcsc.cli.usage import Commands, UsageError, bounded, usage_words
-from robustcsc.errors import RobustCSCError, defect_words, error_words, own_line
+from robustcsc.errors import RobustCSCError, defect_words, foreign_words
 
 DEBUG, TSV_TABLES, JSON = "--debug", "--tsv", "--json"
 USER_ERROR, DEFECT = 2, 70  # as sysexits.h has it
@@ -185,9 +185,7 @@ def _sentence(error: Exception) -> str | None:
         )
     if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
         return _SYSTEM_ERRORS[error.errno].format(place=f" ({error.filename})" if error.filename else "")
-    if own_line(error):
-        return f"Code outside of robustcsc failed: {error_words(error)}; {DEBUG} shows how it was reached."
-    return None
+    return foreign_words(error, DEBUG)
 
 
 def _command(typed: Sequence[str]) -> str:

@@ -51,6 +51,18 @@ def error_words(error: BaseException) -> str:
     return f"{words} ({line})" if line else words
 
 
+def foreign_words(error: BaseException, option: str) -> str | None:
+    """Returns the sentence about an error that came through the user's own code, ``None`` if it came through none.
+
+    Args:
+        error: It.
+        option: The option that shows how the error was reached.
+    """
+    if not own_line(error):
+        return None
+    return f"Code outside of robustcsc failed: {error_words(error)}; {option} shows how it was reached."
+
+
 def defect_words(error: BaseException, command: str, option: str) -> str:
     """Returns the sentence about an error that nobody foresaw.
 

@@ -126,6 +126,7 @@ def attack(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
+    workers: options.Workers = 1,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
@@ -177,6 +178,7 @@ def attack(
         precision=precision,
         test_time=adapted,
         remeasure=remeasure,
+        workers=workers,
         dry_run=dry_run,
     ) as session:
         if score is not None:

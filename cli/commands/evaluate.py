@@ -15,6 +15,7 @@ def evaluate(
     policies: options.LambdaPolicies = "",
     test_time: options.TestTime = "",
     device: options.Device = "auto",
+    workers: options.Workers = 1,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
     remeasure: options.Remeasure = False,
@@ -30,6 +31,7 @@ def evaluate(
         precision=precision,
         test_time=adapted,
         remeasure=remeasure,
+        workers=workers,
         dry_run=dry_run,
     ) as session:
         results = session.evaluate(policies=asked)
@@ -50,6 +52,7 @@ def sweep(
     policies: options.LambdaPolicies = "",
     test_time: options.TestTime = "",
     device: options.Device = "auto",
+    workers: options.Workers = 1,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
@@ -74,6 +77,7 @@ def sweep(
         precision=precision,
         test_time=adapted,
         remeasure=remeasure,
+        workers=workers,
         dry_run=dry_run,
     ) as session:
         results = session.sweep(

@@ -27,6 +27,7 @@ def run(
         bool, typer.Option("--dry-run", help="Check the file and show what would be done; write nothing.")
     ] = False,
     threads: options.Threads = None,
+    workers: options.Workers = 1,
     as_json: options.Json = False,
 ) -> None:
     """Train, fit, measure and report as a file says: a table of it is a command, a key is an option.
@@ -49,7 +50,7 @@ def run(
     from robustcsc.session.measuring import Measuring
 
     with progress_display() as progress:
-        how = Measuring(progress=progress, note=note)
+        how = Measuring(workers=workers, progress=progress, note=note)
         if dry_run:
             planned = plan_experiment(file, measuring=how)
         else:

@@ -56,6 +56,7 @@ def uap(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
+    workers: options.Workers = 1,
     precision: options.Precision = "fp32",
     batch_size: Annotated[
         int,
@@ -79,7 +80,13 @@ def uap(
     met = options.protocols(protocols, ("plain", "static", "adaptive"))
     check_uap(threats, None if only_controls else crafting)
     with chosen.session(
-        device, limit, batch_size=_BATCH_SIZE, precision=precision, remeasure=remeasure, dry_run=dry_run
+        device,
+        limit,
+        batch_size=_BATCH_SIZE,
+        precision=precision,
+        remeasure=remeasure,
+        workers=workers,
+        dry_run=dry_run,
     ) as session:
         results = session.uap(
             threats=threats,
@@ -107,6 +114,7 @@ def random_noise(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
+    workers: options.Workers = 1,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = _BATCH_SIZE,
     seed: options.Seed = 0,
@@ -120,7 +128,7 @@ def random_noise(
     rhos, asked = options.numbers("--rho", rho), options.policies(policies)
     check_noise(rhos, [parse_policy(word) for word in asked if word != "grid"])
     with chosen.session(
-        device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure, dry_run=dry_run
+        device, limit, batch_size=batch_size, precision=precision, remeasure=remeasure, workers=workers, dry_run=dry_run
     ) as session:
         results = session.random_noise(rhos=rhos, policies=asked, seeds=range(seed, seed + seeds))
     show_results(session.run, results, as_json)

@@ -20,8 +20,8 @@ from robustcsc.cli.options.data import (
     Download,
     ImageSize,
     Limit,
+    Readers,
     Root,
-    Workers,
 )
 from robustcsc.cli.options.measuring import (
     AnyBatchSize,
@@ -35,6 +35,7 @@ from robustcsc.cli.options.measuring import (
     Seed,
     TestTime,
     Threads,
+    Workers,
 )
 from robustcsc.cli.options.model import Mean, Model, ModelOption, Output, Run, Runs, Std, Weights
 from robustcsc.cli.options.panels import in_compute, in_corruptions, in_data, in_lambda, in_model, in_output, writable

@@ -44,6 +44,15 @@ Threads = Annotated[
         "leave free.",
     ),
 ]
+Workers = Annotated[
+    int,
+    in_compute(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Processes that measure at once; the threads are divided among them, and of several GPUs each has one.",
+    ),
+]
 Precision = Annotated[
     records.Precision,
     in_compute(

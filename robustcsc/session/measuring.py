@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robustcsc.data import ImageSet
+    from robustcsc.evaluation.jobs import Engine
     from robustcsc.evaluation.measure import Evaluator
     from robustcsc.evaluation.models import LoadedModel
     from robustcsc.evaluation.plan import BatchSize, Planner
@@ -46,6 +48,8 @@ class Measuring:
         test_time: What else is done at test time, each beside every lambda policy: adaptations, or words such as
             ``"bn"``, ``"tent"``, ``"denoise-wavelet"`` or ``"none"``.
         remeasure: Whether to measure again what the run has.
+        workers: How many processes measure at once; 1 is this one. A script that asks for several keeps what it does
+            behind ``if __name__ == "__main__":``, as each worker imports it.
         dry_run: Whether to measure and write nothing; `Results.plan` then says what would be measured.
         progress: Told after each batch.
         note: Told what is worth knowing but no result.
@@ -60,6 +64,7 @@ class Measuring:
     precision: Precision = "fp32"
     test_time: Sequence[str | Adaptation] = ()
     remeasure: bool = False
+    workers: int = 1
     dry_run: bool = False
     progress: Progress = silent
     note: Note = quiet
@@ -163,6 +168,18 @@ class Setup:
             remeasure=how.remeasure,
             progress=how.progress,
         )
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine | None]:
+        """Yields who measures, ``None`` for this process; workers end with the block."""
+        how = self.measuring
+        if how.workers == 1:
+            yield None
+            return
+        from robustcsc.evaluation.engines.processes import Processes
+
+        with closing(Processes(self.evaluator, how.workers)) as engine:
+            yield engine
 
     def reading(self, located: Mapping[str, Path | str | None], **inputs: Any) -> Self:
         """Returns the setup with more inputs.

@@ -271,9 +271,9 @@ class Session:
                 (it for each in found for it in each.missing),
                 self.plan(pieces, setup.model, setup.inputs),
             )
-        with self.kept(setup.images) as run, ResultStore(run.store_path) as store:
+        with self.kept(setup.images) as run, ResultStore(run.store_path) as store, setup.engine() as engine:
             if reference := setup.model.reference:
                 reference.save(run.folder)
-            results = Results(driver.run(plan, setup.evaluator, store, cells))
+            results = Results(driver.run(plan, setup.evaluator, store, cells, engine=engine))
         note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
         return results

@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Self
 
 import torch
 
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.errors import EngineError, RobustCSCError, error_words
+from robustcsc.errors import EngineError, RobustCSCError, error_words, foreign_words
 from robustcsc.evaluation.engines.local import Here
 from robustcsc.evaluation.jobs import Answer, Failed, Job, Lost, Outcome
 from robustcsc.evaluation.measure import Evaluator
@@ -86,7 +86,7 @@ class _Worker:
 
 @dataclass(eq=False)
 class Processes:
-    """Workers in processes of their own, which start when there are jobs for them, and end with the block.
+    """Workers in processes of their own, which start when there are jobs for them.
 
     CPU threads are divided among them; on a machine with several GPUs each has one of its own, in turn.
 
@@ -102,13 +102,6 @@ class Processes:
     @cached_property
     def _packed(self) -> bytes:
         return packed(self.evaluator)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        while self._workers:
-            self._workers.pop().end()
 
     def submit(self, job: Job, progress: Progress) -> None:
         """As `Engine.submit`."""
@@ -128,6 +121,11 @@ class Processes:
                 if outcome is not None and worker.job is not None:
                     job, worker.job = worker.job, None
                     return job, outcome
+
+    def close(self) -> None:
+        """Ends the workers, whatever they are at."""
+        while self._workers:
+            self._workers.pop().end()
 
     def _started(self) -> _Worker:
         """Starts a worker; what it needs is sent while others work."""
@@ -160,6 +158,7 @@ def _not_interrupted() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # starting a process starts this one first, which lets SIGINT through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -202,10 +201,12 @@ def _end_with_parent() -> None:
 
 def _portable(error: Exception) -> Exception:
     """Returns an error that another process can raise, with a note of where it was raised."""
-    told = "".join(traceback.format_exception(error))
+    found, told = error, "".join(traceback.format_exception(error))
+    if not isinstance(error, RobustCSCError) and (words := foreign_words(error, "--debug")):
+        found = EngineError(words)  # no traceback travels, which would say so
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(pickle.dumps(found))
     except Exception:
-        error = RobustCSCError(str(error)) if isinstance(error, RobustCSCError) else RuntimeError(error_words(error))
-    error.add_note(told)
-    return error
+        found = RobustCSCError(str(error)) if isinstance(error, RobustCSCError) else RuntimeError(error_words(error))
+    found.add_note(told)
+    return found
