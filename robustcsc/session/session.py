@@ -275,5 +275,5 @@ class Session:
             if reference := setup.model.reference:
                 reference.save(run.folder)
             results = Results(driver.run(plan, setup.evaluator, store, cells, engine=engine))
-        note_unreadable([*setup.images.unreadable, *setup.inputs.unreadable], self.measuring.note)
+        note_unreadable([*dict.fromkeys([*setup.images.unreadable, *setup.inputs.unreadable])], self.measuring.note)
         return results
