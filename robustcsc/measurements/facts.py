@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
@@ -72,7 +73,7 @@ def from_json(content: bytes | str, kind: type[T]) -> T:
 
 def reader_of(kind: type[T]) -> Callable[[str | bytes], T]:
     """Returns what `from_json` does for many facts of a type in less time."""
-    decode = msgspec.json.Decoder(kind).decode
+    decode: Callable[[str | bytes], T] = _decoder(kind).decode  # type: ignore[arg-type]
 
     def read(content: str | bytes) -> T:
         try:
@@ -81,6 +82,11 @@ def reader_of(kind: type[T]) -> Callable[[str | bytes], T]:
             raise _worded(error) from error
 
     return read
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def from_plain(value: object, kind: type[T]) -> T:
@@ -167,6 +173,7 @@ class Known(dict[bytes, T]):
         return found
 
 
+@cache  # a type takes as long to make as thousands of records to read
 def opened(kind: type[Fact], **types: Any) -> Any:
     """Returns a type that is read as `kind` is, but for the named fields, which are `JSON` or again such a type."""
     fields = []
