@@ -12,7 +12,6 @@ differ from all noise levels in a way that the posterior spreads over the weak o
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,6 +29,10 @@ from robustcsc.measurements.fits import NoiseLevel
 TEMPERATURE = 0.002
 #: Expected gains that the guard may ask for, in [0, 1].
 LEAST_GAINS = (0.001, 0.002, 0.005, 0.01, 0.02)
+#: Share of images, in [0, 1], that a guard may lose in the difference of lost and won ones, if that may be chance.
+TOLERANCE = 0.001
+#: Probability of at least so many losses among the images whose outcome changes, below which they are no chance.
+_SIGNIFICANT = 0.05
 #: One that nothing reaches, so that the training lambda is kept for all images.
 ALL_KEPT = 1.0
 #: Steps of the logistic regression at most.
@@ -158,24 +161,32 @@ class Seen(NamedTuple):
     training: Tensor
     blind: Tensor
 
+    def right(self, least: float) -> Tensor:
+        """Returns whether each image is right if the estimate has to gain at least this."""
+        return torch.where(self.gains < least, self.training, self.blind)
+
     def harm(self, least: float) -> Harm:
         """Returns what the estimate does if it has to gain at least this."""
-        right = torch.where(self.gains < least, self.training, self.blind)
-        training, blind = (int(it.sum()) for it in (self.training, right))
-        return Harm(name=self.name, severity=self.severity, training=training, blind=blind, total=len(right))
+        training, blind = (int(it.sum()) for it in (self.training, self.right(least)))
+        return Harm(name=self.name, severity=self.severity, training=training, blind=blind, total=len(self.gains))
 
 
 def guarded(estimator: Posterior, seen: Sequence[Seen]) -> Posterior:
     """Returns the estimator with the smallest guard that costs nothing on clean images, nor on all others together.
 
-    If none of `LEAST_GAINS` is enough, it is `ALL_KEPT`.
+    That is, at most `TOLERANCE` of the images, and no more of them than chance would lose where as many are lost as are
+    won (one-sided sign test). If none of `LEAST_GAINS` is enough, it is `ALL_KEPT`.
     """
+    from scipy.stats import binomtest  # only here: slow to import
 
-    def costly(least: float) -> bool:
-        lost: Counter[bool] = Counter()
-        for harm in (it.harm(least) for it in seen):
-            lost[harm.severity > 0] += harm.training - harm.blind
-        return max(lost.values(), default=0) > 0
+    def costly(those: Sequence[Seen], least: float) -> bool:
+        changes = torch.cat([it.right(least).int() - it.training.int() for it in those])
+        lost, won = int((changes < 0).sum()), int((changes > 0).sum())
+        if lost <= won:
+            return False
+        chance = binomtest(lost, lost + won, alternative="greater").pvalue
+        return lost - won > TOLERANCE * len(changes) or chance < _SIGNIFICANT
 
-    least = next((it for it in LEAST_GAINS if not costly(it)), ALL_KEPT)
+    kinds = [those for clean in (True, False) if (those := [it for it in seen if (not it.severity) == clean])]
+    least = next((it for it in LEAST_GAINS if not any(costly(those, it) for those in kinds)), ALL_KEPT)
     return replace(estimator, least_gain=least, harm=tuple(it.harm(least) for it in seen))

@@ -80,15 +80,43 @@ def test_a_fitted_posterior_finds_the_lambda_of_each_level() -> None:
     assert from_plain(to_plain(estimator), Posterior) == estimator
 
 
-def test_the_guard_is_the_smallest_that_harms_neither_clean_nor_other_images() -> None:
-    gains = torch.tensor([0.0005, 0.0015, 0.003, 0.007])
-    lost = Seen("fog", 3, gains, torch.tensor([True, True, False, False]), torch.tensor([False, False, False, True]))
-    fine = Seen("clean", 0, gains, torch.ones(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool))
-    found = guarded(TOLD, [fine, lost])
-    assert found.least_gain == 0.001  # one image lost, one won
-    assert [(it.name, it.training, it.blind, it.total) for it in found.harm] == [("clean", 4, 4, 4), ("fog", 2, 2, 4)]
-    assert guarded(TOLD, [fine._replace(blind=torch.tensor([True, False, True, True])), lost]).least_gain == 0.002
-    assert guarded(TOLD, [fine._replace(gains=gains + 1, blind=torch.zeros(4).bool())]).least_gain == ALL_KEPT
+def changed(name: str, severity: int, count: int, *changes: tuple[float, int, int]) -> Seen:
+    """Images that are right before and after, but for some that are lost or won at an expected gain."""
+    gains, training, blind = torch.full((count,), 0.0005), torch.ones(count).bool(), torch.ones(count).bool()
+    at = 0
+    for gain, lost, won in changes:
+        gains[at : at + lost + won] = gain
+        blind[at : at + lost] = False
+        training[at + lost : at + lost + won] = False
+        at += lost + won
+    return Seen(name, severity, gains, training, blind)
+
+
+@pytest.mark.parametrize(
+    ("clean", "others", "least"),
+    [
+        ([], [(0.0015, 1, 0)], 0.001),  # one image more or less is chance
+        ([(0.0015, 1, 1)], [(0.0015, 9, 9)], 0.001),
+        ([(0.0015, 4, 0)], [(0.0015, 9, 9)], 0.001),  # 1 of 16 times; 0.1 points are 4 of 4,000
+        ([(0.0015, 5, 0)], [], 0.002),  # more than 0.1 points
+        ([], [(0.0015, 5, 0)], 0.002),  # 1 of 32 times
+        ([], [(0.0015, 6, 2), (0.003, 9, 5)], 0.001),
+        ([(0.0015, 9, 3), (0.003, 9, 3)], [(0.007, 10, 2)], 0.01),
+        ([(0.5, 9, 3)], [], ALL_KEPT),
+    ],
+)
+def test_the_guard_is_the_smallest_that_loses_no_more_than_chance_and_a_tenth_of_a_point(
+    clean: list[tuple[float, int, int]], others: list[tuple[float, int, int]], least: float
+) -> None:
+    seen = [changed("clean", 0, 4000, *clean), changed("fog", 3, 4000, *others), changed("snow", 3, 6000)]
+    found = guarded(TOLD, seen)
+    assert found.least_gain == least
+    kept = [sum(won - lost for gain, lost, won in its if gain >= least) for its in (clean, others, [])]
+    assert [(it.name, it.blind - it.training, it.total) for it in found.harm] == [
+        ("clean", kept[0], 4000),
+        ("fog", kept[1], 4000),
+        ("snow", 0, 6000),
+    ]
 
 
 @pytest.fixture
