@@ -70,6 +70,9 @@ def _unknown_option(name: str, context: Any) -> str:
     told = f"Unknown option {name!r} of {path}: "
     if any(name in _options(it) for it in getattr(command, "commands", {}).values()):
         return f"{told}write it behind the command."
+    others = getattr(context.find_root().command, "commands", {})
+    if having := [other for other, it in others.items() if name in _options(it)]:
+        return f"{told}it is one of {', '.join(having)}."
     if close := closest(name, [*_options(command)]):
         return f"{told}did you mean {close!r}?"
     return f"{told}`{path} --help` shows what there is."

@@ -98,7 +98,11 @@ def attack(
     ] = False,
     save: Annotated[
         Path | None,
-        _of_attack(metavar="FILE", callback=options.writable, help="Keep the adversarial images, for --score."),
+        _of_attack(
+            metavar="FILE",
+            callback=options.writable,
+            help="Keep the adversarial images, for --score; of the policy that --lambda names, if there are several.",
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -142,7 +146,7 @@ def attack(
         kind,
         {
             _TO_NAMED: {**settings, "--restarts": restarts, **more, "--protocols": protocols},
-            ("--score",): {"--lambda": policies or None},
+            ("--score",) if save is None else ("--score", *_TO_NAMED): {"--lambda": policies or None},
             (*_TO_NAMED, "--suite"): {"--epsilon": epsilon, "--from": source},
             ("--attack", "--suite"): {"--norm": norm},
         },
@@ -187,7 +191,7 @@ def attack(
             sizes = [threat.epsilon for threat in threats] if epsilon else None
             results = session.suite(suite, norms=norm and [norm], epsilon=sizes, surrogate=source, seed=seed)
         else:
-            results = session.attack(request=request, surrogate=source, save=save)
+            results = session.attack(request=request, surrogate=source, save=save, saving=policies)
     if save is not None and not dry_run:
         note(f"The adversarial images: {save}")
     show_results(session.run, results, as_json)

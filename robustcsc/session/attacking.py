@@ -16,6 +16,7 @@ from robustcsc.evaluation.attacks.suites import suite_of
 from robustcsc.evaluation.attacks.victims import check_differentiable
 from robustcsc.locks import alone
 from robustcsc.measurements.attacks import AttackStep, typed_step
+from robustcsc.measurements.policies import typed_policy
 from robustcsc.measurements.records import Measurement
 from robustcsc.measurements.threats import DEFAULT_EPSILON, NORMS, Norm, ThreatModel, check_budget
 from robustcsc.session.measuring import AnyPolicy, Results, Setup
@@ -33,6 +34,7 @@ def attack(
     epsilon: float | None = None,
     surrogate: Session | str | None = None,
     save: str | Path | None = None,
+    saving: str = "",
 ) -> Results:
     """Measures the accuracy on clean images and under attack.
 
@@ -45,6 +47,7 @@ def attack(
         epsilon: Budget in pixel units of [0, 1]; 8/255 or 0.5 if ``None``.
         surrogate: The model, run or shipped model that transfer attacks are crafted on.
         save: File to keep the adversarial images in, of one attack on one target.
+        saving: The lambda policy of that target, such as ``"blind"``, if the protocol meets several.
 
     Raises:
         RobustCSCError: An attack or protocol does not suit the model, or as for `evaluate`.
@@ -68,15 +71,30 @@ def attack(
     plan = attack_plan(setup.planner, request)
     check_differentiable(setup.model, setup.inputs, plan)
     if save is not None:
-        if len(plan) != 1:
-            raise PolicyError(
-                f"--save keeps the images of one lambda policy, but the protocol {request.protocols[0]} meets "
-                f"{len(plan)} of this run: name one lambda of the protocol fixed with --lambdas."
-            )
+        measurement = _saved_of([chain[0].measurements[0] for chain in plan], saving)
         if not session.measuring.dry_run:
             with alone(save, f"{save} is being written", "name another file"):
-                _save(save, setup, plan[0][0].measurements[0])
+                _save(save, setup, measurement)
     return session.measured(setup, [setup.planner.clean(facts.adapted([facts.own_policy])), *plan])
+
+
+def _saved_of(made: Sequence[Measurement], saving: str) -> Measurement:
+    """Returns that of several attacks whose images are kept.
+
+    Raises:
+        PolicyError: It is not clear which one is meant.
+    """
+    words = dict.fromkeys(typed_policy(it.policy) for it in made)
+    found = [it for it in made if saving in ("", typed_policy(it.policy))]
+    if len(found) == 1:
+        return found[0]
+    if saving and not found:
+        told = f"{saving} is not among the lambda policies that the attack meets: write --lambda {next(iter(words))}."
+    elif len(words) > 1 and not saving:
+        told = f"the attack meets {', '.join(words)}: choose one, such as --lambda {next(iter(words))}."
+    else:
+        told = "several are asked for: write one --test-time."
+    raise PolicyError(f"--save keeps the images of one policy, but {told}")
 
 
 def _save(path: Path, setup: Setup, measurement: Measurement) -> None:

@@ -381,6 +381,7 @@ def test_report_does_not_replace_foreign_files(
         ("inspect picture", "Unknown command of robustcsc inspect 'picture': choose one of atoms, classifier, codes"),
         ("evaluate --limits 3", "Unknown option '--limits' of robustcsc evaluate: did you mean '--limit'?"),
         ("sweep -x", "Unknown option '-x' of robustcsc sweep: `robustcsc sweep --help` shows what there is."),
+        ("uap --test-time bn", "Unknown option '--test-time' of robustcsc uap: it is one of evaluate, sweep, attack."),
         ("--json sweep", "Unknown option '--json' of robustcsc: write it behind the command."),
         ("sweep mine", "robustcsc sweep does not take 'mine': did you mean --run mine?"),
         ("models all", "robustcsc models does not take 'all': leave it out."),

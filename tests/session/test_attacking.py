@@ -12,10 +12,15 @@ import robustcsc as rc
 from robustcsc.data.memory import MemoryImages
 from robustcsc.errors import AttackError, PolicyError
 from robustcsc.evaluation.attacks.plans import AttackRequest
+from robustcsc.measurements.adaptations import BatchStatistics
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.perturbations import Attack
+from robustcsc.measurements.facts import replace
+from robustcsc.measurements.perturbations import Attack, Clean
+from robustcsc.measurements.policies import Adapted, Adaptive, Blind, Scope
+from robustcsc.measurements.records import Images, Measurement, Subject
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.reports.attacks.adversarial import worst_case_tables
+from robustcsc.session.attacking import _saved_of
 from robustcsc.session.measuring import Measuring
 from robustcsc.session.session import Session
 
@@ -152,3 +157,23 @@ def test_a_surrogate_needs_transfer_attacks_in_the_suite() -> None:
     first = session(2)
     with pytest.raises(PolicyError, match="This suite has no transfer attacks"):
         first.suite("paper", surrogate=first, epsilon=0.1)
+
+
+def test_of_several_policies_the_one_that_is_named_is_saved() -> None:
+    plain = Measurement(
+        subject=Subject(run="r", model="m", weights="5d"),
+        images=Images(dataset="d", split="test", fingerprint="feed", count=10),
+        perturbation=Clean(),
+        policy=Blind(fit="1a"),
+    )
+    lines = replace(plain, policy=Adaptive(scope=Scope.IMAGE, fit="2b"))
+    adapted = replace(plain, policy=Adapted(by=BatchStatistics(), policy=Blind(fit="1a")))
+    assert _saved_of([lines, plain], "blind") == plain and _saved_of([lines], "") == lines
+    for made, saving, message in (
+        ([lines, plain], "", "meets adaptive-image, blind: choose one, such as --lambda adaptive-image"),
+        ([lines], "blind", "blind is not among .*: write --lambda adaptive-image"),
+        ([plain, adapted], "", "write one --test-time"),
+        ([plain, adapted], "blind", "write one --test-time"),
+    ):
+        with pytest.raises(PolicyError, match=message):
+            _saved_of(made, saving)

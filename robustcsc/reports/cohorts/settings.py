@@ -5,15 +5,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TypeGuard
 
+from robustcsc.measurements.adaptations import Shift
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.perturbations import Attack, Clean, Corruption, Perturbation, Universal
-from robustcsc.measurements.policies import Fitted, Policy, lambda_of, with_lambda
+from robustcsc.measurements.policies import Adapted, Fitted, Policy, lambda_of, with_lambda
 from robustcsc.measurements.protocols import BASIC
 
 
 @lru_cache(maxsize=2**12)
 def without_fit(policy: Policy) -> Policy:
-    """Returns a policy without the lambda fit that it used."""
+    """Returns a policy without the lambda fit, and what clean images are, that it used."""
+    if isinstance(policy, Adapted) and isinstance(policy.by, Shift):
+        policy = replace(policy, by=replace(policy.by, reference=""))
     chosen = lambda_of(policy)
     return with_lambda(policy, replace(chosen, fit="")) if isinstance(chosen, Fitted) else policy
 
