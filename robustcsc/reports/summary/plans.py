@@ -55,7 +55,7 @@ def timing_words(plan: Plan) -> str:
     number, unit = first.split(" ")
     between = first if first == last else f"{number if last.endswith(unit) else first} to {last}"
     about = "About" if plan.passes.exact else "At most about"
-    return f"{about} {between} on {timing.device}, as timed on batches of {timing.images} of the images."
+    return f"{about} {between} in one process on {timing.device}, as timed on batches of {timing.images} of the images."
 
 
 def _row(words: str, pieces: Iterable[Piece]) -> tuple[Cell, ...]:
