@@ -13,6 +13,7 @@ from robustcsc import runs
 from robustcsc.cli import options
 from robustcsc.cli.console import note, progress_display
 from robustcsc.cli.threads import start_torch
+from robustcsc.evaluation.engines.cluster import RayCluster
 from robustcsc.measurements.classes import read_classes
 from robustcsc.measurements.datasets import check_asked
 from robustcsc.models.known import check_known
@@ -76,8 +77,9 @@ class Chosen:
         precision: options.Precision = "fp32",
         test_time: Sequence[str] = (),
         remeasure: bool = False,
-        workers: int = 1,
+        workers: int | None = None,
         dry_run: bool = False,
+        ray: RayCluster | None = None,
         writes: bool = True,
     ) -> Iterator[Session]:
         """Opens the session, with progress and notes on standard error.
@@ -91,6 +93,7 @@ class Chosen:
             remeasure: Whether to measure again what the run has.
             workers: How many processes measure at once.
             dry_run: Whether to measure and write nothing.
+            ray: The Ray cluster to measure on.
             writes: Whether the run has to be one that can be written to.
 
         Raises:
@@ -139,25 +142,61 @@ class Chosen:
                     remeasure=remeasure,
                     workers=workers,
                     dry_run=dry_run,
+                    ray=ray,
                     progress=progress,
                     note=note,
                 ),
             )
 
 
+@dataclass(frozen=True)
+class Engine:
+    """Who measures, as the options of a command say.
+
+    Raises:
+        RobustCSCError: An option is for another engine, Ray is not installed, or nobody answers at the address; told
+            before torch is imported.
+    """
+
+    engine: options.EngineName = "local"
+    address: options.Address = None
+    gpus_per_worker: options.GpusPerWorker = None
+
+    def __post_init__(self) -> None:
+        if self.ray is not None:
+            self.ray.check()
+            return
+        given = {"--address": self.address, "--gpus-per-worker": self.gpus_per_worker}
+        for option in (name for name, value in given.items() if value is not None):
+            raise options.OptionError(f"{option} is for a Ray cluster: add --engine ray, or leave it out.")
+
+    @property
+    def ray(self) -> RayCluster | None:
+        """The cluster; ``None`` without one."""
+        if self.engine != "ray":
+            return None
+        return RayCluster(address=self.address, gpus_per_worker=self.gpus_per_worker)
+
+
 def choosing(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns a command whose parameter ``chosen`` is spelled out: typer sees an option for each field of `Chosen`."""
-    fields = inspect.signature(Chosen, eval_str=True).parameters
+    """Returns a command whose parameters of type `Chosen` and `Engine` are spelled out: typer sees all their fields."""
     signature = inspect.signature(command, eval_str=True)
+    groups = {
+        each.name: inspect.signature(each.annotation, eval_str=True).parameters
+        for each in signature.parameters.values()
+        if each.annotation in (Chosen, Engine)
+    }
     parameters = [
         option
         for parameter in signature.parameters.values()
-        for option in (fields.values() if parameter.name == "chosen" else [parameter])
+        for option in (groups[parameter.name].values() if parameter.name in groups else [parameter])
     ]
 
     @wraps(command)
     def spelled_out(**values: Any) -> None:
-        command(chosen=Chosen(**{name: values.pop(name) for name in fields}), **values)
+        for name, fields in groups.items():
+            values[name] = signature.parameters[name].annotation(**{field: values.pop(field) for field in fields})
+        command(**values)
 
     # What `inspect` and `typing` read.
     vars(spelled_out)["__signature__"] = signature.replace(

@@ -5,6 +5,7 @@ from .attacks.gradient import pgd
 from .corruptions.apply import corrupt
 from .data.catalog import load
 from .evaluation.attacks.plans import AttackRequest
+from .evaluation.engines.cluster import RayCluster
 from .experiments.running import plan_experiment, run_experiment
 from .measurements.fits import LambdaFit
 from .measurements.policies import Adaptive, FixedLambda, Oracle, Scope, TrainingLambda
@@ -34,6 +35,7 @@ __all__ = [
     "LambdaFit",
     "Measuring",
     "Oracle",
+    "RayCluster",
     "Record",
     "Results",
     "Scope",

@@ -32,13 +32,17 @@ def grey_levels(what: str, value: float) -> str:
     return f"{what} in pixel units of [0, 1], so {value:g} is too large: did you mean {value:g}/255?"
 
 
+def is_installed(file: Path) -> bool:
+    """Returns whether a file belongs to the standard library or an installed package, and not to code of a user."""
+    return _STANDARD in file.parents or bool(_INSTALLED & {*file.parts})
+
+
 def own_line(error: BaseException) -> str | None:
     """Returns file and line of the innermost code of the user's own that an error came through, if there is any."""
     for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
         file = Path(frame.f_code.co_filename)
         ours = (frame.f_globals.get("__package__") or "").partition(".")[0] == __package__
-        installed = _STANDARD in file.parents or _INSTALLED & {*file.parts}
-        if not (ours or installed or str(file).startswith("<")):
+        if not (ours or is_installed(file) or str(file).startswith("<")):
             return f"{file}, line {line}"
     return None
 

@@ -52,6 +52,7 @@ HEAVY = (
     "scipy",
     "numpy",
     "lightning",
+    "ray",
 )
 
 

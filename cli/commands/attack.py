@@ -11,7 +11,7 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, choosing
+from robustcsc.cli.choices import Chosen, Engine, choosing
 from robustcsc.cli.console import note
 from robustcsc.cli.options import completion
 from robustcsc.cli.render import show_results
@@ -130,7 +130,8 @@ def attack(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
-    workers: options.Workers = 1,
+    workers: options.Workers = None,
+    engine: Engine,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
@@ -184,6 +185,7 @@ def attack(
         remeasure=remeasure,
         workers=workers,
         dry_run=dry_run,
+        ray=engine.ray,
     ) as session:
         if score is not None:
             results = session.score(score, policies=asked)

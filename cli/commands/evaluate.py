@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, choosing
+from robustcsc.cli.choices import Chosen, Engine, choosing
 from robustcsc.cli.render import show_results
 
 
@@ -15,7 +15,8 @@ def evaluate(
     policies: options.LambdaPolicies = "",
     test_time: options.TestTime = "",
     device: options.Device = "auto",
-    workers: options.Workers = 1,
+    workers: options.Workers = None,
+    engine: Engine,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
     remeasure: options.Remeasure = False,
@@ -33,6 +34,7 @@ def evaluate(
         remeasure=remeasure,
         workers=workers,
         dry_run=dry_run,
+        ray=engine.ray,
     ) as session:
         results = session.evaluate(policies=asked)
     show_results(session.run, results, as_json)
@@ -52,7 +54,8 @@ def sweep(
     policies: options.LambdaPolicies = "",
     test_time: options.TestTime = "",
     device: options.Device = "auto",
-    workers: options.Workers = 1,
+    workers: options.Workers = None,
+    engine: Engine,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = 250,
     seed: options.Seed = 0,
@@ -79,6 +82,7 @@ def sweep(
         remeasure=remeasure,
         workers=workers,
         dry_run=dry_run,
+        ray=engine.ray,
     ) as session:
         results = session.sweep(
             corruptions=corruptions,

@@ -27,7 +27,7 @@ def run(
         bool, typer.Option("--dry-run", help="Check the file and show what would be done; write nothing.")
     ] = False,
     threads: options.Threads = None,
-    workers: options.Workers = 1,
+    workers: options.Workers = None,
     as_json: options.Json = False,
 ) -> None:
     """Train, fit, measure and report as a file says: a table of it is a command, a key is an option.

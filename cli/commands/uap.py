@@ -56,7 +56,7 @@ def uap(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
-    workers: options.Workers = 1,
+    workers: options.Workers = None,
     precision: options.Precision = "fp32",
     batch_size: Annotated[
         int,
@@ -114,7 +114,7 @@ def random_noise(
     chosen: Chosen,
     limit: options.Limit = 1000,
     device: options.Device = "auto",
-    workers: options.Workers = 1,
+    workers: options.Workers = None,
     precision: options.Precision = "fp32",
     batch_size: options.AnyBatchSize = _BATCH_SIZE,
     seed: options.Seed = 0,

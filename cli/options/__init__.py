@@ -24,10 +24,13 @@ from robustcsc.cli.options.data import (
     Root,
 )
 from robustcsc.cli.options.measuring import (
+    Address,
     AnyBatchSize,
     BatchSize,
     Device,
     DryRun,
+    EngineName,
+    GpusPerWorker,
     Json,
     LambdaPolicies,
     Precision,

@@ -45,12 +45,37 @@ Threads = Annotated[
     ),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     in_compute(
         "--workers",
         metavar="N",
         min=1,
-        help="Processes that measure at once; the threads are divided among them, and of several GPUs each has one.",
+        help="Processes that measure at once; the threads are divided among them, and of several GPUs each has one. By "
+        "default one, and on a Ray cluster as many as it has room for, with a thread each.",
+    ),
+]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    in_compute("--engine", help="Who measures: this machine, or a Ray cluster, which needs robustcsc[ray]."),
+]
+Address = Annotated[
+    str | None,
+    in_compute(
+        "--address",
+        metavar="HOST:PORT",
+        help="The head node of the Ray cluster, or auto on one of its nodes; by default that of RAY_ADDRESS, or else "
+        "Ray is started here and ends with the command.",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    in_compute(
+        "--gpus-per-worker",
+        metavar="N",
+        min=0,
+        max=1,
+        help="Share of a GPU that each worker on the Ray cluster takes, like 1 or 0.5; with 0 it computes on a CPU. By "
+        "default 1 with a GPU here, else 0.",
     ),
 ]
 Precision = Annotated[

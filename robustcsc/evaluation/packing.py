@@ -7,12 +7,14 @@ is. Progress, and what an evaluator keeps between jobs, stay behind.
 from __future__ import annotations
 
 import io
+import pickle
+import traceback
 from dataclasses import replace
 
 import torch
 
 from robustcsc.data import DecodedImages, ImageSet, StreamedImages
-from robustcsc.errors import DataError, EngineError, error_words
+from robustcsc.errors import DataError, EngineError, RobustCSCError, error_words, foreign_words
 from robustcsc.evaluation.measure import Evaluator
 
 
@@ -24,7 +26,8 @@ def packed(evaluator: Evaluator) -> bytes:
     """
     content = io.BytesIO()
     try:
-        torch.save(evaluator, content)
+        # The protocol that torch takes by default, 2, cannot write the memory formats of hooks.
+        torch.save(evaluator, content, pickle_protocol=pickle.DEFAULT_PROTOCOL)
     except Exception as error:
         raise EngineError(
             f"{evaluator.model.subject.model} cannot be sent to another process ({error_words(error)}): define its "
@@ -64,3 +67,16 @@ def check_images(images: ImageSet, fingerprint: str) -> None:
         images = replace(images, _digests={})  # what was read elsewhere says nothing of the files here
     if images.fingerprint != fingerprint:
         raise DataError(f"Where the worker is, {images.root} holds other images: copy those of the driver there.")
+
+
+def portable(error: Exception) -> Exception:
+    """Returns an error that another process can raise, with a note of where it was raised."""
+    found, told = error, "".join(traceback.format_exception(error))
+    if not isinstance(error, RobustCSCError) and (words := foreign_words(error, "--debug")):
+        found = EngineError(words)  # no traceback travels, which would say so
+    try:
+        pickle.loads(pickle.dumps(found))
+    except Exception:
+        found = RobustCSCError(str(error)) if isinstance(error, RobustCSCError) else RuntimeError(error_words(error))
+    found.add_note(told)
+    return found

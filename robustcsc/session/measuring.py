@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from robustcsc.errors import PolicyError
+from robustcsc.evaluation.engines.cluster import RayCluster
 from robustcsc.measurements.adaptations import NONE, Adaptation, parse_adaptation
 from robustcsc.measurements.facts import replace
 from robustcsc.measurements.fits import LambdaFit
@@ -48,8 +49,10 @@ class Measuring:
         test_time: What else is done at test time, each beside every lambda policy: adaptations, or words such as
             ``"bn"``, ``"tent"``, ``"denoise-wavelet"`` or ``"none"``.
         remeasure: Whether to measure again what the run has.
-        workers: How many processes measure at once; 1 is this one. A script that asks for several keeps what it does
-            behind ``if __name__ == "__main__":``, as each worker imports it.
+        workers: How many processes measure at once; by default this one, or as many as the Ray cluster has room for. A
+            script that asks for several keeps what it does behind ``if __name__ == "__main__":``, as each of them
+            imports it.
+        ray: The Ray cluster to measure on; this machine measures if ``None``.
         dry_run: Whether to measure and write nothing; `Results.plan` then says what would be measured.
         progress: Told after each batch.
         note: Told what is worth knowing but no result.
@@ -64,7 +67,8 @@ class Measuring:
     precision: Precision = "fp32"
     test_time: Sequence[str | Adaptation] = ()
     remeasure: bool = False
-    workers: int = 1
+    workers: int | None = None
+    ray: RayCluster | None = None
     dry_run: bool = False
     progress: Progress = silent
     note: Note = quiet
@@ -173,12 +177,22 @@ class Setup:
     def engine(self) -> Iterator[Engine | None]:
         """Yields who measures, ``None`` for this process; workers end with the block."""
         how = self.measuring
-        if how.workers == 1:
+        engine: Processes | RayEngine
+        if how.ray is not None:
+            from robustcsc.evaluation.engines.ray import RayEngine
+
+            cluster = how.ray
+            if cluster.gpus_per_worker is None:
+                cluster = dataclasses.replace(cluster, gpus_per_worker=int(self.model.device.type == "cuda"))
+            engine = RayEngine(cluster=cluster, evaluator=self.evaluator, most=how.workers, note=how.note)
+        elif how.workers in (None, 1):
             yield None
             return
-        from robustcsc.evaluation.engines.processes import Processes
+        else:
+            from robustcsc.evaluation.engines.processes import Processes
 
-        with closing(Processes(self.evaluator, how.workers)) as engine:
+            engine = Processes(self.evaluator, how.workers)
+        with closing(engine):
             yield engine
 
     def reading(self, located: Mapping[str, Path | str | None], **inputs: Any) -> Self:

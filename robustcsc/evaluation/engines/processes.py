@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,11 +24,11 @@ from multiprocessing.context import SpawnProcess
 import torch
 
 from robustcsc.allocator import keep_freed_memory
-from robustcsc.errors import EngineError, RobustCSCError, error_words, foreign_words
+from robustcsc.errors import EngineError
 from robustcsc.evaluation.engines.local import Here
 from robustcsc.evaluation.jobs import Answer, Failed, Job, Lost, Outcome
 from robustcsc.evaluation.measure import Evaluator
-from robustcsc.evaluation.packing import packed, unpacked
+from robustcsc.evaluation.packing import packed, portable, unpacked
 from robustcsc.progress import Progress
 
 
@@ -188,7 +186,7 @@ def _work(connection: Connection, device: torch.device, threads: int) -> None:
         while True:
             here.submit(connection.recv(), lambda *told: connection.send(told))
             _, outcome = here.next()
-            connection.send(Failed(_portable(outcome.error)) if isinstance(outcome, Failed) else outcome)
+            connection.send(Failed(portable(outcome.error)) if isinstance(outcome, Failed) else outcome)
 
 
 def _end_with_parent() -> None:
@@ -197,16 +195,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _portable(error: Exception) -> Exception:
-    """Returns an error that another process can raise, with a note of where it was raised."""
-    found, told = error, "".join(traceback.format_exception(error))
-    if not isinstance(error, RobustCSCError) and (words := foreign_words(error, "--debug")):
-        found = EngineError(words)  # no traceback travels, which would say so
-    try:
-        pickle.loads(pickle.dumps(found))
-    except Exception:
-        found = RobustCSCError(str(error)) if isinstance(error, RobustCSCError) else RuntimeError(error_words(error))
-    found.add_note(told)
-    return found
