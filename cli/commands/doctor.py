@@ -40,7 +40,7 @@ def _text(found: Diagnosis) -> str:
     """Returns the diagnosis as plain text of 80 columns; paths may be longer."""
     sections = {
         "System": _system(found),
-        "Compute": {} if found.compute is None else _compute(found.compute),
+        "Compute": {} if found.compute is None else {**_compute(found.compute), "engines": _engines(found)},
         "Packages": {name: version or "not installed" for name, version in found.packages.items()},
         "Extras": {name: _extra(needed) for name, needed in found.extras.items()},
         "Environment": found.variables,
@@ -101,6 +101,12 @@ def _compute(found: Compute) -> Mapping[str, str]:
         **({"NVIDIA driver": found.driver} if found.driver else {}),
         **({"MPS": "there, but robustcsc does not use it"} if found.mps else {}),
     }
+
+
+def _engines(found: Diagnosis) -> str:
+    """Returns who can measure here."""
+    ray = f"Ray {found.ray} (--engine ray)" if found.ray else "no Ray: pip install 'robustcsc[ray]'"
+    return f"this machine, in one process or several (--workers 2 to {max(2, found.cpus)}); {ray}"
 
 
 def _extra(needed: Mapping[str, str | None]) -> str:

@@ -27,6 +27,7 @@ VARIABLES = (
     roots.ENVIRONMENT,
     roots.CACHE_ENVIRONMENT,
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"),
+    *("RAY_ADDRESS", "RAY_AUTH_MODE"),
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TORCH_HOME", "PYTHONPATH", "TERM", "NO_COLOR", "COLUMNS", "LANG"),
 )
 
@@ -86,6 +87,7 @@ class Diagnosis:
         cpus: How many of them this process may use.
         bfloat16: Whether they multiply in bfloat16; ``None`` if that is not known.
         memory: Bytes.
+        ray: Version of Ray, for ``--engine ray``; ``None`` if it is not installed.
         compute: What PyTorch sees; ``None`` if it cannot be imported.
         packages: Versions of the packages that are needed; ``None`` for a missing one.
         extras: For each optional extra, its requirements, and the versions that are installed.
@@ -110,6 +112,7 @@ class Diagnosis:
     cpus: int
     bfloat16: bool | None
     memory: int
+    ray: str | None
     compute: Compute | None
     packages: dict[str, str | None]
     extras: dict[str, dict[str, str | None]]
@@ -161,6 +164,7 @@ def diagnose() -> Diagnosis:
         cpus=cpus,
         bfloat16=has_bfloat16(),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        ray=installation.version("ray"),
         compute=compute,
         packages={name: installation.version(name) for name, extra, _ in installation.own_requirements() if not extra},
         extras=installation.extras(),

@@ -42,6 +42,17 @@ def test_the_cache_has_its_place(robustcsc: Command, place: Path, monkeypatch: A
     assert "ROBUSTCSC_CACHE /kept" in words
 
 
+def test_engines_are_told(robustcsc: Command, monkeypatch: Any) -> None:
+    monkeypatch.setattr("robustcsc.session.installation.version", lambda name: "2.60.0" if name == "ray" else "1")
+    monkeypatch.setattr("robustcsc.session.diagnosis._cpus", lambda: 64)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    words = " ".join(robustcsc("doctor").out.split())
+    assert "engines this machine, in one process or several (--workers 2 to 64); Ray 2.60.0 (--engine ray)" in words
+    assert "RAY_ADDRESS 10.0.0.1:6379" in words
+    monkeypatch.setattr("robustcsc.session.installation.version", lambda name: None if name == "ray" else "1")
+    assert "no Ray: pip install 'robustcsc[ray]'" in " ".join(robustcsc("doctor").out.split())
+
+
 def test_json_holds_the_facts(robustcsc: Command, place: Path) -> None:
     (place / "runs").write_text("a file")
     done = robustcsc("doctor --json")
