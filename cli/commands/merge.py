@@ -30,9 +30,13 @@ def merge(
     if as_json:
         print_json({"run": found.run.folder, **{it: getattr(found, it) for it in ("records", "added", "repeated")}})
         return
-    print_line(f"{found.run.folder} has {found.records} records, {found.added} of them new.")
+    print_line(f"{found.run.folder} has {_records(found.records)}, {found.added or 'none'} of them new.")
     if found.repeated:
         print_line(
-            f"{found.repeated} were in several runs, with the same counts: the first of these stays, with when and "
-            "where it was measured."
+            f"{_records(found.repeated)} had the same counts as an earlier one of the same measurement, which stays, "
+            "with when and where it was measured."
         )
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'s' * (count != 1)}"
