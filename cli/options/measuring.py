@@ -25,7 +25,8 @@ TestTime = Annotated[
         "--test-time",
         metavar="LIST",
         autocompletion=completion.adaptation_lists,
-        help="What else is done at test time, commas between several, each with every --lambda: none, bn "
+        help="What else is done at test time, commas between several, each with every --lambda: none, "
+        "shift (the shift of the batch against clean images is undone), bn "
         "(batch-norm statistics of the test batch), tent (entropy minimisation), denoise-wavelet, denoise-tv, "
         "denoise-nlm. Settings stand behind colons, like bn:batch=16:prior=64:order=class or "
         "tent:steps=3:episodic=true.",

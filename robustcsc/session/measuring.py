@@ -47,7 +47,7 @@ class Measuring:
         precision: What models compute in: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast, which has records and
             lambda fits of its own.
         test_time: What else is done at test time, each beside every lambda policy: adaptations, or words such as
-            ``"bn"``, ``"tent"``, ``"denoise-wavelet"`` or ``"none"``.
+            ``"shift"``, ``"bn"``, ``"tent"``, ``"denoise-wavelet"`` or ``"none"``.
         remeasure: Whether to measure again what the run has.
         workers: How many processes measure at once; by default this one, or as many as the Ray cluster has room for. A
             script that asks for several keeps what it does behind ``if __name__ == "__main__":``, as each of them
