@@ -33,12 +33,7 @@ from robustcsc.evaluation.sources import Inputs, corrupted_batches, kept, requir
 from robustcsc.layers.precision import reproducible
 from robustcsc.measurements.adaptations import Reading
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.perturbations import (
-    Attack,
-    Clean,
-    Corruption,
-    MinimalBudget,
-)
+from robustcsc.measurements.perturbations import Attack, Clean, Corruption, MinimalBudget, Universal
 from robustcsc.measurements.policies import Policy, batches_of, by_data_set
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import (
@@ -195,8 +190,11 @@ class Evaluator:
         return self._crafted[shared].setdefault(attack.steps[-1], crafted)
 
     def shared(self, chain: Chain) -> Hashable:
-        """Returns what the crafted images of a chain have in common with those of others; ``None`` for its own."""
+        """Returns what is crafted for a chain if others may need the same, else ``None``: one worker crafts it once."""
         attack, measurement = chain[0].perturbation, chain[0].measurements[0]
+        if isinstance(attack, Universal):
+            victim = victim_of(self.model, attack.protocol, measurement.policy, self.inputs.surrogate)
+            return victim, attack.threat, attack.crafting
         if not isinstance(attack, Attack) or attack.saved or len(chain) > 1:
             return None
         victim = victim_of(self.model, attack.protocol, measurement.policy, self.inputs.surrogate)

@@ -1,0 +1,135 @@
+"""A sweep in several processes of which one is killed: the store is that of an undisturbed sweep."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import FULL, records
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found in /proc"),
+]
+
+TIMES = 10 if FULL else 1
+#: Eleven cells of some tenths of a second.
+TYPED = "sweep --run sdnet-digits --corruptions gaussian_noise,fog --lambda train,oracle --limit 100"
+
+
+@contextmanager
+def begun(place: Path, more: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Gives a command in a session of its own, which is killed with all of its processes if a test fails."""
+    place.mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "robustcsc.cli.start", *TYPED.split(), *more.split()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        words,
+        cwd=place,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    """Returns the workers of a command that are alive."""
+    found = []
+    for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
+        for pid in map(int, children.read_text().split()):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def measuring(process: subprocess.Popen[str], place: Path, cells: int) -> list[int]:
+    """Waits until some cells are stored, and returns the workers."""
+    while process.poll() is None:
+        if (place / "runs/sdnet-digits/results.sqlite").exists() and count(place) >= cells:
+            return workers(process)
+        time.sleep(0.02)
+    return []
+
+
+def count(place: Path) -> int:
+    return len(records(place).get("sdnet-digits", ())) // 2
+
+
+def alive(pid: int) -> bool:
+    """Returns whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> object:
+    place = tmp_path_factory.mktemp("whole") / "place"
+    with begun(place) as process:
+        assert process.wait() == 0
+    return records(place)
+
+
+def test_a_worker_that_is_killed_costs_its_cell_only(whole: object, tmp_path: Path) -> None:
+    chance = random.Random(0)
+    for number in range(TIMES):
+        place = tmp_path / str(number)
+        with begun(place, "--workers 2") as process:
+            killed = chance.choice(measuring(process, place, chance.randrange(6)))
+            os.kill(killed, signal.SIGKILL)
+            _, err = process.communicate()
+        assert (process.returncode, "Error" in err) == (0, False), err
+        assert records(place) == whole
+
+
+def test_a_command_that_is_killed_takes_its_workers_along_and_is_resumed(whole: object, tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for number in range(TIMES):
+        place = tmp_path / str(number)
+        with begun(place, "--workers 2") as process:
+            left = measuring(process, place, chance.randrange(1, 7))
+            process.kill()
+            process.wait()
+            assert left
+            until = time.monotonic() + 20
+            while any(map(alive, left)) and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not any(map(alive, left))
+        with begun(place, "--workers 2") as process:
+            assert process.wait() == 0
+        assert records(place) == whole
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_ends_its_workers_and_is_resumed(
+    sent: signal.Signals, whole: object, tmp_path: Path
+) -> None:
+    """Ctrl-C goes to the whole group, as a terminal sends it."""
+    chance = random.Random(sent)
+    for number in range(TIMES):
+        place = tmp_path / str(number)
+        with begun(place, "--workers 2") as process:
+            left = measuring(process, place, chance.randrange(1, 7))
+            os.killpg(process.pid, sent) if sent is signal.SIGINT else process.send_signal(sent)
+            _, err = process.communicate()
+            assert left and not any(map(alive, left))
+        assert process.returncode == 128 + sent, err
+        assert "what was finished is kept." in err and "Traceback" not in err
+        with begun(place, "--workers 2") as process:
+            assert process.wait() == 0
+        assert records(place) == whole
