@@ -91,11 +91,18 @@ class Processes:
     Attributes:
         evaluator: What they measure with.
         slots: How many workers there are at most.
+
+    Raises:
+        EngineError: It is below 1.
     """
 
     evaluator: Evaluator
     slots: int
     _workers: list[_Worker] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        if self.slots < 1:
+            raise EngineError(f"--workers is {self.slots}: at least one process has to measure.")
 
     @cached_property
     def _packed(self) -> bytes:
