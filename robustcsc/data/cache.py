@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -139,7 +139,7 @@ class PixelCache:
                 return
             _write(partial, new, pixels)
             partial.replace(path)
-            _forget(self.folder.parent)
+            forget(self.folder.parent.glob("*/*"), MOST_BYTES)
         except OSError:
             return
         finally:
@@ -160,12 +160,12 @@ def _checksum(digest: bytes, pixels: Pixels) -> int:
     return zlib.crc32(pixels.data, zlib.crc32(digest))
 
 
-def _forget(root: Path) -> None:
-    """Deletes the files that were used least recently, also unfinished ones, until the others take `MOST_BYTES`."""
-    facts = sorted(((path.stat(), path) for path in root.glob("*/*")), key=lambda fact: fact[0].st_mtime_ns)
+def forget(files: Iterable[Path], most: int) -> None:
+    """Deletes the files that were used least recently, also unfinished ones, until the others take `most` bytes."""
+    facts = sorted(((path.stat(), path) for path in files), key=lambda fact: fact[0].st_mtime_ns)
     total = sum(fact.st_size for fact, _ in facts)
     for fact, path in facts:
-        if total <= MOST_BYTES:
+        if total <= most:
             return
         path.unlink(missing_ok=True)
         total -= fact.st_size

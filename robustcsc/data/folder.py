@@ -15,9 +15,10 @@ from torch import Tensor
 
 from robustcsc.data.decode import UnreadableImageError, read_header
 from robustcsc.data.decoded import DecodedImages, differing
+from robustcsc.data.index import FolderIndex
 from robustcsc.data.shards import Shards, class_names, find_shards, read_shard
 from robustcsc.data.streamed import StreamedImages
-from robustcsc.data.tree import bare_note, find_split, image_files, ordered_classes
+from robustcsc.data.tree import bare_note, find_split, ordered_classes
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import ClassOrder, Location
 from robustcsc.progress import Note, quiet
@@ -37,6 +38,7 @@ class Listing:
         files: ``"<class>/<image>"``, relative to `root`.
         labels: (N,), int64.
         shards: Where the images lie, if they are not files of their own.
+        index: What is known of the folder from the last time.
     """
 
     root: Path
@@ -45,6 +47,7 @@ class Listing:
     files: tuple[str, ...]
     labels: Tensor
     shards: Shards | None = None
+    index: FolderIndex | None = None
 
     def header(self, row: int) -> tuple[int, int, int]:
         """Returns channels, height and width of an image; raises `UnreadableImageError` if it has no header."""
@@ -127,15 +130,15 @@ def list_images(folder: Path, class_order: ClassOrder | None = None, note: Note 
     classes, order = ordered_classes(folder, class_order, note)
     files: list[str] = []
     counts: list[int] = []
+    index = FolderIndex(folder)
     for name in classes:
-        found = image_files(folder, name)
+        found = index.files(name)
         if not found:
             raise DataError(f"The class folder {folder / name} has no images: add some or remove the folder.")
         files += found
         counts.append(len(found))
-    return Listing(
-        folder, classes, order, tuple(files), torch.arange(len(classes)).repeat_interleave(torch.tensor(counts))
-    )
+    labels = torch.arange(len(classes)).repeat_interleave(torch.tensor(counts))
+    return Listing(folder, classes, order, tuple(files), labels, index=index)
 
 
 def open_listing(
@@ -161,7 +164,7 @@ def open_listing(
             _check_sizes(listing, height, width)
         if channels == 1 and any(_channels(listing, row) == 3 for row in range(len(listing.files))):
             channels = 3
-    kind = DecodedImages if kept else partial(StreamedImages, shards=listing.shards)
+    kind = DecodedImages if kept else partial(StreamedImages, shards=listing.shards, _index=listing.index)
     return kind(
         name="imagefolder",
         split=split,

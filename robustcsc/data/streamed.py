@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from robustcsc.data.decode import UnreadableImageError, as_array, decode, evaluation_view, training_view
 from robustcsc.data.images import Batch, batch_of, batched_rows, checked_rows, fingerprint_of
+from robustcsc.data.index import FolderIndex, stamp
 from robustcsc.data.shards import Place, Shards
 from robustcsc.errors import DataError
 from robustcsc.measurements.records import Location
@@ -115,6 +116,7 @@ class StreamedImages:
     # Shared by a set and its subsets, so that a damaged file is reported once and every file is hashed once.
     _damaged: set[str] = field(default_factory=set)
     _digests: dict[str, bytes] = field(default_factory=dict)
+    _index: FolderIndex | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Leaves the digests of files behind, but not the fingerprint that they made."""
@@ -129,13 +131,16 @@ class StreamedImages:
     def fingerprint(self) -> str:
         """16 hex digits over the bytes of the files, whether they are cropped, and what `fingerprint_of` adds to them.
 
-        The bytes stand for the pixels, which would take many times as long to decode. The first call reads every file.
+        The bytes stand for the pixels, which would take many times as long to decode. The first call reads every file
+        that a large folder did not have, or had otherwise, the last time (`FolderIndex`).
         """
         new = [row for row, file in enumerate(self.files) if file not in self._digests]
         chunks = [new[start : start + _HASHED_TOGETHER] for start in range(0, len(new), _HASHED_TOGETHER)]
         with ThreadPoolExecutor(_HASHING_THREADS) as pool:
             for chunk, digests in zip(chunks, pool.map(self._hashed, chunks), strict=True):
                 self._digests.update(zip((self.files[row] for row in chunk), digests, strict=True))
+        if self._index is not None:
+            self._index.keep()
         return fingerprint_of(self, f"files, crop={self.crop}", (self._digests[file] for file in self.files))
 
     def __len__(self) -> int:
@@ -197,7 +202,17 @@ class StreamedImages:
 
     def _hashed(self, rows: Sequence[int]) -> list[bytes]:
         """Returns the digest of the content of each image; one that cannot be read counts as empty."""
-        return [hashlib.sha256(self._place(row).read()).digest() for row in rows]
+        digests = []
+        for row in rows:
+            place, file = self._place(row), self.files[row]
+            before = stamp(place.path) if self._index else b""
+            digest = self._index.digest(file, before) if self._index else None
+            if digest is None:
+                digest = hashlib.sha256(place.read()).digest()
+                if self._index:
+                    self._index.learn(file, before, digest)
+            digests.append(digest)
+        return digests
 
     def _read(
         self, batches: Iterable[Tensor], entropy: tuple[int, ...], device: str | torch.device, as_bytes: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from robustcsc.data.decode import IMAGE_SUFFIXES
@@ -110,15 +110,13 @@ def _by_number(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: int(found[name]))) if len({*found.values()}) == len(names) else names
 
 
-def image_files(folder: Path, name: str) -> list[str]:
-    """Returns ``"<name>/<image>"`` for the image files anywhere below the class folder `name`, sorted."""
+def image_folders(folder: Path, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Yields the class folder `name` and each folder below it, with its image files as ``"<name>/.../<image>"``."""
     prefix = len(os.path.join(folder, ""))
-    found = []
     for where, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
         folders[:] = [below for below in folders if not below.startswith(".")]
         inside = where[prefix:].replace(os.sep, "/")
-        found += [f"{inside}/{file}" for file in files if is_image(file)]
-    return sorted(found)
+        yield inside, [f"{inside}/{file}" for file in files if is_image(file)]
 
 
 def is_image(name: str) -> bool:
