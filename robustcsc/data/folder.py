@@ -16,7 +16,7 @@ from torch import Tensor
 from robustcsc.data.decode import UnreadableImageError, read_header
 from robustcsc.data.decoded import DecodedImages, differing
 from robustcsc.data.index import FolderIndex
-from robustcsc.data.shards import Shards, class_names, find_shards, read_shard
+from robustcsc.data.shards import Shards, class_names, find_shards
 from robustcsc.data.streamed import StreamedImages
 from robustcsc.data.tree import bare_note, find_split, ordered_classes
 from robustcsc.errors import DataError
@@ -97,18 +97,21 @@ def load_shards(root: str, split: str, *, image_size: int | None, readers: int) 
         DataError: As for `find_shards`, `read_shard`, `class_names` and `open_listing`.
     """
     paths = find_shards(root, split)
-    shards = [*map(read_shard, paths)]
-    samples = [*chain.from_iterable(shards)]
     folder = Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths]))
     names = [os.path.relpath(os.path.abspath(path), folder) for path in paths]
+    index = FolderIndex(folder, split)
+    shards = [*map(index.samples, names)]
+    samples = [*chain.from_iterable(shards)]
     numbers = torch.arange(len(paths)).repeat_interleave(torch.tensor([*map(len, shards)]))
+    places = torch.column_stack((numbers, torch.tensor([(it.offset, it.size) for it in samples])))
     listing = Listing(
         folder,
         class_names(samples),
         None,
         tuple(f"{names[number]}/{it.file}" for number, it in zip(numbers.tolist(), samples, strict=True)),
         torch.tensor([it.label for it in samples]),
-        Shards(tuple(paths), torch.column_stack((numbers, torch.tensor([(it.offset, it.size) for it in samples])))),
+        Shards(tuple(map(os.path.abspath, paths)), places),
+        index,
     )
     images = open_listing(listing, split, image_size, readers, memory_limit=0)
     assert isinstance(images, StreamedImages)

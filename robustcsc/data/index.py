@@ -1,9 +1,10 @@
 """What is known of a large image folder from the last time: its files, and the SHA-256 of each.
 
 A folder is listed again if it, or one below it, has another time of change than it had; a file is hashed again if its
-size, its number in the file system, its time of modification or of change is another one. The time of change is set by
-the system alone, so that neither editing a file in place nor giving it back its old time goes unnoticed. What changed
-within two seconds before it was looked at is not remembered, as it may change again within one tick of the clock.
+size, its number in the file system, its time of modification or of change is another one; a shard is read again as a
+whole. The time of change is set by the system alone, so that neither editing a file in place nor giving it back its old
+time goes unnoticed. What changed within two seconds before it was looked at is not remembered, as it may change again
+within one tick of the clock.
 
 The index lies in the cache, one file for each image folder. It is written in one step, begins with its SHA-256, and may
 be deleted at any time.
@@ -22,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from robustcsc.data.cache import forget
+from robustcsc.data.shards import Sample, read_shard
 from robustcsc.data.tree import image_folders
 from robustcsc.files import write_whole
 from robustcsc.roots import cache_folder
@@ -40,10 +42,11 @@ _STAMP = struct.Struct("<4q")
 
 
 class _Class(msgspec.Struct):
-    """The files of a class folder in their order, and the stamps of all folders that they were found in."""
+    """The files of a class folder, or the images of a shard, and the stamps of all places that they were found in."""
 
     folders: dict[str, bytes]
     files: list[str]
+    samples: list[Sample] = []
 
 
 class _Kept(msgspec.Struct):
@@ -67,7 +70,7 @@ def stamp(path: str | Path) -> bytes:
 
 
 class FolderIndex:
-    """What is known of the class folders in one folder.
+    """What is known of the class folders, or the shards, in one folder.
 
     Examples:
         >>> import tempfile
@@ -78,10 +81,15 @@ class FolderIndex:
         ['cat/0.png']
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the index of a folder; nothing is known if it is missing or damaged, or if there is no cache."""
+    def __init__(self, folder: Path, part: str = "") -> None:
+        """Opens the index of a folder; nothing is known if it is missing or damaged, or if there is no cache.
+
+        Args:
+            folder: The folder.
+            part: What is listed of it, if not all.
+        """
         self.folder, root = folder, cache_folder()
-        name = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(f"{os.path.abspath(folder)}\0{part}")).hexdigest()[:32]
         self.path = root / "index" / f"{name}.index" if root else None
         self._kept = _read(self.path) or _Kept(_VERSION, {}, b"", b"")
         kept_files = chain.from_iterable(it.files for it in self._kept.classes.values())
@@ -92,7 +100,7 @@ class FolderIndex:
     def files(self, name: str) -> list[str]:
         """Returns ``"<name>/<image>"`` for the images below a class folder, sorted."""
         known = self._kept.classes.get(name)
-        if known is None or not all(was and stamp(self.folder / place) == was for place, was in known.folders.items()):
+        if known is None or self._changed(known):
             folders, files = {}, []
             for place, inside in image_folders(self.folder, name):
                 folders[place] = stamp(self.folder / place)
@@ -100,6 +108,19 @@ class FolderIndex:
             known = _Class(folders, sorted(files))
         self._listed[name] = known
         return known.files
+
+    def samples(self, name: str) -> list[Sample]:
+        """Returns the samples of a shard, as `read_shard` does."""
+        known = self._kept.classes.get(name)
+        if known is None or self._changed(known):
+            before = stamp(self.folder / name)
+            samples = read_shard(str(self.folder / name))
+            known = _Class({name: before}, [f"{name}/{it.file}" for it in samples], samples)
+        self._listed[name] = known
+        return known.samples
+
+    def _changed(self, known: _Class) -> bool:
+        return not all(was and stamp(self.folder / place) == was for place, was in known.folders.items())
 
     def digest(self, file: str, now: bytes) -> bytes | None:
         """Returns the SHA-256 of a file that has the stamp `now`, ``None`` if it is not known."""

@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from robustcsc.data import index as index_module
 from robustcsc.data.folder import list_images, open_listing
 from robustcsc.data.index import FolderIndex
 from robustcsc.data.shards import Place
 from robustcsc.data.streamed import StreamedImages
+from robustcsc.data.tree import image_folders
 
 Tree = tuple[Path, dict[str, object]]
 
@@ -47,7 +49,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The class folders that were listed."""
     names: list[str] = []
-    original = index_module.image_folders
+    original = image_folders
 
     def noted(folder: Path, name: str) -> object:
         names.append(name)
@@ -116,8 +118,6 @@ def test_what_is_damaged_or_gone_is_made_again(tree: Tree, kept: Path, read: lis
 
 
 def test_a_part_of_the_images_adds_to_what_is_known(tree: Tree, read: list[str]) -> None:
-    import torch
-
     assert opened(tree[0]).subset(torch.tensor([3, 5])).fingerprint
     assert len(read) == 2
     assert opened(tree[0]).fingerprint

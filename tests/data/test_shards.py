@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from robustcsc.data import StreamedImages, load
+from robustcsc.data import StreamedImages, index, load
 from robustcsc.data.folder import list_images, open_listing
-from robustcsc.data.shards import find_shards, read_shard
+from robustcsc.data.shards import Place, Sample, find_shards, read_shard
 from robustcsc.data.splits import evenly_spaced
 from robustcsc.errors import DataError
 
@@ -153,6 +153,34 @@ def test_a_missing_shard_and_other_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match=r"There are no \.tar files in the folder"):
         find_shards(f"{tmp_path}/none", "test")
+
+
+def test_a_second_start_reads_no_tar_and_hashes_nothing(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTCSC_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setattr(index, "FEWEST_FILES", 1)
+    monkeypatch.setattr(index, "_RECENT", -(10**12))
+    first = load("webdataset", shards, workers=0)
+    assert isinstance(first, StreamedImages)
+    fingerprint, (batch,) = first.fingerprint, first.batches(12)
+    read: list[str] = []
+
+    def noted(path: str) -> list[Sample]:
+        read.append(Path(path).name)
+        return read_shard(path)
+
+    monkeypatch.setattr(index, "read_shard", noted)
+    again = load("webdataset", shards, workers=0)
+    with monkeypatch.context() as without:
+        without.setattr(Place, "read", None)
+        assert again.fingerprint == fingerprint
+    assert read == []
+    assert torch.equal(next(again.batches(12)).images, batch.images)
+    path = Path(shards).with_name("test-01.tar")
+    path.write_bytes(path.read_bytes())
+    assert load("webdataset", shards, workers=0).fingerprint == fingerprint
+    assert read == ["test-01.tar"]
 
 
 def test_a_damaged_image_is_left_out_and_named(tmp_path: Path) -> None:
