@@ -161,7 +161,7 @@ def test_a_second_start_reads_no_tar_and_hashes_nothing(
     monkeypatch.setenv("ROBUSTCSC_CACHE", str(tmp_path / "kept"))
     monkeypatch.setattr(index, "FEWEST_FILES", 1)
     monkeypatch.setattr(index, "_RECENT", -(10**12))
-    first = load("webdataset", shards, workers=0)
+    first = load("webdataset", shards, readers=0)
     assert isinstance(first, StreamedImages)
     fingerprint, (batch,) = first.fingerprint, first.batches(12)
     read: list[str] = []
@@ -171,7 +171,7 @@ def test_a_second_start_reads_no_tar_and_hashes_nothing(
         return read_shard(path)
 
     monkeypatch.setattr(index, "read_shard", noted)
-    again = load("webdataset", shards, workers=0)
+    again = load("webdataset", shards, readers=0)
     with monkeypatch.context() as without:
         without.setattr(Place, "read", None)
         assert again.fingerprint == fingerprint
@@ -179,7 +179,7 @@ def test_a_second_start_reads_no_tar_and_hashes_nothing(
     assert torch.equal(next(again.batches(12)).images, batch.images)
     path = Path(shards).with_name("test-01.tar")
     path.write_bytes(path.read_bytes())
-    assert load("webdataset", shards, workers=0).fingerprint == fingerprint
+    assert load("webdataset", shards, readers=0).fingerprint == fingerprint
     assert read == ["test-01.tar"]
 
 
