@@ -220,10 +220,9 @@ class _Driver:
                 records = yield from self._whole(cells, standing)
         else:
             records = yield from self._whole(cells, standing)
-        # The first metric of a cell is stored last: where it is, the others are too.
-        fooling = cells[0].measurements[0].metric is not Metric.ACCURACY
-        for record in reversed(records) if fooling else records:
-            self.store.add(record, remeasure=self.evaluator.remeasure)
+        with self.store.transaction():  # the metrics of a cell come together, and the disk is waited for once
+            for record in records:
+                self.store.add(record, remeasure=self.evaluator.remeasure)
 
     def _whole(self, cells: Sequence[Cell], standing: Outcomes | None) -> Steps[Sequence[Record]]:
         policies = {it.policy for cell in cells for it in cell.measurements}
