@@ -31,6 +31,9 @@ from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.packing import packed, portable, unpacked
 from robustcsc.progress import Progress
 
+#: How many workers in a row may end as they start.
+STARTS = 3
+
 
 @dataclass(eq=False)
 class _Worker:
@@ -99,6 +102,7 @@ class Processes:
     evaluator: Evaluator
     slots: int
     _workers: list[_Worker] = field(default_factory=list, init=False)
+    _failed_starts: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -115,7 +119,11 @@ class Processes:
         worker.give()
 
     def next(self) -> tuple[Job, Outcome]:
-        """As `Engine.next`."""
+        """As `Engine.next`.
+
+        Raises:
+            EngineError: Workers end as they start.
+        """
         while True:
             heard = wait([it.connection for it in self._workers])
             for worker in [it for it in self._workers if it.connection in heard]:
@@ -123,9 +131,22 @@ class Processes:
                 if isinstance(outcome, Lost):
                     self._workers.remove(worker)
                     worker.end()
+                self._count_starts(worker, outcome)
                 if outcome is not None and worker.job is not None:
                     job, worker.job = worker.job, None
                     return job, outcome
+
+    def _count_starts(self, worker: _Worker, outcome: Outcome | None) -> None:
+        """Gives up if workers end as they start."""
+        if worker.ready:
+            self._failed_starts = 0
+        elif isinstance(outcome, Lost):
+            self._failed_starts += 1
+            if self._failed_starts == STARTS:
+                raise EngineError(
+                    f"{STARTS} workers in a row ended as they started, the last time {outcome.words}: a script keeps "
+                    'what it does behind `if __name__ == "__main__":`, as each worker imports it.'
+                )
 
     def close(self) -> None:
         """Ends the workers, whatever they are at."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -156,6 +158,17 @@ def test_what_a_worker_says_of_an_error_is_what_one_process_says(images: ImageSe
     ) as found:
         bench.records(plan, workers=2)
     assert any("raise ZeroDivisionError" in it for it in found.value.__notes__)
+
+
+def test_a_script_without_a_guard_is_told_about_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import robustcsc as rc\nsdnet = rc.open('sdnet-digits', measuring=rc.Measuring(workers=2))\n"
+        "sdnet.evaluate(sdnet.images(limit=20))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "EngineError: 3 workers in a row ended as they started" in done.stderr.splitlines()[-1]
 
 
 def test_a_model_that_cannot_travel_is_a_sentence(bench: Bench) -> None:
