@@ -15,6 +15,7 @@ from robustcsc.locks import alone
 from robustcsc.measurements.facts import replace, unsealed
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.records import PRECISIONS, AttackDetails, BudgetDetails, Record
+from robustcsc.measurements.references import Reference
 from robustcsc.measurements.store import ResultStore
 from robustcsc.reports.cohorts.words import perturbation_words, policy_words, with_protocol
 from robustcsc.runs import Run
@@ -46,8 +47,8 @@ class Merged:
 def merge(of: Sequence[Session | Run | str], into: str) -> Merged:
     """Joins the results of runs of one model in one run; no record is lost, and none is there twice.
 
-    The weights, lambda fits and universal perturbations come along. The records of `into` come first, then those of
-    the others in their order. A refused merge writes nothing; one that was interrupted goes on when it is repeated.
+    The weights, lambda fits, statistics of clean images and universal perturbations come along. The records of `into`
+    come first, then those of the others in their order. A refused merge writes nothing; one that was interrupted goes on when it is repeated.
 
     Args:
         of: Sessions, runs, or names or folders of runs.
@@ -151,7 +152,7 @@ def _check_alike(first: Record, of: Run, second: Record, other: Run) -> None:
 
 
 def _new_files(target: Run, sources: Sequence[Run]) -> dict[Path, bytes]:
-    """Returns the weights, lambda fits and universal perturbations that a run lacks.
+    """Returns the weights, lambda fits, statistics of clean images and universal perturbations that a run lacks.
 
     Raises:
         StoreError: Two runs have different ones of one name.
@@ -178,6 +179,8 @@ def _files(run: Run) -> Iterator[tuple[Path, str, str]]:
     if run.weights_path.is_file():
         yield run.weights_path, "weights", _told(run.weights_path).get("weights", "")
     for precision in PRECISIONS:
+        if (reference := Reference.load(run.folder, precision)) is not None:
+            yield Reference.path(run.folder, precision), "statistics of clean images", reference.digest
         for noise, path in run.fit_paths(precision).items():
             yield path, f"lambda fits to {noise} noise", LambdaFit.load(path).digest
     for path in sorted(run.perturbations.glob("*.safetensors")):

@@ -21,6 +21,7 @@ from robustcsc.measurements.policies import TrainingLambda
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.provenance import Provenance
 from robustcsc.measurements.records import BudgetDetails, Cost, Images, Location, Measurement, Outcomes, Record, Subject
+from robustcsc.measurements.references import Channels, Reference
 from robustcsc.measurements.store import SCHEMA_VERSION, ResultStore
 from robustcsc.measurements.threats import ThreatModel
 from robustcsc.runs import Run
@@ -189,6 +190,28 @@ def test_lambda_fits_come_along_and_different_ones_of_one_noise_are_refused(cont
     with pytest.raises(StoreError, match="runs/all and runs/b have different lambda fits to gaussian noise"):
         rc.merge(["b"], into="all")
     assert contents() == before
+
+
+def test_statistics_of_clean_images_come_along_and_different_ones_are_refused() -> None:
+    first, second = made("a", record("a", Clean())), made("b", record("b", FOG))
+    reference = Reference(
+        weights="5d" * 32,
+        precision="fp32",
+        heldout="feed",
+        trained_on_heldout=False,
+        images=4,
+        agreement=0.1,
+        layers=(Channels(mean=(0.5,), variance=(1.0,)),),
+        created="",
+    )
+    reference.save(second.folder)
+    replace(reference, precision="bf16").save(second.folder)
+    run = rc.merge(["a", "b"], into="all").run
+    assert Reference.load(run.folder) == reference
+    assert Reference.load(run.folder, "bf16") == replace(reference, precision="bf16")
+    replace(reference, images=5).save(first.folder)
+    with pytest.raises(StoreError, match="runs/a and runs/b have different statistics of clean images"):
+        rc.merge(["a", "b"], into="other")
 
 
 def test_universal_perturbations_come_along_with_their_pictures_and_different_ones_are_refused() -> None:
