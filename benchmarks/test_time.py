@@ -234,7 +234,7 @@ def best_rows(run: str, right: Mapping[str, Right], of: Mapping[str, Sequence[in
     """
     singles = [name for name in right if "order=" not in name and "batch=" not in name]
     few = min(len(right[name]) for name in singles)
-    combined = next((name for name in COMBINED if name in right), COMBINED[-1])
+    combined = [name for name in COMBINED if name in right]
     for corruption, places in of.items():
         means = {
             name: 100 * right[name][np.arange(few) * len(right[name]) // few][:, places].mean() for name in singles
@@ -247,9 +247,7 @@ def best_rows(run: str, right: Mapping[str, Right], of: Mapping[str, Sequence[in
             "plain": f"{means[PLAIN]:.2f}",
             "best other policy": best,
             "its accuracy": f"{means[best]:.2f}",
-            combined: f"{means.get(combined, np.nan):.2f}",
-            "behind": f"{means[best] - means.get(combined, np.nan):+.2f}",
-        }
+        } | {name: f"{means[name]:.2f} ({means[name] - means[best]:+.2f})" for name in combined}
 
 
 def interval(values: Right) -> tuple[float, float]:
