@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -59,11 +60,17 @@ def connected(address: str | None, modules: Sequence[ModuleType]) -> Iterator[An
         yield ray
 
 
+@cache
+def _own_token() -> str:
+    """Returns the token of all clusters that this process starts: Ray reads it once, and not for each of them."""
+    return secrets.token_hex(32)
+
+
 @contextmanager
 def _own_cluster() -> Iterator[str]:
     """Yields a folder for the files of a cluster of this command, which nobody without its token gets into."""
     set_here = _TOKEN not in os.environ
-    os.environ.setdefault(_TOKEN, secrets.token_hex(32))  # or Ray would leave one in the home folder
+    os.environ.setdefault(_TOKEN, _own_token())  # or Ray would leave one in the home folder
     scratch = tempfile.mkdtemp(prefix="robustcsc-ray-", dir="/tmp")  # short: paths of sockets may have 107 bytes
     try:
         yield scratch

@@ -1,5 +1,6 @@
 """What can be said of a Ray cluster without one: who answers at an address, what room there is, what is sent there."""
 
+import os
 import socket
 import sys
 import threading
@@ -18,6 +19,7 @@ import robustcsc
 from robustcsc.data import ImageSet
 from robustcsc.errors import DataError, EngineError
 from robustcsc.evaluation.engines.cluster import RayCluster, check_answers
+from robustcsc.evaluation.engines.connection import _own_cluster
 from robustcsc.evaluation.engines.ray import RayEngine, own_modules
 from robustcsc.evaluation.jobs import Answer, Job, Lost, Outcome
 from robustcsc.evaluation.measure import Evaluator
@@ -117,6 +119,16 @@ def test_more_workers_than_there_is_room_for_are_refused(cluster: RayCluster, mo
 def test_without_a_number_there_are_as_many_workers_as_there_is_room_for() -> None:
     assert RayCluster().slots(_Nodes("ray"), None) == 20
     assert RayCluster().slots(_Nodes("ray"), 3) == 3
+
+
+def test_clusters_that_one_process_starts_have_one_token_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    seen = []
+    for _ in range(2):  # Ray reads it for the first one only
+        with _own_cluster() as scratch:
+            seen.append(os.environ["RAY_AUTH_TOKEN"])
+        assert "RAY_AUTH_TOKEN" not in os.environ and not Path(scratch).exists()
+    assert seen[0] == seen[1] and len(seen[0]) == 64
 
 
 @pytest.mark.parametrize("share", [-0.5, 2])
