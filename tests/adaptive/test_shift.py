@@ -119,7 +119,7 @@ def test_a_batch_of_few_classes_is_answered_by_the_model_as_it_is(model: nn.Modu
 
 
 def test_an_attacker_gets_the_gradient_of_the_answer(model: nn.Module, reference: Reference) -> None:
-    seen = (images(12, seed=4) + 1).requires_grad_()
+    seen = (images(8, seed=4)[:, :, :2, :2] + 2).requires_grad_()
     network = adapted(model, reference)
     assert not torch.allclose(network(seen), model(seen))
     assert torch.autograd.gradcheck(lambda it: network(it), seen)
