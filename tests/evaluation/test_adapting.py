@@ -24,7 +24,7 @@ from robustcsc.evaluation.plan import Planner, Target
 from robustcsc.evaluation.sources import images_fact
 from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Order, Shift, Tent
 from robustcsc.measurements.attacks import AttackStep
-from robustcsc.measurements.perturbations import Attack
+from robustcsc.measurements.perturbations import Attack, Surrogate
 from robustcsc.measurements.policies import Adapted, FixedLambda, TrainingLambda
 from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Record
@@ -145,6 +145,27 @@ def test_attacks_in_turn_attack_whole_batches(
     assert [len(shown) for _, shown, _ in crafted] == [20] * 6
     first, second = (it.outcomes.bits for it in records if it.outcomes is not None)
     assert second & ~first == 0  # what one attack broke stays broken
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_transfer_attacks_are_crafted_in_the_batches_that_are_scored(
+    model: LoadedModel, plain: LoadedModel, measure: Measure
+) -> None:
+    """One victim for both: images that were crafted in another order are not the same images in the same rows."""
+    made = tuple(BatchStatistics(batch=20, order=order) for order in (Order.GIVEN, Order.CLASS))
+    request = AttackRequest(
+        steps=(AttackStep.of("pgd", steps=2),),
+        threats=(ThreatModel("linf", 0.1),),
+        protocols=(Protocol.TRANSFER,),
+        surrogate=Surrogate(model="linear", weights=plain.subject.weights),
+    )
+
+    def outcomes(*test_time: BatchStatistics) -> list[object]:
+        adapted = replace(model, fits={}, test_time=test_time)
+        found = measure(adapted, lambda planner: attack_plan(planner, request), surrogate=plain, remeasure=True)
+        return [it.outcomes for it in found]
+
+    assert outcomes(*made) == [*outcomes(made[0]), *outcomes(made[1])]
 
 
 @pytest.mark.parametrize(
