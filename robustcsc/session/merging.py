@@ -48,8 +48,8 @@ def merge(of: Sequence[Session | Run | str], into: str) -> Merged:
     """Joins the results of runs of one model in one run; no record is lost, and none is there twice.
 
     The weights, lambda fits, statistics of clean images and universal perturbations come along. The records of `into`
-    come first, then those of the others in their order. A refused merge writes nothing; one that was interrupted goes on
-    when it is repeated.
+    come first, then those of the others in their order. A refused merge writes nothing; one that was interrupted goes
+    on when it is repeated.
 
     Args:
         of: Sessions, runs, or names or folders of runs.
