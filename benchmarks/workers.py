@@ -5,8 +5,9 @@
 
 Two models are swept over three noises at five severities: the one of digits, and SDNet-20 on images of 32 x 32 pixels,
 both with random weights on random pixels. Both ways take turns, so that a load of the machine meets both; the ratio is
-the median of the rounds. Workers are up before they are timed: what it takes until they are is told beside it. Aims for
-two workers on two idle processors: 1.8 and 1.7.
+the median of the rounds. Where Ray is installed, its workers take turns with those of `--workers`, too: the ratio is to
+be 0.9 at least, on an idle machine, as Ray's workers are nice (15) to other programs. Workers are up before they are
+timed: what it takes until they are is told beside it. Aims for two workers on two idle processors: 1.8 and 1.7.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +28,9 @@ from rows import machine
 from robustcsc.corruptions import load_spec
 from robustcsc.data import MemoryImages
 from robustcsc.evaluation import driver
+from robustcsc.evaluation.engines.cluster import RayCluster
 from robustcsc.evaluation.engines.processes import Processes
+from robustcsc.evaluation.engines.ray import RayEngine
 from robustcsc.evaluation.jobs import Engine
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
@@ -36,6 +40,7 @@ from robustcsc.measurements.policies import TrainingLambda
 from robustcsc.measurements.records import Subject
 from robustcsc.measurements.store import ResultStore
 from robustcsc.models.catalog import build, default_spec
+from robustcsc.progress import quiet
 
 NAMES, SEVERITIES = ("gaussian_noise", "shot_noise", "impulse_noise"), (1, 2, 3, 4, 5)
 #: Models, the shape of their images, and how many of these beside `--images`.
@@ -52,6 +57,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in MODELS:
         print(json.dumps(ratio(name, asked.images, asked.workers, asked.rounds) | machine(torch.device("cpu"))))
+        if find_spec("ray") is not None:
+            print(json.dumps(ray_ratio(name, asked.images, asked.workers, asked.rounds)), flush=True)
 
 
 def ratio(name: str, images: int, workers: int, rounds: int) -> dict[str, object]:
@@ -71,6 +78,26 @@ def ratio(name: str, images: int, workers: int, rounds: int) -> dict[str, object
         "ratio": round(median(one / several for one, several in pairs), 2),
         "ratios": [round(one / several, 2) for one, several in pairs],
         "start_s": round(first - median(several for _, several in pairs), 2),
+    }
+
+
+def ray_ratio(name: str, images: int, workers: int, rounds: int) -> dict[str, object]:
+    """Returns what workers on a Ray cluster of this machine do in the time of as many processes without Ray."""
+    evaluator = bench(name, images)
+    on_ray = RayEngine(cluster=RayCluster(gpus_per_worker=0), evaluator=evaluator, most=workers, note=quiet)
+    with closing(Processes(evaluator, workers)) as engine, closing(on_ray):
+        started = time.perf_counter()
+        swept(evaluator, on_ray)
+        first = time.perf_counter() - started
+        swept(evaluator, engine)
+        pairs = [(swept(evaluator, engine), swept(evaluator, on_ray)) for _ in range(rounds)]
+    return {
+        "model": name,
+        "images": len(evaluator.inputs.images),
+        "ray_workers": workers,
+        "ratio_to_workers": round(median(other / own for other, own in pairs), 2),
+        "ratios": [round(other / own, 2) for other, own in pairs],
+        "start_s": round(first - median(own for _, own in pairs), 2),
     }
 
 

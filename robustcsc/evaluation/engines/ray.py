@@ -227,10 +227,12 @@ def _worker_class() -> type[Any]:
 
             import torch
 
+            from robustcsc.allocator import keep_freed_memory
             from robustcsc.errors import DataError, RobustCSCError
             from robustcsc.evaluation.jobs import Failed
             from robustcsc.evaluation.packing import check_images, unpacked
 
+            keep_freed_memory()  # as the command line does
             torch.set_num_threads(1)
             with suppress(OSError):
                 os.chdir(folder)
