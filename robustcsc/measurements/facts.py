@@ -187,9 +187,16 @@ def opened(kind: type[Fact], **types: Any) -> Any:
 def as_float(fact: Fact, *fields: str) -> None:
     """Makes the named fields of a fact floats, or tuples of them, so that 1 and 1.0 have one key.
 
-    To be called in ``__post_init__``.
+    One that is equal to its default becomes that very object, as no other is left out of the JSON. To be called in
+    ``__post_init__``.
     """
     for name in fields:
         value = getattr(fact, name)
         floats = tuple(map(float, value)) if isinstance(value, tuple) else float(value)
-        msgspec.structs.force_setattr(fact, name, floats)
+        default = _defaults(type(fact)).get(name)
+        msgspec.structs.force_setattr(fact, name, default if floats == default else floats)
+
+
+@cache
+def _defaults(kind: type[Fact]) -> dict[str, object]:
+    return {it.name: it.default for it in msgspec.structs.fields(kind)}

@@ -18,7 +18,7 @@ from robustcsc.measurements.adaptations import (
     reading_of,
     typed_adaptation,
 )
-from robustcsc.measurements.facts import replace
+from robustcsc.measurements.facts import digest_of, replace
 from robustcsc.measurements.perturbations import Clean
 from robustcsc.measurements.policies import Adapted, NoLambda, Policy, TrainingLambda
 from robustcsc.measurements.records import Images, Measurement, Subject
@@ -37,6 +37,7 @@ def test_none_is_the_model_as_it_is() -> None:
 
 def test_defaults_of_tent_are_those_of_its_authors_for_cifar() -> None:
     assert parse_adaptation("tent") == Tent(batch=200, learning_rate=1e-3, steps=1, episodic=False)
+    assert digest_of(parse_adaptation("tent:learning_rate=0.001")) == digest_of(parse_adaptation("tent"))
 
 
 @pytest.mark.parametrize(
