@@ -17,7 +17,17 @@ from robustcsc.evaluation.engines.ray import RayEngine
 
 def disturb(after: int, whom: str) -> None:
     """Lets something happen once some jobs are over."""
-    following, over, first = RayEngine.next, [0], [0]
+    following, assign, over, first = RayEngine.next, RayEngine._assign, [0], [0]
+
+    def assigned(engine: RayEngine) -> None:
+        """Holds the first jobs back until all workers are ready: a slow one would have none when something happens."""
+        all_there = over[0] > 0 or all(it.ready for it in engine._workers)
+        early = [] if all_there else [it for it in engine._workers if it.ready]
+        for worker in early:
+            worker.ready = False
+        assign(engine)
+        for worker in early:
+            worker.ready = True
 
     def disturbed(engine: RayEngine) -> Any:
         found = following(engine)
@@ -30,6 +40,7 @@ def disturb(after: int, whom: str) -> None:
         return found
 
     setattr(RayEngine, "next", disturbed)  # noqa: B010
+    setattr(RayEngine, "_assign", assigned)  # noqa: B010
 
 
 def happen(whom: str, worker: int) -> None:
