@@ -25,6 +25,7 @@ from statistics import median
 import torch
 from rows import machine
 
+from robustcsc.allocator import keep_freed_memory
 from robustcsc.corruptions import load_spec
 from robustcsc.data import MemoryImages
 from robustcsc.evaluation import driver
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command line and all workers do
     for name in MODELS:
         print(json.dumps(ratio(name, asked.images, asked.workers, asked.rounds) | machine(torch.device("cpu"))))
         if find_spec("ray") is not None:
