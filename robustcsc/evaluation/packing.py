@@ -76,7 +76,7 @@ def portable(error: Exception) -> Exception:
         found = EngineError(words)  # no traceback travels, which would say so
     try:
         pickle.loads(pickle.dumps(found))
-    except Exception:
+    except Exception:  # whatever a class of somebody else's raises as it is written or read
         found = RobustCSCError(str(error)) if isinstance(error, RobustCSCError) else RuntimeError(error_words(error))
     found.add_note(told)
     return found
