@@ -6,6 +6,7 @@ ends the other node as if its machine had lost power, `add` starts one anew.
 
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from ray.cluster_utils import Cluster
@@ -16,6 +17,8 @@ HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 
 def main() -> None:
     """Runs the cluster until standard input ends."""
+    # Where the test cluster of Ray writes its address, whatever the folder for its files, and makes none.
+    Path("/tmp/ray").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="robustcsc-ray-", dir="/tmp") as scratch:
         node: dict[str, Any] = {
             "num_cpus": 1,

@@ -1,7 +1,8 @@
 """A command that measures on a Ray cluster, and what happens in the middle of it: its first argument.
 
-`2 worker` kills a worker with SIGKILL once two jobs are over; `2 driver` kills this process; `2 node` prints `now` and
-waits for a line of standard input, until which the other node is gone; `0 nothing` leaves it alone.
+`2 worker` kills a worker with SIGKILL once two jobs are over; `2 driver` kills this process; `2 127.0.0.3` stops the
+worker on that node, prints `now` and waits for a line of standard input, until which the node is gone; `0 nothing`
+leaves it alone.
 """
 
 import os
@@ -15,49 +16,54 @@ from robustcsc.cli.main import main
 from robustcsc.evaluation.engines.ray import RayEngine
 
 
-def disturb(after: int, whom: str) -> None:
+def disturb(after: int, what: str) -> None:
     """Lets something happen once some jobs are over."""
-    following, assign, over, first = RayEngine.next, RayEngine._assign, [0], [0]
+    following, assign, over = RayEngine.next, RayEngine._assign, [0]
+    workers: dict[str, int] = {}  # process of the worker on each node
 
     def assigned(engine: RayEngine) -> None:
         """Holds the first jobs back until all workers are ready: a slow one would have none when something happens."""
-        all_there = over[0] > 0 or all(it.ready for it in engine._workers)
-        early = [] if all_there else [it for it in engine._workers if it.ready]
-        for worker in early:
-            worker.ready = False
+        if not workers and not all(it.ready for it in engine._workers):
+            early = [it for it in engine._workers if it.ready]
+            for worker in early:
+                worker.ready = False
+            assign(engine)
+            for worker in early:
+                worker.ready = True
+            return
+        if not workers and engine._workers:
+            asked = [it.actor.__ray_call__.remote(lambda _: os.getpid()) for it in engine._workers]
+            workers.update(zip([it.node for it in engine._workers], engine._ray.get(asked), strict=True))
         assign(engine)
-        for worker in early:
-            worker.ready = True
 
     def disturbed(engine: RayEngine) -> Any:
         found = following(engine)
         over[0] += 1
-        if over[0] == 1:  # then one worker at least can be asked
-            worker = next(it.actor for it in engine._workers if it.ready)
-            first[0] = engine._ray.get(worker.__ray_call__.remote(lambda _: os.getpid()))
         if over[0] == after:
-            happen(whom, first[0])
+            happen(what, workers)
         return found
 
     setattr(RayEngine, "next", disturbed)  # noqa: B010
     setattr(RayEngine, "_assign", assigned)  # noqa: B010
 
 
-def happen(whom: str, worker: int) -> None:
+def happen(what: str, workers: dict[str, int]) -> None:
     """Lets it happen."""
-    match whom:
-        case "driver":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "worker":
-            os.kill(worker, signal.SIGKILL)
-        case "node":
-            sys.stdout.write("now\n")
-            sys.stdout.flush()
-            sys.stdin.readline()
+    if what == "driver":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "worker":
+        os.kill(next(iter(workers.values())), signal.SIGKILL)
+    else:
+        # A worker outlives its node for a moment, in which it could measure all that is left.
+        os.kill(workers[what], signal.SIGSTOP)
+        sys.stdout.write("now\n")
+        sys.stdout.flush()
+        sys.stdin.readline()
+        os.kill(workers[what], signal.SIGKILL)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    after, whom = sys.argv[1].split()
-    disturb(int(after), whom)
+    after, what = sys.argv[1].split()
+    disturb(int(after), what)
     sys.exit(main(sys.argv[2:]))

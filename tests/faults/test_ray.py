@@ -144,7 +144,7 @@ def test_a_killed_driver_goes_on_where_it_was(cluster: tuple[Process, str], fitt
 def test_a_lost_node_loses_only_its_jobs(cluster: tuple[Process, str], fitted: Path, tmp_path: Path) -> None:
     for number, moment in enumerate(moments("node")):
         place = begun(fitted, tmp_path / str(number))
-        done = driving(place, f"{moment} node", SWEEP, cluster[1])
+        done = driving(place, f"{moment} 127.0.0.3", SWEEP, cluster[1])
         assert done.heard() == "now", done.errors.read_text()
         cluster[0].told("remove")
         assert cluster[0].heard() == "remove", cluster[0].errors.read_text()
