@@ -4,6 +4,7 @@ It prints the address of the head node, and a line for each line of standard inp
 ends the other node as if its machine had lost power, `add` starts one anew.
 """
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,9 +18,11 @@ HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 
 def main() -> None:
     """Runs the cluster until standard input ends."""
-    # Where the test cluster of Ray writes its address, whatever the folder for its files, and makes none.
-    Path("/tmp/ray").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="robustcsc-ray-", dir="/tmp") as scratch:
+        # Ray's test cluster writes its address into the folder `ray` there, which has to exist, whatever `temp_dir` is:
+        # by default that of the user's own cluster.
+        os.environ["RAY_TMPDIR"] = scratch
+        Path(scratch, "ray").mkdir()
         node: dict[str, Any] = {
             "num_cpus": 1,
             "include_dashboard": False,
