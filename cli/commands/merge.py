@@ -32,10 +32,8 @@ def merge(
         return
     print_line(f"{found.run.folder} has {_records(found.records)}, {found.added or 'none'} of them new.")
     if found.repeated:
-        print_line(
-            f"{_records(found.repeated)} had the same counts as an earlier one of the same measurement, which stays, "
-            "with when and where it was measured."
-        )
+        repeat = "repeats" if found.repeated == 1 else "repeat"
+        print_line(f"{_records(found.repeated)} {repeat} an earlier one, with the same counts; the earlier one stays.")
 
 
 def _records(count: int) -> str:

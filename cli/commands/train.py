@@ -163,5 +163,5 @@ def train(
     if as_json:
         print_json({**result, "spec": trained.spec, "training": trained.training})
     else:
-        epochs_done = trained.training["final_epoch"]["number"]
-        print_line(f"{weights}  ({model}, {epochs_done} epochs, sha256 {trained.weights[:12]})")
+        done = trained.training["final_epoch"]["number"]
+        print_line(f"{weights}  ({model}, {done} epoch{'s' * (done != 1)}, sha256 {trained.weights[:12]})")

@@ -115,7 +115,9 @@ def load_shards(root: str, split: str, *, image_size: int | None, readers: int) 
     )
     images = open_listing(listing, split, image_size, readers, memory_limit=0)
     assert isinstance(images, StreamedImages)
-    location = Location(data="webdataset", root=os.path.abspath(os.path.expanduser(root)), image_size=image_size)
+    pattern = os.path.expanduser(root)  # braces may hold what begins with a slash
+    whole = pattern if pattern.startswith("{") and all(map(os.path.isabs, paths)) else os.path.abspath(pattern)
+    location = Location(data="webdataset", root=whole, image_size=image_size)
     return replace(images, name=folder.name, location=location)
 
 

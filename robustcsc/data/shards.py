@@ -22,6 +22,8 @@ from robustcsc.errors import DataError
 
 #: Words in the name of a shard, or of the folder it lies in, that tell its split.
 SPLIT_WORDS = {"train": r"train(ing)?", "test": r"test|val(idation)?"}
+#: Labels and shards of one range are fewer: a slip of the finger would fill the memory with names.
+MOST = 1_000_000
 
 
 class Place(NamedTuple):
@@ -86,24 +88,20 @@ def find_shards(root: str, split: str) -> list[str]:
         split: ``"train"`` or ``"test"``.
 
     Raises:
-        DataError: A shard is missing or no ``.tar``, there are none of the split, or webdataset is not installed.
+        DataError: It is no pattern; a shard is missing, there twice or no ``.tar``; there are none of the split, or
+            some tell none where others do; or webdataset is not installed.
     """
-    try:
-        from webdataset.shardlists import expand_urls
-    except ImportError as error:
-        raise DataError("webdataset is not installed: type pip install 'robustcsc[webdataset]'.") from error
-    pattern = os.path.expanduser(root)
-    paths = sorted(map(str, Path(pattern).rglob("*.tar"))) if os.path.isdir(pattern) else expand_urls(pattern)
+    paths = _expanded(root)
     if not paths:
         raise DataError(f"There are no .tar files in the folder {root}: give --root a folder or pattern of shards.")
-    for path in paths:
-        if not path.endswith(".tar"):
-            raise DataError(f"{path} is no shard: --root names .tar files, such as path/{{0000..0099}}.tar.")
-        if not os.path.isfile(path):
-            raise DataError(f"The shard {path} is missing: restore it, or change the pattern {root} of --root.")
     told = {path: split_of(path) for path in paths}
     if not any(told.values()):
         told = dict.fromkeys(paths, "test")
+    for path in (path for path in paths if told[path] is None):
+        raise DataError(
+            f"Neither the name of the shard {path} nor its folder has the word train, test or val, as others of "
+            f"{root} have: rename it, or leave it out of the pattern of --root."
+        )
     found = [path for path in paths if told[path] == split]
     if not found:
         word = "train" if split == "train" else "test or val"
@@ -112,6 +110,37 @@ def find_shards(root: str, split: str) -> list[str]:
             "in path/{train,val}/{000..127}.tar."
         )
     return found
+
+
+def _expanded(root: str) -> list[str]:
+    """Returns the shards that a pattern or folder names, all of which are there, each once."""
+    try:
+        from braceexpand import braceexpand
+    except ImportError as error:
+        raise DataError("webdataset is not installed: type pip install 'robustcsc[webdataset]'.") from error
+    pattern = os.path.expanduser(root)
+    if os.path.isdir(pattern):
+        return sorted(str(path) for path in Path(pattern).rglob("*.tar") if not path.is_dir())
+    for first, last in re.findall(r"\{(-?\d+)\.\.(-?\d+)", pattern):
+        if abs(int(last) - int(first)) >= MOST:
+            raise DataError(
+                f"The pattern {root} of --root counts from {first} to {last}: write fewer than {MOST:,} shards."
+            )
+    paths: dict[str, None] = {}
+    try:
+        for path in braceexpand(pattern):
+            if not path.endswith(".tar"):
+                raise DataError(f"{path} is no shard: --root names .tar files, such as path/{{0000..0099}}.tar.")
+            if not os.path.isfile(path):
+                raise DataError(f"The shard {path} is missing: restore it, or change the pattern {root} of --root.")
+            if path in paths:
+                raise DataError(f"The pattern {root} of --root names the shard {path} twice: write it once.")
+            paths[path] = None
+    except ValueError as error:
+        raise DataError(
+            f"The pattern {root} of --root has a brace without its other half: write path/{{0000..0099}}.tar."
+        ) from error
+    return [*paths]
 
 
 def split_of(path: str) -> str | None:
@@ -136,17 +165,19 @@ def read_shard(path: str) -> list[Sample]:
     ``class_name``.
 
     Raises:
-        DataError: It is damaged, cut short or empty, or a sample has no image or no label.
+        DataError: It is damaged, cut short or empty, or a sample has no image, no label, or a file of a kind twice.
     """
     from webdataset.tariterators import group_by_keys
 
     try:
         with tarfile.open(path, "r:") as tar, open(path, "rb") as content:
-            members = [{"fname": it.name, "data": it, "__url__": path} for it in tar if it.isreg()]
+            files = [it for it in tar if it.isreg()]
             content.seek(tar.offset)
             end = content.read(tarfile.BLOCKSIZE)
             if len(end) < tarfile.BLOCKSIZE or any(end):  # where a header is damaged, tarfile sees the end
-                raise ValueError(f"it is damaged or cut short after {len(members)} files")
+                raise ValueError(f"it is damaged or cut short after {len(files)} files")
+            _check_once(path, [it.name for it in files])
+            members = [{"fname": it.name, "data": it, "__url__": path} for it in files]
             samples = [_sample(path, content, sample) for sample in group_by_keys(members)]
     except (tarfile.TarError, OSError, ValueError) as error:
         raise DataError(f"The shard {path} is no readable tar file ({_words(error)}): make it again.") from error
@@ -168,6 +199,20 @@ def class_names(samples: list[Sample]) -> tuple[str, ...]:
     return tuple(names.get(label, str(label)) for label in range(1 + max(it.label for it in samples)))
 
 
+def _check_once(path: str, names: list[str]) -> None:
+    """Refuses a file of a sample that is there twice: what is known of an image is known by its name."""
+    from webdataset.tariterators import base_plus_ext
+
+    seen: set[tuple[str, str]] = set()
+    for name in names:
+        key, suffix = base_plus_ext(name)
+        if key is None:  # a file of no sample
+            continue
+        if (key, suffix.lower()) in seen:
+            raise DataError(f"The shard {path} holds {name} twice: give each sample a name of its own.")
+        seen.add((key, suffix.lower()))
+
+
 def _sample(path: str, content: Any, sample: dict[str, Any]) -> Sample:
     key = sample["__key__"]
     images = [suffix for suffix in sample if f".{suffix}" in IMAGE_SUFFIXES]
@@ -182,12 +227,14 @@ def _sample(path: str, content: Any, sample: dict[str, Any]) -> Sample:
 
     try:
         told = json.loads(text(sample["json"])) if "json" in sample else {}
-        label = int(text(sample["cls"]) if "cls" in sample else told["label"])
-        if label < 0:
-            raise ValueError(f"{label} is negative")
-    except (KeyError, TypeError, ValueError) as error:
+        told = told if isinstance(told, dict) else {}
+        given = text(sample["cls"]) if "cls" in sample else told["label"]
+        if type(given) not in (str, int) or not 0 <= (label := int(given)) < MOST:  # a float or bool is no label
+            raise ValueError(f"{given} is no label")
+    except (KeyError, ValueError, RecursionError) as error:
         raise DataError(
-            f'Sample {key} of the shard {path} has no label: .cls holds a number from 0 on, or .json a "label".'
+            f"Sample {key} of the shard {path} has no label: .cls holds a whole number from 0 to {MOST - 1}, or .json "
+            'one as "label".'
         ) from error
     name = told.get("class_name")
     return Sample(image.name, image.offset_data, image.size, label, None if name is None else str(name))

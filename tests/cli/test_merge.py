@@ -22,8 +22,7 @@ def test_what_was_merged_is_told(robustcsc: Command, place: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         "runs/all has 3 records, 3 of them new.",
-        "1 record had the same counts as an earlier one of the same measurement, which stays, with when and where it "
-        "was measured.",
+        "1 record repeats an earlier one, with the same counts; the earlier one stays.",
     ]
     assert len((place / "runs/all/results.csv").read_text().splitlines()) == 1 + 3
     told = json.loads(robustcsc("merge runs/a --into all --json").out)

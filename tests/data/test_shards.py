@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,10 @@ def overwritten(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
+def labelled(facts: bytes, path: Path) -> None:
+    write_shard(path, [{"__key__": "a", "png": png(0), "json": facts}])
+
+
 SAMPLES: list[dict[str, Any]] = [{"__key__": f"{level}", "png": png(level), "cls": b"0"} for level in range(3)]
 
 
@@ -134,6 +139,14 @@ SAMPLES: list[dict[str, Any]] = [{"__key__": f"{level}", "png": png(level), "cls
         (lambda path: write_shard(path, [{"__key__": "a", "txt": "b", "cls": b"0"}]), "has 0 images among .cls, .txt"),
         (lambda path: write_shard(path, [{"__key__": "a", "png": png(0)}]), "has no label"),
         (lambda path: write_shard(path, [{"__key__": "a", "png": png(0), "cls": b"-1"}]), "has no label"),
+        (lambda path: write_shard(path, [{"__key__": "a", "png": png(0), "cls": b"99999999999"}]), "0 to 999999"),
+        (lambda path: write_shard(path, [*SAMPLES, SAMPLES[0]]), r"holds 0\.(cls|png) twice"),
+        (lambda path: write_shard(path, [SAMPLES[0], SAMPLES[0]]), r"holds 0\.(cls|png) twice"),
+        *[
+            (partial(labelled, facts), "has no label")
+            for facts in (b'{"label": 1.7}', b'{"label": true}', b"[1]", b"[" * 9999)
+        ],
+        (partial(labelled, b'{"label": 1e400}'), "has no label"),
     ],
 )
 def test_a_bad_shard_is_named(damage: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
@@ -153,6 +166,38 @@ def test_a_missing_shard_and_other_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match=r"There are no \.tar files in the folder"):
         find_shards(f"{tmp_path}/none", "test")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        ("{0,0}.tar", r"names the shard .*0\.tar twice"),
+        ("{0..1.tar", "has a brace without its other half"),
+        ("{0..9999999}.tar", "counts from 0 to 9999999: write fewer than 1,000,000 shards"),
+        ("${HOME}/0.tar", r"\{HOME\}/0\.tar is missing"),
+        ("{0,test-1}.tar", r"0\.tar nor its folder has the word train, test or val, as others"),
+        ("", r"0\.tar nor its folder has the word train, test or val, as others"),
+    ],
+)
+def test_a_pattern_that_counts_no_image_or_one_twice_is_refused(pattern: str, sentence: str, tmp_path: Path) -> None:
+    for name in ("0", "test-1"):
+        write_shard(tmp_path / f"shards/{name}.tar", SAMPLES)
+    with pytest.raises(DataError, match=sentence):
+        find_shards(f"{tmp_path}/shards/{pattern}", "test")
+
+
+def test_braces_that_hold_whole_paths_and_a_folder_that_is_called_like_a_shard(tmp_path: Path) -> None:
+    """What a run remembers of them names the same shards from any folder."""
+    one, two = (write_shard(tmp_path / f"{name}/0.tar", SAMPLES) for name in ("one.tar", "two"))
+    images = load("webdataset", f"{{{one},{two}}}", readers=0)
+    assert len(images) == 6
+    assert find_shards(images.location.root, "test") == [str(one), str(two)]
+    assert find_shards(str(tmp_path), "test") == [str(one), str(two)]
+
+
+def test_facts_that_are_no_table_say_nothing_of_the_class(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "0.tar", [{**SAMPLES[0], "json": b'["a cat", "a dog"]'}])
+    assert read_shard(str(path))[0][3:] == (0, None)
 
 
 def test_a_second_start_reads_no_tar_and_hashes_nothing(

@@ -15,6 +15,7 @@ PATIENCE = 5.0
 #: What a client of HTTP/2 says first (RFC 9113, sections 3.4 and 6.5), and the type of the frame that a server answers
 #: with: gRPC, which Ray speaks, is HTTP/2.
 _PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), 4
+_LAST_PORT = 2**16 - 1
 #: The environment variable in which Ray looks for an address, and what it calls the cluster of this machine.
 _ADDRESS, _THIS_MACHINE = "RAY_ADDRESS", "auto"
 
@@ -62,7 +63,7 @@ class RayCluster:
         if find_spec("ray") is None:
             raise EngineError('--engine ray needs Ray, which is not installed: type pip install "robustcsc[ray]".')
         if self.chosen_address not in (None, _THIS_MACHINE):
-            check_answers(str(self.chosen_address))
+            check_answers(str(self.chosen_address), "--address" if self.address else _ADDRESS)
 
     def room(self, ray: Any) -> int:
         """Returns how many workers the nodes that are up have room for, if nobody else is there.
@@ -91,36 +92,45 @@ class RayCluster:
         if room >= (most or 1):
             return most or room
         gpus = f" and {self.gpus_per_worker:g} GPU" if self.gpus_per_worker else ""
-        count = "1 worker" if room == 1 else f"{room or 'no'} workers"
-        advice = f"choose --workers {room} at most" if room else "add nodes, or lower --gpus-per-worker"
+        if not room:
+            lower = ", or lower --gpus-per-worker" if gpus else ""
+            raise EngineError(f"No node of the Ray cluster has room for a worker with 1 CPU{gpus}: add nodes{lower}.")
+        count = "1 worker" if room == 1 else f"{room} workers"
         raise EngineError(
-            f"The nodes of the Ray cluster have room for {count} with 1 CPU{gpus} each, not for {most or 1}: {advice}."
+            f"The nodes of the Ray cluster have room for {count} with 1 CPU{gpus} each, not for {most}: choose "
+            f"--workers {room} at most."
         )
 
 
-def check_answers(address: str) -> None:
+def check_answers(address: str, option: str = "--address") -> None:
     """Checks that something that may be the head node of a Ray cluster answers at an address.
+
+    Args:
+        address: What was typed.
+        option: Where it was typed.
 
     Raises:
         EngineError: The address is no ``HOST:PORT``, or nothing like Ray answers there.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
+    number = int(port) if port.isdecimal() and len(port) <= len(str(_LAST_PORT)) else _LAST_PORT + 1
+    if not host or "/" in host or number > _LAST_PORT:  # of which a socket would take the remainder
         raise EngineError(
-            f"--address {address} is no address of a Ray cluster: write HOST:PORT of its head node, such as "
+            f"{option} {address} is no address of a Ray cluster: write HOST:PORT of its head node, such as "
             f"10.0.0.1:6379, or {_THIS_MACHINE} on one of its nodes."
         )
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as connection:
+        with socket.create_connection((host.strip("[]"), number), PATIENCE) as connection:
             connection.sendall(_PREFACE)
             answer = connection.recv(9)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:  # the second of a host such as a..b
+        reason = getattr(error, "strerror", None) or error
         raise EngineError(
-            f"Nobody answers at --address {address} ({error}): is the Ray cluster up, and is this HOST:PORT of its "
+            f"Nobody answers at {option} {address} ({reason}): is the Ray cluster up, and is this HOST:PORT of its "
             "head node, as `ray start --head` prints it?"
         ) from error
     if answer[3:4] != bytes([_SETTINGS]):
         raise EngineError(
-            f"What answers at --address {address} is no Ray cluster: write HOST:PORT of its head node, as `ray start "
+            f"What answers at {option} {address} is no Ray cluster: write HOST:PORT of its head node, as `ray start "
             "--head` prints it."
         )

@@ -76,10 +76,21 @@ def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
             check_answers(address)
 
 
-@pytest.mark.parametrize("address", ["head", "head:", ":6379", "ray://head:10001", "head:port"])
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "ray://head:10001", "head:port", "head:71915"])
 def test_an_address_is_a_host_and_a_port(address: str) -> None:
     with pytest.raises(EngineError, match=f"--address {address} is no address .* write HOST:PORT"):
         check_answers(address)
+
+
+def test_a_host_that_no_name_can_be_is_told_like_one_that_is_not_there() -> None:
+    with pytest.raises(EngineError, match=r"Nobody answers at --address a\.\.b:6379 "):
+        check_answers("a..b:6379")
+
+
+def test_an_address_of_the_environment_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(EngineError, match=r"RAY_ADDRESS http://127\.0\.0\.1:8265 is no address of a Ray cluster"):
+        RayCluster().check()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
