@@ -182,7 +182,10 @@ def parse_adaptation(text: str) -> Adaptation | None:
     known = [it for it in _NAMED[name].__struct_fields__ if it != _REFERENCE] if name in _NAMED else []
     values: dict[str, str] = {}
     for setting in settings:
-        key, _, values[key] = setting.partition("=")
+        key, _, value = setting.partition("=")
+        if key in values:
+            raise PolicyError(f"--test-time {text} has {key} twice: write it once.")
+        values[key] = value
         if key not in known:
             raise (
                 UnknownNameError(f"setting of {name}", key, known)

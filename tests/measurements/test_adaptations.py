@@ -46,6 +46,7 @@ def test_defaults_of_tent_are_those_of_its_authors_for_cifar() -> None:
         ("bn:batch=0", r"batch=0 is too small: write at least 1, such as --test-time bn:batch=1\."),
         ("bn:prior=-1", "prior=-1 is too small: write at least 0"),
         ("bn:batch=many", "--test-time bn:batch=many: batch, prior, steps and seed are whole numbers"),
+        ("bn:batch=4:batch=5", "--test-time bn:batch=4:batch=5 has batch twice: write it once"),
         ("tent:learning_rate=0", "learning rate of 0 adapts nothing"),
         ("denoise-tv:weight=1", "denoise-tv has no settings: write --test-time denoise-tv"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -148,6 +150,17 @@ def test_one_process_resumes_what_two_began_and_only_the_first_one_tells(tmp_pat
     one, two = (checkpoint.load(tmp_path / name / "runs/r/weights.safetensors") for name in ("whole", "stopped"))
     assert two.training["final_epoch"]["loss"] == pytest.approx(one.training["final_epoch"]["loss"], rel=1e-2)
     assert two.training["heldout"] == one.training["heldout"]
+
+
+def test_torchrun_reads_the_command_of_the_page_as_it_is_typed() -> None:
+    """Without ``--`` it takes ``--run``, which comes behind the program, for the beginning of an option of its own."""
+    from torch.distributed.run import get_args_parser
+
+    page = (ROOT / "docs/howto/several-machines.md").read_text()
+    (typed,) = re.findall("^torchrun (.*)$", page, re.MULTILINE)
+    read = get_args_parser().parse_args(shlex.split(typed))
+    assert (read.nnodes, read.no_python, read.training_script) == ("2", True, "robustcsc")
+    assert read.training_script_args[0] == "train" and read.training_script_args[-2:] == ["--run", "sdnet18"]
 
 
 @pytest.mark.slow

@@ -127,6 +127,12 @@ def test_more_workers_than_there_is_room_for_are_refused(cluster: RayCluster, mo
         cluster.slots(_Nodes("ray"), most)
 
 
+def test_where_no_node_has_room_for_a_worker_no_number_is_advised() -> None:
+    nodes = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    with pytest.raises(EngineError, match=r"has room for a worker with 1 CPU and 1 GPU: add nodes, or lower --gpus"):
+        RayCluster(gpus_per_worker=1).slots(nodes, None)
+
+
 def test_without_a_number_there_are_as_many_workers_as_there_is_room_for() -> None:
     assert RayCluster().slots(_Nodes("ray"), None) == 20
     assert RayCluster().slots(_Nodes("ray"), 3) == 3
