@@ -29,6 +29,7 @@ FitMaker = Callable[..., LambdaFit]
 STDS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20)
 BEST = (0.1, 0.1, 0.2, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9)
 SIZE = 64
+FEW = (0.1, 0.4, 0.8)  #: a grid for what does not depend on the lambdas that are tried
 
 
 class Planted(nn.Module):
@@ -86,7 +87,7 @@ def gaussian(spec: Spec) -> LambdaFit:
 
 @pytest.fixture(scope="module")
 def small(spec: Spec) -> LambdaFit:
-    return fitted(Planted(), grey(4), spec, ["gaussian"])
+    return fitted(Planted(), grey(4), spec, ["gaussian"], grid=FEW)
 
 
 def test_the_planted_best_lambda_is_found_at_every_level(gaussian: LambdaFit) -> None:
@@ -108,7 +109,7 @@ def test_residuals_are_those_of_the_noise(gaussian: LambdaFit) -> None:
 
 
 def test_noisy_images_can_stay_floats_and_the_fit_says_so(gaussian: LambdaFit, spec: Spec) -> None:
-    fit = fitted(Planted(), grey(4), spec, ["gaussian"], as_published=False)
+    fit = fitted(Planted(), grey(4), spec, ["gaussian"], as_published=False, grid=FEW)
     assert (gaussian.pixels, fit.pixels) == (Pixels.BYTES, Pixels.FLOAT)
     energy = SIZE**2 * ((128 / 255) ** 2 + STDS[0] ** 2)
     assert fit.levels[0].residuals["squared"] == pytest.approx(energy, rel=2e-3)
@@ -183,11 +184,11 @@ def test_pooled_uses_the_levels_of_all_families_without_measuring_any_twice(spec
     families = ["gaussian", "shot", "speckle", "impulse"]
     images = grey(4)
     model = Planted()
-    pooled = fitted(model, images, spec, [*families, "pooled"], progress=note)
+    pooled = fitted(model, images, spec, [*families, "pooled"], progress=note, grid=FEW)
     per_level = [label for label in seen if label != "per-image lambda"]
     assert len(per_level) == len(set(per_level)) == sum(len(noise_levels(family, spec)) for family in families)
     alone = Planted()
-    fit_lambda(alone, images, model_name="", weights="", noises=families, spec=spec, trained_on_images=False)
+    fitted(alone, images, spec, families, grid=FEW)
     assert model.calls - alone.calls < 35  # not even one pass over every level
     assert {level.noise for level in pooled.levels} == {f"{family}_noise" for family in families}
     assert len(pooled.levels) == len(per_level)
@@ -195,19 +196,19 @@ def test_pooled_uses_the_levels_of_all_families_without_measuring_any_twice(spec
 
 
 def test_the_fit_depends_on_the_seed_and_on_nothing_else_that_changes(spec: Spec, small: LambdaFit) -> None:
-    again, other = (fitted(Planted(), grey(4), spec, ["gaussian"], seed=seed).digest for seed in (0, 1))
+    again, other = (fitted(Planted(), grey(4), spec, ["gaussian"], seed=seed, grid=FEW).digest for seed in (0, 1))
     assert small.digest == again != other
 
 
 def test_a_known_fit_of_the_same_settings_is_not_measured_again(spec: Spec, small: LambdaFit) -> None:
     known = {"gaussian": small}
     model = Planted()
-    assert fitted(model, grey(4), spec, ["gaussian"], known=known) is known["gaussian"]
+    assert fitted(model, grey(4), spec, ["gaussian"], known=known, grid=FEW) is known["gaussian"]
     assert model.calls == 0
-    shot = fitted(model, grey(4), spec, ["gaussian", "shot"], known=known)  # the one that is lacking
+    shot = fitted(model, grey(4), spec, ["gaussian", "shot"], known=known, grid=FEW)  # the one that is lacking
     assert {level.noise for level in shot.levels} == {"shot_noise"}
     alone = Planted()
-    assert fitted(alone, grey(4), spec, ["shot"]).digest == shot.digest and model.calls == alone.calls
+    assert fitted(alone, grey(4), spec, ["shot"], grid=FEW).digest == shot.digest and model.calls == alone.calls
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_a_known_fit_of_other_settings_is_measured_again(
 ) -> None:
     known = {"gaussian": small}
     model = Planted()
-    settings: dict[str, Any] = {"weights": "ab", "spec": spec, "trained_on_images": False, **changes}
+    settings: dict[str, Any] = {"weights": "ab", "spec": spec, "trained_on_images": False, "grid": FEW, **changes}
     fits = fit_lambda(model, images, model_name="planted", noises=["gaussian"], known=known, **settings)
     assert model.calls > 0 and fits["gaussian"].digest != known["gaussian"].digest
 
@@ -236,7 +237,7 @@ def test_the_model_is_left_as_it_was(spec: Spec) -> None:
     model = Planted().train()
     model.csc.eval()
     model.csc.lam = torch.tensor(0.4)
-    fitted(model, grey(4), spec, ["gaussian"])
+    fitted(model, grey(4), spec, ["gaussian"], grid=FEW)
     assert (model.training, model.csc.training) == (True, False)
     assert model.csc.lam.item() == pytest.approx(0.4)
     model.csc.dictionary.weight.square().sum().backward()  # type: ignore[no-untyped-call]  # parameters still take gradients

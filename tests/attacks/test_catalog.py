@@ -99,7 +99,7 @@ def test_two_linear_classes_are_attacked_optimally(
     for size, broken in ((0.97, False), (enough, True)):
         for row in range(3):
             threat = ThreatModel(norm, size * float(distance[row]))
-            attack = AttackStep.of("cw", steps=40) if name == "cw" else chosen(name)
+            attack = AttackStep.of("cw", steps=25, searches=5) if name == "cw" else chosen(name)
             found = craft(attack, linear, inside[row : row + 1], labels[row : row + 1], threat, seed=0)
             assert bool((linear(found).argmax(1) != labels[row]).all()) == broken, (row, size)
 

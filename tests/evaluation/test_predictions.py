@@ -45,12 +45,17 @@ def naive_count(model: nn.Module, images: Tensor, labels: Tensor, lambdas: float
 
 
 @torch.no_grad()
-def naive_lambdas(model: nn.Module, fit: LambdaFit, images: Tensor, size: int) -> list[float]:
-    """The line at the mean residual of every `size` images, clamped to the grid; one lambda per image."""
+def naive_residuals(model: nn.Module, images: Tensor) -> list[float]:
+    return [residuals(model, image[None]).mean().item() for image in images]
+
+
+def naive_lambdas(fit: LambdaFit, seen: list[float], size: int) -> list[float]:
+    """The line at the mean of every `size` residuals, clamped to the grid; one lambda per image."""
     line = fit.image_line
     lambdas: list[float] = []
-    for part in torch.split(images, size):
-        mean = sum(residuals(model, image[None]).mean().item() for image in part) / len(part)
+    for at in range(0, len(seen), size):
+        part = seen[at : at + size]
+        mean = sum(part) / len(part)
         lam = line.intercept + line.slope * mean
         lambdas += [min(max(lam, fit.grid[0]), fit.grid[-1])] * len(part)
     return lambdas
@@ -71,9 +76,8 @@ def naive_records(model: nn.Module, fit: LambdaFit, batch: Batch, size: int) -> 
     images, labels = batch.images, batch.labels
     grid = [naive_count(model, images, labels, lam) for lam in GRID]
     best = grid.index(max(grid))
-    per_set = naive_lambdas(model, fit, images, len(images))
-    per_batch = naive_lambdas(model, fit, images, size)
-    per_image = naive_lambdas(model, fit, images, 1)
+    seen = naive_residuals(model, images)
+    per_set, per_batch, per_image = (naive_lambdas(fit, seen, length) for length in (len(images), size, 1))
     expected = {
         "train": (naive_count(model, images, labels, 0.1), 0.1),
         "fixed=0.5": (grid[4], 0.5),
@@ -141,7 +145,7 @@ def test_results_do_not_depend_on_the_batch_size(
     policies = model.facts.policies(names)
     made = list(planned_corruptions(Inputs(images=images, spec=spec), ["shot_noise", "impulse_noise"], [3]))
     results = []
-    for size in (60, 7):
+    for size in (60, 25):
         records = measure(
             model,
             lambda planner: [planner.clean(policies), *planner.sweep(made, policies)],

@@ -41,9 +41,10 @@ STRONG = AttackStep.of("pgd", steps=8, step_size=0.03)
 def count(model: nn.Module, images: Tensor, labels: Tensor, lambdas: list[float]) -> int:
     changed = copy.deepcopy(model).eval()
     correct = 0
-    for image, label, lam in zip(images, labels.tolist(), lambdas, strict=True):
+    for lam in set(lambdas):
+        rows = torch.tensor([lam == each for each in lambdas])
         set_lambda(changed, lam)
-        correct += int(changed(image[None])[0].argmax()) == label
+        correct += int((changed(images[rows]).argmax(1) == labels[rows]).sum())
     return correct
 
 
@@ -188,11 +189,11 @@ def test_transfer_is_crafted_on_the_other_model(
 
 
 def test_black_box_asks_the_adaptive_policy_and_takes_no_gradient(attack: Callable[..., list[Record]]) -> None:
-    (record,) = attack(AttackStep.of("square", queries=60), protocols=(Protocol.BLACK_BOX,), epsilon=0.02)
+    (record,) = attack(AttackStep.of("square", queries=20), protocols=(Protocol.BLACK_BOX,), epsilon=0.02)
     assert isinstance(record.measurement.policy, Adaptive) and record.measurement.policy.scope is Scope.IMAGE
     assert isinstance(record.details, AttackDetails) and record.details.cost is not None
     cost = record.details.cost
-    assert cost.gradient_calls == 0 and 60 < cost.forward_calls <= 60 * 64
+    assert cost.gradient_calls == 0 and 60 < cost.forward_calls <= 60 * 24
 
 
 @pytest.mark.usefixtures("unchecked")
