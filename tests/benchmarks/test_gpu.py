@@ -7,12 +7,13 @@ import json
 import multiprocessing
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,15 +74,36 @@ def found_in(folder: Path) -> dict[str, Any]:
     return found
 
 
-def reported(folder: Path, into: Path) -> dict[str, str]:
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The modules of the script can be imported, in the test only."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "gpu"))
+    yield
+    for name in set(sys.modules) - before:
+        if "benchmarks" in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+Reported = Callable[[Path, Path], dict[str, str]]
+
+
+@pytest.fixture
+def reported(modules: None, monkeypatch: pytest.MonkeyPatch) -> Reported:
     """Writes the report, and returns its files by name."""
-    line = [sys.executable, str(ROOT / "benchmarks" / "gpu_report.py"), str(folder), "--output", str(into)]
-    subprocess.run(line, check=True, env=environment(), cwd=into.parent)
-    (made,) = into.iterdir()
-    return {path.name: path.read_text() for path in made.iterdir()}
+
+    def report(folder: Path, into: Path) -> dict[str, str]:
+        program = ROOT / "benchmarks" / "gpu_report.py"
+        monkeypatch.setattr(sys, "argv", [program.name, str(folder), "--output", str(into)])
+        runpy.run_path(str(program), run_name="__main__")
+        (made,) = into.iterdir()
+        return {path.name: path.read_text() for path in made.iterdir()}
+
+    return report
 
 
-def test_all_steps_leave_their_numbers_and_tables(tmp_path: Path) -> None:
+def test_all_steps_leave_their_numbers_and_tables(tmp_path: Path, reported: Reported) -> None:
     out = tmp_path / "found"
     subprocess.run(
         command("--images", archive(tmp_path / "images.tar.xz"), "--out", out), check=True, env=environment()
@@ -163,34 +185,29 @@ def within_the_limits(folder: Path) -> None:
         assert all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
 
 
-def test_a_step_that_fails_is_told_and_the_next_goes_on(tmp_path: Path) -> None:
+def test_a_step_that_fails_is_told_the_next_goes_on_and_what_it_found_outlives_an_interruption(
+    tmp_path: Path, reported: Reported
+) -> None:
     (broken := tmp_path / "images.tar.xz").write_bytes(b"no archive")
     out = tmp_path / "found"
     (other := tmp_path / "robustcsc").mkdir()
     (other / "__init__.py").touch()  # where it is started lies another, which is not to be imported
-    words = command("--images", broken, "--steps", "training,adaptive", "--out", out)
-    subprocess.run(words, check=True, env=environment(), cwd=tmp_path)
-    steps = found_in(out)["steps"]
-    assert steps["training"]["status"] == "failed" and "ReadError" in steps["training"]["error"]
-    assert steps["adaptive"]["status"] == "done" and len(steps["adaptive"]["rows"]) == 6
-    assert "Traceback" in (out / "log.txt").read_text()
-
-
-def test_what_was_found_outlives_an_interruption(tmp_path: Path) -> None:
-    out = tmp_path / "found"
-    process = subprocess.Popen(
-        command("--steps", "corruptions,training", "--out", out), env=environment(), start_new_session=True
-    )
+    words = command("--images", broken, "--steps", "training,adaptive,compiled", "--out", out)
+    process = subprocess.Popen(words, env=environment(), cwd=tmp_path, start_new_session=True)
     try:
-        while process.poll() is None and not (rows := rows_of(out, "corruptions")):
+        while process.poll() is None and not (rows := rows_of(out, "adaptive")):
             time.sleep(0.05)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert rows[0]["corruption"] == "gaussian_noise" and rows[0]["images_per_second"] > 0
+    assert rows[0]["denominator"] == "sdnet-textures plain" and rows[0]["ratio"] > 0
+    training = found_in(out)["steps"]["training"]
+    assert training["status"] == "failed" and "ReadError" in training["error"]
+    assert "Traceback" in (out / "log.txt").read_text()
     files = reported(out, tmp_path / "results")
-    assert files["steps.csv"].splitlines()[1].startswith("corruptions,interrupted,")
-    assert files["corruptions.csv"].splitlines()[1].startswith("32,gaussian_noise,2,")
+    _, failed, *_, last = files["steps.csv"].splitlines()
+    assert failed.startswith("training,failed,") and ",interrupted," in last
+    assert len(files["adaptive.csv"].splitlines()) > 1
     assert "clean accuracy of sdnet-textures,,>= 0.9,not measured" in files["targets.csv"]
 
 
@@ -199,18 +216,6 @@ def rows_of(out: Path, step: str) -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = found_in(out)["steps"].get(step, {}).get("rows", [])
     return rows
-
-
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The modules of the script can be imported, in the test only."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "gpu"))
-    yield
-    for name in set(sys.modules) - before:
-        if "benchmarks" in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 def paused(name: str, *_: object) -> None:
