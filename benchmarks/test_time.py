@@ -66,22 +66,21 @@ class Kind:
 
     def answers(self, made: Clean | Corruption, images: Tensor) -> dict[str, NDArray[np.uint8]]:
         """Returns the class that each policy gives each of its images, of all images of a cell."""
-        facts, labels = self.setup.model.facts, self.setup.images.labels[self.rows]
-        shown = images[self.rows]
+        facts, clean, shown = self.setup.model.facts, self.setup.images.subset(self.rows), images[self.rows]
 
         def stream(size: int, rows: Tensor | None) -> Iterator[Batch]:
             order = torch.arange(len(shown)) if rows is None else rows
             for part in order.split(size):
-                yield Batch(shown[part], labels[part], part)
+                yield Batch(shown[part], clean.labels[part], clean.positions[part])
 
         resolved = {name: facts.resolved(policy, made) for name, policy in self.policies.items()}
         found = predict_as_read(
             self.setup.model,
             resolved.values(),
             lambda size, rows: lambda: stream(size, rows),
-            labels,
+            clean,
             size=250,
-            num_classes=len(self.setup.images.classes),
+            num_classes=len(clean.classes),
         )
         return {name: np.array(found[policy].classes, np.uint8) for name, policy in resolved.items()}
 

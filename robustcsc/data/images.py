@@ -140,6 +140,23 @@ def batched_rows(length: int, batch_size: int, order: Tensor | None) -> tuple[Te
     return torch.split(rows, batch_size) if len(rows) else ()
 
 
+def order_of_rows(came: Tensor, positions: Tensor) -> Tensor:
+    """Returns the order that puts images into that of the rows of their set, wherever files could not be read.
+
+    Args:
+        came: (n,), int64, the positions of images in the order in which they came.
+        positions: (N,), int64, the position of every row.
+
+    Examples:
+        >>> came, positions = torch.tensor([9, 2, 7]), torch.tensor([2, 5, 7, 9])
+        >>> came[order_of_rows(came, positions)].tolist()
+        [2, 7, 9]
+    """
+    by_position = positions.argsort()
+    rows = by_position[torch.searchsorted(positions[by_position], came)]
+    return rows.argsort(stable=True)
+
+
 def as_floats(pixels: Tensor, device: str | torch.device) -> Tensor:
     """Returns uint8 `pixels` on `device` as float32 in [0, 1], exactly ``pixels / 255``.
 

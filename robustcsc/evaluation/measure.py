@@ -23,8 +23,8 @@ from robustcsc.evaluation.predictions import (
     Predictions,
     Source,
     Stream,
+    predict,
     predict_as_read,
-    predict_each,
     residuals_of,
     tried,
 )
@@ -157,7 +157,7 @@ class Evaluator:
                 parts[policy] = Part(Predictions(seconds=seconds), provenance(self.model, 0.0, policy), residuals)
             else:
                 asked += tried(self.model.facts.grid, policy)
-        found = predict_each(self.model, dict.fromkeys(asked), stream, len(self.inputs.images.classes)) if asked else {}
+        found = predict(self.model, asked, stream, len(self.inputs.images.classes)) if asked else {}
         return parts | {policy: Part(its, provenance(self.model, 0.0, policy)) for policy, its in found.items()}
 
     def crafted(self, measurement: Measurement, standing: Outcomes | None = None) -> Crafted:
@@ -215,15 +215,15 @@ class Evaluator:
     def _answers(
         self, policies: Sequence[Policy], source: Source, size: int, rounded: bool = False
     ) -> dict[Policy, Predictions]:
-        labels, classes = (self.inputs.saved or self.inputs.images).labels, len(self.inputs.images.classes)
-        return predict_as_read(self.model, policies, source, labels, size=size, num_classes=classes, rounded=rounded)
+        images, classes = self.inputs.saved or self.inputs.images, len(self.inputs.images.classes)
+        return predict_as_read(self.model, policies, source, images, size=size, num_classes=classes, rounded=rounded)
 
     def _attacked(self, cell: Cell, attack: Attack, standing: Outcomes | None) -> list[Record]:
         policy, alone = cell.measurements[0].policy, standing is None
         victim = victim_of(self.model, attack.protocol, policy, self.inputs.surrogate)
         scored = self._scores(victim, policy)
         if alone and scored and not attack.steps[-1].kind.wrong_too:
-            standing = Outcomes.of(self._right_when_clean(policy, [True] * len(self.inputs.images)))
+            standing = Outcomes.of(self._right_when_clean(policy))
         crafted = self.crafted(cell.measurements[0], standing)
         stream: Stream = partial(crafted.stream, self.model.device, self.progress)
         records = []
@@ -247,17 +247,20 @@ class Evaluator:
             records.append(self._record(measurement, found, details))
         return records
 
-    def _right_when_clean(self, policy: Policy, among: list[bool]) -> list[bool]:
-        """Returns which of some images are classified as labelled when clean; asks the model if that is not known."""
+    def _right_when_clean(self, policy: Policy, among: list[bool] | None = None) -> list[bool]:
+        """Returns which images, or of some which, are classified as labelled when clean; asks the model if need be."""
+        images = self.inputs.images
         if policy not in self.right:
-            asked = among if batches_of(policy) is None else [True] * len(among)  # a batch is classified together
-            images = self.inputs.images.subset(torch.tensor(asked).nonzero().flatten())
-            answers = iter(self._answers([policy], self._stream_of(images), self._room.size)[policy].right)
-            found = Outcomes.of([chosen and next(answers) for chosen in asked])
-            if not all(asked):
-                return found.to_list()
-            self.right[policy] = found
-        return [chosen and right for chosen, right in zip(among, self.right[policy].to_list(), strict=True)]
+            # A batch is classified together; and where files cannot be read, an image has not the number of its row.
+            some = None if images.unreadable or batches_of(policy) else among
+            asked = images if some is None else images.subset(torch.tensor(some).nonzero().flatten())
+            right = self._answers([policy], self._stream_of(asked), self._room.size)[policy].right
+            if some is not None and not all(some):
+                answers = iter(right)
+                return [chosen and next(answers) for chosen in some]
+            self.right[policy] = Outcomes.of(right)
+        right = self.right[policy].to_list()
+        return right if among is None else [chosen and it for chosen, it in zip(among, right, strict=True)]
 
     def _gradient_checks(self, attack: Attack, victim: Victim) -> GradientChecks | None:
         known = attack.protocol.white_box or attack.protocol is Protocol.STATIC

@@ -6,13 +6,16 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from robustcsc.adaptive.policies import image_residuals, lambda_at, per_image
 from robustcsc.adaptive.residuals import Lambda, logits_at
-from robustcsc.data import Batch
+from robustcsc.data import Batch, ImageSet
+from robustcsc.data.images import order_of_rows
+from robustcsc.evaluation.attacks.saved import AdversarialFile
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import rows_of
 from robustcsc.layers.logits import checked_logits, refuse_not_finite
@@ -74,7 +77,7 @@ def predict_as_read(
     loaded: LoadedModel,
     policies: Iterable[Policy],
     source: Source,
-    labels: Tensor,
+    images: ImageSet | AdversarialFile,
     *,
     size: int,
     num_classes: int,
@@ -86,7 +89,7 @@ def predict_as_read(
         loaded: The model.
         policies: The policies.
         source: The images.
-        labels: The label of every row.
+        images: What says the label and the position of every row.
         size: Images at a time for a policy that does not say it.
         num_classes: As for `predict`.
         rounded: As for `predict`.
@@ -98,9 +101,10 @@ def predict_as_read(
     readings = {policy: batches_of(policy) for policy in policies}
     for reading in dict.fromkeys(readings.values()):
         alike = [policy for policy, its in readings.items() if its == reading]
-        rows = reading and rows_of(labels, reading)
+        rows = reading and rows_of(images.labels, reading)
         stream = source(reading.size if reading else size, rows)
-        found |= predict(loaded, alike, stream, num_classes, rows=rows, rounded=rounded)
+        positions = None if rows is None else images.positions
+        found |= predict(loaded, alike, stream, num_classes, positions=positions, rounded=rounded)
     return found
 
 
@@ -110,7 +114,7 @@ def predict(
     stream: Stream,
     num_classes: int,
     *,
-    rows: Tensor | None = None,
+    positions: Tensor | None = None,
     rounded: bool = False,
 ) -> dict[Policy, Predictions]:
     """Returns the predictions under each policy, from one pass over the images (two for a lambda per data set).
@@ -120,36 +124,23 @@ def predict(
         policies: The policies; those that adapt to batches see those of the stream.
         stream: The images.
         num_classes: How many classes they have.
-        rows: The row of each image that comes, if they do not come in their order; predictions are in that of rows.
+        positions: The position of every row, if images do not come in the order of the rows; predictions are in it.
         rounded: Whether to predict images rounded to 8 bits, too.
 
     Raises:
         ModelError: The model does not return one finite logit per class.
     """
-    policies = list(policies)
-    singles = dict.fromkeys(single for each in policies for single in tried(loaded.facts.grid, each))
-    found = predict_each(loaded, singles, stream, num_classes, rows=rows, rounded=rounded)
-    return {policy: best_of(policy, [found[it] for it in tried(loaded.facts.grid, policy)]) for policy in policies}
-
-
-def predict_each(
-    loaded: LoadedModel,
-    policies: Iterable[Policy],
-    stream: Stream,
-    num_classes: int,
-    *,
-    rows: Tensor | None = None,
-    rounded: bool = False,
-) -> dict[Policy, Predictions]:
-    """As `predict`, for policies that are not several in one, as `tried` returns them."""
+    singles = {policy: tried(loaded.facts.grid, policy) for policy in policies}
     answers: dict[Policy, tuple[_Answers, ...]] = {}
     tallies: dict[Policy, _Tally] = {}
+    came: list[Tensor] = []
     with evaluation_mode(loaded.model), torch.inference_mode():
-        for policy in policies:
+        for policy in dict.fromkeys(chain.from_iterable(singles.values())):
             tallies[policy] = _Tally()
             choose = _lambda_choice(loaded, policy, stream, tallies[policy])
             answers[policy] = tuple(_Answers(loaded, policy, choose, num_classes) for _ in range(1 + rounded))
         for batch in stream():
+            came.append(batch.indices)
             images = batch.images.contiguous(memory_format=memory_format_of(loaded.model))
             for policy, (asked, *asked_rounded) in answers.items():
                 started = time.perf_counter()
@@ -162,10 +153,11 @@ def predict_each(
                 if asked.lam is not None:
                     tally.add("lam", _mean(asked.lam).expand(len(classes)))
                 tally.seconds += time.perf_counter() - started
-    found = {policy: tally.read(rows) for policy, tally in tallies.items()}
+    order = None if positions is None else order_of_rows(torch.cat(came).cpu(), positions)
+    found = {policy: tally.read(order) for policy, tally in tallies.items()}
     for each in found.values():
         refuse_not_finite(each.not_finite, len(each.right) + len(each.rounded), model=loaded.subject.model)
-    return found
+    return {policy: best_of(policy, [found[it] for it in its]) for policy, its in singles.items()}
 
 
 class _Answers:
@@ -209,13 +201,13 @@ class _Tally:
         self._parts.setdefault(name, []).append(values)
         return self
 
-    def read(self, rows: Tensor | None) -> Predictions:
-        """Reads everything back, in the order of the rows if images came in another one."""
+    def read(self, order: Tensor | None) -> Predictions:
+        """Reads everything back, in an order of the images, that in which they came if ``None``."""
         started = time.perf_counter()
         parts = {name: torch.cat(its) for name, its in self._parts.items()}
-        if rows is not None:
-            back = rows.argsort().to(parts["classes"].device)
-            parts |= {name: parts[name][back] for name in ("classes", "right", "rounded") if name in parts}
+        if order is not None:
+            order = order.to(parts["classes"].device)
+            parts |= {name: parts[name][order] for name in ("classes", "right", "rounded") if name in parts}
         whole = {name: it.tolist() for name, it in parts.items()}
         return Predictions(
             right=whole.get("right", []),

@@ -105,7 +105,7 @@ def _save(path: Path, setup: Setup, measurement: Measurement) -> None:
     """
     if not path.exists():
         batches = setup.evaluator.crafted(measurement).stream(setup.model.device, setup.measuring.progress)
-        save_adversarial(path, batches, measurement, len(setup.images.classes))
+        save_adversarial(path, batches, measurement, setup.images)
     elif load_adversarial(path).measurement != measurement:
         raise StoreError(f"{path} exists already, with other images: move it away or name another file.")
 

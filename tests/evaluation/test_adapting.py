@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,10 +19,12 @@ from robustcsc.attacks.catalog import craft
 from robustcsc.data import ImageSet
 from robustcsc.errors import PolicyError
 from robustcsc.evaluation.attacks.plans import AttackRequest, attack_plan
+from robustcsc.evaluation.attacks.saved import load_adversarial, save_adversarial
 from robustcsc.evaluation.fooling.plans import noise_plan
+from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Planner, Target
-from robustcsc.evaluation.sources import images_fact
+from robustcsc.evaluation.sources import Inputs, images_fact
 from robustcsc.measurements.adaptations import Adaptation, BatchStatistics, Order, Shift, Tent
 from robustcsc.measurements.attacks import AttackStep
 from robustcsc.measurements.perturbations import Attack, Surrogate
@@ -30,6 +33,7 @@ from robustcsc.measurements.protocols import Protocol
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.references import Reference
 from robustcsc.measurements.threats import ThreatModel
+from robustcsc.progress import silent
 
 Measure = Callable[..., list[Record]]
 LINF = ThreatModel("linf", 0.1)
@@ -133,6 +137,26 @@ def test_an_attack_goes_through_the_statistics_of_the_whole_batch(
     both = [one and other for one, other in zip(clean, right.tolist(), strict=True)]
     assert record.outcomes is not None and record.outcomes.to_list() == both
     assert 0 < record.met < sum(clean)
+
+
+@pytest.mark.parametrize("order", [Order.SHUFFLED, Order.CLASS])
+def test_saved_images_are_scored_in_the_batches_that_were_attacked(
+    order: Order, model: LoadedModel, images: ImageSet, measure: Measure, tmp_path: Path
+) -> None:
+    """The same counts, image by image: they are kept in the order of the clean images, not of the batches."""
+    policy = Adapted(by=BatchStatistics(batch=20, order=order), policy=TrainingLambda())
+    attack = Attack(steps=(PGD,), threat=LINF, protocol=Protocol.PLAIN)
+    target = Target(Protocol.PLAIN, (policy,))
+    clean, attacked = measure(model, lambda planner: [planner.clean([policy]), planner.attacks([attack], target)])
+    crafted = Evaluator(model=model, inputs=Inputs(images=images)).crafted(attacked.measurement)
+    batches = crafted.stream(torch.device("cpu"), silent)
+    save_adversarial(tmp_path / "saved", batches, attacked.measurement, images)
+    saved = load_adversarial(tmp_path / "saved")
+    assert saved.positions.tolist() == images.positions.tolist()
+    (scored,) = measure(model, lambda planner: [(planner.cell(saved.attack, [policy]),)], saved=saved)
+    before, direct, again = (it.outcomes.bits for it in (clean, attacked, scored) if it.outcomes is not None)
+    assert direct == again & before
+    assert 0 < attacked.met < clean.met
 
 
 def test_attacks_in_turn_attack_whole_batches(

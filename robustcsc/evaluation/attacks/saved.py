@@ -13,8 +13,8 @@ from safetensors.torch import save as serialized
 from torch import Tensor
 
 from robustcsc.attacks.threat import check_images
-from robustcsc.data import Batch
-from robustcsc.data.images import sent
+from robustcsc.data import Batch, ImageSet
+from robustcsc.data.images import order_of_rows, sent
 from robustcsc.errors import StoreError
 from robustcsc.files import write_whole
 from robustcsc.measurements.facts import from_json, replace, sealed, to_json, unsealed
@@ -47,6 +47,11 @@ class AdversarialFile:
         """The label of every row, (N,) int64."""
         return self.batch.labels
 
+    @property
+    def positions(self) -> Tensor:
+        """The position of every row in the split that the images are of, (N,) int64."""
+        return self.batch.indices
+
     def stream(self, device: torch.device, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
         """Yields the images in batches on `device`; all, or some rows in their order."""
         order = torch.arange(len(self.labels)) if order is None else order
@@ -54,17 +59,26 @@ class AdversarialFile:
             yield Batch(*(sent(part[rows], device) for part in self.batch))
 
 
-def save_adversarial(path: Path, batches: Iterable[Batch], measurement: Measurement, num_classes: int) -> None:
+def save_adversarial(path: Path, batches: Iterable[Batch], measurement: Measurement, images: ImageSet) -> None:
     """Writes adversarial images with their labels and how they were made, as safetensors.
 
-    The folder is made if it does not exist.
+    They get the order of the clean images, as outcomes have it. The folder is made if it does not exist.
+
+    Args:
+        path: The file.
+        batches: The adversarial images, in whatever order they were attacked.
+        measurement: The attack.
+        images: The clean images.
 
     Raises:
         StoreError: The file cannot be written.
     """
     parts = zip(*batches, strict=True)
-    tensors = {name: torch.cat(part).cpu().contiguous() for name, part in zip(Batch._fields, parts, strict=True)}
-    facts = {_MEASUREMENT: to_json(measurement).decode(), _CLASSES: str(num_classes), _DIGEST: tensors_digest(tensors)}
+    made = Batch(*(torch.cat(part).cpu() for part in parts))
+    order = order_of_rows(made.indices, images.positions)
+    tensors = {name: part[order].contiguous() for name, part in made._asdict().items()}
+    classes = str(len(images.classes))
+    facts = {_MEASUREMENT: to_json(measurement).decode(), _CLASSES: classes, _DIGEST: tensors_digest(tensors)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, serialized(tensors, sealed(facts)))  # not save_file: a full disk stays an OSError

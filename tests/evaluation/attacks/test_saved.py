@@ -54,11 +54,11 @@ def measurement(planner: Planner) -> Measurement:
 
 
 @pytest.fixture
-def path(evaluator: Evaluator, measurement: Measurement, tmp_path: Path) -> Path:
+def path(evaluator: Evaluator, measurement: Measurement, images: ImageSet, tmp_path: Path) -> Path:
     """Where its images are kept."""
     path = tmp_path / "new" / "images.safetensors"
     batches = evaluator.crafted(measurement).stream(torch.device("cpu"), silent)
-    save_adversarial(path, batches, measurement, 10)
+    save_adversarial(path, batches, measurement, images)
     return path
 
 
@@ -194,9 +194,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written_are_a_sentence(
-    evaluator: Evaluator, measurement: Measurement, tmp_path: Path
+    evaluator: Evaluator, measurement: Measurement, images: ImageSet, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     batches = evaluator.crafted(measurement).stream(torch.device("cpu"), silent)
     with pytest.raises(StoreError, match="The images cannot be written"):
-        save_adversarial(tmp_path / "file" / "images", batches, measurement, 10)
+        save_adversarial(tmp_path / "file" / "images", batches, measurement, images)
