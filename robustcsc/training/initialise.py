@@ -13,6 +13,7 @@ Differences from the paper:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -52,17 +53,17 @@ def initialise(model: nn.Module, images: ImageSet, *, nu: float, seed: int = 0, 
     if network is None:
         return
     with torch.no_grad(), evaluation_mode(model):
-        shares = _shares(network.code.dictionary.shape[1], images)
-        features = _features_of(model, network, images, progress)
+        features, labels = _features_of(model, network, images, progress)
+        shares = _shares(network.code.dictionary.shape[1], images.classes, labels)
         atoms = []
         for label, share in enumerate(shares):
-            rows = features[images.labels == label]
+            rows = features[labels == label]
             atoms.append(learn_atoms(rows, share, network.code.lam0, seed=seed + label))
             progress("dictionaries of the classes", label + 1, len(shares))
         network.code.dictionary.copy_(torch.cat(atoms, 1))
         network.code.project_parameters()
         codes = _codes_of(network, features, progress)
-    weight = fit_classifier(codes, images.labels, len(images.classes), nu)
+    weight = fit_classifier(codes, labels, len(images.classes), nu)
     with torch.no_grad():
         network.head.weight.copy_(weight)
 
@@ -114,12 +115,12 @@ def fit_classifier(codes: Tensor, labels: Tensor, num_classes: int, nu: float) -
     return weight.detach()
 
 
-def _shares(atoms: int, images: ImageSet) -> list[int]:
+def _shares(atoms: int, classes: Sequence[str], labels: Tensor) -> list[int]:
     """Returns the number of atoms of each class; raises DataError as `initialise`."""
-    classes = len(images.classes)
-    shares = [atoms // classes + (label < atoms % classes) for label in range(classes)]
-    counts = torch.bincount(images.labels, minlength=classes).tolist()
-    for name, share, count in zip(images.classes, shares, counts, strict=True):
+    each, more = divmod(atoms, len(classes))
+    shares = [each + (label < more) for label in range(len(classes))]
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    for name, share, count in zip(classes, shares, counts, strict=True):
         if share > count or not share:
             raise DataError(
                 f"Class {name!r} has {count} training images for its {share} of {atoms} atoms: "
@@ -128,9 +129,10 @@ def _shares(atoms: int, images: ImageSet) -> list[int]:
     return shares
 
 
-def _features_of(model: nn.Module, network: TaskDriven, images: ImageSet, progress: Progress) -> Tensor:
-    """Returns the features of all images, on the CPU; forward passes end after them."""
+def _features_of(model: nn.Module, network: TaskDriven, images: ImageSet, progress: Progress) -> tuple[Tensor, Tensor]:
+    """Returns features and labels of all images that can be read, on the CPU; forward passes end after features."""
     outputs: list[Tensor] = []
+    labels: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         outputs.append(output.cpu())
@@ -138,8 +140,9 @@ def _features_of(model: nn.Module, network: TaskDriven, images: ImageSet, progre
     device = next(model.parameters()).device
     for batch in images.batches(IMAGES_AT_A_TIME, device=device):
         run_until_called(partial(model, batch.images), [network.features], keep)
+        labels.append(batch.labels.cpu())
         progress("features", sum(map(len, outputs)), len(images))
-    return torch.cat(outputs)
+    return torch.cat(outputs), torch.cat(labels)
 
 
 def _codes_of(network: TaskDriven, features: Tensor, progress: Progress) -> Tensor:

@@ -279,12 +279,14 @@ def adapted_recipe(name: str, epochs: int | None = None, learning_rate: float | 
 
     Raises:
         UnknownNameError: There is no such recipe.
-        RobustCSCError: The learning rate is no number above 0.
+        RobustCSCError: There are no epochs, or the learning rate is no number above 0.
     """
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]
     if epochs is not None:
+        if epochs < 1:
+            raise RobustCSCError(f"--epochs {epochs}: a training has at least one epoch.")
         stretch = epochs / recipe.epochs if recipe.epochs else 1
         milestones = tuple(round(milestone * stretch) for milestone in recipe.milestones)
         warm_steps = round(recipe.warm_steps * stretch)

@@ -14,6 +14,9 @@ from robustcsc.runs import Run, check_name
 from robustcsc.training.processes import Processes
 from robustcsc.training.recipes import adapted_recipe
 
+#: The largest share of the training images that is kept back.
+MOST_HELDOUT = 0.9
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
@@ -70,6 +73,10 @@ class TrainingRequest:
         check_known(self.model, self.options)
         adapted_recipe(self.recipe or "cpu", self.epochs, self.learning_rate)
         Processes.asked(self.devices)
+        if not 0 <= self.heldout <= MOST_HELDOUT:
+            raise RobustCSCError(f"--heldout {self.heldout:g}: the share that is kept back is 0 to {MOST_HELDOUT:g}.")
+        if self.seed < 0:
+            raise RobustCSCError(f"--seed {self.seed}: a seed is at least 0.")
         if self.epsilon is None:
             return
         if self.adversarial == "none":

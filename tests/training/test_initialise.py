@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from robustcsc.data import MemoryImages, load
+from robustcsc.data import DecodedImages, MemoryImages, load
 from robustcsc.errors import DataError
 from robustcsc.layers.elastic_net import elastic_net
 from robustcsc.models.catalog import ModelSpec, build, default_spec
@@ -25,6 +27,23 @@ def many() -> MemoryImages:
     images = load("digits", split="train")
     assert isinstance(images, MemoryImages)
     return images.subset(torch.arange(400))
+
+
+def test_damaged_files_have_no_part_in_the_start(many: MemoryImages, tmp_path: Path) -> None:
+    for row, (pixels, label) in enumerate(zip(many.pixels, many.labels.tolist(), strict=True)):
+        path = tmp_path / "train" / str(label) / f"{row:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].numpy()).save(path)
+    (tmp_path / "train" / str(int(many.labels[7])) / "007.png").write_bytes(b"no image")
+    images = load("imagefolder", tmp_path, "train")
+    assert isinstance(images, DecodedImages)
+    started = []
+    for its in (images, images.in_memory):
+        model, network = fresh()
+        initialise(model, its, nu=0.1)
+        started.append((network.code.dictionary, network.head.weight))
+    assert len(images.in_memory) == 399
+    torch.testing.assert_close(started[0], started[1], rtol=0, atol=0)
 
 
 def fresh(name: str = "tddl-cnn", **options: Any) -> tuple[Any, TaskDriven]:
