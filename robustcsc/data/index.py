@@ -58,13 +58,18 @@ class _Kept(msgspec.Struct):
     digests: bytes
 
 
-def stamp(path: str | Path) -> bytes:
-    """Returns what changes with a file or folder; nothing if it is missing, or has changed just now."""
+def stamp(path: str | Path, looked: int | None = None) -> bytes:
+    """Returns what changes with a file or folder; nothing if it is missing, or has changed just now.
+
+    Args:
+        path: The file or folder.
+        looked: When it was begun to look at what is in it, in nanoseconds since 1970; now if ``None``.
+    """
     try:
         it = os.stat(path)
     except OSError:
         return b""
-    if max(it.st_mtime_ns, it.st_ctime_ns) > time.time_ns() - _RECENT:
+    if max(it.st_mtime_ns, it.st_ctime_ns) > (time.time_ns() if looked is None else looked) - _RECENT:
         return b""
     return _STAMP.pack(it.st_size, it.st_mtime_ns, it.st_ctime_ns, it.st_ino % 2**63)
 
@@ -101,9 +106,9 @@ class FolderIndex:
         """Returns ``"<name>/<image>"`` for the images below a class folder, sorted."""
         known = self._kept.classes.get(name)
         if known is None or self._changed(known):
-            folders, files = {}, []
+            folders, files, began = {}, [], time.time_ns()
             for place, inside in image_folders(self.folder, name):
-                folders[place] = stamp(self.folder / place)
+                folders[place] = stamp(self.folder / place, began)  # files may come while others are listed
                 files += inside
             known = _Class(folders, sorted(files))
         self._listed[name] = known

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,25 @@ def test_what_changed_just_now_is_not_trusted(tree: Tree, read: list[str], monke
     for _ in range(2):
         assert opened(tree[0]).fingerprint
     assert len(read) == 24
+
+
+def test_a_file_that_comes_while_its_folder_is_listed_is_found_the_next_time(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "_RECENT", 0)
+    new, source = tree[0] / "test/dog/new.png", tree[0] / "test/dog/0.png"
+
+    def slowly(folder: Path, name: str) -> Iterator[tuple[str, list[str]]]:
+        for place, inside in image_folders(folder, name):
+            if place == "dog" and not new.exists():
+                time.sleep(0.05)  # more than a tick of the clock of the file system
+                new.write_bytes(source.read_bytes())
+            yield place, inside
+
+    monkeypatch.setattr(index_module, "image_folders", slowly)
+    before = opened(tree[0])
+    assert before.fingerprint and len(before.files) == 12
+    assert len(opened(tree[0]).files) == 13
 
 
 def test_nothing_is_kept_of_small_folders_or_without_a_cache(
