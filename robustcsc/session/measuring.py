@@ -18,7 +18,7 @@ from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.frames import records_frame
 from robustcsc.measurements.passes import Plan
 from robustcsc.measurements.perturbations import Pixels
-from robustcsc.measurements.policies import Adaptive, Blind, Fitted, Policy, Scope
+from robustcsc.measurements.policies import Adaptive, Blind, Fitted, Policy, Scope, lambda_of
 from robustcsc.measurements.records import Measurement, Precision, Record
 from robustcsc.progress import Note, Progress, quiet, silent
 from robustcsc.reports.cohorts.words import stored_words
@@ -238,7 +238,7 @@ def _policy_of(fit: LambdaFit) -> Policy:
 def note_other_pixels(setup: Setup, pixels: Pixels) -> None:
     """Says which lambda fits that may be used were made on noisy images that were stored otherwise."""
     facts = setup.model.facts
-    adaptive = [it.fit for it in setup.policies if isinstance(it, Fitted)]
+    adaptive = [it.fit for it in map(lambda_of, setup.policies) if isinstance(it, Fitted)]
     fits = [facts.fit_by_digest(digest) for digest in adaptive if digest]
     fits += facts.fits.values() if "" in adaptive else ()
     if others := [fit for fit in fits if fit.pixels is not pixels]:

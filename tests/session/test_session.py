@@ -80,9 +80,12 @@ def test_a_fit_of_other_weights_is_refused(sdnet: Session, fit: LambdaFit, place
     assert not list(place.iterdir())
 
 
-def test_a_fit_of_images_that_were_stored_otherwise_is_used_with_a_note(sdnet: Session, fit: LambdaFit) -> None:
+@pytest.mark.parametrize("test_time", [(), ("bn",)])
+def test_a_fit_of_images_that_were_stored_otherwise_is_used_with_a_note(
+    test_time: tuple[str, ...], sdnet: Session, fit: LambdaFit
+) -> None:
     told: list[str] = []
-    few = replace(sdnet, measuring=Measuring(note=told.append))
+    few = replace(sdnet, measuring=Measuring(note=told.append, test_time=test_time))
     images = few.images(limit=4)
     same = replace_fact(fit, pixels=Pixels.BYTES)
     for given, as_published, note in (
