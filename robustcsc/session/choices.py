@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a choice is made before torch is needed, and a report needs
 
     from robustcsc.data import ImageSet
     from robustcsc.models.checkpoint import Checkpoint
+    from robustcsc.session.session import Session
 
 #: Unreadable files that are named; of more only the number is told.
 _NAMED_FILES = 5
@@ -132,6 +133,17 @@ def _trained_on(training: Mapping[str, Any]) -> Location:
     root = training.get("root") or ""
     # A folder was ordered as text before trainings remembered the order.
     return Location(root=root, class_order=training.get("class_order", "text" if root else None))
+
+
+def run_of(of: Session | Run | str) -> Run:
+    """Returns the run that is meant by a session, itself, or its name or folder.
+
+    Raises:
+        StoreError: There is no such run.
+    """
+    if isinstance(of, str):
+        return runs.find(of)
+    return of if isinstance(of, Run) else of.run
 
 
 def note_unreadable(left_out: Sequence[str], note: Note) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from robustcsc import runs
 from robustcsc.errors import StoreError
-from robustcsc.measurements.store import ResultStore
 from robustcsc.reports.verdict.comparison import Comparison, comparison
 from robustcsc.runs import Run
+from robustcsc.session.choices import run_of
+from robustcsc.session.results import measured_records
 
 if TYPE_CHECKING:
     from robustcsc.session.session import Session
@@ -34,17 +35,10 @@ def compare(of: Sequence[Session | Run | str]) -> Comparison:
         >>> print(str(rc.compare([sdnet, same])).partition(" differ from that of ")[2])
         sdnet-digits at its training lambda (+0.0 points, [-3.8, 3.8], p = 1.00).
     """
-    chosen = [it if isinstance(it, Run) else runs.find(it) if isinstance(it, str) else it.run for it in of]
-    once = {it.folder.resolve(): it for it in chosen}
+    once = {it.folder.resolve(): it for it in map(run_of, of)}
     if len(once) < 2:
         raise StoreError("A comparison needs two runs at least: name them, as in `robustcsc compare sdnet resnet`.")
     found = {}
     for folder, run in once.items():
-        with ResultStore(run.store_path, read_only=True) as store:
-            measured = store.records()
-        if not measured:
-            raise StoreError(
-                f"Run {run.name!r} has no results to compare yet: measure some with `robustcsc sweep --run {run.name}`."
-            )
-        found[str(folder) if run.name in found else run.name] = measured
+        found[str(folder) if run.name in found else run.name] = measured_records(run, "compare")
     return comparison(found, runs.trainings(once.values()))

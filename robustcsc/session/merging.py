@@ -19,7 +19,7 @@ from robustcsc.measurements.references import Reference
 from robustcsc.measurements.store import ResultStore
 from robustcsc.reports.cohorts.words import perturbation_words, policy_words, with_protocol
 from robustcsc.runs import Run
-from robustcsc.session.choices import written
+from robustcsc.session.choices import run_of, written
 from robustcsc.session.results import keep_results
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def merge(of: Sequence[Session | Run | str], into: str) -> Merged:
     """
     target = _target(into)
     target.check_writable()
-    found = {it.folder.resolve(): it for it in map(_run, of)}
+    found = {it.folder.resolve(): it for it in map(run_of, of)}
     found.pop(target.folder.resolve(), None)
     sources = [*found.values()]
     if not sources:
@@ -201,12 +201,6 @@ def _told(path: Path) -> dict[str, str]:
             return unsealed(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error}): restore a copy, or leave its run out.") from error
-
-
-def _run(of: Session | Run | str) -> Run:
-    if isinstance(of, str):
-        return runs.find(of)
-    return of if isinstance(of, Run) else of.run
 
 
 def _target(name: str) -> Run:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcsc import runs
-from robustcsc.errors import StoreError
 from robustcsc.files import PARTIAL, check_writable, write_whole
 from robustcsc.locks import PATIENCE, alone
 from robustcsc.measurements.examples import ExampleSheet, read_examples
@@ -25,9 +24,9 @@ from robustcsc.reports.page.sections import Listing, Report
 from robustcsc.reports.papers.names import Paper
 from robustcsc.reports.summary.lambda_fits import fit_curve_charts, fit_tables, residual_charts
 from robustcsc.runs import DEMO_RUN, Run
-from robustcsc.session.choices import DataChoice, written
+from robustcsc.session.choices import DataChoice, run_of, written
 from robustcsc.session.measuring import Measuring
-from robustcsc.session.results import keep_results
+from robustcsc.session.results import keep_results, measured_records
 
 if TYPE_CHECKING:  # only what measures needs torch
     from robustcsc.session.session import Session
@@ -82,7 +81,7 @@ def report(
         check_folder(Path(folder))
     related, joining = _related(baseline)
     once: dict[Path, Run] = {}
-    for run in ([_run(it) for it in of] or [_latest_measured(data, measuring or Measuring())]) + joining:
+    for run in ([run_of(it) for it in of] or [_latest_measured(data, measuring or Measuring())]) + joining:
         once.setdefault(run.folder.resolve(), run)
     chosen = list(once.values())
     if folder is None:
@@ -136,13 +135,7 @@ def collected(chosen: Sequence[Run]) -> tuple[list[Record], list[LambdaFit]]:
     records: list[Record] = []
     fits: list[LambdaFit] = []
     for run in chosen:
-        with ResultStore(run.store_path, read_only=True) as store:
-            measured = store.records()
-        if not measured:
-            raise StoreError(
-                f"Run {run.name!r} has no results to report yet: measure some with `robustcsc sweep --run {run.name}`."
-            )
-        records += measured
+        records += measured_records(run, "report")
         fits += _fits(run)
     return records, fits
 
@@ -167,12 +160,6 @@ def _examples(of: Session | Run, count: int, data: DataChoice | None, measuring:
     session = open_session(of.folder, data=data, measuring=measuring) if isinstance(of, Run) else of
     spec, images = session.severity_table(), session.images()
     return make_examples(session.model.answering(images), images, count=count, spec=spec)
-
-
-def _run(of: Session | Run | str) -> Run:
-    if isinstance(of, str):
-        return runs.find(of)
-    return of if isinstance(of, Run) else of.run
 
 
 def _related(name: str | None) -> tuple[Baseline | None, list[Run]]:

@@ -1,13 +1,34 @@
-"""The file of results that every measurement leaves in its run."""
+"""What was measured into a run: its records, and the file of them that every measurement leaves."""
 
 from __future__ import annotations
 
+from robustcsc.errors import StoreError
 from robustcsc.files import write_whole
 from robustcsc.locks import PATIENCE, alone
 from robustcsc.measurements.frames import records_csv
+from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.runs import Run
 from robustcsc.session.choices import written
+
+
+def measured_records(run: Run, doing: str) -> list[Record]:
+    """Returns all records of a run.
+
+    Args:
+        run: The run.
+        doing: What they are for, a verb.
+
+    Raises:
+        StoreError: It has none, or its store cannot be read.
+    """
+    with ResultStore(run.store_path, read_only=True) as store:
+        records = store.records()
+    if not records:
+        raise StoreError(
+            f"Run {run.name!r} has no results to {doing} yet: measure some with `robustcsc sweep --run {run.name}`."
+        )
+    return records
 
 
 def keep_results(run: Run) -> None:
