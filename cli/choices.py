@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -150,19 +150,27 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """Who measures, as the options of a command say.
+class Measured:
+    """How accuracy is measured, and by whom, as the options of a command say.
 
     Raises:
-        RobustCSCError: An option is for another engine, Ray is not installed, or nobody answers at the address; told
-            before torch is imported.
+        RobustCSCError: There is no such adaptation, an option is for another engine, Ray is not installed, or nobody
+            answers at the address; told before torch is imported.
     """
 
+    test_time: options.TestTime = ""
+    device: options.Device = "auto"
+    workers: options.Workers = None
     engine: options.EngineName = "local"
     address: options.Address = None
     gpus_per_worker: options.GpusPerWorker = None
+    precision: options.Precision = "fp32"
+    batch_size: options.AnyBatchSize = 250
+    remeasure: options.Remeasure = False
+    dry_run: options.DryRun = False
 
     def __post_init__(self) -> None:
+        options.adaptations(self.test_time)
         if self.ray is not None:
             self.ray.check()
             return
@@ -177,14 +185,28 @@ class Engine:
             return None
         return RayCluster(address=self.address, gpus_per_worker=self.gpus_per_worker)
 
+    def session(self, chosen: Chosen, limit: int | None) -> AbstractContextManager[Session]:
+        """Opens the session that measures, as `Chosen.session` does."""
+        return chosen.session(
+            self.device,
+            limit,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            test_time=options.adaptations(self.test_time),
+            remeasure=self.remeasure,
+            workers=self.workers,
+            dry_run=self.dry_run,
+            ray=self.ray,
+        )
+
 
 def choosing(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns a command whose parameters of type `Chosen` and `Engine` are spelled out: typer sees all their fields."""
+    """Returns a command whose parameters of type `Chosen` and `Measured` are spelled out for typer, field by field."""
     signature = inspect.signature(command, eval_str=True)
     groups = {
         each.name: inspect.signature(each.annotation, eval_str=True).parameters
         for each in signature.parameters.values()
-        if each.annotation in (Chosen, Engine)
+        if each.annotation in (Chosen, Measured)
     }
     parameters = [
         option

@@ -11,7 +11,7 @@ import typer
 
 from robustcsc import runs
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, Engine, choosing
+from robustcsc.cli.choices import Chosen, Measured, choosing
 from robustcsc.cli.console import note
 from robustcsc.cli.options import completion
 from robustcsc.cli.render import show_results
@@ -126,17 +126,10 @@ def attack(
         ),
     ] = None,
     policies: options.LambdaPolicies = "",
-    test_time: options.TestTime = "",
     chosen: Chosen,
     limit: options.Limit = 1000,
-    device: options.Device = "auto",
-    workers: options.Workers = None,
-    engine: Engine,
-    precision: options.Precision = "fp32",
-    batch_size: options.AnyBatchSize = 250,
+    measured: Measured,
     seed: options.Seed = 0,
-    remeasure: options.Remeasure = False,
-    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy under attack; PGD (linf) if nothing is named."""
@@ -174,19 +167,9 @@ def attack(
         suite_of(suite)  # a mistake is told before torch is imported
     if source is not None:
         runs.meant(source)
-    counted_size(batch_size)
-    asked, adapted = options.policies(policies), options.adaptations(test_time)
-    with chosen.session(
-        device,
-        limit,
-        batch_size=batch_size,
-        precision=precision,
-        test_time=adapted,
-        remeasure=remeasure,
-        workers=workers,
-        dry_run=dry_run,
-        ray=engine.ray,
-    ) as session:
+    counted_size(measured.batch_size)
+    asked = options.policies(policies)
+    with measured.session(chosen, limit) as session:
         if score is not None:
             results = session.score(score, policies=asked)
         elif suite is not None:
@@ -194,7 +177,7 @@ def attack(
             results = session.suite(suite, norms=norm and [norm], epsilon=sizes, surrogate=source, seed=seed)
         else:
             results = session.attack(request=request, surrogate=source, save=save, saving=policies)
-    if save is not None and not dry_run:
+    if save is not None and not measured.dry_run:
         note(f"The adversarial images: {save}")
     show_results(session.run, results, as_json)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustcsc.cli import options
-from robustcsc.cli.choices import Chosen, Engine, choosing
+from robustcsc.cli.choices import Chosen, Measured, choosing
 from robustcsc.cli.render import show_results
 
 
@@ -13,29 +13,12 @@ def evaluate(
     chosen: Chosen,
     limit: options.Limit = None,
     policies: options.LambdaPolicies = "",
-    test_time: options.TestTime = "",
-    device: options.Device = "auto",
-    workers: options.Workers = None,
-    engine: Engine,
-    precision: options.Precision = "fp32",
-    batch_size: options.AnyBatchSize = 250,
-    remeasure: options.Remeasure = False,
-    dry_run: options.DryRun = False,
+    measured: Measured,
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy on uncorrupted test images."""
-    asked, adapted = options.policies(policies), options.adaptations(test_time)
-    with chosen.session(
-        device,
-        limit,
-        batch_size=batch_size,
-        precision=precision,
-        test_time=adapted,
-        remeasure=remeasure,
-        workers=workers,
-        dry_run=dry_run,
-        ray=engine.ray,
-    ) as session:
+    asked = options.policies(policies)
+    with measured.session(chosen, limit) as session:
         results = session.evaluate(policies=asked)
     show_results(session.run, results, as_json)
 
@@ -52,15 +35,8 @@ def sweep(
     corrupted_root: options.CorruptedRoot = None,
     as_published: options.AsPublished = True,
     policies: options.LambdaPolicies = "",
-    test_time: options.TestTime = "",
-    device: options.Device = "auto",
-    workers: options.Workers = None,
-    engine: Engine,
-    precision: options.Precision = "fp32",
-    batch_size: options.AnyBatchSize = 250,
+    measured: Measured,
     seed: options.Seed = 0,
-    remeasure: options.Remeasure = False,
-    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure the accuracy under corruptions at five severities, and on clean images.
@@ -72,18 +48,8 @@ def sweep(
     if corrupted_root is not None and not as_published:
         raise options.OptionError("--float is for generated corruptions: leave it out where --corrupted-root is given.")
     options.check_corruptions(corruptions, spec, frost_root)
-    asked, adapted = options.policies(policies), options.adaptations(test_time)
-    with chosen.session(
-        device,
-        limit,
-        batch_size=batch_size,
-        precision=precision,
-        test_time=adapted,
-        remeasure=remeasure,
-        workers=workers,
-        dry_run=dry_run,
-        ray=engine.ray,
-    ) as session:
+    asked = options.policies(policies)
+    with measured.session(chosen, limit) as session:
         results = session.sweep(
             corruptions=corruptions,
             severities=severities,
