@@ -111,10 +111,17 @@ def _by_number(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def image_folders(folder: Path, name: str) -> Iterator[tuple[str, list[str]]]:
-    """Yields the class folder `name` and each folder below it, with its image files as ``"<name>/.../<image>"``."""
+    """Yields the class folder `name` and each folder below it, with its image files as ``"<name>/.../<image>"``.
+
+    Raises:
+        DataError: A link leads back to a folder above it, so that its images would count again and again.
+    """
     prefix = len(os.path.join(folder, ""))
     for where, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
         folders[:] = [below for below in folders if not below.startswith(".")]
+        for link in (path for path in (os.path.join(where, below) for below in folders) if os.path.islink(path)):
+            if Path(where).resolve().is_relative_to(os.path.realpath(link)):
+                raise DataError(f"{link} is a link to a folder that it lies in: remove it, or its images count twice.")
         inside = where[prefix:].replace(os.sep, "/")
         yield inside, [f"{inside}/{file}" for file in files if is_image(file)]
 

@@ -54,6 +54,19 @@ def test_suffixes_count_in_any_case_and_images_may_lie_deeper(tmp_path: Path, wr
     assert load("imagefolder", tmp_path, "train").files == ("a/2.PNG", "a/images/1.JPEG")
 
 
+def test_a_link_to_a_folder_above_it_is_refused_and_one_to_elsewhere_followed(
+    tmp_path: Path, write_image: Writer
+) -> None:
+    """The system follows a link in a circle 40 times, and each image would count as often."""
+    write_image(tmp_path / "test/cat/0.png", colour(8))
+    write_image(tmp_path / "elsewhere/1.png", colour(8))
+    (tmp_path / "test/cat/more").symlink_to(tmp_path / "elsewhere")
+    assert list_images(tmp_path / "test").files == ("cat/0.png", "cat/more/1.png")
+    (tmp_path / "test/cat/again").symlink_to("..")
+    with pytest.raises(DataError, match="cat/again is a link to a folder that it lies in"):
+        list_images(tmp_path / "test")
+
+
 def test_val_is_the_test_split_even_beside_a_flat_test_folder(tmp_path: Path, write_image: Writer) -> None:
     write_image(tmp_path / "train" / "a" / "1.png", colour(8))
     write_image(tmp_path / "val" / "a" / "2.png", colour(8))
