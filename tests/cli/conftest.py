@@ -2,9 +2,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 
 from robustcsc import runs
 from robustcsc.cli import main as cli_main
@@ -24,6 +25,17 @@ def no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None, raising=False)  # read when it was imported
+
+
+@cache
+def all_commands() -> Any:
+    """Returns the command line, built once: a process of its own builds it for one command, tests type thousands."""
+    return typer.main.get_command(cli_main.app)
+
+
+@pytest.fixture(autouse=True)
+def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_main, "app", all_commands())
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-import typer
 
-from robustcsc.cli import main as cli_main
 from robustcsc.experiments import steps
 from robustcsc.experiments.reading import example_text
+from tests.cli.conftest import all_commands
 
 Command = Callable[..., Any]
 
@@ -31,8 +30,7 @@ TABLES: dict[str, tuple[type[msgspec.Struct], set[str]]] = {
 
 def options_of(command: str) -> dict[str, Any]:
     """Returns the defaults of a command's options, by name without dashes."""
-    found: Any = typer.main.get_command(cli_main.app)
-    return {it.opts[0].removeprefix("--"): it.default for it in found.commands[command].params}
+    return {it.opts[0].removeprefix("--"): it.default for it in all_commands().commands[command].params}
 
 
 def words(value: Any) -> tuple[str, ...]:

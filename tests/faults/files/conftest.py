@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from robustcsc.cli import main as cli_main
+from tests.cli.conftest import built_once as built_once  # for all tests here
 
 #: Commands that make the files, each on 20 test images.
 MADE_BY = (
