@@ -35,6 +35,23 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Drawing, "to_png", lambda _: b"")
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the checks of gradients, which take longer than the attacks of these tests."""
+    from robustcsc.measurements.records import GradientChecks
+
+    sound = GradientChecks(
+        images=20,
+        zero_gradients=0.0,
+        deterministic=True,
+        one_step=1.0,
+        all_steps=2.0,
+        broken_in_one_step=0,
+        right_at_large_budget=0,
+    )
+    monkeypatch.setattr("robustcsc.evaluation.measure.check_gradients", lambda *arguments: sound)
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()

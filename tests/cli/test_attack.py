@@ -9,7 +9,7 @@ import pytest
 
 from robustcsc.runs import Run
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "unchecked")
 
 Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]

@@ -46,7 +46,7 @@ from robustcsc.session.measuring import Results
 from robustcsc.session.opening import open as open_session
 from robustcsc.session.session import Session
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "unchecked")
 
 Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]

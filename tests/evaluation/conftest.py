@@ -28,7 +28,7 @@ from robustcsc.layers.csc import CSCConv2d, fit_image_size
 from robustcsc.layers.normalize import Normalize
 from robustcsc.measurements import facts
 from robustcsc.measurements.fits import LambdaFit, Line
-from robustcsc.measurements.records import GradientChecks, Record, Subject
+from robustcsc.measurements.records import Record, Subject
 from robustcsc.measurements.references import Reference
 from robustcsc.measurements.store import ResultStore
 from robustcsc.progress import Progress, silent
@@ -217,18 +217,3 @@ def crafted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, Tensor, Te
 
     monkeypatch.setattr("robustcsc.evaluation.attacks.crafting.craft", spy)
     return seen
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the checks of gradients, which take longer than the attacks of these tests."""
-    sound = GradientChecks(
-        images=20,
-        zero_gradients=0.0,
-        deterministic=True,
-        one_step=1.0,
-        all_steps=2.0,
-        broken_in_one_step=0,
-        right_at_large_budget=0,
-    )
-    monkeypatch.setattr("robustcsc.evaluation.measure.check_gradients", lambda *arguments: sound)
