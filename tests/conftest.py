@@ -5,6 +5,8 @@ Under `make test` as many workers as cores run the tests, so each computes in on
 
 import gc
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # read at the first import of torch or numpy, and no earlier file has one
 os.environ.pop("ROBUSTCSC_DATA", None)  # tests write the data they use
 os.environ["ROBUSTCSC_CACHE"] = "off"  # nor do they leave anything at home
+
+# SQLite waits for the disk with each of thousands of records, so temporary folders are in memory where there is room;
+# `tmp_path_retention_policy` empties it.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # Thousands of tests and the modules they import stay to the end: the garbage collector looks through them seldom while
 # they are made, and never afterwards. It took a tenth of the time of all tests.
