@@ -17,7 +17,8 @@ quickstart: $(VENV)/installed ## install robustcsc and run its first experiment
 	$(BIN)/robustcsc quickstart
 
 test: $(VENV)/installed-dev ## install robustcsc with its tools and run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -p hypothesispytest \
+		-m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 slow: $(VENV)/installed-dev ## run the tests that take longer
 	$(BIN)/python -m pytest -m slow
