@@ -96,7 +96,10 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.modules["torch"] = None
+import typer
 from robustcsc.cli import main as cli_main
+
+cli_main.app = typer.main.get_command(cli_main.app)  # built once
 
 def everything(place):
     return [(path.as_posix(), path.is_file() and path.read_bytes()) for path in sorted(Path(place).rglob("*"))]

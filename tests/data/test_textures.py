@@ -1,8 +1,6 @@
 """The embedded textures: what the formula says, worked out by hand, and the same on every machine."""
 
 import math
-import subprocess
-import sys
 from fractions import Fraction
 
 import numpy as np
@@ -96,7 +94,5 @@ def test_all_images_are_different() -> None:
 
 
 def test_textures_are_the_same_in_every_process_and_on_every_machine() -> None:
-    asked = "import robustcsc as rc; print(*(rc.load('textures', split=s).fingerprint for s in ('train', 'test')))"
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     here = [load("textures", split=split).fingerprint for split in ("train", "test")]
-    assert done.stdout.split() == here == ["9a89e296fa10de8c", "996428314b3dad13"]
+    assert here == ["9a89e296fa10de8c", "996428314b3dad13"]  # as another process found on another machine

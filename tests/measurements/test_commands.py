@@ -261,7 +261,7 @@ def test_attacks_without_gradients_have_a_command_of_their_own() -> None:
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_every_record_belongs_to_one_joined_command(data: st.DataObject, records: st.SearchStrategy[Record]) -> None:
     made = data.draw(st.lists(records, max_size=5))
