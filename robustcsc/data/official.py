@@ -206,8 +206,8 @@ def _stem(file: str) -> str:
 
 
 def _is_damaged(file: str, clean: ImageSet) -> bool:
-    """Tells whether a clean file cannot be decoded; sets in memory hold none of those."""
-    if not isinstance(clean, StreamedImages):
+    """Tells whether a clean file cannot be decoded; sets that are in memory already hold none of those."""
+    if not isinstance(clean, DecodedImages | StreamedImages):
         return False
     try:
         decode(clean.root / file)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from robustcsc.data import MemoryImages, StreamedImages, load, load_official
+from robustcsc.data import DecodedImages, MemoryImages, StreamedImages, load, load_official
 from robustcsc.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
@@ -142,6 +142,23 @@ def test_official_images_of_a_tree_are_not_resized(
     write_image(corrupted_tree / "blur" / "4" / "cat" / "0.bmp", np.zeros((20, 20, 3), dtype=np.uint8))
     with pytest.raises(DataError, match=r"cat/0.bmp has 20x20 pixels"):
         next(load_official(corrupted_tree, "blur", 4, clean).batches(1))
+
+
+@pytest.mark.parametrize("image_size", [None, 4])
+def test_a_damaged_clean_file_needs_no_corrupted_one(
+    image_size: int | None,
+    tree: tuple[Path, dict[str, Pixels]],
+    corrupted_tree: Path,
+    cut_short: Callable[[Path], None],
+) -> None:
+    """Neither of a folder that is decoded at once, nor of one that is streamed."""
+    (corrupted_tree / "blur/4/dog/1.bmp").unlink()
+    cut_short(tree[0] / "test/dog/1.png")
+    clean = load("imagefolder", tree[0], image_size=image_size)
+    assert isinstance(clean, DecodedImages if image_size is None else StreamedImages)
+    whole = replace(clean, image_shape=(3, 10, 8))
+    (batch,) = load_official(corrupted_tree, "blur", 4, whole).batches(12)
+    assert batch.indices.tolist() == [0, 1, 2, 3, *range(5, 12)]
 
 
 def test_what_a_tree_lacks_is_named(
