@@ -124,7 +124,7 @@ def check_answers(address: str, option: str = "--address") -> None:
             connection.sendall(_PREFACE)
             answer = connection.recv(9)
     except (OSError, UnicodeError) as error:  # the second of a host such as a..b
-        reason = getattr(error, "strerror", None) or error
+        reason = error.strerror or error if isinstance(error, OSError) else "no host can be called so"
         raise EngineError(
             f"Nobody answers at {option} {address} ({reason}): is the Ray cluster up, and is this HOST:PORT of its "
             "head node, as `ray start --head` prints it?"
