@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
 
 from robustcsc.errors import EngineError
+from robustcsc.evaluation.courses import Course, startable
 from robustcsc.evaluation.engines.local import Here
-from robustcsc.evaluation.jobs import Answer, Engine, Failed, Job, Lost, Outcome
+from robustcsc.evaluation.jobs import Answer, Engine, Job, Lost, Outcome
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.plan import Cell, Chain
 from robustcsc.evaluation.planned import lacking, planned
 from robustcsc.evaluation.shards import Steps, cuttable, measured_in_shards, shards
 from robustcsc.measurements.perturbations import Attack, Clean
 from robustcsc.measurements.policies import Policy
-from robustcsc.measurements.records import Metric, Outcomes, Record
+from robustcsc.measurements.records import Measurement, Metric, Outcomes, Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.progress import Progress
 
@@ -36,8 +38,8 @@ def run(
 ) -> Iterator[Record]:
     """Yields the records of a plan in its order; what the store has is not measured again, unless asked for.
 
-    The records are the same to the bit whatever the engine, the number of its workers and the size of shards. Each is
-    on the disk as soon as it is known, so that an interrupted command loses only what workers are at. Of attacks in
+    The records are the same to the bit whatever the engine, the number of its workers and the size of shards. They go
+    to the disk as soon as they are known, so that an interrupted command loses only what workers are at. Of attacks in
     turn, those after the last image was broken are left out. Progress is that of what is left of the whole plan: each
     cell counts with its effort, or all alike if the plan is made on the way.
 
@@ -71,34 +73,6 @@ def run(
     return driver.records(chains)
 
 
-@dataclass(eq=False)
-class _Course:
-    """Cells that are measured in turn, some of them at once.
-
-    Attributes:
-        after: Courses that have to be over before this one begins.
-        steps: Makes their jobs, and takes the answers.
-        records: Records of cells that nobody has asked for yet, by the identity of the cell.
-        asked: Jobs that it waits for, with what came of them.
-        effort: How much work the cells are that are measured now.
-        shares: How much of it these and earlier jobs have done.
-        over: Whether nothing comes any more.
-    """
-
-    after: tuple[_Course, ...]
-    steps: Steps[None] = field(init=False)
-    records: dict[int, list[Record]] = field(default_factory=dict)
-    asked: dict[Job, Answer | Failed | None] = field(default_factory=dict)
-    effort: float = 0.0
-    shares: dict[Job, float] = field(default_factory=dict)
-    over: bool = False
-
-    @property
-    def may_begin(self) -> bool:
-        """Whether nothing has to be over first."""
-        return all(it.over for it in self.after)
-
-
 @dataclass(eq=False, kw_only=True)
 class _Driver:
     """What is under way.
@@ -127,21 +101,21 @@ class _Driver:
     left: int
     whole: float
     done: float = 0.0
-    order: deque[tuple[_Course, deque[Cell]]] = field(default_factory=deque)
-    ready: deque[tuple[Job, _Course]] = field(default_factory=deque)
-    flying: dict[Job, _Course] = field(default_factory=dict)
+    order: deque[tuple[Course, deque[Cell]]] = field(default_factory=deque)
+    ready: deque[tuple[Job, Course]] = field(default_factory=deque)
+    flying: dict[Job, Course] = field(default_factory=dict)
     right: dict[Policy, Outcomes] = field(default_factory=dict)
     deaths: Counter[Job] = field(default_factory=Counter)
     given_up: list[str] = field(default_factory=list)
 
     def records(self, chains: Iterable[Chain]) -> Iterator[Record]:
         """Yields the records of chains, in their order."""
-        coming, waiting = self._courses(chains), list[_Course]()
+        coming, waiting = self._courses(chains), list[Course]()
         while True:
             while len(self.flying) < self.engine.slots:
                 if self.ready:
                     self._submit(*self.ready.popleft())
-                elif (course := _startable(coming, waiting)) is not None:
+                elif (course := startable(coming, waiting)) is not None:
                     self._advance(course)
                     yield from self._in_order()
                 else:
@@ -149,11 +123,11 @@ class _Driver:
             yield from self._in_order()
             if not self.flying:
                 break
-            self._take(*self.engine.next())
+            self._take(self.engine.next())
         if self.given_up:
             raise EngineError(f"{' '.join(self.given_up)} All else was measured and is kept.")
 
-    def _courses(self, chains: Iterable[Chain]) -> Iterator[_Course]:
+    def _courses(self, chains: Iterable[Chain]) -> Iterator[Course]:
         """Yields the courses of chains; those of one cell that share crafted images are one course.
 
         An attack comes after the clean images, as it leaves those alone that are misclassified anyway.
@@ -163,15 +137,15 @@ class _Driver:
         sharing: dict[Hashable, list[Cell]] = {}
         for key, its in zip(keys, known, strict=True):
             sharing.setdefault(key, []).extend(its)
-        begun: dict[Hashable, _Course] = {}
-        clean: list[_Course] = []
+        begun: dict[Hashable, Course] = {}
+        clean: list[Course] = []
         for its, key in zip(chains, keys or repeat(None), strict=False):
             if key in begun:
                 self.order.append((begun[key], deque(its)))
                 continue
             perturbation = its[0].perturbation
             clean = [it for it in clean if not it.over]
-            course = _Course(tuple(clean) if isinstance(perturbation, Attack) else ())
+            course = Course(tuple(clean) if isinstance(perturbation, Attack) else ())
             course.steps = self._steps(course, [(it,) for it in its] if key is None else [tuple(sharing[key])])
             if key is not None:
                 begun[key] = course
@@ -180,16 +154,17 @@ class _Driver:
             self.order.append((course, deque(its)))
             yield course
 
-    def _steps(self, course: _Course, turns: Sequence[tuple[Cell, ...]]) -> Steps[None]:
+    def _steps(self, course: Course, turns: Sequence[tuple[Cell, ...]]) -> Steps[None]:
         """Measures cells in turn: attacks get the images that the ones before them left."""
         standing: Outcomes | None = None
         broken = False
         for cells in turns:
             asked = [] if broken else [it for it in map(self._lacking, cells) if it is not None]
+            new: dict[Measurement, Record] = {}
             course.effort = sum(self.efforts.get(id(cell), 1.0) for cell in cells)
             if asked:
                 self.left -= len(asked)
-                yield from self._measured(asked, standing)
+                new = yield from self._measured(asked, standing)
                 self.done += course.effort - sum(course.shares.values())
                 course.shares.clear()
             else:
@@ -197,7 +172,7 @@ class _Driver:
             if broken:
                 continue
             for cell in cells:
-                its = [it for each in cell.measurements if (it := self.store.get(each)) is not None]
+                its = [it for each in cell.measurements if (it := new.get(each) or self.store.get(each)) is not None]
                 course.records[id(cell)] = its
                 if isinstance(cell.perturbation, Clean):
                     self.right |= {it.measurement.policy: it.outcomes for it in its if it.outcomes is not None}
@@ -209,20 +184,17 @@ class _Driver:
         asked = lacking(cell, self.store, remeasure=self.evaluator.remeasure)
         return cell if asked and asked[0].metric is not Metric.ACCURACY else Cell(asked) if asked else None
 
-    def _measured(self, cells: Sequence[Cell], standing: Outcomes | None) -> Steps[None]:
-        """Measures cells, and writes what comes of them to the store."""
+    def _measured(self, cells: Sequence[Cell], standing: Outcomes | None) -> Steps[dict[Measurement, Record]]:
+        """Measures cells, adds what comes of them to the store, and returns it, but for what others measured first."""
         rows = self._shards(cells[0]) if len(cells) == 1 else []
+        facts, location = self.evaluator.model.facts, self.evaluator.inputs.location
+        records: Sequence[Record] = ()
         if rows:
-            facts, location = self.evaluator.model.facts, self.evaluator.inputs.location
-            try:
+            with suppress(Exception):  # the whole cell tells what is wrong, if it is not one of the shards alone
                 records = yield from measured_in_shards(cells[0], facts, rows, location)
-            except Exception:  # the whole cell tells what is wrong, if it is not one of the shards alone
-                records = yield from self._whole(cells, standing)
-        else:
-            records = yield from self._whole(cells, standing)
-        with self.store.transaction():  # the metrics of a cell come together, and the disk is waited for once
-            for record in records:
-                self.store.add(record, remeasure=self.evaluator.remeasure)
+        records = records or (yield from self._whole(cells, standing))
+        remeasure = self.evaluator.remeasure
+        return {it.measurement: it for it in records if self.store.add(it, remeasure=remeasure)}
 
     def _whole(self, cells: Sequence[Cell], standing: Outcomes | None) -> Steps[Sequence[Record]]:
         policies = {it.policy for cell in cells for it in cell.measurements}
@@ -244,48 +216,46 @@ class _Driver:
         cut = shards(count, -(-count // (pieces * step)) * step)
         return cut if len(cut) > 1 else []
 
-    def _advance(self, course: _Course) -> None:
+    def _advance(self, course: Course) -> None:
         """Lets a course take the answers it waited for, and go on."""
-        outcomes = list(course.asked.values())
-        wrong = next((it.error for it in outcomes if isinstance(it, Failed)), None)
-        try:
-            if wrong is not None:
-                jobs = course.steps.throw(wrong)
-            else:
-                answers = [it for it in outcomes if isinstance(it, Answer)]
-                jobs = course.steps.send(answers) if answers else next(course.steps)
-        except StopIteration:
-            course.over, jobs = True, ()
-        course.asked = dict.fromkeys(jobs)
-        self.ready.extend((job, course) for job in jobs)
+        self.ready.extend((job, course) for job in course.advanced())
 
-    def _submit(self, job: Job, course: _Course) -> None:
+    def _submit(self, job: Job, course: Course) -> None:
         self.flying[job] = course
         size = course.effort
         if job.rows is not None:  # perhaps there is another round
             size *= len(job.rows) / len(self.evaluator.inputs.images) / 2
         self.engine.submit(job, partial(self._tell, course, job, size))
 
-    def _tell(self, course: _Course, job: Job, size: float, description: str, done: float, total: float) -> None:
+    def _tell(self, course: Course, job: Job, size: float, description: str, done: float, total: float) -> None:
         before, course.shares[job] = course.shares.get(job, 0.0), size * done / total
         self.done += course.shares[job] - before  # not summed up anew: there may be a thousand jobs
         self.progress(description, self.done, self.whole)
 
-    def _take(self, job: Job, outcome: Outcome) -> None:
-        """Takes what came of a job; a course goes on when all jobs that it waits for are over."""
-        course = self.flying[job]
-        if isinstance(outcome, Lost):
-            self._lose(job, course, outcome)
-        elif not course.over:
-            course.asked[job] = outcome
-            if isinstance(outcome, Answer):
-                unreadable = self.evaluator.inputs.unreadable
-                unreadable += [it for it in outcome.unreadable if it not in unreadable]
-            if None not in course.asked.values():
-                self._advance(course)
-        del self.flying[job]
+    def _take(self, over: Sequence[tuple[Job, Outcome]]) -> None:
+        """Takes what came of jobs; a course goes on when all jobs that it waits for are over.
 
-    def _lose(self, job: Job, course: _Course, lost: Lost) -> None:
+        Their records are one transaction: nobody waits for the disk alone who could wait for it with others.
+        """
+        going: list[Course] = []
+        for job, outcome in over:
+            course = self.flying.pop(job)
+            if isinstance(outcome, Lost):
+                self._lose(job, course, outcome)
+            elif not course.over:
+                course.asked[job] = outcome
+                if isinstance(outcome, Answer):
+                    unreadable = self.evaluator.inputs.unreadable
+                    unreadable += [it for it in outcome.unreadable if it not in unreadable]
+                if None not in course.asked.values():
+                    going.append(course)
+        with self.store.transaction():
+            for course in (it for it in going if it.error is None):
+                self._advance(course)
+        for course in (it for it in going if it.error is not None):  # the first one may end it all
+            self._advance(course)
+
+    def _lose(self, job: Job, course: Course, lost: Lost) -> None:
         """Has another worker do the job of one that died, unless too many have died of it."""
         self.deaths[job] += 1
         if self.deaths[job] < DEATHS:
@@ -305,15 +275,3 @@ class _Driver:
             if not course.over:
                 return
             self.order.popleft()  # what is left of its cells was left out
-
-
-def _startable(coming: Iterator[_Course], waiting: list[_Course]) -> _Course | None:
-    """Returns the next course that may begin; those that have to wait are put with those that do."""
-    if (first := next((it for it in waiting if it.may_begin), None)) is not None:
-        waiting.remove(first)
-        return first
-    for course in coming:
-        if course.may_begin:
-            return course
-        waiting.append(course)
-    return None

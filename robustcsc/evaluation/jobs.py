@@ -6,7 +6,7 @@ what is measured; `robustcsc.evaluation.driver` knows what is to be measured, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -118,5 +118,5 @@ class Engine(Protocol):
     def submit(self, job: Job, progress: Progress) -> None:
         """Takes a job; returns at once. `progress` may be told of it, from `next` only."""
 
-    def next(self) -> tuple[Job, Outcome]:
-        """Waits until a job that was submitted is over, and returns it with what came of it."""
+    def next(self) -> Sequence[tuple[Job, Outcome]]:
+        """Waits until a job that was submitted is over, and returns all that are by then, with what came of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from robustcsc.attacks.sanity import check_passes
@@ -12,6 +12,7 @@ from robustcsc.evaluation.attacks.victims import Victim, victim_of
 from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.plan import Cell, Chain, counted_size
 from robustcsc.evaluation.predictions import tried
+from robustcsc.evaluation.shards import cuttable
 from robustcsc.layers.gradients import implicit_layers
 from robustcsc.measurements.adaptations import Shift, Tent
 from robustcsc.measurements.attacks import AttackStep
@@ -33,12 +34,14 @@ class PlannedCell:
         stored: Its records that the store has.
         missing: What is to be measured.
         pieces: What that asks of the model.
+        course: The same for cells that one worker has to measure; ``None`` if workers can share this one.
     """
 
     cell: Cell
     stored: tuple[Record, ...] = ()
     missing: tuple[Measurement, ...] = ()
     pieces: tuple[Piece, ...] = ()
+    course: Hashable = None
 
     @property
     def effort(self) -> float:
@@ -56,10 +59,25 @@ def lacking(cell: Cell, store: ResultStore, *, remeasure: bool) -> tuple[Measure
     )
 
 
+def alone(cells: Iterable[PlannedCell]) -> float:
+    """Returns the share of a plan's work, in [0, 1], that one worker has to do, however many there are.
+
+    Examples:
+        >>> alone([])
+        0.0
+    """
+    courses: dict[Hashable, float] = {}
+    for it in cells:
+        courses[it.course] = courses.get(it.course, 0.0) + it.effort
+    whole = sum(courses.values())
+    return max((effort for course, effort in courses.items() if course is not None), default=0.0) / (whole or 1.0)
+
+
 def planned(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore) -> Iterator[PlannedCell]:
     """Yields every cell of a plan, with what an engine would do for it; measures nothing."""
     forecast = _Forecast(evaluator, set(evaluator.right))
-    for chain in plan:
+    for number, chain in enumerate(plan):
+        course = None if cuttable(chain[0]) else evaluator.shared(chain) or number
         standing: int | None = None  # how many images the attacks before leave at most
         for cell in chain:
             if standing == 0:  # the cells after it are left out
@@ -74,7 +92,7 @@ def planned(plan: Iterable[Chain], evaluator: Evaluator, store: ResultStore) -> 
             # The metrics of a cell come together.
             missing = tuple(it for it in cell.measurements if it not in known) if asked else ()
             pieces = tuple(forecast.pieces(cell, asked, len(missing), len(stored), standing))
-            yield PlannedCell(cell, stored, missing, pieces)
+            yield PlannedCell(cell, stored, missing, pieces, course)
             if len(chain) > 1:
                 standing = stored[0].met if stored and not asked else cell.measurements[0].images.count
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -21,15 +22,47 @@ from robustcsc.layers.precision import reproducible
 from robustcsc.measurements.passes import Passes, Piece, Timing
 from robustcsc.measurements.perturbations import Corruption, Source
 
+#: Seconds that workers take to start, and Ray before them if it is not up; measured on two idle cores.
+STARTING, STARTING_RAY = 3.0, 15.0
+#: Seconds that a cell takes until the disk has it, measured; workers do not share them.
+STORING = 0.02
 #: How often a batch is timed at most, and after how many seconds no more.
 _TIMES, _ENOUGH = 4, 0.5
 
 
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """Who shares the work.
+
+    Attributes:
+        workers: How many processes.
+        alone: Share of the work, in [0, 1], that one of them has to do.
+        starting: Seconds until they are there.
+        one_thread: Whether each computes in one CPU thread, as on a Ray cluster; else those of this process are shared.
+    """
+
+    workers: int
+    alone: float = 0.0
+    starting: float = 0.0
+    one_thread: bool = False
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each."""
+        return 1 if self.one_thread else max(1, torch.get_num_threads() // self.workers)
+
+
+ALONE = Team(workers=1)
+
+
 @reproducible()
-def timing(pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs, batch_size: BatchSize) -> Timing | None:
+def timing(
+    pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs, batch_size: BatchSize, team: Team = ALONE
+) -> Timing | None:
     """Returns about how long pieces of a plan take; ``None`` if nothing is to be done.
 
-    Each kind of pass is timed, and each corruption at its first severity.
+    Each kind of pass is timed, with the threads of one worker, and each corruption at its first severity. Several
+    workers are taken to share evenly what they can share; on GPUs each needs one of its own to be of use.
     """
     asked = sum((it.passes for it in pieces), Passes())
     if not asked.total:
@@ -57,7 +90,7 @@ def timing(pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs, batch_si
             seen = batch.images.clone().requires_grad_()
             torch.autograd.grad(model.model(seen).sum(), seen)
 
-    with evaluation_mode(model.model), torch.inference_mode():
+    with evaluation_mode(model.model), torch.inference_mode(), _threads(team.threads):
         forward = paces(lambda: model.model(batch.images))
         residual = paces(lambda: layer_residuals(model.model, batch.images)) if asked.residual else [0.0]
         both = paces(differentiated) if asked.gradient else forward
@@ -76,7 +109,28 @@ def timing(pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs, batch_si
         passes = asked.forward * choose(forward) + asked.residual * choose(residual) + asked.gradient * choose(gradient)
         return reading + passes
 
-    return Timing(fastest=seconds(min), slowest=seconds(max), images=len(batch.labels), device=device_words(device))
+    workers = min(team.workers, max(1, torch.cuda.device_count())) if device.type == "cuda" else team.workers
+    share = max(1 / workers, team.alone)
+    fixed = team.starting + STORING * sum(bool(it.missing) for it in pieces)
+    return Timing(
+        fastest=fixed + share * seconds(min),
+        slowest=fixed + share * seconds(max),
+        images=len(batch.labels),
+        device=device_words(device),
+        workers=workers,
+        threads=team.threads,
+        starting=team.starting,
+    )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _read(inputs: Inputs, corruption: Corruption, size: int, device: torch.device) -> None:

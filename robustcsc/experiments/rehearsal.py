@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from robustcsc.adaptive.fit import fit_pieces
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.sources import Inputs
+from robustcsc.evaluation.timing import ALONE, Team
 from robustcsc.experiments.doing import done, fits_of
 from robustcsc.experiments.steps import Fit, Step
 from robustcsc.measurements.fits import DEFINITIONS, LambdaFit, Line
@@ -76,7 +77,7 @@ class Understudy(Session):
         )
         return dataclasses.replace(understudy, test_images=understudy.images(), measuring=Measuring(dry_run=True))
 
-    def plan(self, pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs) -> Plan:
+    def plan(self, pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs, team: Team = ALONE) -> Plan:
         """Returns the plan of some pieces of work, which is not timed."""
         return Plan(pieces=tuple(pieces))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from robustcsc.measurements.attacks import AttackStep, Value
-from robustcsc.measurements.facts import Count, Fact, Size, replace
+from robustcsc.measurements.facts import Count, Fact, Positive, Size, replace
 from robustcsc.measurements.fits import LambdaFit
 from robustcsc.measurements.perturbations import Crafting, Perturbation
 
@@ -96,19 +96,25 @@ class Piece(Fact, frozen=True):
 
 
 class Timing(Fact, frozen=True):
-    """About how long a plan takes.
+    """About how long a plan takes once the program has started.
 
     Attributes:
-        fastest: Seconds at the fastest pace that was seen.
+        fastest: Seconds at the fastest pace that was seen, with the start of workers.
         slowest: Seconds at the slowest.
         images: Images of a batch that was timed.
         device: Where.
+        workers: Processes that are assumed to share the work: no more than there are devices for.
+        threads: CPU threads of each, with which the batch was timed.
+        starting: Seconds until they are there, which are counted.
     """
 
     fastest: Size
     slowest: Size
     images: Count
     device: str
+    workers: Positive = 1
+    threads: Positive = 1
+    starting: Size = 0.0
 
 
 class Plan(Fact, frozen=True):

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -53,8 +54,8 @@ PATIENCE = 30.0
 class ResultStore:
     """The records of one run, unique by `Measurement.key`.
 
-    Every `add` is a transaction of its own that has reached the disk when it returns, so a killed process loses at most
-    the cell it was measuring. Several processes may write to one file at once: they wait for each other.
+    Every `add` outside of a `transaction` is one of its own that has reached the disk when it returns. Several
+    processes may write to one file at once: they wait for each other.
 
     The file has a rollback journal instead of a write-ahead log, because then a store at rest is one file that can be
     copied, and read from a folder that cannot be written to.
@@ -90,7 +91,7 @@ class ResultStore:
             raise
 
     def add(self, record: Record, *, remeasure: bool = False) -> bool:
-        """Stores `record`; it is on disk when this returns.
+        """Stores `record`; it is on disk when this returns, or when the transaction around it ends.
 
         Args:
             record: What was measured.
@@ -155,9 +156,11 @@ class ResultStore:
 
     def _select(self, which: str, *parameters: str) -> list[Record]:
         with self._sentences():
-            digest = "digest" if "digest" in self._columns() else "NULL"
-            rows = self._connection.execute(f"SELECT key, record, {digest} FROM records {which}", parameters)
-            return list(_read(rows))
+            rows = self._connection.execute(
+                f"SELECT key, record, {self._digest_column} FROM records {which}", parameters
+            )
+            first = rows.fetchone()  # most that is asked for is not there yet, and reading takes preparations
+            return [] if first is None else list(_read(chain([first], rows)))
 
     def _columns(self) -> set[str]:
         return {name for _, name, *_ in self._connection.execute("PRAGMA table_info(records)")}
@@ -168,6 +171,7 @@ class ResultStore:
         run("PRAGMA synchronous = EXTRA")
         run("BEGIN")  # one state of the file for all that is read
         new = self._is_new()
+        self._digest_column = "digest" if new or not self.read_only or "digest" in self._columns() else "NULL"
         run("COMMIT")
         if new and self.read_only:
             run(f"CREATE TEMPORARY {_TABLE}")  # no records, and the file stays empty
@@ -226,7 +230,7 @@ def row_of(record: Record) -> dict[str, object]:
     Raises:
         StoreError: A field cannot be stored.
     """
-    measurement, content = record.measurement, to_json(record)
+    measurement, key, content = record.measurement, record.measurement.key, to_json(record)
     try:
         same = from_json(content, Record) == record
     except ValueError:
@@ -235,7 +239,7 @@ def row_of(record: Record) -> dict[str, object]:
         where = f"{tag_of(measurement.perturbation)} on {measurement.images.dataset}"
         raise StoreError(f"The record of {where} cannot be stored: a field is no finite number or of another type.")
     return {
-        "key": measurement.key,
+        "key": key,
         "run": measurement.subject.run,
         "model": measurement.subject.model,
         "dataset": measurement.images.dataset,
@@ -245,7 +249,7 @@ def row_of(record: Record) -> dict[str, object]:
         "total": record.total,
         "created": record.provenance.created,
         "record": content.decode(),
-        "digest": _digest(measurement.key, content.decode()),
+        "digest": _digest(key, content.decode()),
     }
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from robustcsc.evaluation.models import LoadedModel
     from robustcsc.evaluation.plan import BatchSize, Planner
     from robustcsc.evaluation.sources import Inputs
+    from robustcsc.evaluation.timing import Team
 
 #: How lambda is chosen: a policy, its name, or a lambda fit.
 AnyPolicy = str | Policy | LambdaFit
@@ -60,7 +61,7 @@ class Measuring:
     Examples:
         >>> import robustcsc as rc
         >>> sdnet = rc.open("sdnet-digits", measuring=rc.Measuring(batch_size=10, note=print))
-        Taking the shipped model sdnet-digits as runs/sdnet-digits.
+        sdnet-digits is the model that comes with the package, as there is no runs/sdnet-digits yet.
     """
 
     batch_size: BatchSize = 250
@@ -82,6 +83,19 @@ class Measuring:
             PolicyError: A setting is out of range.
         """
         return tuple(parse_adaptation(it) if isinstance(it, str) else it for it in self.test_time or (NONE,))
+
+    def team(self, alone: float) -> Team:
+        """Returns who would share a plan of which one worker has to do the share `alone`, in [0, 1].
+
+        How many workers a Ray cluster has room for is not asked: without a number it is taken for one.
+        """
+        from robustcsc.evaluation.timing import STARTING, STARTING_RAY, Team
+
+        workers, ray = self.workers or 1, self.ray
+        starting = 0.0 if workers == 1 and ray is None else STARTING
+        if ray is not None and ray.chosen_address is None:
+            starting = STARTING_RAY
+        return Team(workers=workers, alone=alone, starting=starting, one_thread=ray is not None)
 
 
 class Results(Sequence[Record]):

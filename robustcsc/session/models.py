@@ -135,11 +135,11 @@ def find_model(
     if run.changed is not None or run.name not in (DEMO_RUN, *SHIPPED):
         return run, checkpoint.load(run.weights_path, trusted=model)
     if run.name in SHIPPED:
-        note(f"Taking the shipped model {run.name} as {run.folder}.")
+        note(f"{run.name} is the model that comes with the package, as there is no {run.folder} yet.")
         return run, checkpoint.load_shipped(run.name)
     note(
-        f"There is no run here yet: taking the shipped model {DEMO_CHECKPOINT} and the embedded, synthetic textures as "
-        f"{run.folder}."
+        f"There is no run here yet: {run.name} is {DEMO_CHECKPOINT}, which comes with the package, on the embedded, "
+        "synthetic textures."
     )
     return run, checkpoint.load_shipped(DEMO_CHECKPOINT)
 

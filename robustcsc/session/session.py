@@ -21,9 +21,9 @@ from robustcsc.evaluation import driver
 from robustcsc.evaluation.doubts import looked_at
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain
-from robustcsc.evaluation.planned import planned
+from robustcsc.evaluation.planned import alone, planned
 from robustcsc.evaluation.sources import Inputs, planned_corruptions
-from robustcsc.evaluation.timing import timing
+from robustcsc.evaluation.timing import ALONE, Team, timing
 from robustcsc.locks import PATIENCE
 from robustcsc.measurements.passes import Piece, Plan
 from robustcsc.measurements.perturbations import Pixels, Surrogate
@@ -252,9 +252,9 @@ class Session:
             return setup
         return setup.reading({"source_run": surrogate.run.name}, surrogate=surrogate.model.answering(images))
 
-    def plan(self, pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs) -> Plan:
-        """Returns the plan of some pieces of work, with about how long they take."""
-        return Plan(pieces=tuple(pieces), timing=timing(pieces, model, inputs, self.measuring.batch_size))
+    def plan(self, pieces: Sequence[Piece], model: LoadedModel, inputs: Inputs, team: Team = ALONE) -> Plan:
+        """Returns the plan of some pieces of work, with about how long they take if a team shares them."""
+        return Plan(pieces=tuple(pieces), timing=timing(pieces, model, inputs, self.measuring.batch_size, team))
 
     def measured(self, setup: Setup, plan: Iterable[Chain], cells: int | None = None) -> Results:
         """Measures a plan, as `driver.run` does, and keeps its records; what the run has is not measured again.
@@ -269,7 +269,7 @@ class Session:
             return Results(
                 (it for each in found for it in each.stored),
                 (it for each in found for it in each.missing),
-                self.plan(pieces, setup.model, setup.inputs),
+                self.plan(pieces, setup.model, setup.inputs, self.measuring.team(alone(found))),
             )
         with self.kept(setup.images) as run, ResultStore(run.store_path) as store, setup.engine() as engine:
             if reference := setup.model.reference:

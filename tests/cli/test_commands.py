@@ -16,8 +16,8 @@ Command = Callable[..., Any]
 MakeRun = Callable[[str, str], Run]
 
 TAKEN = (
-    "There is no run here yet: taking the shipped model sdnet-textures and the embedded, synthetic textures as "
-    "runs/textures-demo."
+    "There is no run here yet: textures-demo is sdnet-textures, which comes with the package, on the embedded, "
+    "synthetic textures."
 )
 
 

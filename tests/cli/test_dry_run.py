@@ -45,3 +45,16 @@ def test_a_dry_run_knows_what_is_stored(robustcsc: Command, contents: Callable[[
     assert (told["missing"], told["stored"], told["passes"]["forward"]) == (3, 3, 30)
     assert robustcsc(f"{SWEEP} --dry-run").out.rstrip().endswith("Nothing is left to measure.")
     assert contents() == before
+
+
+def test_a_dry_run_counts_on_workers_and_says_so(robustcsc: Command) -> None:
+    typed = f"{SWEEP} --lambda oracle --dry-run --threads 2"
+    one = json.loads(robustcsc(f"{typed} --json").out)["timing"]
+    assert "workers" not in one
+    shown = robustcsc(f"{typed} --workers 3")
+    words = " ".join(shown.out.split())
+    assert "if 3 workers of 1 CPU thread share the work as evenly as it can be shared, on " in words
+    assert words.endswith("with 3 s for their start.")
+    assert "Taking" not in shown.err
+    timed = json.loads(robustcsc(f"{typed} --workers 3 --json").out)["timing"]
+    assert (timed["workers"], timed["starting"]) == (3, 3.0) and timed["fastest"] > 3.0

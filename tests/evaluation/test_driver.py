@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 
 from robustcsc.corruptions import Spec
-from robustcsc.data import ImageSet
+from robustcsc.data import ImageSet, load
 from robustcsc.errors import DataError, EngineError
 from robustcsc.evaluation import driver
 from robustcsc.evaluation.engines.local import Here
@@ -19,7 +19,7 @@ from robustcsc.evaluation.measure import Evaluator
 from robustcsc.evaluation.models import LoadedModel
 from robustcsc.evaluation.plan import Chain, Planner
 from robustcsc.evaluation.sources import Inputs, images_fact, planned_corruptions
-from robustcsc.measurements.facts import replace
+from robustcsc.measurements import facts
 from robustcsc.measurements.records import Record
 from robustcsc.measurements.store import ResultStore
 from robustcsc.progress import Progress
@@ -27,7 +27,7 @@ from robustcsc.progress import Progress
 
 @dataclass
 class Disorderly:
-    """Holds several jobs, and answers any of them; a job may be lost first.
+    """Holds several jobs, and answers any of them, one or more at once; a job may be lost first.
 
     Attributes:
         evaluator: What measures.
@@ -48,19 +48,23 @@ class Disorderly:
         self.taken.append(job.words)
         self._jobs.append((job, progress))
 
-    def next(self) -> tuple[Job, Outcome]:
-        job, progress = self._jobs.pop(self._random.randrange(len(self._jobs)))
+    def next(self) -> list[tuple[Job, Outcome]]:
+        self._random.shuffle(self._jobs)
+        return [self.over(*self._jobs.pop()) for _ in range(self._random.randint(1, len(self._jobs)))]
+
+    def over(self, job: Job, progress: Progress) -> tuple[Job, Outcome]:
         for words, left in self.loses.items():
             if job.words.startswith(words) and left:
                 self.loses[words] -= 1
                 return job, Lost("worker 1 was killed")
         one = Here(self.evaluator)
         one.submit(job, progress)
-        return one.next()
+        (over,) = one.next()
+        return over
 
 
 def timeless(record: Record) -> Record:
-    return replace(record, provenance=replace(record.provenance, seconds=0.0, created=""))
+    return facts.replace(record, provenance=facts.replace(record.provenance, seconds=0.0, created=""))
 
 
 @dataclass
@@ -101,6 +105,20 @@ def test_records_are_the_same_whatever_the_engine_and_the_shards(bench: Bench, s
     assert len(cut) == {None: 6, 7: 12, 24: 3}[shard]
 
 
+def test_a_cell_in_shards_of_64_is_the_uncut_one_whatever_the_policy(bench: Bench, model: LoadedModel) -> None:
+    inputs = replace(bench.evaluator().inputs, images=load("digits", split="test").subset(torch.arange(150)))
+    planner = Planner(model=model.facts, images=images_fact(inputs.images), batch_size=250)
+    policies = model.facts.policies(["train", "adaptive", "adaptive-image", "oracle"])
+    plan = list(planner.sweep(planned_corruptions(inputs, ("gaussian_noise",), [2]), policies))
+    bench = Bench(lambda: Evaluator(model=model, inputs=inputs, remeasure=True), plan, bench.store)
+    expected, engine = bench.run(), Disorderly(bench.evaluator())
+    assert [timeless(it) for it in bench.run(engine, 64)] == [timeless(it) for it in expected]
+    assert (
+        engine.taken[0] == "gaussian_noise 2 (images 1 to 64)" and len(engine.taken) == 6
+    )  # adaptive takes another round
+    assert len({it.lam for it in expected[:3]}) == 3  # or all would be the same question
+
+
 def test_a_lost_job_is_done_elsewhere_and_three_deaths_leave_its_cell_out(bench: Bench) -> None:
     expected = bench.run()
     engine = Disorderly(bench.evaluator(), loses={"fog": 2, "clean": 1})
@@ -126,12 +144,20 @@ def test_a_shard_without_images_leaves_it_to_the_whole_cell(bench: Bench, monkey
     assert [timeless(it) for it in bench.run(Disorderly(evaluator), 8)] == [timeless(it) for it in expected]
 
 
-def test_a_failure_ends_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Disorderly(bench.evaluator())
+def test_what_is_over_at_once_is_one_transaction_and_a_failure_among_it_ends_the_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, told = Disorderly(bench.evaluator()), list[str]()
 
-    def failed() -> tuple[Job, Outcome]:
-        return engine._jobs.pop()[0], Failed(DataError("No such file."))
+    def all_over() -> list[tuple[Job, Outcome]]:
+        (first, _), *others = engine._jobs
+        return [(first, Failed(DataError("No such file."))), *(engine.over(*it) for it in others)]
 
-    monkeypatch.setattr(engine, "next", failed)
+    monkeypatch.setattr(engine, "next", all_over)
+    (noise,), (fog,) = bench.chains[1:]
+    bench.chains += [(replace(fog, measurements=(it,)),) for it in fog.measurements[:2]]  # or it would be cut
+    bench.store._connection.set_trace_callback(lambda statement: told.append(statement.split()[0]))
     with pytest.raises(DataError, match="No such file"):
         bench.run(engine)
+    assert [it for it in told if it != "SELECT"] == ["BEGIN", *["INSERT"] * 5, "COMMIT"]
+    assert [it.measurement for it in bench.store.records()] == [*noise.measurements, *fog.measurements]

@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -150,3 +151,19 @@ def undisturbed(commands: Commands, tmp_path_factory: pytest.TempPathFactory) ->
         return Whole(before, state(place), done.events, done.seconds)
 
     return whole
+
+
+def alive(pid: int) -> bool:
+    """Returns whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def end(pids: Iterable[int], seconds: float = 20) -> bool:
+    """Returns whether processes end within some seconds."""
+    left, until = list(pids), time.monotonic() + seconds
+    while (left := list(filter(alive, left))) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not left

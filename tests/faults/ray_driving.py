@@ -1,8 +1,8 @@
-"""A command that measures on a Ray cluster, and what happens in the middle of it: its first argument.
+"""Commands that measure on a Ray cluster, with `then` between them, and what happens in the middle: the first argument.
 
-`2 worker` kills a worker with SIGKILL once two jobs are over; `2 driver` kills this process; `2 127.0.0.3` stops the
-worker on that node, prints `now` and waits for a line of standard input, until which the node is gone; `0 nothing`
-leaves it alone.
+`2 worker` kills a worker with SIGKILL once two jobs are over; `2 driver` kills this process; `2 interrupt` prints the
+processes of the workers and sends this one what Ctrl-C sends; `2 127.0.0.3` stops the worker on that node, prints `now`
+and waits for a line of standard input, until which the node is gone; `0 nothing` leaves it alone.
 """
 
 import os
@@ -37,9 +37,9 @@ def disturb(after: int, what: str) -> None:
         assign(engine)
 
     def disturbed(engine: RayEngine) -> Any:
-        found = following(engine)
-        over[0] += 1
-        if over[0] == after:
+        found, before = following(engine), over[0]
+        over[0] += len(found)
+        if before < after <= over[0]:
             happen(what, workers)
         return found
 
@@ -51,19 +51,27 @@ def happen(what: str, workers: dict[str, int]) -> None:
     """Lets it happen."""
     if what == "driver":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "interrupt":
+        say(" ".join(map(str, workers.values())))
+        os.kill(os.getpid(), signal.SIGINT)
     elif what == "worker":
         os.kill(next(iter(workers.values())), signal.SIGKILL)
     else:
         # A worker outlives its node for a moment, in which it could measure all that is left.
         os.kill(workers[what], signal.SIGSTOP)
-        sys.stdout.write("now\n")
-        sys.stdout.flush()
+        say("now")
         sys.stdin.readline()
         os.kill(workers[what], signal.SIGKILL)
+
+
+def say(line: str) -> None:
+    """Prints a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     after, what = sys.argv[1].split()
     disturb(int(after), what)
-    sys.exit(main(sys.argv[2:]))
+    sys.exit(max(main(it.split()) for it in " ".join(sys.argv[2:]).split(" then ")))

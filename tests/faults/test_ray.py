@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.faults.conftest import FULL, records
+from tests.faults.conftest import FULL, end, records
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,7 +26,8 @@ SWEEP = (
     "sweep --run sdnet-digits --corruptions gaussian_noise,fog --severities 1,2,3,4,5 --limit 60 --threads 1 "
     "--lambda train,adaptive,adaptive-image,oracle"
 )
-ATTACK = "attack --run sdnet-digits --attack pgd --steps 2 --restarts 2 --limit 20 --threads 1 --batch-size 20"
+#: Budgets that break some images, and leave some to Square.
+ATTACK = f"attack --run sdnet-digits --suite standard --epsilon 16/255 --threads 1 --limit {20 if FULL else 4}"
 FIT = "fit-lambda --run sdnet-digits --limit 10 --grid 0.1,0.5 --noise gaussian"
 
 
@@ -73,6 +75,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process,
     address = started.heard()
     if not address:
         started.process.kill()
+        started.ended()  # or its open pipes would be a warning, which fails the whole session
         pytest.skip(f"Ray does not start here: {started.errors.read_text()[-500:]}")
     yield started, address
     started.ended()
@@ -82,10 +85,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process,
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run that has a lambda fit, and what one process measures from there."""
     place = tmp_path_factory.mktemp("one-process")
-    for command in (FIT, SWEEP, ATTACK):
-        done = Process(place, "ray_driving.py", "0 nothing", *command.split())
+    for commands in (FIT, f"{SWEEP} then {ATTACK}"):
+        done = Process(place, "ray_driving.py", "0 nothing", *commands.split())
         assert done.ended() == 0, done.errors.read_text()
-        if command == FIT:
+        if commands == FIT:
             subprocess.run(["cp", "-r", place / "runs", place / "before"], check=True)
     return place
 
@@ -107,19 +110,22 @@ def moments(name: str) -> list[int]:
     return [chance.randint(2, 6) for _ in range(TIMES)]
 
 
-def measured(place: Path, images: int) -> list[object]:
+def measured(place: Path, images: int) -> list[dict[str, Any]]:
     """Returns the records of a folder on so many images."""
     (found,) = records(place).values()
     return [it for it in found if it["measurement"]["images"]["count"] == images]
 
 
-def test_an_attack_with_randomness_is_that_of_one_process(
+def test_attacks_with_randomness_are_those_of_one_process(
     cluster: tuple[Process, str], fitted: Path, tmp_path: Path
 ) -> None:
     place = begun(fitted, tmp_path / "place")
     done = driving(place, "0 nothing", ATTACK, cluster[1])
     assert done.ended() == 0, done.errors.read_text()
-    assert measured(place, 20) == measured(fitted, 20) != []
+    found = measured(place, 20 if FULL else 4)
+    assert found == measured(fitted, 20 if FULL else 4)
+    steps = {it["measurement"]["perturbation"]["steps"][-1]["name"] for it in found[1:]}
+    assert steps == {"pgd", "apgd", "apgd-t", "square"}
 
 
 def test_a_killed_worker_loses_only_its_job(cluster: tuple[Process, str], fitted: Path, tmp_path: Path) -> None:
@@ -131,11 +137,19 @@ def test_a_killed_worker_loses_only_its_job(cluster: tuple[Process, str], fitted
         assert measured(place, 60) == measured(fitted, 60)
 
 
-def test_a_killed_driver_goes_on_where_it_was(cluster: tuple[Process, str], fitted: Path, tmp_path: Path) -> None:
+def test_a_driver_that_is_interrupted_and_one_that_is_killed_go_on_where_they_were(
+    cluster: tuple[Process, str], fitted: Path, tmp_path: Path
+) -> None:
     for number, moment in enumerate(moments("driver")):
         place = begun(fitted, tmp_path / str(number))
+        stopped = driving(place, "2 interrupt", SWEEP, cluster[1])
+        workers = [*map(int, stopped.heard().split())]
+        assert stopped.ended() == 130, stopped.errors.read_text()
+        assert "Interrupted; what was finished is kept." in stopped.errors.read_text()
+        assert len(workers) == 2 and end(workers)
+        kept = len(measured(place, 60))
         assert driving(place, f"{moment} driver", SWEEP, cluster[1]).ended() == -9
-        assert 0 < len(measured(place, 60)) < len(measured(fitted, 60))
+        assert 0 < kept < len(measured(place, 60)) < len(measured(fitted, 60))
         again = driving(place, "0 nothing", SWEEP, cluster[1])
         assert again.ended() == 0, again.errors.read_text()
         assert measured(place, 60) == measured(fitted, 60)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import FULL, records
+from tests.faults.conftest import FULL, alive, end, records
 
 pytestmark = [
     pytest.mark.slow,
@@ -87,14 +87,6 @@ def count(place: Path) -> int:
         return 0
 
 
-def alive(pid: int) -> bool:
-    """Returns whether a process is there, and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> object:
     place = tmp_path_factory.mktemp("whole") / "place"
@@ -122,10 +114,7 @@ def test_a_command_that_is_killed_takes_its_workers_along_and_is_resumed(whole: 
         with measuring(place, chance.randrange(1, 7)) as (process, left):
             process.kill()
             process.wait()
-            until = time.monotonic() + 20
-            while any(map(alive, left)) and time.monotonic() < until:
-                time.sleep(0.05)
-            assert not any(map(alive, left))
+            assert end(left)
         with begun(place, "--workers 2") as process:
             assert process.wait() == 0
         assert records(place) == whole

@@ -27,13 +27,13 @@ class Here:
         """As `Engine.submit`."""
         self._jobs.append((job, progress))
 
-    def next(self) -> tuple[Job, Outcome]:
-        """As `Engine.next`."""
+    def next(self) -> list[tuple[Job, Outcome]]:
+        """As `Engine.next`; it is one job."""
         job, progress = self._jobs.popleft()
         before, self.evaluator.progress = self.evaluator.progress, progress
         try:
-            return job, self.evaluator.measure(job)
+            return [(job, self.evaluator.measure(job))]
         except Exception as error:
-            return job, Failed(error)
+            return [(job, Failed(error))]
         finally:
             self.evaluator.progress = before

@@ -102,7 +102,7 @@ class Processes:
     evaluator: Evaluator
     slots: int
     _workers: list[_Worker] = field(default_factory=list, init=False)
-    _failed_starts: int = field(default=0, init=False)
+    _failed_starts: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -118,35 +118,33 @@ class Processes:
         worker.job, worker.progress = job, progress
         worker.give()
 
-    def next(self) -> tuple[Job, Outcome]:
+    def next(self) -> list[tuple[Job, Outcome]]:
         """As `Engine.next`.
 
         Raises:
-            EngineError: Workers end as they start.
+            EngineError: Workers end as they start; told once all that was measured by then was returned.
         """
-        while True:
+        found: list[tuple[Job, Outcome]] = []
+        while not found:
             heard = wait([it.connection for it in self._workers])
             for worker in [it for it in self._workers if it.connection in heard]:
                 outcome = worker.heard()
                 if isinstance(outcome, Lost):
                     self._workers.remove(worker)
                     worker.end()
-                self._count_starts(worker, outcome)
+                if worker.ready:
+                    self._failed_starts.clear()
+                elif isinstance(outcome, Lost):
+                    self._failed_starts.append(outcome.words)
                 if outcome is not None and worker.job is not None:
-                    job, worker.job = worker.job, None
-                    return job, outcome
-
-    def _count_starts(self, worker: _Worker, outcome: Outcome | None) -> None:
-        """Gives up if workers end as they start."""
-        if worker.ready:
-            self._failed_starts = 0
-        elif isinstance(outcome, Lost):
-            self._failed_starts += 1
-            if self._failed_starts == STARTS:
+                    found.append((worker.job, outcome))
+                    worker.job = None
+            if len(self._failed_starts) >= STARTS and all(isinstance(it, Lost) for _, it in found):
                 raise EngineError(
-                    f"{STARTS} workers in a row ended as they started, the last time {outcome.words}: a script keeps "
-                    'what it does behind `if __name__ == "__main__":`, as each worker imports it.'
+                    f"{STARTS} workers in a row ended as they started, the last time {self._failed_starts[-1]}: a "
+                    'script keeps what it does behind `if __name__ == "__main__":`, as each worker imports it.'
                 )
+        return found
 
     def close(self) -> None:
         """Ends the workers, whatever they are at."""
@@ -213,7 +211,7 @@ def _work(connection: Connection, device: torch.device, threads: int) -> None:
     with suppress(EOFError):  # no more jobs
         while True:
             here.submit(connection.recv(), lambda *told: connection.send(told))
-            _, outcome = here.next()
+            ((_, outcome),) = here.next()
             connection.send(Failed(portable(outcome.error)) if isinstance(outcome, Failed) else outcome)
 
 

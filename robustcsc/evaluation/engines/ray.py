@@ -75,6 +75,7 @@ class RayEngine:
     #: By node, the first look at the images there, which the other workers of the node wait for.
     _looks: dict[str, Any] = field(default_factory=dict, init=False)
     _failed_starts: int = field(default=0, init=False)
+    _wrong: EngineError | None = field(default=None, init=False)
 
     def submit(self, job: Job, progress: Progress) -> None:
         """As `Engine.submit`.
@@ -86,20 +87,31 @@ class RayEngine:
             self._connect()
         self._jobs.append((job, progress))
 
-    def next(self) -> tuple[Job, Outcome]:
+    def next(self) -> list[tuple[Job, Outcome]]:
         """As `Engine.next`.
 
         Raises:
-            EngineError: A node has another version or other images, workers die as they start, or no node is left.
+            EngineError: A node has another version or other images, workers die as they start, or no node is left; told
+                once all that was measured by then was returned.
         """
-        while True:
+        found: list[tuple[Job, Outcome]] = []
+        while not found:
+            if self._wrong is not None:
+                raise self._wrong
             self._assign()
             done, _ = self._ray.wait([*self._asked], timeout=_LOOK)
-            if not done and not any(it.ready for it in self._workers) and not self.cluster.room(self._ray):
+            if done:
+                done, _ = self._ray.wait([*self._asked], num_returns=len(self._asked), timeout=0)
+            elif not any(it.ready for it in self._workers) and not self.cluster.room(self._ray):
                 raise EngineError("No node of the Ray cluster is left to measure on; what was finished is kept.")
             for answer in done:
-                if (found := self._answered(answer, self._asked.pop(answer))) is not None:
-                    return found
+                try:
+                    over = self._answered(answer, self._asked.pop(answer))
+                except EngineError as error:
+                    self._wrong = self._wrong or error
+                else:
+                    found += [over] if over is not None else []
+        return found
 
     def close(self) -> None:
         """Ends the workers, whatever they are at, and a cluster that was started for them."""

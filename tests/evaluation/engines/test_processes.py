@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcsc.corruptions import Spec
-from robustcsc.data import ImageSet
+from robustcsc.data import ImageSet, load
 from robustcsc.errors import EngineError
 from robustcsc.evaluation import driver
 from robustcsc.evaluation.attacks.plans import suite_plan
@@ -86,6 +86,7 @@ def bench(model: LoadedModel, images: ImageSet, spec: Spec, tmp_path: Path) -> B
 
 
 def test_a_sweep_has_the_records_of_one_process(bench: Bench) -> None:
+    bench.inputs = Inputs(images=load("digits", split="test").subset(torch.arange(150)), spec=bench.inputs.spec)
     policies = bench.model.facts.policies(["train", "adaptive", "adaptive-image", "adaptive-batch", "oracle"])
     cuttable = bench.model.facts.policies(["train", "adaptive", "adaptive-image", "oracle"])
     corruptions = list(planned_corruptions(bench.inputs, ("gaussian_noise", "fog"), [1, 4]))
@@ -130,11 +131,11 @@ def test_a_worker_that_dies_loses_its_job_and_is_replaced(bench: Bench) -> None:
         (worker,) = engine._workers
         assert worker.process.pid is not None
         os.kill(worker.process.pid, signal.SIGKILL)
-        job, outcome = engine.next()
+        ((job, outcome),) = engine.next()
         assert job is first and isinstance(outcome, Lost)
         assert outcome.words.startswith("worker 1 was killed (if memory ran out, choose fewer --workers")
         engine.submit(second, silent)
-        assert engine.next()[0] is second
+        assert engine.next()[0][0] is second
         assert [it.number for it in engine._workers] == [1]
         kept = [it.process for it in engine._workers]
     assert [it.exitcode for it in kept] == [-signal.SIGKILL]

@@ -214,8 +214,8 @@ class _Ray(_Nodes):
         doing = {"greet": greeted, "open": worker.open, "measure": measured}
         return SimpleNamespace(**{name: SimpleNamespace(remote=partial(partial, it)) for name, it in doing.items()})
 
-    def wait(self, asked: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
-        return asked[:1], asked[1:]
+    def wait(self, asked: list[Any], timeout: float, num_returns: int = 1) -> tuple[list[Any], list[Any]]:
+        return asked[:num_returns], asked[num_returns:]
 
     def get(self, asked: Any) -> Any:
         return asked()
@@ -248,7 +248,10 @@ def carried_out(engine: RayEngine, jobs: list[Job]) -> list[tuple[Job, Outcome]]
     """Submits jobs and waits for what comes of as many."""
     for job in jobs:
         engine.submit(job, silent)
-    return [engine.next() for _ in jobs]
+    found: list[tuple[Job, Outcome]] = []
+    while len(found) < len(jobs):
+        found += engine.next()
+    return found
 
 
 def test_jobs_are_measured_by_as_many_workers_as_there_is_work_for(
