@@ -53,7 +53,7 @@ def test_a_dry_run_counts_on_workers_and_says_so(robustcsc: Command) -> None:
     assert "workers" not in one
     shown = robustcsc(f"{typed} --workers 3")
     words = " ".join(shown.out.split())
-    assert "if 3 workers of 1 CPU thread share the work as evenly as it can be shared, on " in words
+    assert "if 3 workers with 1 thread each on " in words
     assert words.endswith("with 3 s for their start.")
     assert "Taking" not in shown.err
     timed = json.loads(robustcsc(f"{typed} --workers 3 --json").out)["timing"]

@@ -55,13 +55,13 @@ def timing_words(plan: Plan) -> str:
     number, unit = first.split(" ")
     between = first if first == last else f"{number if last.endswith(unit) else first} to {last}"
     about = "About" if plan.passes.exact else "At most about"
-    threads = "1 CPU thread" if timing.threads == 1 else f"{timing.threads} CPU threads"
-    who = f"in one process with {threads}"
+    threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
+    who = f"in one process with {threads} on {timing.device}"
     if timing.workers > 1:
-        who = f"if {timing.workers} workers of {threads} share the work as evenly as it can be shared,"
+        who = f"if {timing.workers} workers with {threads} each on {timing.device} share the work as evenly as they can"
     timed = f"as timed on batches of {timing.images} of the images"
     start = f"with {timing.starting:.0f} s for their start" if timing.starting else "without the start of the program"
-    return f"{about} {between} {who} on {timing.device}, {timed}, {start}."
+    return f"{about} {between} {who}, {timed}, {start}."
 
 
 def _row(words: str, pieces: Iterable[Piece]) -> tuple[Cell, ...]:

@@ -28,7 +28,10 @@ def test_the_table_of_a_sweep_has_its_cells_passes_and_time() -> None:
         ("corruptions", 2, 3, 1, 200, 300, 200),
         ("all", 2, 3, 3, 200, 300, 200),
     )
-    assert table.notes[-1] == "About 2 to 3 min in one process on cpu, as timed on batches of 85 of the images."
+    assert table.notes[-1] == (
+        "About 2 to 3 min in one process with 1 thread on cpu, as timed on batches of 85 of the images, "
+        "without the start of the program."
+    )
 
 
 def test_bounds_are_said_to_be_bounds() -> None:
@@ -45,7 +48,7 @@ def test_bounds_are_said_to_be_bounds() -> None:
         ("1", "1", "0", "100", "≤ 30", "≤ 15"),
     ]
     assert [row[0] for row in table.texts] == ["checks of gradients", "APGD L∞", "all"]
-    assert table.notes[-1].startswith("At most about 2 to 3 min in one process on cpu")
+    assert table.notes[-1].startswith("At most about 2 to 3 min in one process with 1 thread on cpu, as")
 
 
 def test_a_plan_without_work_says_so() -> None:
