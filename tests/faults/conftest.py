@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from typing import Any
 import pytest
 
 from tests.faults.examples import EXAMPLES
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's `&` leaves it, and commands would leave it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: How often what is random is tried; `ROBUSTCSC_FAULTS=1` makes it the numbers of docs/reliability.md.
 FULL = os.environ.get("ROBUSTCSC_FAULTS") == "1"
