@@ -22,18 +22,21 @@ def disturb(after: int, what: str) -> None:
     workers: dict[str, int] = {}  # process of the worker on each node
 
     def assigned(engine: RayEngine) -> None:
-        """Holds the first jobs back until all workers are ready: a slow one would have none when something happens."""
-        if not workers and not all(it.ready for it in engine._workers):
-            early = [it for it in engine._workers if it.ready]
+        """Holds the first jobs back until two workers are ready: a slow one would have none when something happens.
+
+        A node that was lost just now may still count as room for a third worker, which then waits for it.
+        """
+        early = [it for it in engine._workers if it.ready]
+        if not workers and len(early) < min(2, len(engine._workers)):
             for worker in early:
                 worker.ready = False
             assign(engine)
             for worker in early:
                 worker.ready = True
             return
-        if not workers and engine._workers:
-            asked = [it.actor.__ray_call__.remote(lambda _: os.getpid()) for it in engine._workers]
-            workers.update(zip([it.node for it in engine._workers], engine._ray.get(asked), strict=True))
+        if not workers and early:
+            asked = [it.actor.__ray_call__.remote(lambda _: os.getpid()) for it in early]
+            workers.update(zip([it.node for it in early], engine._ray.get(asked), strict=True))
         assign(engine)
 
     def disturbed(engine: RayEngine) -> Any:
